@@ -1,0 +1,56 @@
+"""Overlap-aware segmentation of images: an intensity map for every class, also where objects overlap."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oasis.config import load_config
+    from oasis.errors import OasisError
+    from oasis.losses import OverlapLoss
+    from oasis.models import create_model, list_models, load_reference
+    from oasis.scaling import LogScale
+    from oasis.separator import Separator, SeparatorOptions, load
+    from oasis.training import TrainingOptions, fit
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "OasisError": "errors",
+    "OverlapLoss": "losses",
+    "LogScale": "scaling",
+    "create_model": "models",
+    "list_models": "models",
+    "load_reference": "models",
+    "Separator": "separator",
+    "SeparatorOptions": "separator",
+    "load": "separator",
+    "TrainingOptions": "training",
+    "fit": "training",
+    "load_config": "config",
+}
+
+__all__ = [
+    "LogScale",
+    "OasisError",
+    "OverlapLoss",
+    "Separator",
+    "SeparatorOptions",
+    "TrainingOptions",
+    "create_model",
+    "fit",
+    "list_models",
+    "load",
+    "load_config",
+    "load_reference",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'oasis' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"oasis.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,56 @@
+"""The errors a user can cause: one line each, with what was found, what was expected and the mend."""
+
+import importlib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from types import ModuleType
+
+
+class OasisError(Exception):
+    """Something that the user can mend; the command line prints it as one line and exits with 2."""
+
+
+class ConfigError(OasisError):
+    """A configuration, a name or an option that does not fit."""
+
+
+class DataError(OasisError):
+    """A file or an array that cannot be used."""
+
+
+class ModelError(OasisError):
+    """A model, a checkpoint or a run that does not fit what is asked of it."""
+
+
+class MissingExtraError(OasisError):
+    """A package that belongs to an optional extra is not installed."""
+
+
+def import_extra(module: str, extra: str) -> ModuleType:
+    """Import `module`, or raise `MissingExtraError` that names the extra which brings it.
+
+    Raises:
+        MissingExtraError: `module` is not installed.
+
+    Example:
+        >>> import_extra("json", extra="track").__name__
+        'json'
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"{module} is not installed: run  pip install 'oasis-seg[{extra}]'") from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that ends an error message: the nearest known name, or all of them.
+
+    Example:
+        >>> nearest("fractoin", ["softplus", "fraction"])
+        "did you mean 'fraction'?"
+        >>> nearest("x", ["softplus", "fraction"])
+        'known: fraction, softplus'
+    """
+    known = sorted(known)
+    match = get_close_matches(name, known, n=1)
+    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"

@@ -1,0 +1,102 @@
+"""Heads: from the backbone's output to one non-negative map per class, both scaled and in physical units."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oasis.scaling import FittedScale
+
+
+class Head(nn.Module, ABC):
+    """What turns backbone output into maps; it has no parameters.
+
+    Attributes:
+        classes: N, how many classes.
+        bands: B, how many bands each map has.
+    """
+
+    def __init__(self, classes: int, bands: int = 1) -> None:
+        super().__init__()
+        self.classes = classes
+        self.bands = bands
+
+    @property
+    def channels(self) -> int:
+        """How many channels the backbone has to give."""
+        return self.classes * self.bands
+
+    @abstractmethod
+    def scaled(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+        """Return the maps (b, N, B, *S) in the scaled units in which the loss compares them.
+
+        Args:
+            features: (b, channels, *S) the backbone's output.
+            image: (b, B, *S) the mixture in physical units.
+            scale: the scaling fitted to `image`.
+        """
+
+    @abstractmethod
+    def maps(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+        """Return the maps (b, N, B, *S) in physical units; the arguments are those of `scaled`."""
+
+    def _split(self, features: Tensor, groups: int) -> Tensor:
+        return features.float().view(len(features), groups, self.bands, *features.shape[2:])
+
+
+class SoftplusHead(Head):
+    """The paper's head: the softplus of the features is the scaled map.
+
+    Example:
+        >>> from oasis.scaling import LogScale
+        >>> image = torch.full((1, 1, 2), 10.0)
+        >>> head = SoftplusHead(classes=2)
+        >>> head.maps(torch.zeros(1, 2, 2), image, LogScale(scale=1.0).fit(image)).shape
+        torch.Size([1, 2, 1, 2])
+    """
+
+    def scaled(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+        """Return softplus(features)."""
+        return F.softplus(self._split(features, self.classes))
+
+    def maps(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+        """Return the inverse scaling of `scaled`."""
+        return scale.inverse(self.scaled(features, image, scale))
+
+
+class FractionHead(Head):
+    """The share of each pixel that belongs to each class and, by default, to the background.
+
+    The maps and the background add up to the image by construction, and an empty pixel stays exactly empty.
+    Pixels below zero count as empty.
+
+    Example:
+        >>> from oasis.scaling import LogScale
+        >>> image = torch.tensor([[[12.0, 0.0]]])
+        >>> head = FractionHead(classes=2)
+        >>> head.maps(torch.zeros(1, 3, 2), image, LogScale().fit(image))[0, :, 0]
+        tensor([[4., 0.],
+                [4., 0.]])
+    """
+
+    def __init__(self, classes: int, bands: int = 1, background: bool = True) -> None:
+        super().__init__(classes, bands)
+        self.background = background
+
+    @property
+    def channels(self) -> int:
+        """How many channels the backbone has to give: one more class for the background."""
+        return (self.classes + self.background) * self.bands
+
+    def maps(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+        """Return softmax(features) x image."""
+        shares = torch.softmax(self._split(features, self.classes + self.background), dim=1)
+        return shares[:, : self.classes] * image.clamp_min(0).unsqueeze(1)
+
+    def scaled(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+        """Return the scaling of `maps`."""
+        return scale.forward(self.maps(features, image, scale))
+
+
+HEADS: dict[str, type[Head]] = {"softplus": SoftplusHead, "fraction": FractionHead}

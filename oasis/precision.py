@@ -1,0 +1,30 @@
+"""Precision: where a processor computes in bfloat16, backbones run in it; losses and heads stay in float32."""
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+
+def best_precision(device: torch.device | str) -> Literal["bf16", "float32"]:
+    """Return the fastest precision in which a device computes with hardware support.
+
+    Example:
+        >>> best_precision("cpu") in ("bf16", "float32")
+        True
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if kind == "cpu":
+        supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bf16" if supported else "float32"
+    return "float32"
+
+
+def autocast(
+    device: torch.device | str, precision: Literal["auto", "bf16", "float32"] = "auto"
+) -> AbstractContextManager[None]:
+    """Return a context in which convolutions run in the wanted precision; `auto` is `best_precision`."""
+    wanted = best_precision(device) if precision == "auto" else precision
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=wanted == "bf16")

@@ -1,0 +1,126 @@
+"""The scaling against Eq. 4 and 5 of arXiv 2510.06194 in numpy."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oasis.errors import ConfigError
+from oasis.scaling import FittedLogScale, LogScale
+
+
+def lognormal(seed: int, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).lognormal(2, 2, shape).astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(1, 101), (1, 12, 13), (2, 5, 4, 3)])
+@pytest.mark.parametrize("percentile", [0, 37.5, 99, 100])
+@pytest.mark.parametrize("over", ["frame", "valid"])
+def test_it_is_equation_4_of_every_image(
+    over: Literal["frame", "valid"], percentile: float, shape: tuple[int, ...]
+) -> None:
+    images = lognormal(0, 3, *shape)
+    valid = torch.from_numpy(np.random.default_rng(1).random((3, 1, *shape[1:])) < 0.6)
+    if over == "valid":
+        images.masked_fill_(~valid, torch.nan)
+    fitted = LogScale(percentile=percentile, over=over).fit(images, valid)
+    for number, image in enumerate(images.double().numpy()):
+        counted = image[np.broadcast_to(valid[number].numpy(), image.shape)] if over == "valid" else image
+        s = np.percentile(counted, percentile)
+        expected = np.log10(1 + image / s) / np.log10(1 + counted / s).max()
+        np.testing.assert_allclose(fitted.scale[number], s, rtol=1e-5)
+        np.testing.assert_allclose(fitted.forward(images)[number], expected, rtol=1e-5, atol=2e-7)
+
+
+@pytest.mark.parametrize("over", ["frame", "valid"])
+@pytest.mark.parametrize("pixels", [101, 100_000])
+def test_the_percentile_lies_between_two_pixels_where_numpy_puts_it(
+    pixels: int, over: Literal["frame", "valid"]
+) -> None:
+    image = torch.zeros(1, 1, pixels)
+    image[..., -pixels // 100 :] = 1  # the 99th percentile falls between a 0 and a 1
+    fitted = LogScale(over=over).fit(image, torch.ones(1, 1, pixels, dtype=torch.bool))
+    np.testing.assert_allclose(fitted.scale, max(np.percentile(image.double().numpy(), 99), 1e-12), rtol=1e-4)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(scale=st.floats(1e-3, 1e5), decades=st.floats(0, 3), peak=st.booleans())
+def test_the_inverse_is_exact_over_six_decades_of_both_signs(scale: float, decades: float, peak: bool) -> None:
+    above_scale = torch.logspace(-3, 3, 200)
+    image = torch.cat([scale * above_scale, -scale * above_scale, torch.zeros(1)])[None, None]
+    fitted = LogScale(scale=scale, peak=peak).fit(image * 10**decades)
+    torch.testing.assert_close(fitted.inverse(fitted.forward(image)), image, rtol=1e-5, atol=0)
+
+
+def test_negative_intensity_is_scaled_by_symmetry() -> None:
+    image = lognormal(3, 2, 1, 50)
+    fitted = LogScale().fit(image)
+    assert torch.equal(fitted.forward(-image), -fitted.forward(image))
+    assert torch.equal(fitted.inverse(-image / 9), -fitted.inverse(image / 9))
+
+
+def test_a_fixed_scale_without_peak_is_the_same_for_every_image() -> None:
+    images = lognormal(4, 2, 1, 50) * torch.tensor([1.0, 100.0]).view(2, 1, 1)
+    fitted = LogScale(scale=23.0, peak=False).fit(images)
+    np.testing.assert_allclose(
+        fitted.forward(images), np.log10(1 + images.double().numpy() / 23), rtol=1e-5, atol=2e-7
+    )
+    assert LogScale(scale=23.0).fit(images).forward(images).amax((1, 2)).tolist() == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("over", ["frame", "valid"])
+@pytest.mark.parametrize("image", [torch.zeros(1, 1, 9), torch.full((1, 1, 9), -5.0), torch.full((1, 1, 9), 7.0)])
+def test_an_image_without_contrast_or_without_valid_pixels_stays_finite(
+    image: torch.Tensor, over: Literal["frame", "valid"]
+) -> None:
+    fitted = LogScale(over=over).fit(image, torch.zeros(1, 1, 9, dtype=torch.bool))
+    for values in (fitted.scale, fitted.peak, fitted.forward(image), fitted.inverse(torch.zeros_like(image))):
+        assert values.isfinite().all()
+    assert not fitted.inverse(fitted.forward(torch.zeros_like(image))).any()
+
+
+def test_an_image_is_scaled_alike_in_any_batch() -> None:
+    images = lognormal(5, 4, 2, 7, 9)
+    together = LogScale().fit(images)
+    for number in range(4):
+        alone = LogScale().fit(images[number : number + 1])
+        assert torch.equal(alone.forward(images[number : number + 1])[0], together.forward(images)[number])
+
+
+def test_the_gradient_is_that_of_the_logarithm_and_finite_at_0() -> None:
+    intensity = torch.tensor([-50.0, -1e-3, 1e-6, 1e-3, 1.0, 1e4], requires_grad=True)
+    fitted = FittedLogScale(torch.tensor([23.0]), torch.tensor([2.0]))
+    fitted.forward(intensity[None]).sum().backward()
+    assert intensity.grad is not None
+    expected = 1 / (np.log(10) * 2 * (23 + np.abs(intensity.detach().double().numpy())))
+    np.testing.assert_allclose(intensity.grad, expected, rtol=1e-5)
+    for transform in (fitted.forward, fitted.inverse):
+        zero = torch.zeros(1, 1, requires_grad=True)
+        transform(zero).sum().backward()
+        assert zero.grad is not None
+        assert zero.grad.isfinite().all()
+
+
+def test_the_fit_passes_no_gradient() -> None:
+    fitted = LogScale().fit(lognormal(6, 1, 1, 9).requires_grad_())
+    assert not fitted.scale.requires_grad
+    assert not fitted.peak.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"percentile": 101}, "percentile"),
+        ({"scale": 0}, "scale"),
+        ({"over": "box"}, "over"),
+        ({"percentil": 99}, "did you mean 'percentile'?"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        LogScale.parse(values, "scaling")
+    assert str(caught.value).startswith("scaling.")
+    assert words in str(caught.value)
