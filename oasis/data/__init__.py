@@ -1,0 +1,1 @@
+"""Samples, components, mixing, storage and augmentation."""

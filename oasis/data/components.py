@@ -1,0 +1,109 @@
+"""Components: isolated objects kept as points with an intensity, thousands of them in flat arrays."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.errors import DataError
+
+
+@dataclass(frozen=True)
+class Component:
+    """One isolated object.
+
+    Attributes:
+        points: (n, d) float32 positions, in the units of the domain (mm for tracks, pixels for stamps).
+        intensity: (n,) float32, or (n, B) for B bands: what each point adds.
+        meta: its truth quantities, one scalar each.
+    """
+
+    points: NDArray[np.float32]
+    intensity: NDArray[np.float32]
+    meta: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Components(Sequence[Component]):
+    """A library of components in flat arrays: component i holds the points `offsets[i]:offsets[i + 1]`.
+
+    Attributes:
+        offsets: (n + 1,) int64.
+        points: (m, d) floating point.
+        intensity: (m,) or (m, B) floating point.
+        table: truth quantities, one (n,) column each.
+    """
+
+    offsets: NDArray[np.int64]
+    points: NDArray[np.floating]
+    intensity: NDArray[np.floating]
+    table: Mapping[str, NDArray[np.generic]]
+
+    def __post_init__(self) -> None:
+        if self.offsets[-1] != len(self.points) or len(self.points) != len(self.intensity):
+            raise DataError(
+                f"offsets end at {self.offsets[-1]} but there are {len(self.points)} points "
+                f"and {len(self.intensity)} intensities"
+            )
+        for name, column in self.table.items():
+            if len(column) != len(self):
+                raise DataError(f"column {name!r} has {len(column)} rows for {len(self)} components")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Component:  # type: ignore[override]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        part = slice(self.offsets[index], self.offsets[index + 1])
+        meta = {name: float(column[index]) for name, column in self.table.items()}
+        return Component(self.points[part].astype(np.float32), self.intensity[part].astype(np.float32), meta)
+
+    def __iter__(self) -> Iterator[Component]:
+        return (self[index] for index in range(len(self)))
+
+    @classmethod
+    def pack(cls, components: Sequence[Component]) -> "Components":
+        """Lay components end to end.
+
+        Example:
+            >>> dot = Component(np.zeros((1, 2), np.float32), np.ones(1, np.float32), {"flux": 1.0})
+            >>> library = Components.pack([dot, dot])
+            >>> len(library), library[1].meta
+            (2, {'flux': 1.0})
+        """
+        if not components:
+            raise DataError("a library needs at least one component")
+        counts = [len(component.points) for component in components]
+        return cls(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            np.concatenate([component.points for component in components]),
+            np.concatenate([component.intensity for component in components]),
+            {name: np.array([component.meta[name] for component in components]) for name in components[0].meta},
+        )
+
+    def save(self, group: h5py.Group) -> None:
+        """Write the library into an HDF5 group, compressed, in the number types that it holds."""
+        options = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
+        for name in ("offsets", "points", "intensity"):
+            group.create_dataset(name, data=getattr(self, name), **options)
+        for name, column in self.table.items():
+            group.create_dataset(f"table/{name}", data=column)
+
+    @classmethod
+    def load(cls, group: h5py.Group) -> "Components":
+        """Read a library that `save` wrote.
+
+        Raises:
+            DataError: the group is not a library of components.
+        """
+        try:
+            table = {name: column[:] for name, column in group.get("table", {}).items()}
+            return cls(group["offsets"][:], group["points"][:], group["intensity"][:], table)
+        except KeyError as error:
+            where = f"{Path(group.file.filename)}:{group.name}"
+            raise DataError(f"{where} is not a library of components: {error.args[0]}") from error

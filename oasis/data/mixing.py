@@ -1,0 +1,162 @@
+"""Mixing: place isolated components, add them up, observe the sum; the truth falls out.
+
+Sample i of a split is a pure function of (seed, split, index, epoch), whatever the number of workers or processes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from oasis.data.samples import Array, Sample, Scalar
+from oasis.errors import ConfigError
+
+Key = int | tuple[int, int]
+
+
+def keyed_rng(seed: int, split: str, index: int, epoch: int = 0) -> np.random.Generator:
+    """Return the random generator that belongs to one sample.
+
+    Example:
+        >>> keyed_rng(0, "train", 7).integers(100) == keyed_rng(0, "train", 7).integers(100)
+        np.True_
+    """
+    return np.random.default_rng([seed, crc32(split.encode()), index, epoch])
+
+
+def split_indices(count: int, fractions: Mapping[str, float], seed: int = 0) -> dict[str, NDArray[np.intp]]:
+    """Divide `count` components among splits, so that no component is seen in two of them.
+
+    Args:
+        count: how many components there are.
+        fractions: the share of each split; they sum to at most 1.
+        seed: of the shuffle.
+
+    Raises:
+        ConfigError: the fractions exceed 1, or a split gets none.
+
+    Example:
+        >>> {name: len(part) for name, part in split_indices(10, {"train": 0.8, "test": 0.2}).items()}
+        {'train': 8, 'test': 2}
+    """
+    if sum(fractions.values()) > 1 + 1e-9:
+        raise ConfigError(f"split fractions {dict(fractions)} sum to more than 1")
+    order = np.random.default_rng(seed).permutation(count)
+    bounds = np.round(np.cumsum([0.0, *fractions.values()]) * count).astype(int)
+    parts = {
+        name: np.sort(order[low:high]) for name, low, high in zip(fractions, bounds[:-1], bounds[1:], strict=True)
+    }
+    empty = [name for name, part in parts.items() if not len(part)]
+    if empty:
+        raise ConfigError(f"{count} components are too few: split {empty[0]!r} gets none")
+    return parts
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A component at its place in the image.
+
+    Attributes:
+        name: its class.
+        values: (B, *s) what it adds, in physical units.
+        origin: the pixel on which its first pixel lies; what falls outside the image is lost.
+    """
+
+    name: str
+    values: Array
+    origin: Sequence[int]
+
+
+class Scene(ABC):
+    """What a domain tells the mixer: where components come from, where they lie and how they are observed.
+
+    Attributes:
+        classes: the N class names.
+        shape: (B, *S) of the image.
+    """
+
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
+        """Choose the components of sample `index`, place them and state their truth quantities."""
+
+    def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the image (B, *S) of a target (N, B, *S), and where it is valid (1, *S).
+
+        Without a detector the image is the sum of the maps, valid everywhere.
+        """
+        return target.sum(axis=0), np.ones((1, *self.shape[1:]), dtype=bool)
+
+
+def add_up(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int]) -> Array:
+    """Return the map of each class (N, B, *S): the sum of its components, cropped at the image's edges.
+
+    Example:
+        >>> dot = Placed("a", np.ones((1, 2), np.float32), (3,))
+        >>> add_up([dot, dot], ("a", "b"), (1, 4))[:, 0]
+        array([[0., 0., 0., 2.],
+               [0., 0., 0., 0.]], dtype=float32)
+    """
+    target = np.zeros((len(classes), *shape), dtype=np.float32)
+    for one in placed:
+        into: list[slice] = []
+        out_of: list[slice] = []
+        for start, length, limit in zip(one.origin, one.values.shape[1:], shape[1:], strict=True):
+            low, high = max(start, 0), min(start + length, limit)
+            into.append(slice(low, max(high, low)))
+            out_of.append(slice(low - start, max(high, low) - start))
+        target[classes.index(one.name)][:, *into] += one.values[:, *out_of]
+    return target
+
+
+class SampleDataset(Dataset[Sample], ABC):
+    """Samples by key: an index, or (epoch, index) as `EpochSampler` gives, for data that differ every epoch."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def sample(self, index: int, epoch: int) -> Sample:
+        """Return sample `index` (0 to len - 1) as it is in `epoch`."""
+
+    def __getitem__(self, key: Key) -> Sample:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.sample(int(index) % len(self), int(epoch))
+
+
+class Mixer(SampleDataset):
+    """A data set of `length` samples mixed from a scene.
+
+    Args:
+        scene: the domain's part.
+        length: samples per epoch.
+        seed: of everything random.
+        split: the split's name, part of every sample's key.
+        fixed: the same samples in every epoch (validation and test), rather than new ones (training).
+    """
+
+    def __init__(self, scene: Scene, length: int, seed: int, split: str, fixed: bool) -> None:
+        self.scene = scene
+        self.length = length
+        self.seed = seed
+        self.split = split
+        self.fixed = fixed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        """Mix sample `index` of `epoch`."""
+        rng = keyed_rng(self.seed, self.split, index, 0 if self.fixed else epoch)
+        placed, meta = self.scene.place(index, rng)
+        target = add_up(placed, self.scene.classes, self.scene.shape)
+        image, valid = self.scene.observe(target, rng)
+        return Sample(image, target, valid, {"id": f"{self.split}/{index}", **meta})

@@ -1,0 +1,192 @@
+"""Image files of other programs: read, chosen from, refused in one line, never executed."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from oasis.data.files import read_array
+from oasis.data.samples import Sample
+from oasis.data.storage import write_samples
+from oasis.errors import DataError
+
+Writer = Callable[[Path, NDArray[Any]], object]
+
+
+def write_hdf5(path: Path, array: NDArray[Any]) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("frame", data=array, compression="gzip")
+
+
+def write_npz(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, frame=array)
+
+
+def write_npy(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+
+
+def write_tiff(path: Path, array: NDArray[Any]) -> None:
+    tifffile.imwrite(path, array, compression="zlib")
+
+
+WRITERS: dict[str, Writer] = {
+    ".npy": write_npy,
+    ".NPY": write_npy,
+    ".npz": write_npz,
+    ".tif": write_tiff,
+    ".tiff": tifffile.imwrite,
+    ".h5": write_hdf5,
+    ".hdf5": write_hdf5,
+}
+
+
+def refusal(path: Path, key: str | None = None) -> str:
+    """Return the one line with which a file is refused, which names it."""
+    with pytest.raises(DataError) as caught:
+        read_array(path, key)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32", "int32", ">f4"])
+@pytest.mark.parametrize("shape", [(20, 30), (2, 20, 30)])
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_kind_is_read_in_the_machine_s_byte_order(
+    tmp_path: Path, suffix: str, shape: tuple[int, ...], dtype: str
+) -> None:
+    array = np.random.default_rng(0).integers(0, 60_000, shape).astype(dtype)
+    path = tmp_path / f"image{suffix}"
+    WRITERS[suffix](path, array)
+    values = read_array(str(path))
+    np.testing.assert_array_equal(values, array)
+    assert values.dtype == array.dtype.newbyteorder("=")
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("kept", [0, 4, 8, 50, 0.2, 0.5, 0.9])
+def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, kept: float) -> None:
+    path = tmp_path / f"image{suffix}"
+    WRITERS[suffix](path, np.random.default_rng(0).normal(size=(40, 50)))
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    refusal(path)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("kind", ["text", *WRITERS])
+def test_a_file_of_another_kind_than_its_name_says_is_refused(tmp_path: Path, suffix: str, kind: str) -> None:
+    path = tmp_path / f"image{suffix}"
+    if kind == "text":
+        path.write_text("not an image\n" * 99)
+    elif kind[:3].lower() == suffix[:3].lower() and (
+        kind[:4].lower() == suffix[:4].lower() or kind in (".h5", ".hdf5")
+    ):
+        pytest.skip("the same kind")
+    else:
+        WRITERS[kind](path, np.ones((4, 5)))
+    refusal(path)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_an_array_is_chosen_by_key_or_by_the_name_image(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"arrays{suffix}"
+
+    def write(**arrays: NDArray[Any]) -> None:
+        if suffix == ".npz":
+            np.savez(path, allow_pickle=False, **arrays)
+            return
+        with h5py.File(path, "w") as file:
+            file.update(arrays)
+
+    write(dark=np.zeros(2), flat=np.ones(2))
+    assert read_array(path, "flat").tolist() == [1, 1]
+    assert all(word in refusal(path) for word in ("dark", "flat", "--key"))
+    message = refusal(path, "falt")
+    assert all(word in message for word in ("falt", "dark", "flat")), message
+    write(dark=np.zeros(2), image=np.ones(2))
+    assert read_array(path).tolist() == [1, 1]
+    assert read_array(path, "dark").tolist() == [0, 0]
+    write(dark=np.zeros(2))
+    assert read_array(path).tolist() == [0, 0]
+    assert "image" in refusal(path, "image")
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize(
+    "name", ["object.npy", "object.npz", "pickle.npy", "pickle.npz", "pickle.h5", "pickle.tif"]
+)
+def test_pickles_are_refused_and_never_executed(tmp_path: Path, name: str) -> None:
+    path, marker = tmp_path / name, tmp_path / "executed"
+    trap = np.array([Trap(marker)], dtype=object)
+    if name == "object.npy":
+        np.save(path, trap, allow_pickle=True)
+    elif name == "object.npz":
+        np.savez(path, image=trap)
+    else:
+        path.write_bytes(pickle.dumps(Trap(marker)))
+    refusal(path)
+    assert not marker.exists()
+    if name.startswith("object"):
+        np.load(path, allow_pickle=True)["image" if name.endswith("z") else ...]
+        assert marker.exists(), "the trap would not have caught anything"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.array(["a"]), np.zeros((0, 3)), np.array([1j]), np.array([(1, 2)], dtype=[("x", int), ("y", int)])],
+)
+def test_arrays_without_numbers_are_refused(tmp_path: Path, array: NDArray[Any]) -> None:
+    np.save(tmp_path / "image.npy", array)
+    assert "holds no numbers" in refusal(tmp_path / "image.npy")
+
+
+def test_an_archive_of_other_things_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "image.npz", "w") as archive:
+        archive.writestr("image.txt", "hello")
+    refusal(tmp_path / "image.npz")
+
+
+def test_an_hdf5_file_without_images_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "image.h5", "w") as file:
+        file.create_group("image")
+    refusal(tmp_path / "image.h5")
+    with h5py.File(tmp_path / "image.h5", "w") as file:
+        file["image"] = 3.0
+    assert "truncated" not in refusal(tmp_path / "image.h5")
+
+
+def test_the_mask_of_a_file_of_samples_is_not_taken_for_an_image(tmp_path: Path) -> None:
+    image = np.ones((1, 4, 5), np.float32)
+    write_samples(tmp_path / "samples.h5", [Sample(image, image[None], np.ones((1, 4, 5), bool))], ["all"])
+    refusal(tmp_path / "samples.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("missing.npy", "no such file"), ("image.jpg", "unknown kind"), ("folder.h5", "")]
+)
+def test_what_cannot_be_an_image_is_refused(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "image.jpg").write_bytes(b"x")
+    (tmp_path / "folder.h5").mkdir()
+    assert words in refusal(tmp_path / name)
