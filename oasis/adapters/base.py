@@ -1,0 +1,179 @@
+"""The contract of an adapter: what a domain supplies so that training, evaluation and prediction work for it."""
+
+import importlib.util
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import Sample
+from oasis.errors import ConfigError, DataError, nearest
+from oasis.options import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+GROUP = "oasis.adapters"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The question a domain asks of its event table: the intensity error of one class against a quantity.
+
+    Attributes:
+        name: the class whose intensity is studied.
+        quantity: the column of the event table it is binned by.
+        label: of the quantity in figures, with its unit.
+        edges: of the bins.
+        signal: a pandas query for the events that hold the class (for detection), or None.
+        background: a pandas query for the events that do not.
+    """
+
+    name: str
+    quantity: str
+    label: str
+    edges: Sequence[float]
+    signal: str | None = None
+    background: str | None = None
+
+
+class Adapter(ABC):
+    """What a domain supplies; a subclass states its facts as class attributes and gives its data sets.
+
+    Attributes:
+        classes: the N class names.
+        spatial_dims: 1, 2 or 3.
+        bands: how many bands an image has.
+        context: how many channels of context there are.
+        unit: of the intensities.
+        defaults: what the domain wants in the sections `model`, `scaling`, `head`, `loss` and `training` of a run
+            that does not say otherwise.
+        iou_threshold: intensity from which a pixel belongs to a map when masks are compared.
+        study: the question that `oasis evaluate` answers, or None.
+        options_type: the class of the settings of the section `data`.
+
+    Args:
+        options: the settings of the section `data`.
+        seed: of everything random in the data.
+    """
+
+    classes: ClassVar[tuple[str, ...]]
+    spatial_dims: ClassVar[int] = 2
+    bands: ClassVar[int] = 1
+    context: ClassVar[int] = 0
+    unit: ClassVar[str] = ""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    iou_threshold: ClassVar[float] = 0.0
+    study: ClassVar[Study | None] = None
+    options_type: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
+        if not isinstance(options, Options):
+            options = self.options_type.parse(options or {}, where="data")
+        self.options: Any = options
+        self.seed = seed
+
+    @abstractmethod
+    def dataset(self, split: str) -> SampleDataset:
+        """Return the samples of a split: `train`, `val` or `test`."""
+
+    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+        """Return the domain's own quantities of one event, by class and by column.
+
+        Intensity, IoU and overlap need not be given.
+
+        Args:
+            prediction: (N, B, *S) maps in physical units.
+            sample: the event.
+        """
+        return {}
+
+    def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
+        """Return further figures of an event table, by name."""
+        return {}
+
+    def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
+        """Turn what a file holds into images (n, B, *S) in physical units.
+
+        Args:
+            raw: (n, B, *S), or without the axes n and B where they are 1.
+            dark: a dark frame to subtract, of the shape of one image.
+
+        Raises:
+            DataError: an array of another shape.
+        """
+        images = np.asarray(raw, dtype=np.float32)
+        if images.ndim <= self.spatial_dims + 1 and self.bands == 1:
+            images = images[..., None, *[slice(None)] * self.spatial_dims]
+        if images.ndim == self.spatial_dims + 1:
+            images = images[None]
+        if images.ndim != self.spatial_dims + 2 or images.shape[1] != self.bands:
+            raise DataError(
+                f"an array of shape {raw.shape} does not hold images of {self.bands} bands and "
+                f"{self.spatial_dims} spatial axes"
+            )
+        if dark is None:
+            return images
+        if dark.shape not in (images.shape[1:], images.shape[2:]):
+            raise DataError(f"the dark frame has shape {dark.shape}, one image {images.shape[1:]}")
+        return images - np.asarray(dark, dtype=np.float32)
+
+    def convert(self, source: Path, out: Path) -> int:
+        """Turn the domain's own files into an HDF5 file of samples and return how many there are.
+
+        Raises:
+            DataError: the domain has no such files, or they cannot be read.
+        """
+        raise DataError(f"{source}: this adapter has no files of its own to convert")
+
+
+def adapter_names() -> dict[str, str]:
+    """Return the installed adapters: where each is defined, by name."""
+    return {point.name: point.value for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def find_adapter(name: str) -> type[Adapter]:
+    """Return an adapter class by its installed name, or from a file as `path/to/file.py:ClassName`.
+
+    Raises:
+        ConfigError: no such adapter, file or class.
+    """
+    if ".py:" in name:
+        return _from_file(name)
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        raise ConfigError(f"adapter: unknown {name!r}; {nearest(name, points)}, or give file.py:ClassName")
+    return _checked(points[name].load(), name)
+
+
+def _from_file(name: str) -> type[Adapter]:
+    file, _, class_name = name.rpartition(":")
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise ConfigError(f"adapter: {file}: no such file")
+    module_name = f"oasis_adapter_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"adapter: {file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # so that worker processes can pickle what it defines
+    spec.loader.exec_module(module)
+    if not hasattr(module, class_name):
+        names = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise ConfigError(f"adapter: {file} defines no {class_name!r}; {nearest(class_name, names)}")
+    return _checked(getattr(module, class_name), name)
+
+
+def _checked(adapter: Any, name: str) -> type[Adapter]:
+    if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
+        raise ConfigError(f"adapter: {name} is not a subclass of oasis.adapters.Adapter")
+    return adapter

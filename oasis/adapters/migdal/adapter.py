@@ -1,0 +1,150 @@
+"""The MIGDAL adapter: simulated events, measured recoils and the authors' files, and what is asked of them."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from oasis.adapters.base import Adapter, Study
+from oasis.adapters.migdal.detector import Detector
+from oasis.adapters.migdal.frames import read_frames, recoil_components, restore_noise
+from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
+from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene
+from oasis.adapters.migdal.tracks import load_library
+from oasis.data.components import Components
+from oasis.data.mixing import Mixer, SampleDataset, keyed_rng, split_indices
+from oasis.data.storage import SampleFile
+from oasis.errors import ConfigError, DataError
+from oasis.options import Options
+
+FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
+
+
+class MigdalOptions(Options):
+    """The section `data` of a MIGDAL run.
+
+    Attributes:
+        size: rows and columns of the window around a nuclear recoil; the camera's whole field is [288, 512].
+        events: samples per split; every second one is a hybrid, the others nuclear recoils alone.
+        energies: of the electron recoils, keV.
+        margin: how far from the border of the field simulated vertices stay, pixels.
+        jitter: how far a track's centre may lie from the window's, pixels.
+        recoils: a file of measured frames whose nuclear recoils take the place of simulated ones.
+        restore_noise: the frames were kept only above 24 ADU: add the camera noise that they lost.
+        files: by split: an HDF5 file of samples, a folder of the authors' tensors or a dataframe of theirs, in
+            the place of the simulation.
+        protocol: how the authors' files are read: `corrected`, or `reference` as their own evaluation does.
+        detector: gas, optics and camera.
+    """
+
+    size: tuple[int, int] = (96, 96)
+    events: dict[Literal["train", "val", "test"], int] = {"train": 6000, "val": 1000, "test": 4000}
+    energies: tuple[float, float] = (3.0, 15.0)
+    margin: int = Field(40, ge=0)
+    jitter: int = Field(8, ge=0)
+    recoils: str | None = None
+    restore_noise: bool = False
+    files: dict[Literal["train", "val", "test"], str] = {}
+    protocol: Literal["corrected", "reference"] = "corrected"
+    detector: Detector = Detector()
+
+
+class MigdalAdapter(Adapter):
+    """Electron recoils (ER) under nuclear recoils (NR) in camera images of the MIGDAL optical TPC, in ADU."""
+
+    classes = (ER, NR)
+    spatial_dims = 2
+    unit = "ADU"
+    iou_threshold = 1.0
+    options_type = MigdalOptions
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "model": {"name": "unet", "base_channels": 32},
+        "head": {"name": "fraction"},
+        "scaling": {"scale": 23.0, "peak": False},
+        "loss": {
+            "class_weights": {ER: 5, NR: 1},
+            "region_weights": {ER: 3, NR: 1, "ER&NR": 6},
+            "thresholds": {NR: PRESENT_ADU},
+        },
+    }
+    study = Study(
+        name=ER,
+        quantity="ER_energy",
+        label="electron energy (keV)",
+        edges=tuple(range(3, 16)),
+        signal="kind == 'hybrid' and ER_energy >= 3 and ER_energy < 6",
+        background="kind == 'NR'",
+    )
+
+    def dataset(self, split: str) -> SampleDataset:
+        """Return the samples of `train`, `val` or `test`, simulated unless the options name a file.
+
+        Raises:
+            ConfigError: a split without events.
+            DataError: a file that cannot be read.
+        """
+        options: MigdalOptions = self.options
+        files: dict[str, str] = dict(options.files.items())
+        if split in files:
+            return self._read(Path(files[split]), split)
+        events: dict[str, int] = dict(options.events.items())
+        if events.get(split, 0) < 1:
+            raise ConfigError(f"data.events.{split}: expected at least 1 sample, found {events.get(split, 0)}")
+        electrons, recoils = self._libraries
+        scene = MigdalScene(
+            options.detector,
+            electrons,
+            recoils,
+            split_indices(len(electrons), FRACTIONS)[split],
+            split_indices(len(recoils), FRACTIONS)[split],
+            options.size,
+            options.energies,
+            options.margin,
+            options.jitter,
+            measured=options.recoils is not None,
+        )
+        return Mixer(scene, events[split], self.seed, split, fixed=split != "train")
+
+    @cached_property
+    def _libraries(self) -> tuple[Components, Components]:
+        """Electron recoils, simulated, and nuclear recoils, simulated or measured."""
+        electrons, recoils = load_library()
+        options: MigdalOptions = self.options
+        if options.recoils is None:
+            return electrons, recoils
+        frames = read_frames(options.recoils, detector=options.detector)
+        if options.restore_noise:
+            frames = restore_noise(frames, keyed_rng(self.seed, "frames", 0), detector=options.detector)
+        return electrons, recoil_components(frames)
+
+    def _read(self, path: Path, split: str) -> SampleDataset:
+        protocol = self.options.protocol
+        if path.is_dir():
+            return ReferenceTensors(path, split, protocol=protocol)
+        if path.suffix == ".pkl":
+            return ReferenceFrames(path, protocol=protocol)
+        file = SampleFile(path)
+        if file.classes != self.classes:
+            raise DataError(f"{path}: holds the classes {list(file.classes)}, expected {list(self.classes)}")
+        return file
+
+    def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
+        """Turn frames into images (n, 1, H, W) in ADU.
+
+        Raw frames (1152, 2048) are dark-subtracted, binned and smoothed as the experiment does; smaller ones
+        count as binned already. Negative pixels become 0.
+        """
+        detector: Detector = self.options.detector
+        height, width = (length * detector.binning for length in detector.shape)
+        if raw.shape[-2:] == (height, width):
+            images = detector.preprocess(raw.reshape(-1, height, width), dark)
+            return images[:, None]
+        return np.maximum(super().prepare(raw, dark), 0)
+
+    def convert(self, source: Path, out: Path) -> int:
+        """Turn the authors' tensors or dataframe into an HDF5 file of samples."""
+        return convert(source, out)

@@ -1,0 +1,194 @@
+"""Hybrid events: an electron recoil stitched vertex on vertex onto a nuclear recoil, and nuclear recoils alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.migdal.detector import Detector, Window
+from oasis.adapters.migdal.frames import SIGMA_ADU
+from oasis.data.components import Component, Components
+from oasis.data.mixing import Placed, Scene
+from oasis.data.samples import Array, Scalar
+
+ER, NR = "ER", "NR"
+PRESENT_ADU = 3 * SIGMA_ADU  # a nuclear recoil is present where it outshines the noise by 3 sigma
+
+
+@dataclass(frozen=True)
+class _Vertex:
+    """Where two tracks begin: the pixel on the field, the drift distance and the gain they share."""
+
+    row: float
+    col: float
+    depth_cm: float
+    gain: float
+
+
+class MigdalScene(Scene):
+    """Events seen through a window of the camera; even samples are hybrids, odd ones nuclear recoils alone.
+
+    Args:
+        detector: gas, optics and camera.
+        electrons: electron recoils, points in mm, intensity in keV.
+        recoils: nuclear recoils: simulated ones like the electrons, or measured ones as pixels in ADU.
+        electron_indices: which electrons this split uses.
+        recoil_indices: which recoils this split uses.
+        size: rows and columns of the window.
+        energies: of the electrons, keV.
+        margin: how far from the border of the field simulated vertices stay, pixels.
+        jitter: how far the track's centre may lie from the centre of the window, pixels.
+        measured: the recoils are measured ones.
+    """
+
+    classes = (ER, NR)
+
+    def __init__(
+        self,
+        detector: Detector,
+        electrons: Components,
+        recoils: Components,
+        electron_indices: NDArray[np.intp],
+        recoil_indices: NDArray[np.intp],
+        size: tuple[int, int],
+        energies: tuple[float, float],
+        margin: int,
+        jitter: int,
+        measured: bool,
+    ) -> None:
+        energy = electrons.table["energy"][electron_indices].astype(float)
+        self.detector = detector
+        self.electrons = electrons
+        self.recoils = recoils
+        self.electron_indices = electron_indices[(energy >= energies[0]) & (energy < energies[1])]
+        self.recoil_indices = recoil_indices
+        self.shape = (1, *size)
+        self.margin = margin
+        self.jitter = jitter
+        self.measured = measured
+
+    def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
+        """Draw a nuclear recoil, its place on the field and, for even samples, an electron at its vertex."""
+        recoil = self.recoils[int(rng.choice(self.recoil_indices))]
+        recoil_image, vertex, window, meta = (self._measured if self.measured else self._simulated)(recoil, rng)
+        placed = [Placed(NR, recoil_image[None], (0, 0))]
+        meta |= {
+            "kind": "hybrid" if index % 2 == 0 else "NR",
+            "vertex_row": vertex.row - window.row,
+            "vertex_col": vertex.col - window.col,
+            "window_row": window.row,
+            "window_col": window.col,
+            "ER_energy": np.nan,
+            "ER_dx": np.nan,
+            "ER_dy": np.nan,
+            "ER_dz": np.nan,
+        }
+        if index % 2 == 0:
+            electron = self.electrons[int(rng.choice(self.electron_indices))]
+            turn = random_rotation(rng)
+            light = self._light(electron, turn, vertex, window, 0.0, rng)
+            placed.append(Placed(ER, light[None], (0, 0)))
+            direction = turn @ [electron.meta[name] for name in ("dx", "dy", "dz")]
+            meta |= dict(zip(("ER_dx", "ER_dy", "ER_dz"), map(float, direction), strict=True))
+            meta["ER_energy"] = electron.meta["energy"]
+        return placed, meta
+
+    def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
+        """Add camera noise to the nuclear recoil, cut negatives, add the electron; bound the two tracks.
+
+        As in the paper the electron is free of camera noise and is added to the finished image of the recoil. A
+        measured recoil has its own noise.
+        """
+        electron, recoil = target[0], target[1]
+        noise = self.detector.noise(rng, Window(0, 0, *self.shape[1:]))[None]
+        if self.measured:
+            noise = np.where(recoil > 0, 0, noise)
+        image = np.maximum(recoil + noise, 0) + electron
+        blob = recoil[0] > PRESENT_ADU
+        return image.astype(np.float32), bounding_box(blob | (electron[0] > 0))[None]
+
+    def _simulated(
+        self, recoil: Component, rng: np.random.Generator
+    ) -> tuple[Array, _Vertex, Window, dict[str, Scalar]]:
+        detector = self.detector
+        turn = random_rotation(rng)
+        rows, cols = (rng.uniform(self.margin, length - self.margin) for length in detector.shape)
+        gain = detector.gain * rng.normal(1.0, detector.gain_smear)
+        vertex = _Vertex(rows, cols, rng.uniform(*detector.drift_cm), gain)
+        centre = (turn @ np.average(recoil.points, axis=0, weights=recoil.intensity)) / detector.pixel_mm
+        window = self._window(vertex.row + centre[1], vertex.col + centre[0], rng)
+        image = self._light(recoil, turn, vertex, window, detector.halo, rng)
+        energies = {"NR_energy": recoil.meta["ionisation"], "NR_species": recoil.meta["species"]}
+        return image, vertex, window, dict(energies)
+
+    def _measured(
+        self, recoil: Component, rng: np.random.Generator
+    ) -> tuple[Array, _Vertex, Window, dict[str, Scalar]]:
+        detector = self.detector
+        row, col = recoil.meta["row"], recoil.meta["col"]
+        gain = detector.gain * rng.normal(1.0, detector.gain_smear)
+        vertex = _Vertex(row, col, rng.uniform(*detector.drift_cm), gain)
+        centre = recoil.points.mean(axis=0)
+        window = self._window(row + centre[0], col + centre[1], rng)
+        pixels = np.rint(recoil.points + (row - window.row, col - window.col)).astype(int)
+        seen = ((pixels >= 0) & (pixels < self.shape[1:])).all(axis=1)
+        image = np.zeros(self.shape[1:], dtype=np.float32)
+        image[tuple(pixels[seen].T)] = recoil.intensity[seen]
+        return image, vertex, window, {"NR_energy": np.nan, "NR_species": np.nan}
+
+    def _window(self, row: float, col: float, rng: np.random.Generator) -> Window:
+        """Return the window around a centre, shifted at random and kept inside the field."""
+        shift = rng.integers(-self.jitter, self.jitter + 1, 2) if self.jitter else (0, 0)
+        origin = [
+            int(np.clip(round(centre) + step - size // 2, 0, length - size))
+            for centre, step, size, length in zip(
+                (row, col), shift, self.shape[1:], self.detector.shape, strict=True
+            )
+        ]
+        return Window(*origin, *self.shape[1:])
+
+    def _light(
+        self,
+        track: Component,
+        turn: NDArray[np.float64],
+        vertex: _Vertex,
+        window: Window,
+        halo: float,
+        rng: np.random.Generator,
+    ) -> Array:
+        return self.detector.light(
+            track.points @ turn.T,
+            track.intensity,
+            (vertex.row, vertex.col),
+            rng,
+            window=window,
+            halo=halo,
+            depth_cm=vertex.depth_cm,
+            gain=vertex.gain,
+        )
+
+
+def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a rotation matrix drawn uniformly, from a random unit quaternion (Shoemake 1992)."""
+    w, x, y, z = (quaternion := rng.standard_normal(4)) / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the smallest rectangle that holds a mask, as a mask; empty for an empty one.
+
+    Example:
+        >>> bounding_box(np.eye(3, dtype=bool)).all()
+        np.True_
+    """
+    box = np.zeros_like(mask)
+    if mask.any():
+        rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        box[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] = True
+    return box
