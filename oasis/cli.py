@@ -1,0 +1,195 @@
+"""The command `oasis`: a few lines over a public function for each of its verbs."""
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from oasis.errors import ConfigError, DataError, OasisError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_USAGE_ERROR: Any = typer.BadParameter.__base__  # of click, which typer carries within or depends on
+
+app = typer.Typer(
+    help="Overlap-aware segmentation of images: the intensity map of every class, also where objects overlap.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+ConfigPath = Annotated[Path, typer.Argument(help="a YAML configuration, or a run's folder")]
+RunPath = Annotated[Path, typer.Argument(help="a run's folder")]
+Changes = Annotated[list[str], typer.Option("--set", help="change a key: training.epochs=20 (repeatable)")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print warnings and errors only")]
+
+
+def main() -> None:
+    """Run the command; what a user can cause is one line on standard error and exit code 2."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command with arguments and return its exit code."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except OasisError as error:
+        return _fail(str(error))
+    except typer.Exit as stop:
+        return stop.exit_code
+    except _USAGE_ERROR as error:
+        return _fail(error.format_message())
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"oasis: {' '.join(message.split())}", err=True)
+    return 2
+
+
+def _verb(command: Callable[P, R]) -> Callable[P, R]:
+    """Let `--quiet` raise the level of the log before a command runs, and Ctrl-C end it with one line."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **options: P.kwargs) -> R:
+        if options.get("quiet"):
+            logging.getLogger().setLevel(logging.WARNING)
+        try:
+            return command(*args, **options)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; files are whole, and a run goes on with  oasis train --resume RUN", err=True)
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+@app.command()
+@_verb
+def train(
+    config: Annotated[Path | None, typer.Argument(help="a YAML configuration")] = None,
+    changes: Changes = [],  # noqa: B006
+    resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder")] = None,
+    run: Annotated[Path | None, typer.Option(help="the run's folder, in the place of the configuration's")] = None,
+    devices: Annotated[int | None, typer.Option(help="processes or GPUs that share the work")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a separator as a configuration says, into a run's folder."""
+    from oasis.config import load_config
+    from oasis.training import CHECKPOINTS
+
+    if (config is None) == (resume is None):
+        raise ConfigError("give either a configuration or --resume RUN")
+    changes = [*changes, *([f"run={run}"] if run else []), *([f"training.devices={devices}"] if devices else [])]
+    setup = load_config(resume or config, [*changes, f"run={resume}"] if resume else changes)  # type: ignore[arg-type]
+    if resume is None and (setup.folder / CHECKPOINTS / "last.ckpt").exists():
+        raise DataError(
+            f"{setup.folder}: holds a run already: go on with  oasis train --resume {setup.folder}  "
+            "or choose another --run"
+        )
+    setup.train(resume=resume is not None)
+    typer.echo(f"{setup.folder}: the best separator is in model.safetensors")
+
+
+@app.command()
+@_verb
+def evaluate(
+    run: RunPath,
+    changes: Changes = [],  # noqa: B006
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    quiet: Quiet = False,
+) -> None:
+    """Measure a run on held-out samples: event table, summary and figures."""
+    from oasis.config import load_config
+    from oasis.evaluation import evaluate as measure
+    from oasis.evaluation import summarise, write_table
+    from oasis.report import write_figures
+    from oasis.separator import Separator
+
+    setup = load_config(run, changes)
+    separator = Separator.load(run)
+    dataset = setup.dataset(split)
+    table = measure(separator, dataset, setup.adapter, setup.config.loss.thresholds)
+    name = "" if split == "test" else f"_{split}"
+    write_table(table, run / f"events{name}.parquet")
+    if setup.adapter.study is not None:
+        typer.echo(summarise(table, setup.adapter.study).text(setup.adapter.unit))
+    write_figures(run / f"figures{name}", separator, dataset, setup.adapter, table, run.name)
+    typer.echo(f"{run / f'events{name}.parquet'}: {len(table)} rows; figures in {run / f'figures{name}'}")
+
+
+@app.command()
+@_verb
+def predict(
+    run: RunPath,
+    source: Annotated[Path, typer.Argument(help="an image file (.npy, .npz, .tif, .h5) or a folder of them")],
+    out: Annotated[Path, typer.Option(help="where the maps go: .h5 or .npz")],
+    dark: Annotated[Path | None, typer.Option(help="a dark frame to subtract")] = None,
+    key: Annotated[str | None, typer.Option(help="the array in .npz and .h5 files")] = None,
+    changes: Changes = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """Separate images and write one intensity map per class."""
+    from oasis.config import load_config
+    from oasis.data.files import read_array
+    from oasis.inference import predict as separate
+    from oasis.separator import Separator
+
+    setup = load_config(run, changes)
+    frame = None if dark is None else read_array(dark)
+    report = separate(Separator.load(run), setup.adapter, source, out, frame, key)
+    for error in report.failed.values():
+        typer.echo(f"oasis: {error}", err=True)
+    typer.echo(f"{out}: maps of {report.images} images")
+    if report.failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+@_verb
+def simulate(
+    config: ConfigPath,
+    out: Annotated[Path, typer.Option(help="the HDF5 file of samples")],
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    changes: Changes = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """Write the samples of a split to a file."""
+    from oasis.config import load_config
+    from oasis.data.storage import write_samples
+
+    setup = load_config(config, changes)
+    dataset = setup.dataset(split)
+    facts = {"adapter": setup.config.adapter, "split": split, "configuration": setup.fingerprint}
+    samples = (dataset[index] for index in range(len(dataset)))
+    count = write_samples(out, samples, setup.adapter.classes, setup.adapter.unit, facts)
+    typer.echo(f"{out}: {count} samples")
+
+
+@app.command()
+@_verb
+def convert(
+    source: Annotated[Path, typer.Argument(help="a foreign file or folder")],
+    out: Annotated[Path, typer.Option(help="the HDF5 file of samples")],
+    adapter: Annotated[str, typer.Option(help="whose format it is")] = "migdal",
+    quiet: Quiet = False,
+) -> None:
+    """Turn a domain's own files into an HDF5 file of samples."""
+    from oasis.adapters import find_adapter
+
+    count = find_adapter(adapter)().convert(source, out)
+    typer.echo(f"{out}: {count} samples")
+
+
+@app.command()
+def adapters() -> None:
+    """List the domains that are installed."""
+    from oasis.adapters import adapter_names, find_adapter
+
+    for name in adapter_names():
+        kind: Any = find_adapter(name)
+        typer.echo(f"{name}: {(kind.__doc__ or '').splitlines()[0]}")

@@ -1,0 +1,141 @@
+"""Inference: read images from files and folders, separate them, write the maps."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.base import Adapter
+from oasis.data.files import SUFFIXES, read_array
+from oasis.data.storage import replace_when_whole
+from oasis.errors import DataError, OasisError
+from oasis.separator import Separator
+
+BATCH = 8  # images per forward pass
+
+
+class Report(NamedTuple):
+    """What a prediction over files came to: images that were separated, and files that could not be."""
+
+    images: int
+    failed: Mapping[Path, OasisError]
+
+
+def image_files(source: str | Path) -> list[Path]:
+    """Return the image files that a path stands for: itself, or those in a folder, by name.
+
+    Raises:
+        DataError: nothing there.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        return [source]
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise DataError(f"{source}: no image files in this folder; expected {', '.join(SUFFIXES)}")
+    return files
+
+
+def predict(
+    separator: Separator,
+    adapter: Adapter,
+    source: str | Path,
+    out: str | Path,
+    dark: NDArray[Any] | None = None,
+    key: str | None = None,
+) -> Report:
+    """Separate every image of a file or folder and write the maps to an HDF5 or `.npz` file.
+
+    The output holds `maps/<class>` (n, B, *S), `source` and `frame` of every image, and as attributes the classes,
+    the unit and the identity of the run. A file that cannot be used is reported and left out; the rest goes on.
+
+    Args:
+        separator: to be applied.
+        adapter: prepares what the files hold.
+        source: a file or a folder.
+        out: `.h5`, `.hdf5` or `.npz`; it appears when it is whole.
+        dark: a dark frame to subtract.
+        key: the array in `.npz` and HDF5 files.
+
+    Raises:
+        DataError: an output of another kind, a place that cannot be written to, or no image that could be used.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".h5", ".hdf5", ".npz"):
+        raise DataError(f"{out}: unknown kind of output; expected .h5, .hdf5 or .npz")
+    failed: dict[Path, OasisError] = {}
+    count = 0
+    with replace_when_whole(out) as temporary:
+        with _writer(temporary, out.suffix.lower(), separator) as write:
+            for path in image_files(source):
+                try:
+                    images = adapter.prepare(read_array(path, key), dark)
+                    maps = [
+                        separator.separate(images[start : start + BATCH]) for start in range(0, len(images), BATCH)
+                    ]
+                except OasisError as error:
+                    located = error if str(path) in str(error) else DataError(f"{path}: {error}")
+                    failed[path] = located
+                    continue
+                write(path, {name: np.concatenate([part[name] for part in maps]) for name in separator.classes})
+                count += len(images)
+        if not count:
+            raise next(iter(failed.values()))
+    return Report(count, failed)
+
+
+def _facts(separator: Separator) -> dict[str, str]:
+    options = separator.options
+    return {
+        "classes": json.dumps(list(options.classes)),
+        "unit": options.unit,
+        "identity": json.dumps(options.identity),
+    }
+
+
+@contextmanager
+def _writer(path: Path, suffix: str, separator: Separator) -> Iterator[Any]:
+    """Give a function that appends the maps of one file; HDF5 grows on disk, `.npz` is written at the end."""
+    if suffix == ".npz":
+        parts: dict[str, list[NDArray[Any]]] = {}
+
+        def collect(source: Path, maps: Mapping[str, NDArray[Any]]) -> None:
+            count = len(next(iter(maps.values())))
+            columns = {"source": np.full(count, str(source)), "frame": np.arange(count)}
+            for name, values in {**maps, **columns}.items():
+                parts.setdefault(name, []).append(values)
+
+        yield collect
+        if parts:
+            facts = {name: np.array(value) for name, value in _facts(separator).items()}
+            arrays: Any = {name: np.concatenate(part) for name, part in parts.items()}
+            with path.open("wb") as file:
+                np.savez_compressed(file, **arrays | facts)
+        return
+    with h5py.File(path, "w") as file:
+        file.attrs.update(_facts(separator))
+
+        def append(source: Path, maps: Mapping[str, NDArray[Any]]) -> None:
+            count = len(next(iter(maps.values())))
+            for name, values in maps.items():
+                _grow(file, f"maps/{name}", values)
+            _grow(file, "source", np.array([str(source).encode()] * count, dtype=h5py.string_dtype()))
+            _grow(file, "frame", np.arange(count))
+
+        yield append
+
+
+def _grow(file: h5py.File, name: str, rows: NDArray[Any]) -> None:
+    if name not in file:
+        options: dict[str, Any] = {"chunks": (1, *rows.shape[1:])} if rows.ndim > 1 else {}
+        file.create_dataset(
+            name, data=rows, maxshape=(None, *rows.shape[1:]), compression="gzip", compression_opts=1, **options
+        )
+        return
+    file[name].resize(len(file[name]) + len(rows), axis=0)
+    file[name][-len(rows) :] = rows

@@ -1,0 +1,293 @@
+"""The separator: scaling, backbone, head and class names; the thing that is trained, saved, loaded and called."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from oasis.data.storage import replace_when_whole
+from oasis.errors import DataError, ModelError, import_extra, nearest
+from oasis.heads import HEADS, FractionHead, Head
+from oasis.models import create_model
+from oasis.options import Options
+from oasis.precision import autocast
+from oasis.regions import check_classes
+from oasis.scaling import FittedScale, LogScale
+
+FORMAT = "oasis-separator-1"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+class HeadOptions(Options):
+    """Which head turns features into maps.
+
+    Attributes:
+        name: `fraction` or `softplus` (the paper's).
+        background: for `fraction`: give a share to the background too.
+    """
+
+    name: Literal["fraction", "softplus"] = "fraction"
+    background: bool = True
+
+    def build(self, classes: int, bands: int) -> Head:
+        """Return the head for so many classes and bands."""
+        if self.name == "fraction":
+            return FractionHead(classes, bands, self.background)
+        return HEADS[self.name](classes, bands)
+
+
+class SeparatorOptions(Options):
+    """All that a separator is, but for its weights.
+
+    Attributes:
+        classes: the N class names.
+        spatial_dims: 1, 2 or 3.
+        bands: B, how many bands the image and every map have.
+        context: C, how many further input channels there are.
+        unit: of the intensities.
+        model: `name` of the backbone and its options, as `create_model` takes them.
+        scaling: how intensity is scaled for the backbone and the loss.
+        head: how its output becomes maps.
+        adapter: the domain it was trained for.
+        identity: what distinguishes the run that trained it.
+    """
+
+    classes: tuple[str, ...]
+    spatial_dims: Literal[1, 2, 3] = 2
+    bands: int = Field(1, ge=1)
+    context: int = Field(0, ge=0)
+    unit: str = ""
+    model: dict[str, Any] = {"name": "unet"}
+    scaling: LogScale = LogScale()
+    head: HeadOptions = HeadOptions()
+    adapter: str = ""
+    identity: dict[str, Any] = {}
+
+    @field_validator("classes")
+    @classmethod
+    def _names(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        return check_classes(classes)
+
+
+class Separator(nn.Module):
+    """Takes an image apart into one intensity map per class, in the image's own units.
+
+    Args:
+        options: what to build.
+
+    Example:
+        >>> options = SeparatorOptions(classes=("ER", "NR"), model={"name": "unet", "base_channels": 4})
+        >>> separator = Separator(options)
+        >>> maps = separator.separate(np.ones((20, 30), np.float32))
+        >>> {name: values.shape for name, values in maps.items()}
+        {'ER': (20, 30), 'NR': (20, 30)}
+    """
+
+    def __init__(self, options: SeparatorOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.head = options.head.build(len(options.classes), options.bands)
+        model = dict(options.model)
+        self.backbone = create_model(
+            model.pop("name", "unet"),
+            in_channels=options.bands + options.context,
+            out_channels=self.head.channels,
+            spatial_dims=options.spatial_dims,
+            **model,
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the maps."""
+        return self.options.classes
+
+    def forward(
+        self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None
+    ) -> tuple[Tensor, FittedScale]:
+        """Return the maps in scaled units, as the loss wants them, and the scaling that was fitted.
+
+        Args:
+            image: (b, B, *S) in physical units.
+            valid: (b, 1, *S) bool, for a scaling that is fitted over valid pixels.
+            context: (b, C, *S).
+
+        Returns:
+            (b, N, B, *S) and the fitted scaling.
+        """
+        features, scale = self._features(image, valid, context)
+        return self.head.scaled(features, image, scale), scale
+
+    def maps(self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """Return the maps (b, N, B, *S) in physical units; the arguments are those of `forward`."""
+        features, scale = self._features(image, valid, context)
+        return self.head.maps(features, image, scale)
+
+    def _features(self, image: Tensor, valid: Tensor | None, context: Tensor | None) -> tuple[Tensor, FittedScale]:
+        scale = self.options.scaling.fit(image, valid)
+        inputs = scale.forward(image)
+        if self.options.context:
+            if context is None or context.shape[1] != self.options.context:
+                found = "none" if context is None else tuple(context.shape)
+                raise DataError(f"context: expected (batch, {self.options.context}, *spatial), found {found}")
+            inputs = torch.cat([inputs, context], dim=1)
+        return self.backbone(inputs).float(), scale
+
+    def separate(
+        self,
+        image: np.ndarray[Any, Any] | Tensor,
+        context: np.ndarray[Any, Any] | Tensor | None = None,
+        precision: Literal["auto", "float32"] = "auto",
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the map of each class.
+
+        Args:
+            image: (*S) with one band, (B, *S), or (b, B, *S) for several images at once.
+            context: (C, *S) or (b, C, *S), where the separator was trained with one.
+            precision: `auto` runs the backbone in bfloat16 where the processor computes in it.
+
+        Returns:
+            The maps by class name, each of the shape and the units of `image`.
+
+        Raises:
+            DataError: an image of another shape, with NaN or infinite pixels, or all zero.
+        """
+        device = next(self.parameters()).device
+        values = torch.as_tensor(image).float()
+        batch = self._batched(values, self.options.bands, "image")
+        check_image(batch)
+        extra = None
+        if context is not None:
+            extra = self._batched(torch.as_tensor(context).float(), self.options.context, "context").to(device)
+        training = self.training
+        self.eval()
+        with torch.inference_mode(), autocast(device, precision):
+            maps = self.maps(batch.to(device), context=extra).cpu().numpy()
+        self.train(training)
+        return {name: maps[:, label].reshape(values.shape) for label, name in enumerate(self.classes)}
+
+    def _batched(self, values: Tensor, channels: int, what: str) -> Tensor:
+        dims = self.options.spatial_dims
+        batch = values
+        if batch.ndim == dims and channels == 1:
+            batch = batch[None]
+        if batch.ndim == dims + 1:
+            batch = batch[None]
+        if batch.ndim != dims + 2 or batch.shape[1] != channels:
+            raise DataError(
+                f"{what} of shape {tuple(values.shape)} does not fit: expected {dims} spatial axes behind an axis "
+                f"of {channels} channels, and for several images a batch axis in front"
+            )
+        return batch
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `model.safetensors`, which holds the options too, and `config.json` for people and hubs.
+
+        Raises:
+            DataError: the folder cannot be written to, or the disk is full.
+        """
+        folder = Path(folder)
+        text = self.options.model_dump_json(indent=2)
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        blob = safetensors_bytes(weights, metadata={"format": FORMAT, "options": text})
+        with replace_when_whole(folder / WEIGHTS) as temporary:
+            temporary.write_bytes(blob)
+        with replace_when_whole(folder / CONFIG) as temporary:
+            temporary.write_text(text + "\n")
+        return folder
+
+    @classmethod
+    def load(cls, source: str | Path, device: torch.device | str = "cpu") -> "Separator":
+        """Read a separator from a run, a folder, a `.safetensors` file or a hub id `owner/name`.
+
+        Raises:
+            ModelError: there is none at that place, it is broken or of another kind.
+            MissingExtraError: a hub id without the package that fetches it.
+        """
+        path = _find_weights(source)
+        try:
+            with safe_open(path, framework="pt", device="cpu") as file:
+                metadata = file.metadata() or {}
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path}: not a readable safetensors file (truncated?): {error}") from None
+        if metadata.get("format") != FORMAT:
+            raise ModelError(f"{path}: not a separator of oasis-seg (format {metadata.get('format')!r})")
+        separator = cls(SeparatorOptions.parse(json.loads(metadata["options"]), where=str(path)))
+        load_weights(separator, weights, str(path))
+        return separator.to(device).eval()
+
+
+def load(source: str | Path, device: torch.device | str = "cpu") -> Separator:
+    """Read a separator from a run, a folder, a `.safetensors` file or a hub id; see `Separator.load`."""
+    return Separator.load(source, device)
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load weights that have to fit exactly.
+
+    Raises:
+        ModelError: names that are missing or left over, or shapes that differ.
+    """
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    differing = [name for name in expected if found.get(name) != expected[name]]
+    differing += [name for name in found if name not in expected]
+    if differing:
+        name = differing[0]
+        raise ModelError(
+            f"{where}: {len(differing)} weights do not fit, first {name!r}: "
+            f"expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
+        )
+    module.load_state_dict(dict(weights))
+
+
+def check_image(image: Tensor, where: str = "image") -> None:
+    """Check a batch of images (b, B, *S).
+
+    Raises:
+        DataError: NaN or infinite pixels (how many, where the first is), or an image that is all zero.
+    """
+    wrong = ~torch.isfinite(image)
+    if wrong.any():
+        first = tuple(int(position) for position in wrong.nonzero()[0])
+        raise DataError(
+            f"{where}: {int(wrong.sum())} pixels are NaN or infinite, the first at {first}: mask or mend them"
+        )
+    empty = (image == 0).flatten(1).all(1)
+    if empty.any():
+        number = int(empty.nonzero()[0])
+        raise DataError(f"{where}: image {number} is all zero: there is nothing to separate")
+
+
+def _find_weights(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        if (path / WEIGHTS).is_file():
+            return path / WEIGHTS
+        raise ModelError(
+            f"{path}: holds no {WEIGHTS}: is it a run, and did its training reach the end of an epoch?"
+        )
+    if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        parent = path.parent
+        if parent.is_dir():
+            names = [entry.name for entry in parent.iterdir()]
+            raise ModelError(
+                f"{source}: no such run; {nearest(path.name, names) if names else 'the folder is empty'}"
+            )
+        hub = import_extra("huggingface_hub", extra="hub")
+        try:
+            return Path(hub.hf_hub_download(source, WEIGHTS))
+        except Exception as error:
+            raise ModelError(f"{source}: no such file or folder, and not found on the hub: {error}") from None
+    raise ModelError(f"{source}: no such file or folder")

@@ -1,0 +1,352 @@
+"""Training: the Lightning module, and `fit`, which trains a separator into a run folder and resumes one."""
+
+import csv
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from pydantic import Field
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from oasis.data.loading import EpochSampler, make_loader
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import Batch
+from oasis.data.storage import replace_when_whole
+from oasis.errors import ConfigError, ModelError, import_extra
+from oasis.losses import OverlapLoss, mean_of
+from oasis.options import Options
+from oasis.precision import best_precision
+from oasis.separator import Separator
+
+CHECKPOINTS = "checkpoints"
+LOG = "log.csv"
+COLLAPSED = 1e-3  # of the true intensity: predictions of a class below this share are called collapsed
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingOptions(Options):
+    """How a separator is trained; the defaults are the paper's where it states them.
+
+    Attributes:
+        epochs: at most.
+        batch_size: samples per step and process.
+        learning_rate: of AdamW; the peak of it with the schedule `onecycle`.
+        schedule: `constant`, or `onecycle` (warm-up and cosine decay over `epochs`).
+        weight_decay: of AdamW.
+        patience: epochs without a better validation loss after which training stops.
+        clip: largest norm of the gradient.
+        precision: `auto` computes in bfloat16 where the processor does, `float32` never.
+        devices: how many processes (or GPUs) share the work.
+        accelerator: `auto`, `cpu` or `gpu`.
+        workers: processes that prepare samples, per device.
+        tensorboard: write TensorBoard logs too.
+    """
+
+    epochs: int = Field(50, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    schedule: Literal["constant", "onecycle"] = "constant"
+    weight_decay: float = Field(1e-4, ge=0)
+    patience: int = Field(10, ge=1)
+    clip: float = Field(1.0, gt=0)
+    precision: Literal["auto", "float32"] = "auto"
+    devices: int = Field(1, ge=1)
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    workers: int = Field(1, ge=0)
+    tensorboard: bool = False
+
+
+class SeparatorTraining(L.LightningModule):
+    """One separator, its loss and its data, as Lightning wants them.
+
+    Args:
+        separator: to be trained.
+        loss: compares maps in scaled units; its thresholds are in physical ones.
+        train: the training samples.
+        val: the validation samples.
+        options: how to train.
+        seed: of the order of samples.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        loss: OverlapLoss,
+        train: SampleDataset,
+        val: SampleDataset,
+        options: TrainingOptions,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.separator = separator
+        self.loss = loss
+        self.datasets = {"train": train, "val": val}
+        self.options = options
+        self.seed = seed
+        self.totals: dict[str, Tensor] = {}
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        """Return the loss of a batch."""
+        ratios, _ = self._ratios(batch)
+        self._collect(
+            "train", {name: ratio.totals(self.loss.reduction).detach() for name, ratio in ratios.items()}
+        )
+        return self.loss.combine({name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()})
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        """Add a batch to the sums of which the epoch's validation loss is made."""
+        ratios, intensities = self._ratios(batch)
+        self._collect("val", {name: ratio.totals(self.loss.reduction) for name, ratio in ratios.items()})
+        self._collect("val", {"intensities": intensities})
+
+    def _ratios(self, batch: Batch) -> tuple[Mapping[str, Any], Tensor]:
+        scaled, scale = self.separator(batch.image, batch.valid, batch.context)
+        target = scale.forward(batch.target)
+        codes = self.loss.regions(batch.target)
+        with torch.no_grad():
+            counted = batch.valid.unsqueeze(1)
+            intensities = torch.stack(
+                [
+                    torch.where(counted, maps, 0).transpose(0, 1).flatten(1).sum(1)
+                    for maps in (scaled.detach(), target)
+                ]
+            )
+        return self.loss.ratios(scaled, target, batch.valid, codes), intensities
+
+    def _collect(self, split: str, totals: Mapping[str, Tensor]) -> None:
+        for name, value in totals.items():
+            key = f"{split}/{name}"
+            self.totals[key] = self.totals[key] + value if key in self.totals else value
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Key what torch draws in the step (dropout), so that a resumed run draws the same."""
+        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums anew."""
+        self.totals = {key: value for key, value in self.totals.items() if key.startswith("train/")}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all samples of all processes, each counted once."""
+        sums = {name: self._over_processes(value) for name, value in self.totals.items()}
+        self.totals = {}
+        intensities = sums.pop("val/intensities")
+        for split in ("train", "val"):
+            means = {
+                name.removeprefix(f"{split}/"): mean_of(total)
+                for name, total in sums.items()
+                if name.startswith(f"{split}/")
+            }
+            if means:
+                means = {"total": self.loss.combine(means), **means}
+                self.log_dict({f"{split}/{name}": value.float() for name, value in means.items()})
+        if not self.trainer.sanity_checking:
+            self._warn_of_collapse(*intensities)
+
+    def _over_processes(self, value: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(value.double(), reduce_op="sum")
+
+    def _warn_of_collapse(self, predicted: Tensor, true: Tensor) -> None:
+        for name, found, expected in zip(self.loss.classes, predicted.tolist(), true.tolist(), strict=True):
+            if expected > 0 and found < COLLAPSED * expected and self.trainer.is_global_zero:
+                logger.warning(
+                    "epoch %d: the predictions of class %s have collapsed to zero (%.1e of its true intensity): "
+                    "raise its class or region weights, or lower the learning rate",
+                    self.current_epoch,
+                    name,
+                    found / expected,
+                )
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and the schedule of its learning rate."""
+        optimizer = torch.optim.AdamW(
+            self.separator.parameters(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            fused=True,
+        )
+        if self.options.schedule == "constant":
+            return optimizer
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            self.options.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.15,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of the gradients, which bfloat16 and float32 never scale.
+
+        Lightning's own clipping refuses the fused AdamW, which could unscale float16 gradients by itself.
+        """
+        torch.nn.utils.clip_grad_norm_(self.separator.parameters(), self.options.clip)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's share of the training samples."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's share of the validation samples."""
+        return self._loader("val", shuffle=False)
+
+    def _loader(self, split: str, shuffle: bool) -> DataLoader[Batch]:
+        dataset = self.datasets[split]
+        sampler = EpochSampler(len(dataset), self.seed, shuffle, self.trainer.global_rank, self.trainer.world_size)
+        return make_loader(dataset, sampler, self.options.batch_size, self.options.workers)
+
+
+class RunFolder(Callback):
+    """Keeps a run's log and its best separator on disk after every epoch.
+
+    Attributes:
+        best: the lowest validation loss so far.
+    """
+
+    def __init__(self, run: Path, separator: Separator) -> None:
+        self.run = run
+        self.separator = separator
+        self.best = float("inf")
+        self._started = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the run stopped."""
+        self.best = state_dict["best"]
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Append the epoch to the log and keep the separator if it is the best so far."""
+        if trainer.sanity_checking:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        better = metrics["val/total"] < self.best
+        self.best = min(self.best, metrics["val/total"])
+        if not trainer.is_global_zero:
+            return
+        if better:
+            self.separator.save(self.run)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        seconds = time.monotonic() - self._started
+        row = {"epoch": trainer.current_epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 3)}
+        self._write(row)
+        if not sys.stderr.isatty():
+            mark = " *" if better else ""
+            logger.info(
+                "epoch %d/%d  train %.5f  val %.5f%s  %.0f s",
+                trainer.current_epoch + 1,
+                trainer.max_epochs,
+                metrics.get("train/total", float("nan")),
+                metrics["val/total"],
+                mark,
+                seconds,
+            )
+
+    def _write(self, row: Mapping[str, float]) -> None:
+        """Rewrite the log with this epoch at its end; epochs that are run again are replaced."""
+        path = self.run / LOG
+        rows: list[Mapping[str, Any]] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+        with replace_when_whole(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(row), extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows([*rows, row])
+
+
+def fit(
+    separator: Separator,
+    loss: OverlapLoss,
+    train: SampleDataset,
+    val: SampleDataset,
+    run: str | Path,
+    options: TrainingOptions | None = None,
+    seed: int = 0,
+    resume: bool = False,
+) -> Separator:
+    """Train a separator and return the best one, as it lies in the run folder.
+
+    Args:
+        separator: to be trained.
+        loss: with `spatial_dims` set, since maps have a band axis.
+        train: samples, which may differ in every epoch.
+        val: samples for early stopping.
+        run: the folder that receives the separator, `log.csv` and `checkpoints/`.
+        options: how to train.
+        seed: of the order of samples and of what torch draws.
+        resume: go on from the last whole epoch in `run`; the result is that of a run that never stopped.
+
+    Raises:
+        ConfigError: fewer training samples than devices, or a GPU that is not there.
+        ModelError: `resume` without a checkpoint.
+    """
+    options = options or TrainingOptions()
+    run = Path(run)
+    checkpoint = run / CHECKPOINTS / "last.ckpt"
+    if resume and not checkpoint.is_file():
+        raise ModelError(f"{run}: there is no {CHECKPOINTS}/last.ckpt to resume from")
+    if len(train) < options.devices or not len(val):
+        raise ConfigError(f"{len(train)} training and {len(val)} validation samples are too few")
+    module = SeparatorTraining(separator, loss, train, val, options, seed)
+    with warnings.catch_warnings():
+        for chatter in ("num_workers", "many workers", "`isinstance", "is not empty", "KeyboardInterrupt"):
+            warnings.filterwarnings("ignore", message=f".*{chatter}.*")
+        trainer = _trainer(run, separator, options)
+        try:
+            trainer.fit(module, ckpt_path=checkpoint if resume else None, weights_only=True if resume else None)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+    return Separator.load(run)
+
+
+def _trainer(run: Path, separator: Separator, options: TrainingOptions) -> L.Trainer:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    gpu = torch.cuda.is_available() and options.accelerator != "cpu"
+    if options.accelerator == "gpu" and not gpu:
+        raise ConfigError("training.accelerator: there is no GPU that torch can use; set it to auto or cpu")
+    precision = best_precision("cuda" if gpu else "cpu") if options.precision == "auto" else "float32"
+    callbacks: list[Callback] = [
+        EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
+        RunFolder(run, separator),
+        ModelCheckpoint(run / CHECKPOINTS, "best", "val/total", save_last=True, enable_version_counter=False),
+    ]
+    if sys.stderr.isatty():
+        callbacks.append(TQDMProgressBar())
+    logs: Any = False
+    if options.tensorboard:
+        import_extra("tensorboard", extra="track")
+        logs = TensorBoardLogger(run, name="", version="tensorboard")
+    return L.Trainer(
+        accelerator="gpu" if gpu else "cpu",
+        devices=options.devices,
+        strategy="ddp" if options.devices > 1 else "auto",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        max_epochs=options.epochs,
+        callbacks=callbacks,
+        logger=logs,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        default_root_dir=run,
+    )

@@ -1,0 +1,51 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parent.parent
+TOY = f"{Path(__file__).parent / 'toy_adapter.py'}:ToyAdapter"
+
+
+@pytest.fixture
+def root():
+    """The project's root."""
+    return ROOT
+
+
+@pytest.fixture
+def toy_values(tmp_path):
+    """The configuration of a run that trains in a second or two."""
+    return {"adapter": TOY, "run": str(tmp_path / "run")}
+
+
+@pytest.fixture
+def toy(toy_values):
+    """A small run that is ready to train."""
+    from oasis.config import build
+
+    return build(toy_values)
+
+
+@pytest.fixture
+def toy_separator(toy):
+    """A separator with weights as they are drawn."""
+    return toy.separator()
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory):
+    """The folder of a small run that has been trained."""
+    import yaml
+
+    from oasis.config import load_config
+
+    folder = tmp_path_factory.mktemp("toy")
+    path = folder / "toy.yaml"
+    path.write_text(yaml.safe_dump({"adapter": TOY, "run": str(folder / "run")}))
+    load_config(path).train()
+    return folder / "run"

@@ -1,0 +1,112 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from oasis.cli import run
+from oasis.data.storage import SampleFile
+
+
+@pytest.fixture
+def config(tmp_path, toy_values):
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(toy_values))
+    return path
+
+
+def test_train_evaluate_predict(tmp_path, config, capsys):
+    folder = tmp_path / "run"
+    assert run(["train", str(config), "--set", "training.epochs=1"]) == 0
+    assert run(["evaluate", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "ROC AUC" in printed
+    table = pd.read_parquet(folder / "events.parquet")
+    assert len(table) == 14
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert figures == {"intensity.png", "bias.png", "iou.png", "roc.png", "gallery.png"}
+    np.save(tmp_path / "frame.npy", np.random.default_rng(0).exponential(9, (24, 20)))
+    assert run(["predict", str(folder), str(tmp_path / "frame.npy"), "--out", str(tmp_path / "m.h5")]) == 0
+    assert (tmp_path / "m.h5").exists()
+    assert run(["train", "--resume", str(folder), "--set", "training.epochs=2"]) == 0
+
+
+def test_simulate(tmp_path, config):
+    assert run(["simulate", str(config), "--split", "val", "--out", str(tmp_path / "val.h5")]) == 0
+    file = SampleFile(tmp_path / "val.h5")
+    assert len(file) == 6
+    assert file.classes == ("dot", "bar")
+    assert file.attributes["split"] == "val"
+
+
+def test_adapters(capsys):
+    assert run(["adapters"]) == 0
+    assert "migdal: Electron recoils (ER) under nuclear recoils" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "give either a configuration or --resume"),
+        (["train", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["train", "{config}", "--set", "training.epoch=3"], "did you mean 'epochs'"),
+        (["train", "{config}", "--set", "loss.class_weights={{dott: 3}}"], "did you mean 'dot'"),
+        (["train", "{config}", "--set", "loss.class_weights={{dot: -3}}"], "at least 0"),
+        (["train", "--resume", "nowhere"], "nowhere"),
+        (["trian", "{config}"], "No such command 'trian'"),
+        (["train", "{config}", "--epochs", "3"], "No such option"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["predict", "nowhere", "x.npy", "--out", "m.h5"], "nowhere"),
+        (["predict", "{run}", "x.npy", "--out", "m.h5"], "x.npy: no such file"),
+        (["predict", "{run}", "x.npy"], "Missing option '--out'"),
+        (["evaluate", "{run}", "--split", "tset"], "tset"),
+        (["convert", "x.pkl", "--out", "y.h5"], "x.pkl"),
+        (["simulate", "{config}", "--out", "/proc/none/x.h5"], "/proc/none/x.h5: cannot be written"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments, message, config, toy_run, capsys):
+    arguments = [part.format(config=config, run=toy_run) for part in arguments]
+    assert run(arguments) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert "Traceback" not in errors
+
+
+def test_a_run_is_not_overwritten(config, toy_run, capsys):
+    before = (toy_run / "model.safetensors").stat().st_mtime_ns
+    assert run(["train", str(config), "--run", str(toy_run)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (toy_run / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_checkpoint_of_other_classes(tmp_path, toy_run, capsys):
+    text = (toy_run / "config.yaml").read_text()
+    values = yaml.safe_load(text)
+    values.update(adapter="migdal", data={}, loss={}, run=str(toy_run))
+    (toy_run / "config.yaml").write_text(yaml.safe_dump(values))
+    try:
+        assert run(["evaluate", str(toy_run)]) == 2
+        assert "knows the classes ['dot', 'bar'], the data ['ER', 'NR']" in capsys.readouterr().err
+    finally:
+        (toy_run / "config.yaml").write_text(text)
+
+
+def test_part_of_a_folder_fails(tmp_path, toy_run, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    np.save(folder / "a.npy", np.ones((24, 20)))
+    np.save(folder / "b.npy", np.zeros((24, 20)))
+    assert run(["predict", str(toy_run), str(folder), "--out", str(tmp_path / "m.npz")]) == 2
+    streams = capsys.readouterr()
+    assert "b.npy" in streams.err
+    assert "maps of 1 images" in streams.out
+
+
+def test_the_installed_command_and_help():
+    done = subprocess.run([sys.executable, "-m", "oasis", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    for verb in ("train", "evaluate", "predict", "simulate", "convert", "adapters"):
+        assert verb in done.stdout

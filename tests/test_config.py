@@ -1,0 +1,85 @@
+import pytest
+import yaml
+
+from oasis.config import build, load_config
+from oasis.errors import ConfigError, OasisError
+
+
+def test_defaults_of_the_domain_lie_below_the_file(toy_values):
+    setup = build({**toy_values, "training": {"epochs": 7}})
+    assert setup.config.training.epochs == 7
+    assert setup.config.training.batch_size == 4
+    assert setup.config.scaling.scale == 5.0
+
+
+def test_tables_of_weights_are_taken_whole(toy_values):
+    setup = build({**toy_values, "loss": {"region_weights": {"dot": 2}}})
+    assert setup.config.loss.region_weights == {"dot": 2}
+    assert setup.loss().table.tolist() == [1, 2, 1, 1]
+
+
+def test_changes_on_top(tmp_path, toy_values):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(toy_values))
+    setup = load_config(path, ["training.epochs=9", "data.train=3", "loss.region_weights={dot: 8}"])
+    assert setup.config.training.epochs == 9
+    assert len(setup.adapter.dataset("train")) == 3
+    assert setup.config.loss.region_weights == {"dot": 8}
+
+
+def test_the_resolved_configuration_reads_back_the_same(toy):
+    toy.save()
+    again = load_config(toy.folder)
+    assert again.config == toy.config
+    assert again.fingerprint == toy.fingerprint
+
+
+def test_the_same_seed_draws_the_same_weights(toy_values):
+    one, two, other = (build({**toy_values, "seed": seed}).separator() for seed in (1, 1, 2))
+    weights = [separator.state_dict()["backbone.output.weight"] for separator in (one, two, other)]
+    assert weights[0].equal(weights[1])
+    assert not weights[0].equal(weights[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trainign": {}}, "trainign: unknown key; did you mean 'training'"),
+        ({"training": {"epoch": 3}}, "training.epoch: unknown key; did you mean 'epochs'"),
+        ({"training": {"epochs": 0}}, "training.epochs: .*found 0"),
+        ({"training": {"epochs": "many"}}, "training.epochs: .*found 'many'"),
+        ({"data": {"trian": 3}}, "data.trian: unknown key; did you mean 'train'"),
+        ({"adapter": "migdl"}, "unknown 'migdl'; did you mean 'migdal'"),
+        ({"adapter": "nowhere.py:Adapter"}, "nowhere.py: no such file"),
+        ({"adapter": 3}, "expected the name of an adapter"),
+        ({"loss": {"region_weights": {"dot&barr": 3}}}, "unknown class 'barr'; did you mean 'bar'"),
+        ({"loss": {"class_weights": {"dot": -1}}}, "class_weights.dot: .*at least 0"),
+        ({"head": {"name": "softmax"}}, "head.name"),
+        ({"scaling": {"percentile": 120}}, "scaling.percentile"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(toy_values, change, message):
+    with pytest.raises(OasisError, match=message) as error:
+        build({**toy_values, **change})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "not YAML"), ("just words", "expected sections"), ("", "expected sections")],
+)
+def test_files_that_are_no_configuration(tmp_path, text, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "y.yaml")
+
+
+@pytest.mark.parametrize("change", ["epochs", "=3", "adapter.x=3", "seed=["])
+def test_changes_that_cannot_be_read(tmp_path, toy_values, change):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(toy_values))
+    with pytest.raises(ConfigError, match="--set"):
+        load_config(path, [change])

@@ -1,0 +1,103 @@
+import json
+import os
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+
+from oasis.errors import DataError
+from oasis.inference import image_files, predict
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).exponential(20, (3, 24, 20)).astype(np.float32)
+
+
+@pytest.fixture
+def write(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+
+    def write(name, values):
+        path = folder / name
+        if path.suffix == ".npy":
+            np.save(path, values)
+        elif path.suffix == ".npz":
+            np.savez(path, image=values, other=np.zeros(2))
+        elif path.suffix == ".tif":
+            tifffile.imwrite(path, values)
+        else:
+            with h5py.File(path, "w") as file:
+                file["only"] = values
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("kind", [".npy", ".npz", ".tif", ".h5"])
+@pytest.mark.parametrize("out", ["maps.h5", "maps.npz"])
+def test_every_kind_of_file_gives_the_same_maps(toy, toy_separator, tmp_path, frames, write, kind, out):
+    report = predict(toy_separator, toy.adapter, write(f"a{kind}", frames), tmp_path / out)
+    assert report.images == 3
+    assert not report.failed
+    expected = toy_separator.separate(frames[:, None])["dot"]
+    if out.endswith(".h5"):
+        with h5py.File(tmp_path / out) as file:
+            found, number = file["maps/dot"][:], file["frame"][:]
+            assert json.loads(file.attrs["classes"]) == ["dot", "bar"]
+            assert file.attrs["unit"] == "counts"
+            assert json.loads(file.attrs["identity"])["configuration"] == toy.fingerprint
+            assert file["source"][0].decode().endswith(f"a{kind}")
+    else:
+        with np.load(tmp_path / out) as file:
+            found, number = file["dot"], file["frame"]
+            assert str(file["unit"]) == "counts"
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert number.tolist() == [0, 1, 2]
+
+
+def test_a_single_frame_and_a_dark_frame(toy, toy_separator, tmp_path, frames, write):
+    dark = np.full((24, 20), 3.0, np.float32)
+    predict(toy_separator, toy.adapter, write("a.npy", frames[0] + dark), tmp_path / "m.h5", dark)
+    with h5py.File(tmp_path / "m.h5") as file:
+        np.testing.assert_allclose(file["maps/bar"][0], toy_separator.separate(frames[0][None])["bar"], rtol=1e-4)
+
+
+def test_bad_files_of_a_folder_are_named_and_the_rest_goes_on(toy, toy_separator, tmp_path, frames, write):
+    good = write("b.npy", frames)
+    write("a.npy", np.full_like(frames, np.nan))
+    write("c.npy", np.zeros_like(frames))
+    (good.parent / "d.npy").write_bytes(good.read_bytes()[:300])
+    write("e.npy", np.ones((2, 3, 24, 20)))
+    (good.parent / "notes.txt").write_text("not an image")
+    report = predict(toy_separator, toy.adapter, good.parent, tmp_path / "m.h5")
+    assert report.images == 3
+    assert {path.name for path in report.failed} == {"a.npy", "c.npy", "d.npy", "e.npy"}
+    for path, error in report.failed.items():
+        assert str(path) in str(error)
+        assert "\n" not in str(error)
+
+
+def test_nothing_usable_writes_nothing(toy, toy_separator, tmp_path, write):
+    path = write("a.npy", np.zeros((24, 20), np.float32))
+    with pytest.raises(DataError, match=r"a\.npy.*all zero"):
+        predict(toy_separator, toy.adapter, path, tmp_path / "m.h5")
+    assert not (tmp_path / "m.h5").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames"]
+
+
+def test_wrong_places(toy, toy_separator, tmp_path, frames, write):
+    path = write("a.npy", frames)
+    with pytest.raises(DataError, match="unknown kind of output"):
+        predict(toy_separator, toy.adapter, path, tmp_path / "m.txt")
+    with pytest.raises(DataError, match="no such file"):
+        predict(toy_separator, toy.adapter, tmp_path / "b.npy", tmp_path / "m.h5")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image files"):
+        image_files(tmp_path / "empty")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        predict(toy_separator, toy.adapter, path, tmp_path / "file" / "m.h5")
+    assert os.listdir(tmp_path / "empty") == []
