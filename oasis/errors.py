@@ -52,5 +52,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
         'known: fraction, softplus'
     """
     known = sorted(known)
-    match = get_close_matches(name, known, n=1)
+    match = get_close_matches(str(name), known, n=1)
     return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
 from oasis.data.files import SUFFIXES, read_array
-from oasis.data.storage import replace_when_whole
+from oasis.data.storage import create_hdf5, replace_when_whole
 from oasis.errors import DataError, OasisError
 from oasis.separator import Separator
 
@@ -117,7 +117,7 @@ def _writer(path: Path, suffix: str, separator: Separator) -> Iterator[Any]:
             with path.open("wb") as file:
                 np.savez_compressed(file, **arrays | facts)
         return
-    with h5py.File(path, "w") as file:
+    with create_hdf5(path) as file:
         file.attrs.update(_facts(separator))
 
         def append(source: Path, maps: Mapping[str, NDArray[Any]]) -> None:

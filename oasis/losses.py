@@ -89,7 +89,7 @@ def region_weighted_mae(
         weights = weights * valid[:, 0]
         error = torch.where(valid, error, 0)
     per_sample = (error.abs() * weights[:, None]).flatten(2).sum(2)
-    return Ratio(per_sample @ class_weights, weights.flatten(1).sum(1) * class_weights.sum())
+    return Ratio((per_sample * class_weights).sum(1), weights.flatten(1).sum(1) * class_weights.sum())
 
 
 def total_variation(prediction: Tensor, valid: Tensor | None = None, spatial_dims: int | None = None) -> Ratio:
@@ -194,7 +194,7 @@ class OverlapLoss(nn.Module):
         self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
     ) -> dict[str, Ratio]:
         """Return `regression` and `smoothness` as ratios that can be summed over batches and processes."""
-        valid = self._check(prediction, target, valid)
+        valid = self._check(prediction, target, valid, codes)
         with torch.autocast(prediction.device.type, enabled=False):
             prediction, target = _at_least_float32(prediction), _at_least_float32(target)
             if codes is None:
@@ -234,7 +234,9 @@ class OverlapLoss(nn.Module):
         """
         return self.terms(prediction, target, valid, codes)["total"]
 
-    def _check(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor | None:
+    def _check(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None
+    ) -> Tensor | None:
         if prediction.shape != target.shape:
             raise DataError(
                 f"prediction of shape {tuple(prediction.shape)} and target of shape {tuple(target.shape)} differ"
@@ -243,6 +245,12 @@ class OverlapLoss(nn.Module):
             raise DataError(
                 f"expected (batch, {len(self.classes)} classes, *spatial), found {tuple(prediction.shape)}"
             )
+        if self.spatial_dims is not None and not 1 <= self.spatial_dims <= prediction.ndim - 2:
+            raise DataError(
+                f"expected {self.spatial_dims} axes after batch and classes, found {tuple(prediction.shape)}"
+            )
+        if codes is not None and codes.shape != prediction[:, 0].shape:
+            raise DataError(f"codes has shape {tuple(codes.shape)}, expected {tuple(prediction[:, 0].shape)}")
         if valid is None:
             return None
         spatial = prediction.shape[2:] if self.spatial_dims is None else prediction.shape[-self.spatial_dims :]

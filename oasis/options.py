@@ -1,7 +1,7 @@
 """Options: frozen groups of named settings that refuse unknown names, with the nearest known one."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -41,9 +41,17 @@ def _first_problem(options: type[BaseModel], error: ValidationError, where: str)
     problem = error.errors()[0]
     path = ".".join(str(part) for part in (where, *problem["loc"]) if part != "")
     if problem["type"] == "extra_forbidden":
-        owner: Any = options
-        for part in problem["loc"][:-1]:
-            owner = owner.model_fields[part].annotation if isinstance(part, str) else owner
+        owner = options
+        for part in problem["loc"][:-1]:  # keys and indices of containers are no fields
+            if part in owner.model_fields:
+                owner = next(_models(owner.model_fields[str(part)].annotation), owner)
         return f"{path}: unknown key; {nearest(str(problem['loc'][-1]), owner.model_fields)}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{path or options.__name__}: {message} (found {problem['input']!r})"
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

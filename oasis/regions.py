@@ -25,8 +25,10 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     if isinstance(classes, str) or not 1 <= len(classes) <= MAX_CLASSES:
         raise ConfigError(f"classes: expected 1 to {MAX_CLASSES} names, found {classes!r}")
     for name in classes:
-        if not isinstance(name, str) or not name.strip() or "&" in name or name == BACKGROUND:
-            raise ConfigError(f"classes: {name!r} cannot name a class (empty, with '&', or {BACKGROUND!r})")
+        if not isinstance(name, str) or name != name.strip() or not name or "&" in name or name == BACKGROUND:
+            raise ConfigError(
+                f"classes: {name!r} cannot name a class (empty, '&' in it, spaces around it, or {BACKGROUND!r})"
+            )
     if len(set(classes)) < len(classes):
         raise ConfigError(f"classes: a name stands twice in {list(classes)}")
     return tuple(classes)
@@ -45,9 +47,10 @@ def region_code(region: str, classes: Sequence[str]) -> int:
     if region == BACKGROUND:
         return 0
     code = 0
-    for name in region.split("&"):
+    known = list(classes) if "&" in str(region) else [*classes, BACKGROUND]
+    for name in str(region).split("&"):
         if name.strip() not in classes:
-            hint = nearest(name.strip(), [*classes, BACKGROUND])
+            hint = nearest(name.strip(), known)
             raise ConfigError(f"region {region!r}: unknown class {name.strip()!r}; {hint}")
         code |= 1 << list(classes).index(name.strip())
     return code

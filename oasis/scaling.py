@@ -1,5 +1,6 @@
 """Scaling: invertible transforms of intensity, fitted per image, applied on the device."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from oasis.options import Options
 
+LN10 = math.log(10)
 FLOOR = 1e-12  # of the scale and the peak, so that an empty image scales to zeros
 
 
@@ -39,12 +41,12 @@ class FittedLogScale:
     def forward(self, intensity: Tensor) -> Tensor:
         """Return Eq. 4 of intensities (b, ...)."""
         scale, peak = self._shaped(intensity)
-        return intensity.sign() * torch.log10(1 + intensity.abs() / scale) / peak
+        return intensity.sign() * torch.log1p(intensity.abs() / scale) / (LN10 * peak)
 
     def inverse(self, scaled: Tensor) -> Tensor:
         """Return Eq. 5 of scaled values (b, ...)."""
         scale, peak = self._shaped(scaled)
-        return scaled.sign() * scale * (torch.pow(10.0, scaled.abs() * peak) - 1)
+        return scaled.sign() * scale * torch.expm1(scaled.abs() * peak * LN10)
 
     def _shaped(self, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (-1, *[1] * (like.ndim - 1))
@@ -66,7 +68,7 @@ class LogScale(Options):
         >>> fitted = LogScale(scale=1.0).fit(image)
         >>> fitted.forward(image)
         tensor([[[0.0000, 0.5000, 1.0000]]])
-        >>> fitted.inverse(fitted.forward(image))
+        >>> fitted.inverse(fitted.forward(image)).round()
         tensor([[[ 0.,  9., 99.]]])
     """
 
@@ -94,7 +96,7 @@ class LogScale(Options):
             return FittedLogScale(scale, torch.ones_like(scale))
         counted = pixels if ignored is None else pixels.masked_fill(ignored, 0)
         largest = counted.abs().amax(1)
-        return FittedLogScale(scale, torch.log10(1 + largest / scale).clamp_min(FLOOR))
+        return FittedLogScale(scale, (torch.log1p(largest / scale) / LN10).clamp_min(FLOOR))
 
 
 def _percentile(pixels: Tensor, percentile: float, ignored: Tensor | None) -> Tensor:
@@ -109,7 +111,7 @@ def _percentile(pixels: Tensor, percentile: float, ignored: Tensor | None) -> Te
         return torch.lerp(below, above, position - low)
     ordered = pixels.masked_fill(ignored, torch.inf).sort(dim=1).values
     count = (~ignored).sum(1)
-    position_each = (count - 1).clamp_min(0) * (percentile / 100)
+    position_each = (count - 1).clamp_min(0).double() * (percentile / 100)
     low_each = position_each.floor().long()
     below = ordered.gather(1, low_each[:, None])[:, 0]
     above = ordered.gather(1, (low_each + 1).clamp_max(pixels.shape[1] - 1)[:, None])[:, 0]

@@ -116,22 +116,25 @@ class Separator(nn.Module):
         """Return the maps in scaled units, as the loss wants them, and the scaling that was fitted.
 
         Args:
-            image: (b, B, *S) in physical units.
+            image: (b, B, *S) in physical units; pixels that are not finite read as 0.
             valid: (b, 1, *S) bool, for a scaling that is fitted over valid pixels.
             context: (b, C, *S).
 
         Returns:
             (b, N, B, *S) and the fitted scaling.
         """
-        features, scale = self._features(image, valid, context)
+        image, features, scale = self._features(image, valid, context)
         return self.head.scaled(features, image, scale), scale
 
     def maps(self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """Return the maps (b, N, B, *S) in physical units; the arguments are those of `forward`."""
-        features, scale = self._features(image, valid, context)
+        image, features, scale = self._features(image, valid, context)
         return self.head.maps(features, image, scale)
 
-    def _features(self, image: Tensor, valid: Tensor | None, context: Tensor | None) -> tuple[Tensor, FittedScale]:
+    def _features(
+        self, image: Tensor, valid: Tensor | None, context: Tensor | None
+    ) -> tuple[Tensor, Tensor, FittedScale]:
+        image = torch.where(image.isfinite(), image, 0)  # bad pixels must not spread through the network
         scale = self.options.scaling.fit(image, valid)
         inputs = scale.forward(image)
         if self.options.context:
@@ -139,7 +142,7 @@ class Separator(nn.Module):
                 found = "none" if context is None else tuple(context.shape)
                 raise DataError(f"context: expected (batch, {self.options.context}, *spatial), found {found}")
             inputs = torch.cat([inputs, context], dim=1)
-        return self.backbone(inputs).float(), scale
+        return image, self.backbone(inputs).float(), scale
 
     def separate(
         self,

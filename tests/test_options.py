@@ -52,6 +52,7 @@ def test_options_are_frozen() -> None:
         ({"noise": {"sigma": 7}}, "data.noise.sigma: seven is taken (found 7)"),
         ({"noise": {"sigma": -1}}, "data.noise.sigma: "),
         ({"noise": {"sigma": float("nan")}}, "data.noise.sigma: "),
+        ({"gain": float("inf")}, "data.gain: Input should be a finite number (found inf)"),
         ({"noise": {"kind": "blue"}}, "data.noise.kind: Input should be 'white' or 'pink' (found 'blue')"),
         ({"noise": None}, "data.noise: "),
         ({"gain": "much"}, "data.gain: "),

@@ -60,6 +60,16 @@ def test_forward_is_the_scaled_form_of_maps(image):
     torch.testing.assert_close(scale.inverse(scaled), separator.maps(batch))
 
 
+def test_bad_pixels_of_a_batch_do_not_spread(image):
+    separator = make()
+    batch = torch.from_numpy(image)[None, None].clone()
+    batch[..., 3, 4] = torch.nan
+    scaled, _ = separator(batch)
+    scaled.sum().backward()
+    assert scaled.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in separator.parameters())
+
+
 @pytest.mark.parametrize("source", ["folder", "file"])
 def test_save_and_load_round_trip(tmp_path, image, source):
     separator = make(unit="ADU", identity={"run": "x"})

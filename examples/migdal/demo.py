@@ -1,6 +1,6 @@
 """Trains the same small model unweighted and overlap-weighted, and compares them on the same held-out events.
 
-    python examples/migdal/demo.py [--seed 0] [--epochs 10] [--out runs/demo]
+python examples/migdal/demo.py [--seed 0] [--epochs 10] [--out runs/demo]
 """
 
 import argparse
@@ -68,7 +68,9 @@ def main() -> None:
     assert study is not None
     figures = comparison_figures(tables, study)
     events = gallery_indices(tables["overlap-weighted"], study)
-    figures["gallery"] = gallery_figure(separator, setup.adapter.dataset("test"), events, setup.adapter, study.name)
+    figures["gallery"] = gallery_figure(
+        separator, setup.adapter.dataset("test"), events, setup.adapter, study.name
+    )
     for title, figure in figures.items():
         print(f"figure: {save_figure(figure, options.out / f'{title}.png')}")
     print(f"{(time.monotonic() - start) / 60:.1f} minutes")

@@ -43,6 +43,8 @@ class Components(Sequence[Component]):
     table: Mapping[str, NDArray[np.generic]]
 
     def __post_init__(self) -> None:
+        if not len(self.offsets) or self.offsets[0] != 0 or (np.diff(self.offsets) < 0).any():
+            raise DataError("offsets have to begin with 0 and must not decrease")
         if self.offsets[-1] != len(self.points) or len(self.points) != len(self.intensity):
             raise DataError(
                 f"offsets end at {self.offsets[-1]} but there are {len(self.points)} points "
@@ -78,6 +80,10 @@ class Components(Sequence[Component]):
         """
         if not components:
             raise DataError("a library needs at least one component")
+        first = _form(components[0])
+        for number, component in enumerate(components):
+            if _form(component) != first:
+                raise DataError(f"component {number} has {_form(component)}, the first {first}")
         counts = [len(component.points) for component in components]
         return cls(
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -102,8 +108,26 @@ class Components(Sequence[Component]):
             DataError: the group is not a library of components.
         """
         try:
-            table = {name: column[:] for name, column in group.get("table", {}).items()}
+            table = read_columns(group.get("table"))
             return cls(group["offsets"][:], group["points"][:], group["intensity"][:], table)
-        except KeyError as error:
+        except (KeyError, TypeError, ValueError, DataError) as error:
             where = f"{Path(group.file.filename)}:{group.name}"
             raise DataError(f"{where} is not a library of components: {error.args[0]}") from error
+
+
+def read_columns(group: h5py.Group | None) -> dict[str, NDArray[np.generic]]:
+    """Return the columns below a group by name; a name with `/` lies in a group of its own."""
+    columns: dict[str, NDArray[np.generic]] = {}
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            columns[name] = item[:]
+
+    if group is not None:
+        group.visititems(add)
+    return columns
+
+
+def _form(component: Component) -> str:
+    bands = component.intensity.shape[1:]
+    return f"points in {component.points.shape[1]}D, bands {bands}, meta {sorted(component.meta)}"

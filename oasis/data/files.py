@@ -1,6 +1,8 @@
-"""Array files of other programs, read as data: NumPy, TIFF and HDF5."""
+"""Array files of other programs, read as data and never executed: NumPy, TIFF and HDF5."""
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,18 +12,23 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from oasis.data.storage import open_hdf5
-from oasis.errors import DataError, OasisError
+from oasis.errors import DataError
 
-SUFFIXES = (".npy", ".npz", ".tif", ".tiff", ".h5", ".hdf5")
+NAMES = ("image", "adu")  # of the array that is meant where a file holds several
+_DAMAGED = (OSError, ValueError, KeyError, IndexError, EOFError, RuntimeError, ArithmeticError, MemoryError)
+_DAMAGED_CONTAINERS = (zipfile.BadZipFile, zlib.error, struct.error, tifffile.TiffFileError)
 
 
 def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
-    """Read the numbers of an image file: `.npy`, `.npz`, `.tif`, `.tiff`, `.h5` or `.hdf5`.
+    """Read the numbers of an image file: `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5` or `.hdf5`.
 
     Args:
         path: of the file.
-        key: the array in an `.npz` or HDF5 file; needed where there are several and none is named `image`.
+        key: the array in an `.npz` or HDF5 file; needed where there are several and none is named `image` or
+            `adu`.
+
+    Returns:
+        The array in the byte order of the machine; the pages of a TIFF as one stack.
 
     Raises:
         DataError: a file that is missing, truncated, of another kind, or without numbers.
@@ -30,42 +37,74 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in _READERS:
         raise DataError(f"{path}: unknown kind of file; expected {', '.join(SUFFIXES)}")
     try:
-        if suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-        elif suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                values = arrays[_chosen(path, list(arrays.files), key)]
-        elif suffix in (".tif", ".tiff"):
-            values = tifffile.imread(path)
-        else:
-            with open_hdf5(path) as file:
-                names = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
-                values = file[_chosen(path, names, key)][:]
-    except OasisError:
-        raise
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        IndexError,
-        KeyError,
-        zipfile.BadZipFile,
-        tifffile.TiffFileError,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: not a readable {suffix} file (truncated?): {reason}") from None
-    if values.dtype.kind not in "fiub" or not values.size:
-        raise DataError(f"{path}: holds no numbers (dtype {values.dtype}, shape {values.shape})")
-    return np.asarray(values)
+        values = np.asarray(_READERS[suffix](path, key))
+    except (*_DAMAGED, *_DAMAGED_CONTAINERS) as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        reason = "Python objects are never loaded, only arrays of numbers" if "pickle" in reason else reason
+        raise DataError(f"{path}: damaged, or not what its name says: {reason}") from error
+    if values.dtype.kind not in "fiub" or not values.size or not values.ndim:
+        raise DataError(f"{path}: holds no numbers to make an image of ({values.dtype}, shape {values.shape})")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _chosen(path: Path, names: Sequence[str], key: str | None) -> str:
     if key is None and len(names) == 1:
         return names[0]
-    wanted = key or "image"
-    if wanted not in names:
-        raise DataError(f"{path}: holds the arrays {sorted(names)}: choose one with --key")
-    return wanted
+    for name in [key] if key else NAMES:
+        if name in names:
+            return name
+    raise DataError(
+        f"{path}: no array {key or NAMES[0]!r}, found {', '.join(names) or 'none'}: choose one by its key (--key)"
+    )
+
+
+def _from_numpy(path: Path, key: str | None) -> NDArray[Any]:
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray) != (path.suffix.lower() == ".npy"):
+        raise ValueError("a single array is .npy, an archive of arrays .npz")
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        return np.asarray(loaded[_chosen(path, loaded.files, key)])
+
+
+def _from_hdf5(path: Path, key: str | None) -> NDArray[Any]:
+    names: list[str] = []
+
+    def note(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            names.append(name)
+
+    with h5py.File(path, "r") as file:
+        file.visititems(note)
+        return np.asarray(file[_chosen(path, names, key)])
+
+
+def _from_tiff(path: Path, key: str | None) -> NDArray[Any]:
+    """Read all pages, and refuse a chain of pages that is cut short, which tifffile reads as far as it goes."""
+    with tifffile.TiffFile(path) as file:
+        layout, handle, end = file.tiff, file.filehandle, file.pages[-1].offset
+        handle.seek(end)
+        (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+        handle.seek(end + layout.tagnosize + tags * layout.tagsize)
+        if any(handle.read(layout.offsetsize)):
+            raise ValueError(f"the file ends after {len(file.pages)} pages, but names a further one")
+        stacks = [series.asarray() for series in file.series]
+    if len(stacks) == 1:
+        return np.asarray(stacks[0])
+    return np.concatenate([stack.reshape(-1, *stack.shape[-2:]) for stack in stacks])
+
+
+_READERS = {
+    ".npy": _from_numpy,
+    ".npz": _from_numpy,
+    ".tif": _from_tiff,
+    ".tiff": _from_tiff,
+    ".mtiff": _from_tiff,
+    ".h5": _from_hdf5,
+    ".hdf5": _from_hdf5,
+}
+SUFFIXES = tuple(_READERS)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from oasis.data.samples import Array, Sample, Scalar
-from oasis.errors import ConfigError
+from oasis.errors import ConfigError, DataError, nearest
 
 Key = int | tuple[int, int]
 
@@ -105,6 +105,8 @@ def add_up(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int
     """
     target = np.zeros((len(classes), *shape), dtype=np.float32)
     for one in placed:
+        if one.name not in classes:
+            raise DataError(f"placed component: unknown class {one.name!r}; {nearest(one.name, classes)}")
         into: list[slice] = []
         out_of: list[slice] = []
         for start, length, limit in zip(one.origin, one.values.shape[1:], shape[1:], strict=True):

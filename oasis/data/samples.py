@@ -121,10 +121,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
     contexts = [sample.context for sample in samples if sample.context is not None]
     if contexts and len(contexts) < len(samples):
         raise DataError("some samples of the batch have a context and some have none")
+    if len({context.shape for context in contexts}) > 1:
+        raise DataError(f"contexts of different shapes cannot form a batch: {sorted({c.shape for c in contexts})}")
     return Batch(
         torch.from_numpy(np.stack([sample.image for sample in samples])).float(),
         torch.from_numpy(np.stack([sample.target for sample in samples])).float(),
-        torch.from_numpy(np.stack([sample.valid for sample in samples])),
+        torch.from_numpy(np.stack([sample.valid for sample in samples])).bool(),
         [sample.meta for sample in samples],
         torch.from_numpy(np.stack(contexts)).float() if contexts else None,
     )

@@ -4,6 +4,7 @@ Layout of a file: attributes `format`, `classes`, `unit`, `shape` (B, *S) and wh
 and `target/<class>` (a map of (B, *S) per sample), `valid` (packed bits), `meta/<name>` (a column per quantity).
 """
 
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.data.components import read_columns
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Array, Sample, Scalar
 from oasis.errors import DataError
@@ -38,10 +40,48 @@ def replace_when_whole(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise DataError(f"{path}: cannot be written: {(error.strerror or str(error)).splitlines()[0]}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+class _Patient(io.FileIO):
+    """A file that tells of a failed write when it is closed: HDF5 crashes if it is told at once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        size = len(view)
+        try:
+            while view:
+                view = view[super().write(view) :]
+        except OSError as error:
+            self.error = self.error or error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+        return size or 0
+
+    def close(self) -> None:
+        super().close()
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+
+
+@contextmanager
+def create_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Create an HDF5 file; a full disk raises OSError at the end."""
+    with _Patient(path) as disk, h5py.File(disk, "w") as file:
+        yield file
 
 
 @contextmanager
@@ -86,18 +126,25 @@ def write_samples(
         raise DataError(f"{path}: there are no samples to write")
     stream = chain([first], stream)
     count = 0
-    with replace_when_whole(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+    meta: dict[str, list[Scalar]] = {name: [] for name in first.meta}
+    with replace_when_whole(Path(path)) as temporary, create_hdf5(temporary) as file:
         file.attrs.update(format=FORMAT, unit=unit, shape=first.image.shape, classes=json.dumps(list(classes)))
         file.attrs["attributes"] = json.dumps(dict(attributes or {}))
         while block := list(islice(stream, BLOCK)):
             _check_alike(first, block, count, classes)
-            _append_map(file, "image", np.stack([sample.image for sample in block]))
+            _append_map(file, "image", np.stack([sample.image for sample in block], dtype=np.float32))
             for label, name in enumerate(classes):
-                _append_map(file, f"target/{name}", np.stack([sample.target[label] for sample in block]))
+                _append_map(
+                    file, f"target/{name}", np.stack([sample.target[label] for sample in block], dtype=np.float32)
+                )
             _append(file, "valid", np.packbits([sample.valid.ravel() for sample in block], axis=1))
-            for name in first.meta:
-                _append_column(file, name, [sample.meta[name] for sample in block])
+            if first.context is not None:
+                _append(file, "context", np.array([sample.context for sample in block], dtype=np.float32))
+            for name, column in meta.items():
+                column.extend(sample.meta[name] for sample in block)
             count += len(block)
+        for name, column in meta.items():
+            _write_column(file, name, column)
         file.attrs["count"] = count
     return count
 
@@ -108,8 +155,16 @@ def _check_alike(first: Sample, block: Sequence[Sample], count: int, classes: Se
     for number, sample in enumerate(block, start=count):
         if sample.target.shape != first.target.shape:
             raise DataError(f"sample {number} has shape {sample.target.shape}, the first {first.target.shape}")
+        if _context_shape(sample) != _context_shape(first):
+            raise DataError(
+                f"sample {number} has context {_context_shape(sample)}, the first {_context_shape(first)}"
+            )
         if set(sample.meta) != set(first.meta):
             raise DataError(f"sample {number} has meta {sorted(sample.meta)}, the first {sorted(first.meta)}")
+
+
+def _context_shape(sample: Sample) -> tuple[int, ...] | None:
+    return None if sample.context is None else sample.context.shape
 
 
 def _append(file: h5py.Group, name: str, rows: NDArray[Any]) -> None:
@@ -144,10 +199,10 @@ def _append_map(file: h5py.File, name: str, maps: Array) -> None:
         _append(group, "values", flat[rows, indices])
 
 
-def _append_column(file: h5py.File, name: str, values: Sequence[Scalar]) -> None:
+def _write_column(file: h5py.File, name: str, values: Sequence[Scalar]) -> None:
     column = np.array(values)
     if column.dtype.kind == "U":
-        column = np.char.encode(column, "utf-8").astype("S64")
+        column = np.char.encode(column, "utf-8")
     _append(file.require_group("meta"), name, column)
 
 
@@ -174,17 +229,23 @@ class SampleFile(SampleDataset):
         with open_hdf5(self.path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise DataError(f"{path}: not a file of samples (format {file.attrs.get('format')!r})")
-            self.classes = tuple(json.loads(file.attrs["classes"]))
-            self.unit = str(file.attrs["unit"])
-            self.shape = tuple(int(length) for length in file.attrs["shape"])
-            self.attributes = json.loads(file.attrs["attributes"])
-            self._length = int(file.attrs["count"])
-            self._meta = {name: column[:] for name, column in file.get("meta", {}).items()}
-            self._offsets = {
-                name: file[name]["offsets"][:]
-                for name in ("image", *(f"target/{name}" for name in self.classes))
-                if file[name].attrs["layout"] == "sparse"
-            }
+            try:
+                self._read_facts(file)
+            except KeyError as error:
+                raise DataError(f"{path}: not a file of samples: {error.args[0]}") from None
+
+    def _read_facts(self, file: h5py.File) -> None:
+        self.classes = tuple(json.loads(file.attrs["classes"]))
+        self.unit = str(file.attrs["unit"])
+        self.shape = tuple(int(length) for length in file.attrs["shape"])
+        self.attributes = json.loads(file.attrs["attributes"])
+        self._length = int(file.attrs["count"])
+        self._meta = read_columns(file.get("meta"))
+        self._offsets = {
+            name: file[name]["offsets"][:]
+            for name in ("image", *(f"target/{name}" for name in self.classes))
+            if file[name].attrs["layout"] == "sparse"
+        }
 
     def __len__(self) -> int:
         return self._length
@@ -204,7 +265,8 @@ class SampleFile(SampleDataset):
         target = np.stack([self._map(file, f"target/{name}", index) for name in self.classes])
         pixels = int(np.prod(self.shape[1:]))
         valid = np.unpackbits(file["valid"][index], count=pixels).astype(bool)
-        return Sample(image, target, valid.reshape(1, *self.shape[1:]), self.meta(index))
+        context = np.asarray(file["context"][index]) if "context" in file else None
+        return Sample(image, target, valid.reshape(1, *self.shape[1:]), self.meta(index), context)
 
     def _open(self) -> h5py.File:
         if self._file is None or self._process != os.getpid():  # a handle does not survive a fork

@@ -75,7 +75,7 @@ class Counting(SampleDataset):
         return 4
 
     def sample(self, index: int, epoch: int) -> Sample:
-        image = 10.0 * epoch + index + np.arange(16, dtype=np.float32).reshape(1, 4, 4) / 100
+        image = (np.arange(16).reshape(1, 4, 4) / 100 + 10 * epoch + index).astype(np.float32)
         return Sample(image, image[None], np.ones((1, 4, 4), bool))
 
 

@@ -50,7 +50,7 @@ def test_a_sample_is_the_same_whoever_mixes_it_and_when(workers: int, fixed: boo
     ]
     loader: DataLoader[Sample] = DataLoader(
         mixer, batch_size=3, sampler=keys, num_workers=workers, collate_fn=collate
-    )  # type: ignore[arg-type]
+    )
     mixed = [sample for batch in loader for sample in batch.samples()]
     assert len(mixed) == 22
     for (epoch, index), sample in zip(keys, mixed, strict=True):

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,21 @@ def test_a_file_holds_what_was_written(tmp_path: Path, samples: list[Sample]) ->
     assert [entry.name for entry in path.parent.iterdir()] == ["samples.h5"]
 
 
+def test_samples_are_written_while_they_come(tmp_path: Path) -> None:
+    seen: list[weakref.ref[Sample]] = []
+    alive = []
+
+    def stream() -> Iterator[Sample]:
+        for _ in range(300):
+            sample = make_samples(1)[0]
+            seen.append(weakref.ref(sample))
+            alive.append(sum(one() is not None for one in seen))
+            yield sample
+
+    assert write_samples(tmp_path / "samples.h5", stream(), CLASSES) == 300
+    assert max(alive) < 200
+
+
 def test_sparse_maps_take_little_room(tmp_path: Path) -> None:
     samples = make_samples(20, (1, 128, 128), image=0.01, target=0.01)
     write_samples(tmp_path / "samples.h5", samples, CLASSES)
@@ -118,16 +134,25 @@ def test_context_is_not_lost(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file[number].context, context + number)
 
 
+class Watched(SampleFile):
+    """Tells which process opened the file for a sample, and which one read it."""
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        sample = super().sample(index, epoch)
+        return sample.replace(meta={**sample.meta, "opened_by": self._process, "read_by": os.getpid()})
+
+
 def test_worker_processes_read_from_a_file_that_is_open_here(tmp_path: Path) -> None:
     samples = make_samples(40, image=1)
     write_samples(tmp_path / "samples.h5", samples, CLASSES)
-    file = SampleFile(tmp_path / "samples.h5")
-    assert_same(file[0], samples[0])
-    loader: DataLoader[Sample] = DataLoader(file, batch_size=8, num_workers=2, collate_fn=collate)  # type: ignore[arg-type]
+    file = Watched(tmp_path / "samples.h5")
+    assert file[0].meta["opened_by"] == os.getpid()
+    loader: DataLoader[Sample] = DataLoader(file, batch_size=8, num_workers=2, collate_fn=collate)
     read = [sample for batch in loader for sample in batch.samples()]
     for one, other in zip(read, samples, strict=True):
-        assert_same(one, other)
-    assert_same(file[39], samples[39])
+        assert one.meta["opened_by"] == one.meta["read_by"] != os.getpid()
+        assert_same(one.replace(meta=other.meta), other)
+    assert_same(file[39].replace(meta=samples[39].meta), samples[39])
 
 
 def test_an_open_file_can_be_pickled(tmp_path: Path) -> None:
@@ -156,7 +181,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
         ("foreign", "not a file of samples"),
         ("stripped", "not a file of samples"),
         ("text", "not a readable HDF5 file"),
-        ("folder", ""),
+        ("folder", "not a readable HDF5 file"),
         ("missing", "no such file"),
     ],
 )
@@ -292,7 +317,12 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
         assert not path.exists()
         assert temporary.parent == path.parent
     assert path.read_text() == "whole"
-    with pytest.raises(KeyboardInterrupt), replace_when_whole(path) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+
+    def stop_half_way() -> None:
+        with replace_when_whole(path) as half:
+            half.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_half_way()
     assert [entry.read_text() for entry in path.parent.iterdir()] == ["whole"]

@@ -1,21 +1,17 @@
 """Measured camera frames of the MIGDAL TPC: reading them, finding tracks, taking nuclear recoils out of them."""
 
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
-import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from oasis.adapters.migdal.detector import Array, Detector
 from oasis.data.components import Component, Components
+from oasis.data.files import read_array
 from oasis.errors import DataError
 
 SIGMA_ADU = 7.6
@@ -308,27 +304,11 @@ def _principal_rms(
     return np.sqrt(middle + half), np.sqrt(np.maximum(middle - half, 0))
 
 
-_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error)
-
-
 def _load(path: Path, key: str | None) -> NDArray[Any]:
-    """Read (n, rows, columns) numbers, whatever the file is."""
-    readers = {".npy": _from_numpy, ".npz": _from_numpy, ".h5": _from_hdf5, ".hdf5": _from_hdf5}
-    readers |= dict.fromkeys((".tif", ".tiff", ".mtiff"), _from_tiff)
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: expected a file that ends in {', '.join(readers)}")
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        frames = readers[path.suffix.lower()](path, key)
-    except _DAMAGED as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
-        reason = "Python objects are never loaded, only arrays of numbers" if "pickle" in reason else reason
-        raise DataError(f"{path}: damaged, or not what its name says ({reason})") from error
-    if frames.dtype.kind not in "uif":
-        raise DataError(f"{path}: holds {frames.dtype}, expected numbers")
+    """Read (n, rows, columns) finite numbers, whatever the file is."""
+    frames = read_array(path, key)
     frames = frames[None] if frames.ndim == 2 else frames
-    if frames.ndim != 3 or not len(frames):
+    if frames.ndim != 3:
         raise DataError(f"{path}: holds an array of shape {frames.shape}, expected (frames, rows, columns)")
     finite = np.isfinite(frames).all(axis=(1, 2)) if frames.dtype.kind == "f" else np.ones(len(frames), bool)
     if not finite.all():
@@ -343,44 +323,3 @@ def _read_dark(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
             f"{path}: a dark frame of shape {dark.shape[1:]}, expected {shape} as that of the raw frames"
         )
     return np.asarray(dark.mean(0))
-
-
-def _choose(path: Path, key: str | None, names: list[str]) -> str:
-    if key is None and len(names) == 1:
-        return names[0]
-    wanted = key or "adu"
-    if wanted not in names:
-        raise DataError(f"{path}: no array {wanted!r}, found {', '.join(names) or 'none'}: name one with `key`")
-    return wanted
-
-
-def _from_numpy(path: Path, key: str | None) -> NDArray[Any]:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        return np.asarray(loaded[_choose(path, key, loaded.files)])
-
-
-def _from_hdf5(path: Path, key: str | None) -> NDArray[Any]:
-    names: list[str] = []
-
-    def note(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
-            names.append(name)
-
-    with h5py.File(path) as file:
-        file.visititems(note)
-        return np.asarray(file[_choose(path, key, names)])
-
-
-def _from_tiff(path: Path, key: str | None) -> NDArray[Any]:
-    with tifffile.TiffFile(path) as file:
-        layout, handle, end = file.tiff, file.filehandle, file.pages[-1].offset
-        handle.seek(end)
-        (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
-        handle.seek(end + layout.tagnosize + tags * layout.tagsize)
-        if any(handle.read(layout.offsetsize)):
-            raise ValueError(f"the file ends after {len(file.pages)} pages, but names a further one")
-        stacks = [series.asarray() for series in file.series]
-    return np.concatenate([stack.reshape(-1, *stack.shape[-2:]) for stack in stacks])
