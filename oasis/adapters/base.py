@@ -112,7 +112,7 @@ class Adapter(ABC):
             DataError: an array of another shape.
         """
         images = np.asarray(raw, dtype=np.float32)
-        if images.ndim <= self.spatial_dims + 1 and self.bands == 1:
+        if self.bands == 1 and self.spatial_dims <= images.ndim <= self.spatial_dims + 1:
             images = images[..., None, *[slice(None)] * self.spatial_dims]
         if images.ndim == self.spatial_dims + 1:
             images = images[None]
