@@ -80,7 +80,7 @@ def train(
 ) -> None:
     """Train a separator as a configuration says, into a run's folder."""
     from oasis.config import load_config
-    from oasis.training import CHECKPOINTS
+    from oasis.training import CHECKPOINTS, is_main_process
 
     if (config is None) == (resume is None):
         raise ConfigError("give either a configuration or --resume RUN")
@@ -92,7 +92,8 @@ def train(
             "or choose another --run"
         )
     setup.train(resume=resume is not None)
-    typer.echo(f"{setup.folder}: the best separator is in model.safetensors")
+    if is_main_process():
+        typer.echo(f"{setup.folder}: the best separator is in model.safetensors")
 
 
 @app.command()
@@ -107,11 +108,12 @@ def evaluate(
     from oasis.config import load_config
     from oasis.evaluation import evaluate as measure
     from oasis.evaluation import summarise, write_table
+    from oasis.precision import best_device
     from oasis.report import write_figures
     from oasis.separator import Separator
 
     setup = load_config(run, changes)
-    separator = Separator.load(run)
+    separator = Separator.load(run, best_device())
     dataset = setup.dataset(split)
     table = measure(separator, dataset, setup.adapter, setup.config.loss.thresholds)
     name = "" if split == "test" else f"_{split}"
@@ -137,11 +139,12 @@ def predict(
     from oasis.config import load_config
     from oasis.data.files import read_array
     from oasis.inference import predict as separate
+    from oasis.precision import best_device
     from oasis.separator import Separator
 
     setup = load_config(run, changes)
     frame = None if dark is None else read_array(dark)
-    report = separate(Separator.load(run), setup.adapter, source, out, frame, key)
+    report = separate(Separator.load(run, best_device()), setup.adapter, source, out, frame, key)
     for error in report.failed.values():
         typer.echo(f"oasis: {error}", err=True)
     typer.echo(f"{out}: maps of {report.images} images")

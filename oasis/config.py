@@ -85,7 +85,7 @@ class Setup:
         """The run's folder."""
         return Path(self.config.run)
 
-    def separator(self) -> Separator:
+    def separator(self, trained_size: tuple[int, ...] | None = None) -> Separator:
         """Return a new separator, its weights drawn from the run's seed."""
         config, adapter = self.config, self.adapter
         torch.manual_seed(config.seed)
@@ -99,6 +99,7 @@ class Setup:
                 model=config.model,
                 scaling=config.scaling,
                 head=config.head,
+                trained_size=trained_size,
                 adapter=config.adapter,
                 identity={"run": config.run, "configuration": self.fingerprint},
             )
@@ -122,14 +123,29 @@ class Setup:
             temporary.write_text(text)
 
     def train(self, resume: bool = False) -> Separator:
-        """Train in the run's folder, or go on with what was begun there, and return the best separator."""
+        """Train in the run's folder, or go on with what was begun there, and return the best separator.
+
+        Raises:
+            ConfigError: `resume` with another number of epochs than a `onecycle` schedule was made for.
+        """
+        config = self.config
         train, val = self.dataset("train"), self.dataset("val")
-        if self.config.augmentation is not None:
-            train = Augmented(train, self.config.augmentation, self.config.seed)
+        if resume:
+            self._check_schedule()
+        separator = self.separator(trained_size=train[0].image.shape[1:])
+        if config.augmentation is not None:
+            train = Augmented(train, config.augmentation, config.seed)
         self.save()
-        return fit(
-            self.separator(), self.loss(), train, val, self.folder, self.config.training, self.config.seed, resume
-        )
+        return fit(separator, self.loss(), train, val, self.folder, config.training, config.seed, resume)
+
+    def _check_schedule(self) -> None:
+        begun = load_config(self.folder).config.training if (self.folder / CONFIG).exists() else None
+        now = self.config.training
+        if begun is not None and now.schedule == "onecycle" and now.epochs != begun.epochs:
+            raise ConfigError(
+                f"training.epochs: the run's onecycle schedule was made for {begun.epochs} epochs, found "
+                f"{now.epochs}: leave them as they are, or begin a new run"
+            )
 
 
 def load_config(path: str | Path, changes: Sequence[str] = ()) -> Setup:

@@ -1,6 +1,7 @@
 """Inference: read images from files and folders, separate them, write the maps."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from oasis.data.files import SUFFIXES, read_array
 from oasis.data.storage import create_hdf5, replace_when_whole
 from oasis.errors import DataError, OasisError
 from oasis.separator import Separator
+
+logger = logging.getLogger(__name__)
 
 BATCH = 8  # images per forward pass
 
@@ -75,6 +78,7 @@ def predict(
             for path in image_files(source):
                 try:
                     images = adapter.prepare(read_array(path, key), dark)
+                    _warn_of_size(separator, images.shape[2:], path)
                     maps = [
                         separator.separate(images[start : start + BATCH]) for start in range(0, len(images), BATCH)
                     ]
@@ -87,6 +91,18 @@ def predict(
         if not count:
             raise next(iter(failed.values()))
     return Report(count, failed)
+
+
+def _warn_of_size(separator: Separator, size: tuple[int, ...], path: Path) -> None:
+    trained = separator.options.trained_size
+    if trained is not None and size != trained and separator.sees_whole_frame:
+        logger.warning(
+            "%s: images of %s, but the model was trained on %s and its normalisation sees the whole frame: "
+            "intensities will be off; give images of that size, or train with model.norm=batch",
+            path,
+            " x ".join(map(str, size)),
+            " x ".join(map(str, trained)),
+        )
 
 
 def _facts(separator: Separator) -> dict[str, str]:

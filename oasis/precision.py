@@ -6,6 +6,11 @@ from typing import Literal
 import torch
 
 
+def best_device() -> torch.device:
+    """Return the GPU where torch can use one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def best_precision(device: torch.device | str) -> Literal["bf16", "float32"]:
     """Return the fastest precision in which a device computes with hardware support.
 
@@ -17,8 +22,9 @@ def best_precision(device: torch.device | str) -> Literal["bf16", "float32"]:
     if kind == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     if kind == "cpu":
-        supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return "bf16" if supported else "float32"
+        # Without these instructions bfloat16 is emulated; an old torch has no such checks.
+        checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+        return "bf16" if any(check() for check in checks if check is not None) else "float32"
     return "float32"
 
 

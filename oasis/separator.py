@@ -57,6 +57,7 @@ class SeparatorOptions(Options):
         model: `name` of the backbone and its options, as `create_model` takes them.
         scaling: how intensity is scaled for the backbone and the loss.
         head: how its output becomes maps.
+        trained_size: the spatial size of the images it was trained on, or None.
         adapter: the domain it was trained for.
         identity: what distinguishes the run that trained it.
     """
@@ -69,6 +70,7 @@ class SeparatorOptions(Options):
     model: dict[str, Any] = {"name": "unet"}
     scaling: LogScale = LogScale()
     head: HeadOptions = HeadOptions()
+    trained_size: tuple[int, ...] | None = None
     adapter: str = ""
     identity: dict[str, Any] = {}
 
@@ -109,6 +111,12 @@ class Separator(nn.Module):
     def classes(self) -> tuple[str, ...]:
         """The class names, in the order of the maps."""
         return self.options.classes
+
+    @property
+    def sees_whole_frame(self) -> bool:
+        """Whether a pixel's result depends on the whole frame, as it does through group or instance norms."""
+        kinds = (nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+        return any(isinstance(module, kinds) for module in self.backbone.modules())
 
     def forward(
         self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 import sys
 import time
 import warnings
@@ -308,7 +309,14 @@ def fit(
         raise ConfigError(f"{len(train)} training and {len(val)} validation samples are too few")
     module = SeparatorTraining(separator, loss, train, val, options, seed)
     with warnings.catch_warnings():
-        for chatter in ("num_workers", "many workers", "`isinstance", "is not empty", "KeyboardInterrupt"):
+        for chatter in (
+            "num_workers",
+            "sync_dist",
+            "many workers",
+            "`isinstance",
+            "is not empty",
+            "KeyboardInterrupt",
+        ):
             warnings.filterwarnings("ignore", message=f".*{chatter}.*")
         trainer = _trainer(run, separator, options)
         try:
@@ -316,6 +324,11 @@ def fit(
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
     return Separator.load(run)
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the only one or the first of those that share a training."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
 
 
 def _trainer(run: Path, separator: Separator, options: TrainingOptions) -> L.Trainer:

@@ -24,6 +24,34 @@ from oasis.options import Options
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
+class EventCounts(Options):
+    """How many samples each split has.
+
+    Attributes:
+        train: new ones in every epoch.
+        val: the same ones in every epoch.
+        test: held out.
+    """
+
+    train: int = Field(6000, ge=0)
+    val: int = Field(1000, ge=0)
+    test: int = Field(4000, ge=0)
+
+
+class SplitFiles(Options):
+    """The file or folder that each split is read from; simulated where there is none.
+
+    Attributes:
+        train: of the training samples.
+        val: of the validation samples.
+        test: of the held-out samples.
+    """
+
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+
+
 class MigdalOptions(Options):
     """The section `data` of a MIGDAL run.
 
@@ -42,13 +70,13 @@ class MigdalOptions(Options):
     """
 
     size: tuple[int, int] = (96, 96)
-    events: dict[Literal["train", "val", "test"], int] = {"train": 6000, "val": 1000, "test": 4000}
+    events: EventCounts = EventCounts()
     energies: tuple[float, float] = (3.0, 15.0)
     margin: int = Field(40, ge=0)
     jitter: int = Field(8, ge=0)
     recoils: str | None = None
     restore_noise: bool = False
-    files: dict[Literal["train", "val", "test"], str] = {}
+    files: SplitFiles = SplitFiles()
     protocol: Literal["corrected", "reference"] = "corrected"
     detector: Detector = Detector()
 
@@ -88,12 +116,12 @@ class MigdalAdapter(Adapter):
             DataError: a file that cannot be read.
         """
         options: MigdalOptions = self.options
-        files: dict[str, str] = dict(options.files.items())
-        if split in files:
-            return self._read(Path(files[split]), split)
-        events: dict[str, int] = dict(options.events.items())
-        if events.get(split, 0) < 1:
-            raise ConfigError(f"data.events.{split}: expected at least 1 sample, found {events.get(split, 0)}")
+        file: str | None = getattr(options.files, split)
+        if file is not None:
+            return self._read(Path(file), split)
+        events: int = getattr(options.events, split)
+        if not events:
+            raise ConfigError(f"data.events.{split}: expected at least 1 sample, found 0")
         electrons, recoils = self._libraries
         scene = MigdalScene(
             options.detector,
@@ -107,7 +135,7 @@ class MigdalAdapter(Adapter):
             options.jitter,
             measured=options.recoils is not None,
         )
-        return Mixer(scene, events[split], self.seed, split, fixed=split != "train")
+        return Mixer(scene, events, self.seed, split, fixed=split != "train")
 
     @cached_property
     def _libraries(self) -> tuple[Components, Components]:

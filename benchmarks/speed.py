@@ -1,0 +1,177 @@
+"""How fast a training step and an inference are, beside the same network as a plain PyTorch module.
+
+The plain module is the paper's description written down: contiguous float32, 1-wide convolution after the
+interpolation. Both take the same loss, gradient clipping and AdamW, in turns, in one process:
+
+    python benchmarks/speed.py --base 32 --size 288 512 --batch 4 --threads 1
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import pairwise, product
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oasis.losses import OverlapLoss
+from oasis.models import create_model
+from oasis.precision import autocast, best_precision
+
+CLASSES = ("ER", "NR")
+Context = Callable[[], AbstractContextManager[None]]
+
+
+class PlainBlock(nn.Sequential):
+    """Convolution, normalisation and activation, twice."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.GroupNorm(8, outputs),
+            nn.SiLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+            nn.GroupNorm(8, outputs),
+            nn.SiLU(),
+        )
+
+
+class PlainUNet(nn.Module):
+    """The paper's network as anyone would write it first."""
+
+    def __init__(self, classes: int, base: int) -> None:
+        super().__init__()
+        widths = [base, 2 * base, 4 * base, 8 * base]
+        steps = list(pairwise(widths))
+        self.first = PlainBlock(1, base)
+        self.pools = nn.ModuleList(nn.Conv2d(a, a, 3, stride=2, padding=1, groups=a) for a, _ in steps)
+        self.downs = nn.ModuleList(PlainBlock(a, b) for a, b in steps)
+        self.bottleneck = PlainBlock(8 * base, 8 * base)
+        self.mixes = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in reversed(steps))
+        self.ups = nn.ModuleList(PlainBlock(b, a) for a, b in reversed(steps))
+        self.last = nn.Conv2d(base, classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (b, classes, H, W)."""
+        x = self.first(image)
+        skips = []
+        for pool, down in zip(self.pools, self.downs, strict=True):
+            skips.append(x)
+            x = down(pool(x))
+        x = self.bottleneck(x)
+        for mix, up in zip(self.mixes, self.ups, strict=True):
+            skip = skips.pop()
+            x = mix(F.interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=False))
+            x = up(torch.cat([x, skip], dim=1))
+        return self.last(x)  # type: ignore[no-any-return]
+
+
+class Step:
+    """One training step, and one inference, of a network."""
+
+    def __init__(self, network: nn.Module, context: Context, fused: bool | None) -> None:
+        self.network = network
+        self.context = context
+        self.loss = OverlapLoss(CLASSES, class_weights={"ER": 5}, region_weights={"ER": 3, "ER&NR": 6})
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=2e-4, weight_decay=1e-4, fused=fused)
+
+    def train(self, image: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Forward, loss, backward, clipping and the optimiser's step."""
+        with self.context():
+            output = self.network(image)
+        self.loss(F.softplus(output.float()), target, valid).backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def infer(self, image: Tensor) -> None:
+        """Image to scaled maps."""
+        with torch.inference_mode(), self.context():
+            F.softplus(self.network(image).float())
+
+
+def draw_data(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a sparse image, its two targets and a valid mask: values do not matter here, shapes do."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand((batch, len(CLASSES), *size), generator=generator)
+    target = target * (target > 0.9)
+    return target.sum(1, keepdim=True), target, torch.ones((batch, 1, *size), dtype=torch.bool)
+
+
+def time_in_turns(repeats: int, **tasks: Callable[[], object]) -> dict[str, list[float]]:
+    """Return the seconds of every run of each task, after one run that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn, (name, task) in product(range(repeats + 1), tasks.items()):
+        start = time.perf_counter()
+        task()
+        if turn:
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def compare(
+    title: str, repeats: int, plain: Callable[[], object], ours: Callable[[], object], images: int
+) -> float:
+    """Print the two medians and the ratio of each turn; returns our median."""
+    times = time_in_turns(repeats, plain=plain, ours=ours)
+    ratios = [a / b for a, b in zip(times["plain"], times["ours"], strict=True)]
+    middle = {name: median(values) for name, values in times.items()}
+    print(
+        f"{title:14s} plain {1e3 * middle['plain']:8.1f} ms   ours {1e3 * middle['ours']:8.1f} ms   "
+        f"{median(ratios):.2f} x ({min(ratios):.2f} - {max(ratios):.2f})   {images / middle['ours']:.1f} images/s"
+    )
+    return middle["ours"]
+
+
+def loss_seconds(classes: int, batch: int, size: tuple[int, int], repeats: int) -> float:
+    """Return the median seconds of the loss, forward and backward, for a number of classes."""
+    generator = torch.Generator().manual_seed(0)
+    names = tuple(f"c{index}" for index in range(classes))
+    loss = OverlapLoss(names, class_weights={"c0": 5}, region_weights={"c0": 3, "c0&c1": 6})
+    target = torch.rand((batch, classes, *size), generator=generator)
+    target = target * (target > 0.9)
+    prediction = (target + 0.1).requires_grad_()
+    valid = torch.ones((batch, 1, *size), dtype=torch.bool)
+    return median(time_in_turns(repeats, loss=lambda: loss(prediction, target, valid).backward())["loss"])
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--base", type=int, default=32, help="channels of the first level, a multiple of 8")
+    parser.add_argument("--size", type=int, nargs=2, default=(288, 512), metavar=("H", "W"))
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=7)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the table."""
+    arguments = parse_arguments()
+    size, batch, repeats = tuple(arguments.size), arguments.batch, arguments.repeats
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    print(
+        f"base {arguments.base}, {batch} x {size[0]} x {size[1]}, {arguments.threads} threads, {repeats} turns, "
+        f"ours in {best_precision('cpu')}, torch {torch.__version__}"
+    )
+    data = draw_data(batch, size)
+    plain = Step(PlainUNet(len(CLASSES), arguments.base), nullcontext, fused=None)
+    unet = create_model("unet", in_channels=1, out_channels=len(CLASSES), base_channels=arguments.base)
+    ours = Step(unet, partial(autocast, "cpu"), fused=True)
+    step = compare("training step", repeats, partial(plain.train, *data), partial(ours.train, *data), batch)
+    compare("inference", repeats, partial(plain.infer, data[0]), partial(ours.infer, data[0]), batch)
+    few, many = (loss_seconds(classes, batch, size, repeats) for classes in (2, 8))
+    print(
+        f"loss           {1e3 * few:.1f} ms, {few / step:.1%} of our step; "
+        f"per class {1e3 * few / 2:.2f} ms with 2 classes, {1e3 * many / 8:.2f} ms with 8"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Configuration of the documentation: sphinx-build -W -b html docs docs/_build/html."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tables
+
+import oasis
+from oasis.adapters.migdal import MigdalAdapter
+from oasis.adapters.migdal.adapter import MigdalOptions
+from oasis.adapters.migdal.detector import Detector
+from oasis.config import LossOptions, RunConfig
+from oasis.data.augmentation import Augmentation
+from oasis.evaluation import COLUMNS
+from oasis.losses import OverlapLoss
+from oasis.models.unet import UNet
+from oasis.scaling import LogScale
+from oasis.separator import HeadOptions
+from oasis.training import TrainingOptions
+
+project = "oasis-seg"
+author = "The oasis-seg developers"
+copyright = author
+release = oasis.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"oasis-seg {release}"
+
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-members": "model_config"}
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+copybutton_prompt_text = "$ "
+copybutton_line_continuation_character = "\\"
+
+myst_enable_extensions = ["dollarmath", "substitution"]
+myst_heading_anchors = 3
+myst_substitutions = {
+    "run": tables.options_table(RunConfig),
+    "migdal": tables.options_table(MigdalOptions),
+    "migdal_defaults": tables.yaml_block(MigdalAdapter.defaults),
+    "detector": tables.options_table(Detector),
+    "unet": tables.arguments_table(UNet, leave_out={"in_channels", "out_channels", "spatial_dims"}),
+    "scaling": tables.options_table(LogScale, {"name": "the kind of scaling; there is one"}),
+    "head": tables.options_table(HeadOptions),
+    "loss": tables.options_table(LossOptions, tables.described(OverlapLoss, "Args")),
+    "augmentation": tables.options_table(Augmentation),
+    "training": tables.options_table(TrainingOptions),
+    "columns": tables.table(("column", "meaning"), [(f"`{name}`", text) for name, text in COLUMNS.items()]),
+}
+
+SHAPE = re.compile(r"(?<!`)\([^()`]*\*\w+[^()`]*(?:\([^()`]*\)[^()`]*)?\)")
+
+
+def mark_up(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """Mark shapes such as (b, N, *S) as code, and keep Napoleon from taking a list's first item for a type."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[number] = SHAPE.sub(r"``\g<0>``", line)
+    for number in range(len(lines) - 1, 0, -1):
+        if lines[number - 1].strip() == "Returns:" and lines[number].lstrip().startswith("- "):
+            indent = lines[number][: -len(lines[number].lstrip())]
+            lines[number:number] = [f"{indent}By name", ""]
+
+
+def setup(app: Any) -> None:
+    """Connect the hook ahead of Napoleon's."""
+    app.connect("autodoc-process-docstring", mark_up, priority=400)

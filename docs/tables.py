@@ -1,0 +1,128 @@
+"""The tables of the reference pages, made from the options themselves so that they cannot go stale."""
+
+import inspect
+import re
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic_core import PydanticUndefined
+
+from oasis.options import Options
+
+NAMES = {int: "integer", float: "number", bool: "true or false", str: "text", Any: "any"}
+BOUNDS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+
+
+def options_table(options: type[Options], texts: Mapping[str, str] | None = None) -> str:
+    """Return one row per key of a group of options: name, type, default, meaning.
+
+    Raises:
+        KeyError: a key that is described neither in the class's docstring, nor in its field, nor in `texts`.
+    """
+    known = {**described(options, "Attributes"), **(texts or {})}
+    rows = []
+    for name, field in options.model_fields.items():
+        bounds = [f", {sign} {getattr(limit, key)}" for limit in field.metadata for sign, key in _bound(limit)]
+        default = field.get_default(call_default_factory=True)
+        rows.append(
+            (
+                f"`{name}`",
+                type_name(field.annotation) + "".join(bounds),
+                default_text(default),
+                _text(name, field, known),
+            )
+        )
+    return table(("key", "type", "default", "meaning"), rows)
+
+
+def arguments_table(kind: type, leave_out: set[str]) -> str:
+    """Return one row per argument of a class's constructor, as its docstring states them."""
+    texts = described(kind, "Args")
+    rows = [
+        (f"`{name}`", type_name(parameter.annotation), default_text(parameter.default), texts[name])
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if name not in leave_out
+    ]
+    return table(("key", "type", "default", "meaning"), rows)
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def described(kind: type, section: str) -> dict[str, str]:
+    """Return the entries `name: text` of a section of a Google docstring.
+
+    Example:
+        >>> described(Options, "Attributes")
+        {}
+    """
+    _, _, rest = inspect.cleandoc(kind.__doc__ or "").partition(f"{section}:\n")
+    body = re.split(r"\n(?=\S)", rest)[0]
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", body, flags=re.MULTILINE)
+    return {name: sentence(text) for name, text in entries}
+
+
+def sentence(text: str) -> str:
+    """Return a text on one line."""
+    return " ".join(text.split())
+
+
+def type_name(annotation: Any) -> str:
+    """Return the type of a key in words.
+
+    Example:
+        >>> type_name(int | None), type_name(Literal["a", "b"]), type_name(tuple[int, int])
+        ('integer or null', '`a` or `b`', 'list of 2: integer')
+    """
+    if annotation is type(None):
+        return "null"
+    if isinstance(annotation, type) and issubclass(annotation, Options):
+        return "section"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(type_name(value) for value in arguments)
+    if origin is dict:
+        return f"{type_name(arguments[1])} by name" if arguments[1] is not Any else "section"
+    if origin is tuple:
+        return f"list of {len(arguments)}: {type_name(arguments[0])}"
+    return NAMES[annotation]
+
+
+def default_text(default: Any) -> str:
+    """Return a default as it would stand in YAML."""
+    if default is PydanticUndefined or default is inspect.Parameter.empty:
+        return "required"
+    if isinstance(default, Options):
+        return "as below"
+    text = yaml.safe_dump(_plain(default), default_flow_style=True, width=1000)
+    return f"`{text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}`"
+
+
+def yaml_block(values: Mapping[str, Any]) -> str:
+    """Return values as a block of YAML."""
+    return f"```yaml\n{yaml.safe_dump(_plain(values), sort_keys=False, default_flow_style=None)}```"
+
+
+def _bound(limit: Any) -> list[tuple[str, str]]:
+    return [sign for kind, sign in BOUNDS.items() if isinstance(limit, kind)]
+
+
+def _text(name: str, field: Any, known: Mapping[str, str]) -> str:
+    return str(field.description) if field.description else known[name]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as YAML shows it best: lists for tuples, numbers of six digits."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

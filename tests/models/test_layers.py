@@ -1,0 +1,133 @@
+"""The fast layers against torch's own in float64. About 5 s."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from oasis.models.layers import DepthwiseDown, GroupNormSiLU, upsample
+
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def drawn(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+    return values.contiguous(memory_format=CHANNELS_LAST[len(shape)]).requires_grad_()
+
+
+def layer_of(groups: int, channels: int) -> GroupNormSiLU:
+    layer = GroupNormSiLU(groups, channels)
+    with torch.no_grad():
+        layer.weight.copy_(torch.linspace(-1, 2, channels))
+        layer.bias.copy_(torch.linspace(0.5, -0.5, channels))
+    return layer
+
+
+@pytest.mark.parametrize("groups", [1, 4, 8, 16])
+@pytest.mark.parametrize("shape", [(3, 16, 5, 7), (2, 16, 8, 12), (2, 16, 3, 4, 6), (1, 16, 1, 2)])
+def test_norm_and_silu_are_torchs(shape: tuple[int, ...], groups: int) -> None:
+    layer = layer_of(groups, 16).double()
+    x, gradient = drawn(*shape), drawn(*shape, seed=1)
+    y = layer(x)
+    plain = x.detach().contiguous().requires_grad_()
+    weight, bias = (parameter.detach().clone().requires_grad_() for parameter in (layer.weight, layer.bias))
+    expected = F.silu(F.group_norm(plain, groups, weight, bias, layer.eps))
+    torch.testing.assert_close(y, expected, check_stride=False)
+    ours = torch.autograd.grad(y, (x, layer.weight, layer.bias), gradient)
+    theirs = torch.autograd.grad(expected, (plain, weight, bias), gradient)
+    torch.testing.assert_close(ours, theirs, check_stride=False)
+
+
+def test_norm_and_silu_have_the_gradient_of_their_values() -> None:
+    layer = layer_of(2, 6).double()
+    assert torch.autograd.gradcheck(
+        lambda x, weight, bias: torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,)),
+        (drawn(2, 6, 3, 5), layer.weight, layer.bias),
+    )
+
+
+def test_norm_and_silu_in_bfloat16_take_their_moments_in_float32() -> None:
+    layer = layer_of(8, 8)
+    x = (drawn(2, 8, 96, 96) + 3).detach().to(torch.bfloat16).requires_grad_()
+    gradient = drawn(2, 8, 96, 96, seed=1).to(torch.bfloat16)
+    y = layer(x)
+    wide = x.detach().double().requires_grad_()
+    expected = F.silu(F.group_norm(wide, 8, layer.weight.double(), layer.bias.double()))
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.double(), expected, rtol=2**-7, atol=2**-7)
+    (ours,) = torch.autograd.grad(y, x, gradient)
+    (theirs,) = torch.autograd.grad(expected, wide, gradient.double())
+    assert (ours - theirs).norm() < 0.01 * theirs.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [(96, 128), (97, 131)])
+def test_a_constant_image_stays_constant(size: tuple[int, int], dtype: torch.dtype) -> None:
+    """Rounding of the mean is magnified by 1 / sqrt(eps) = 316; torch's own channels-last kernel is 5e-3 off."""
+    layer = layer_of(8, 8)
+    with torch.no_grad():
+        y = layer(torch.full((1, 8, *size), 1.2345678, dtype=dtype).contiguous(memory_format=torch.channels_last))
+    expected = F.silu(layer.bias.detach()).view(1, 8, 1, 1).to(dtype).expand_as(y)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-4 if dtype == torch.float32 else 2**-8)
+
+
+def test_samples_of_a_batch_do_not_mix() -> None:
+    layer = layer_of(2, 8)
+    x = drawn(3, 8, 6, 6, dtype=torch.float32).detach()
+    whole = layer(x)
+    for index in range(3):
+        torch.testing.assert_close(layer(x[index : index + 1])[0], whole[index])
+
+
+def test_norm_and_silu_leave_their_input_alone() -> None:
+    x = drawn(2, 8, 6, 6, dtype=torch.float32)
+    before = x.detach().clone()
+    layer_of(2, 8)(x).sum().backward()
+    assert torch.equal(x, before)
+
+
+def test_a_gradient_that_is_a_slice_or_expanded_is_taken() -> None:
+    layer = layer_of(2, 8).double()
+    x, wide = drawn(2, 8, 6, 6), drawn(2, 24, 6, 6, seed=1)
+    y = layer(x)
+    for gradient in (wide[:, 8:16], wide[:1, :8].expand(2, -1, -1, -1)):
+        (found,) = torch.autograd.grad(y, x, gradient, retain_graph=True)
+        (expected,) = torch.autograd.grad(
+            y, x, gradient.clone(memory_format=torch.contiguous_format), retain_graph=True
+        )
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 12, 17), (2, 8, 6, 7, 9)])
+def test_the_depthwise_gradient_under_autocast_is_that_of_float32(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layer = DepthwiseDown(8, len(shape) - 2)
+    x = drawn(*shape, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.shape[2:] == tuple((size + 1) // 2 for size in shape[2:])
+    wide = x.detach().float().requires_grad_()
+    (ours,) = torch.autograd.grad(y.float().square().sum(), x)
+    (theirs,) = torch.autograd.grad(layer(wide).square().sum(), wide)
+    torch.testing.assert_close(ours.float(), theirs, rtol=2**-7, atol=1e-3)
+
+
+def test_a_whole_model_in_bfloat16_trains() -> None:
+    layer = DepthwiseDown(4, 2).to(torch.bfloat16)
+    layer(drawn(1, 4, 8, 8, dtype=torch.bfloat16)).sum().backward()
+    assert layer.conv.weight.grad.dtype == torch.bfloat16
+
+
+def test_upsampling_has_a_dense_gradient_of_the_same_value() -> None:
+    x = drawn(1, 4, 5, 6)
+    y = upsample(x, torch.Size([9, 12]), "bilinear")
+    gradient = drawn(1, 8, 9, 12, seed=1)
+    seen = []
+    y.register_hook(lambda grad: seen.append(grad.is_contiguous(memory_format=torch.channels_last)))
+    torch.cat([y, y.detach()], dim=1).backward(gradient)
+    plain = x.detach().clone().requires_grad_()
+    expected = F.interpolate(plain, (9, 12), mode="bilinear", align_corners=False)
+    expected.backward(gradient[:, :4])
+    assert seen == [True]
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(x.grad, plain.grad)
