@@ -309,14 +309,7 @@ def fit(
         raise ConfigError(f"{len(train)} training and {len(val)} validation samples are too few")
     module = SeparatorTraining(separator, loss, train, val, options, seed)
     with warnings.catch_warnings():
-        for chatter in (
-            "num_workers",
-            "sync_dist",
-            "many workers",
-            "`isinstance",
-            "is not empty",
-            "KeyboardInterrupt",
-        ):
+        for chatter in ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt"):
             warnings.filterwarnings("ignore", message=f".*{chatter}.*")
         trainer = _trainer(run, separator, options)
         try:

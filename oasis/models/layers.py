@@ -5,6 +5,7 @@ normalisation with few channels per group takes ten times as long as it needs or
 depthwise convolution in bfloat16 and that of an interpolation whose gradient is a slice.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 ROW = 128  # numbers in a row that keep the vector units busy
+PART = 2**20  # numbers that are worked on together, few enough for a cache
 
 
 class GroupNormSiLU(nn.GroupNorm):
@@ -77,8 +79,9 @@ def upsample(x: Tensor, size: torch.Size, mode: str) -> Tensor:
 
 
 class _GroupNormSiLU(torch.autograd.Function):
-    r"""Group normalisation and SiLU out of the kernels of batch normalisation, one sample at a time.
+    r"""Group normalisation and SiLU out of the kernels of batch normalisation.
 
+    Those take columns (pixels, channels); samples stand side by side as further columns with their own moments.
     With the variance `v` and the average <> over a group, :math:`z = w \hat x + b` has the gradient
 
     .. math:: dx = (w\, dz - \langle w\, dz \rangle - \hat x \langle w\, dz\, \hat x \rangle) / \sqrt{v + \epsilon}
@@ -86,92 +89,113 @@ class _GroupNormSiLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
-        rows, out = _rows(x), torch.empty_like(x)
-        mean, variance = _moments(rows, x.shape[1], groups)
-        ctx.save_for_backward(x, weight, bias, mean, variance)
+        out, moments = torch.empty_like(x), []
+        for part, target in _parts(x, out):
+            columns = _columns(part)
+            mean, variance = _moments(columns, part, groups)
+            z = _normalise(columns, weight, bias, mean, variance, eps, out=_place(columns, target))
+            _store(F.silu(z, inplace=True), target)
+            moments.append((mean, variance))
+        ctx.save_for_backward(x, weight, bias, *map(torch.cat, zip(*moments, strict=True)))
         ctx.groups, ctx.eps = groups, eps
-        w, b = (_tile(values.to(mean.dtype), rows) for values in (weight, bias))
-        for row, m, v, z in zip(rows, _tile(mean, rows), _tile(variance, rows), _rows(out), strict=True):
-            F.silu(_normalise(row, w, b, m, v, eps, out=z), inplace=True)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, variance = ctx.saved_tensors
-        weight, bias = weight.to(mean.dtype), bias.to(mean.dtype)
-        dx = torch.empty_like(x)
         grad = grad.contiguous(memory_format=MEMORY_FORMATS[x.ndim - 2])
-        rows, grads, targets = _rows(x), _rows(grad), _rows(dx)
-        w, b, means, variances = (_tile(values, rows) for values in (weight, bias, mean, variance))
+        out, sums = torch.empty_like(x), []
+        for part, dy, target, m, v in _parts(x, grad, out, mean, variance):
+            columns, none = _columns(part), torch.zeros_like(m)
+            z = _normalise(columns, weight, bias, m, v, ctx.eps, out=_place(columns, target))
+            dz = torch.ops.aten.silu_backward.grad_input(_columns(dy), z, grad_input=z)
+            dw, db = _sums(dz, columns, m, v, ctx.eps)
+            scale = -torch.rsqrt(v + ctx.eps) / part[0, 0].numel()
+            slope, offset = (scale * _group_mean(weight * total, ctx.groups) for total in (dw, db))
+            correction = _normalise(columns, slope, offset, m, v, ctx.eps, out=torch.empty_like(columns))
+            dx = _normalise(dz, weight, none, none, v, ctx.eps, out=dz).add_(correction)
+            _store(dx, target)
+            sums.append((dw, db))
+        dw, db = (torch.cat(totals).sum(0) for totals in zip(*sums, strict=True))
+        return out, dw, db, None, None
 
-        sums = []
-        for row, m, v, dy, target in zip(rows, means, variances, grads, targets, strict=True):
-            z = _normalise(row, w, b, m, v, ctx.eps, out=target)
-            dz = torch.ops.aten.silu_backward.grad_input(dy, z, grad_input=z)
-            sums.append(_sums(dz, row, w, m, v, ctx.eps))
-        dw, db = (torch.stack(parts).view(len(x), -1, len(weight)).sum(1) for parts in zip(*sums, strict=True))
 
-        scale = torch.rsqrt(variance + ctx.eps) / x[0, 0].numel()
-        slopes = _tile(-scale * _group_mean(weight * dw, len(weight), ctx.groups), rows)
-        offsets = _tile(-scale * _group_mean(weight * db, len(weight), ctx.groups), rows)
-        zero = torch.zeros_like(w)
-        for row, m, v, slope, offset, dz in zip(rows, means, variances, slopes, offsets, targets, strict=True):
-            correction = _normalise(row, slope, offset, m, v, ctx.eps, out=torch.empty_like(row))
-            _normalise(dz, w, zero, zero, v, ctx.eps, out=dz).add_(correction)
-        return dx, dw.sum(0), db.sum(0), None, None
+def _parts(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Go through some samples at a time of each tensor."""
+    samples = max(1, PART // x[0].numel())
+    return zip(*(torch.split(values, samples) for values in (x, *others)), strict=True)
 
 
 def _rows(x: Tensor) -> Tensor:
-    """View a channels-last (b, c, *S) as (b, pixels / k, k * c), with k so that the rows are not too short."""
-    batch, channels = x.shape[:2]
+    """View a channels-last (n, c, *S) as (n, pixels / k, k * c), with k pixels in a row lest it be short."""
+    samples, channels = x.shape[:2]
     pixels = x[0, 0].numel()
     fold = 1
     while fold * channels < ROW and pixels % (2 * fold) == 0:
         fold *= 2
-    return x.movedim(1, -1).view(batch, pixels // fold, fold * channels)
+    return x.movedim(1, -1).view(samples, pixels // fold, fold * channels)
 
 
-def _tile(values: Tensor, rows: Tensor) -> Tensor:
-    """Repeat (..., c) for each of the pixels in a row (b, p, k * c): (..., k * c)."""
-    return values.repeat(*[1] * (values.ndim - 1), rows.shape[2] // values.shape[-1])
+def _columns(x: Tensor) -> Tensor:
+    """Return a channels-last (n, c, *S) as (pixels / k, n * k * c); a view where n is 1."""
+    rows = _rows(x)
+    return rows.transpose(0, 1).reshape(rows.shape[1], -1)
 
 
-def _group_mean(values: Tensor, channels: int, groups: int) -> Tensor:
-    """Average (b, k * c) over the k and over the channels of each group; returns (b, c)."""
-    means = values.view(len(values), -1, groups, channels // groups).mean((1, 3))
-    return means.repeat_interleave(channels // groups, dim=1)
+def _place(columns: Tensor, target: Tensor) -> Tensor:
+    """Return where to write what is like `columns` and shall be stored in `target`."""
+    return _columns(target) if len(target) == 1 else torch.empty_like(columns)
 
 
-def _moments(rows: Tensor, channels: int, groups: int) -> tuple[Tensor, Tensor]:
-    """Return the mean and the variance of the group that each channel is in, (b, c) each."""
-    # Running statistics make the result float32 whatever the rows are; with momentum 0 they stay as they are.
-    running = rows.new_zeros(rows.shape[2], dtype=torch.promote_types(rows.dtype, torch.float32))
-    stats = [torch.batch_norm_update_stats(row, running, running, 0.0) for row in rows]
-    rough, variances = (torch.stack(parts) for parts in zip(*stats, strict=True))
-    # Those means are plain sums: exact enough for bfloat16, but blank images need the pairwise sums of `mean`.
-    means = rough if rows.dtype == torch.bfloat16 else rows.mean(1)
-    mean = _group_mean(means, channels, groups)
-    variances = variances - (rough - means) ** 2 + (means - _tile(mean, rows)) ** 2
-    return mean, _group_mean(variances, channels, groups).clamp_min(0)
+def _store(columns: Tensor, target: Tensor) -> None:
+    if len(target) > 1:
+        rows = _rows(target)
+        rows.copy_(columns.view(rows.shape[1], len(target), -1).transpose(0, 1))
+
+
+def _spread(values: Tensor, columns: Tensor, like: Tensor) -> Tensor:
+    """Repeat values (c,) or (n, c) for every column, where `like` is (n, c)."""
+    values = values.to(like.dtype).expand_as(like)
+    return values.repeat(1, columns.shape[1] // like.numel()).flatten()
+
+
+def _group_mean(values: Tensor, groups: int) -> Tensor:
+    """Replace each of (n, c) by the mean over its group."""
+    means = values.view(len(values), groups, -1).mean(2)
+    return means.repeat_interleave(values.shape[1] // groups, dim=1)
+
+
+def _moments(columns: Tensor, x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance of the group that each channel of `x` (n, c, *S) is in, (n, c) each."""
+    # Running statistics make the result float32 whatever the columns are; with momentum 0 they stay as they are.
+    running = columns.new_zeros(columns.shape[1], dtype=torch.promote_types(columns.dtype, torch.float32))
+    rough, variances = torch.batch_norm_update_stats(columns, running, running, 0.0)
+    # That mean is a plain sum: exact enough for bfloat16, but blank images need the pairwise sum of `mean`.
+    means = rough if columns.dtype == torch.bfloat16 else columns.mean(0)
+    by_channel = (len(x), -1, x.shape[1])
+    mean = _group_mean(means.view(by_channel).mean(1), groups)
+    variances = variances - (rough - means) ** 2 + (means - _spread(mean, columns, mean)) ** 2
+    return mean, _group_mean(variances.view(by_channel).mean(1), groups).clamp_min(0)
 
 
 def _normalise(
-    row: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float, out: Tensor
+    columns: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float, out: Tensor
 ) -> Tensor:
-    """Write (row - mean) / sqrt(variance + eps) * weight + bias, by column, to `out`, which may be `row`."""
+    """Return (columns - mean) / sqrt(variance + eps) * weight + bias; `out` may be `columns` itself."""
     unused = mean.new_empty(0)
+    w, b, m, v = (_spread(values, columns, mean) for values in (weight, bias, mean, variance))
     torch.ops.aten.native_batch_norm.out(
-        row, weight, bias, mean, variance, False, 0.0, eps, out=out, save_mean=unused, save_invstd=unused
+        columns, w, b, m, v, False, 0.0, eps, out=out, save_mean=unused, save_invstd=unused
     )
     return out
 
 
-def _sums(
-    dz: Tensor, row: Tensor, weight: Tensor, mean: Tensor, variance: Tensor, eps: float
-) -> tuple[Tensor, Tensor]:
-    """Return the sums of each column of dz * (row - mean) / sqrt(variance + eps) and of dz."""
+def _sums(dz: Tensor, columns: Tensor, mean: Tensor, variance: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return the sums over pixels of dz * (columns - mean) / sqrt(variance + eps) and of dz, (n, c) each."""
+    m, v = (_spread(values, columns, mean) for values in (mean, variance))
     _, dw, db = torch.ops.aten.native_batch_norm_backward(
-        dz, row, weight, mean, variance, None, None, False, eps, [False, True, True]
+        dz, columns, torch.ones_like(m), m, v, None, None, False, eps, [False, True, True]
     )
-    return dw, db
+    by_channel = (len(mean), -1, mean.shape[1])
+    return dw.view(by_channel).sum(1), db.view(by_channel).sum(1)

@@ -1,9 +1,12 @@
 """The fast layers against torch's own in float64. About 5 s."""
 
+from math import prod
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from oasis.models import layers
 from oasis.models.layers import DepthwiseDown, GroupNormSiLU, upsample
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -23,9 +26,13 @@ def layer_of(groups: int, channels: int) -> GroupNormSiLU:
     return layer
 
 
+@pytest.mark.parametrize("samples_at_once", [1, 2, 3])
 @pytest.mark.parametrize("groups", [1, 4, 8, 16])
 @pytest.mark.parametrize("shape", [(3, 16, 5, 7), (2, 16, 8, 12), (2, 16, 3, 4, 6), (1, 16, 1, 2)])
-def test_norm_and_silu_are_torchs(shape: tuple[int, ...], groups: int) -> None:
+def test_norm_and_silu_are_torchs(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], groups: int, samples_at_once: int
+) -> None:
+    monkeypatch.setattr(layers, "PART", samples_at_once * prod(shape[1:]))
     layer = layer_of(groups, 16).double()
     x, gradient = drawn(*shape), drawn(*shape, seed=1)
     y = layer(x)
