@@ -1,6 +1,7 @@
 """The command `oasis`: a few lines over a public function for each of its verbs."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -36,6 +37,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command with arguments and return its exit code."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's large tensors on a CPU
     try:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from oasis.config import build
 from oasis.errors import DataError
 from oasis.inference import image_files, predict
 
@@ -101,3 +102,16 @@ def test_wrong_places(toy, toy_separator, tmp_path, frames, write):
     with pytest.raises(DataError, match="cannot be written"):
         predict(toy_separator, toy.adapter, path, tmp_path / "file" / "m.h5")
     assert os.listdir(tmp_path / "empty") == []
+
+
+def test_another_size_than_in_training_is_warned_of_where_it_matters(toy_values, tmp_path, frames, write, caplog):
+    for norm, warned in (("group", True), ("batch", False)):
+        setup = build({**toy_values, "model": {"norm": norm}})
+        separator = setup.separator(trained_size=(48, 40))
+        caplog.clear()
+        predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
+        assert ("trained on 48 x 40" in caplog.text) == warned
+        separator = setup.separator(trained_size=(24, 20))
+        caplog.clear()
+        predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
+        assert not caplog.text

@@ -186,3 +186,10 @@ def test_tensorboard_is_an_extra(toy_values, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(MissingExtraError, match=r"oasis-seg\[track\]"):
         build({**toy_values, "training": {"tensorboard": True}}).train()
+
+
+def test_a_onecycle_run_keeps_its_epochs(toy_values):
+    training = {"epochs": 2, "schedule": "onecycle"}
+    build({**toy_values, "training": training}).train()
+    with pytest.raises(ConfigError, match="made for 2 epochs, found 3"):
+        build({**toy_values, "training": {**training, "epochs": 3}}).train(resume=True)

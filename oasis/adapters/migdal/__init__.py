@@ -1,5 +1,17 @@
 """The MIGDAL optical time projection chamber: electron recoils under nuclear recoils in camera images."""
 
-from oasis.adapters.migdal.adapter import MigdalAdapter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oasis.adapters.migdal.adapter import MigdalAdapter
 
 __all__ = ["MigdalAdapter"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the adapter when it is asked for, so that a module here can be run by itself."""
+    if name != "MigdalAdapter":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from oasis.adapters.migdal.adapter import MigdalAdapter
+
+    return MigdalAdapter
