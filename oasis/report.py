@@ -110,6 +110,8 @@ def gallery_figure(
         energy = sample.meta.get(adapter.study.quantity) if adapter.study else None
         row = "" if energy is None or np.isnan(float(energy)) else f"{float(energy):.1f}"
         _event_row(axes, sample.image[0][window], true[window], predicted[window], row, adapter.unit)
+    if adapter.study is not None:
+        figure.supylabel(adapter.study.label, fontsize=10)
     for axes, title in zip(
         grid[0], ("input", f"{name}: truth", f"{name}: prediction", "prediction − truth"), strict=True
     ):
@@ -127,7 +129,8 @@ def _event_row(
 ) -> None:
     top = max(float(true.max()), float(predicted.max()), 1.0)
     limit = max(float(np.abs(predicted - true).max()), 1.0)
-    stretch = matplotlib.colors.AsinhNorm(linear_width=max(float(image.max()) / 300, 1e-6), vmin=0)
+    width = max(float(image.max()) / 300, 1e-6)
+    stretch = matplotlib.colors.AsinhNorm(linear_width=width, vmin=0)
     shown = [
         axes[0].imshow(image, norm=stretch, cmap="viridis"),
         axes[1].imshow(true, vmin=0, vmax=top, cmap="viridis"),
@@ -138,6 +141,10 @@ def _event_row(
         one.set(xticks=[], yticks=[])
         bar = one.figure.colorbar(picture, ax=one, fraction=0.046)
         bar.ax.tick_params(labelsize=6)
+        if one is axes[0]:
+            decades = np.arange(np.ceil(np.log10(width)), np.log10(300 * width) + 1e-9)
+            bar.set_ticks([0, *(10.0**decades)])
+            bar.minorticks_off()
     bar.set_label(unit, fontsize=7)
     axes[0].set_ylabel(row, fontsize=9)
 

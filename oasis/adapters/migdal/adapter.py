@@ -59,6 +59,7 @@ class MigdalOptions(Options):
         size: rows and columns of the window around a nuclear recoil; the camera's whole field is [288, 512].
         events: samples per split; every second one is a hybrid, the others nuclear recoils alone.
         energies: of the electron recoils, keV.
+        spectral_index: their spectrum falls as energy to the power of minus this; 0 is flat.
         margin: how far from the border of the field simulated vertices stay, pixels.
         jitter: how far a track's centre may lie from the window's, pixels.
         recoils: a file of measured frames whose nuclear recoils take the place of simulated ones.
@@ -72,6 +73,7 @@ class MigdalOptions(Options):
     size: tuple[int, int] = (96, 96)
     events: EventCounts = EventCounts()
     energies: tuple[float, float] = (3.0, 15.0)
+    spectral_index: float = Field(0.0, ge=0)
     margin: int = Field(40, ge=0)
     jitter: int = Field(8, ge=0)
     recoils: str | None = None
@@ -131,6 +133,7 @@ class MigdalAdapter(Adapter):
             split_indices(len(recoils), FRACTIONS)[split],
             options.size,
             options.energies,
+            options.spectral_index,
             options.margin,
             options.jitter,
             measured=options.recoils is not None,

@@ -36,6 +36,7 @@ class MigdalScene(Scene):
         recoil_indices: which recoils this split uses.
         size: rows and columns of the window.
         energies: of the electrons, keV.
+        spectral_index: the electrons' spectrum falls as energy to the power of minus this; 0 is flat.
         margin: how far from the border of the field simulated vertices stay, pixels.
         jitter: how far the track's centre may lie from the centre of the window, pixels.
         measured: the recoils are measured ones.
@@ -52,6 +53,7 @@ class MigdalScene(Scene):
         recoil_indices: NDArray[np.intp],
         size: tuple[int, int],
         energies: tuple[float, float],
+        spectral_index: float,
         margin: int,
         jitter: int,
         measured: bool,
@@ -60,7 +62,9 @@ class MigdalScene(Scene):
         self.detector = detector
         self.electrons = electrons
         self.recoils = recoils
-        self.electron_indices = electron_indices[(energy >= energies[0]) & (energy < energies[1])]
+        within = (energy >= energies[0]) & (energy < energies[1])
+        self.electron_indices = electron_indices[within]
+        self.electron_shares = energy[within] ** -spectral_index / (energy[within] ** -spectral_index).sum()
         self.recoil_indices = recoil_indices
         self.shape = (1, *size)
         self.margin = margin
@@ -84,7 +88,7 @@ class MigdalScene(Scene):
             "ER_dz": np.nan,
         }
         if index % 2 == 0:
-            electron = self.electrons[int(rng.choice(self.electron_indices))]
+            electron = self.electrons[int(rng.choice(self.electron_indices, p=self.electron_shares))]
             turn = random_rotation(rng)
             light = self._light(electron, turn, vertex, window, 0.0, rng)
             placed.append(Placed(ER, light[None], (0, 0)))
