@@ -59,7 +59,8 @@ class MigdalOptions(Options):
         size: rows and columns of the window around a nuclear recoil; the camera's whole field is [288, 512].
         events: samples per split; every second one is a hybrid, the others nuclear recoils alone.
         energies: of the electron recoils, keV.
-        spectral_index: their spectrum falls as energy to the power of minus this; 0 is flat.
+        spectral_index: the spectrum of training electrons falls as energy to the power of minus this; that of
+            the other splits is flat.
         margin: how far from the border of the field simulated vertices stay, pixels.
         jitter: how far a track's centre may lie from the window's, pixels.
         recoils: a file of measured frames whose nuclear recoils take the place of simulated ones.
@@ -133,7 +134,7 @@ class MigdalAdapter(Adapter):
             split_indices(len(recoils), FRACTIONS)[split],
             options.size,
             options.energies,
-            options.spectral_index,
+            options.spectral_index if split == "train" else 0.0,
             options.margin,
             options.jitter,
             measured=options.recoils is not None,

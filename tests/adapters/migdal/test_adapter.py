@@ -177,3 +177,12 @@ def test_the_overlap_weighted_loss_sees_the_electron_under_the_recoil(samples):
     assert (weights[electron & ~recoil] == 3).all()
     assert (weights[~electron] == 1).all()
     assert loss.class_weights.tolist() == [5, 1]
+
+
+def test_the_spectrum_of_training_electrons_falls_as_asked():
+    adapter = MigdalAdapter({"spectral_index": 2.0})
+    scene, flat = adapter.dataset("train").scene, adapter.dataset("test").scene
+    energy = scene.electrons.table["energy"][scene.electron_indices]
+    low, high = (scene.electron_shares[(energy >= edge) & (energy < 2 * edge)].sum() for edge in (3.5, 7))
+    assert low / high == pytest.approx(2, rel=0.1)  # of the integral of E^-2 over an octave, beside the next
+    assert np.ptp(flat.electron_shares) == 0
