@@ -71,7 +71,7 @@ def intensity_figure(table: pd.DataFrame, unit: str) -> Figure:
     figure = Figure(figsize=(4.2 * len(classes), 4), layout="constrained")
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(classes))), classes, strict=True):
         rows = table[(table["class"] == name) & (table["intensity_true"] > 0)]
-        true, predicted = rows["intensity_true"], rows["intensity_predicted"].clip(lower=true_floor(rows))
+        true, predicted = rows["intensity_true"], rows["intensity_predicted"].clip(lower=_log_floor(rows))
         axes.scatter(true, predicted, s=4, alpha=0.4, linewidth=0, color=COLOURS[0], rasterized=True)
         if len(rows):
             ends = [float(true.min()), float(true.max())]
@@ -82,7 +82,7 @@ def intensity_figure(table: pd.DataFrame, unit: str) -> Figure:
     return figure
 
 
-def true_floor(rows: pd.DataFrame) -> float:
+def _log_floor(rows: pd.DataFrame) -> float:
     """Return where the logarithmic axis of predictions ends: a hundredth of the faintest true event."""
     return float(rows["intensity_true"].min()) / 100 if len(rows) else 1.0
 
