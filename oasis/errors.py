@@ -43,14 +43,15 @@ def import_extra(module: str, extra: str) -> ModuleType:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that ends an error message: the nearest known name, or all of them.
+    """Return a hint that ends an error message: the nearest known name, whatever its case, or all of them.
 
     Example:
-        >>> nearest("fractoin", ["softplus", "fraction"])
+        >>> nearest("Fractoin", ["softplus", "fraction"])
         "did you mean 'fraction'?"
         >>> nearest("x", ["softplus", "fraction"])
         'known: fraction, softplus'
     """
     known = sorted(known)
-    match = get_close_matches(str(name), known, n=1)
-    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"
+    lowered = {each.lower(): each for each in known}
+    match = get_close_matches(str(name).lower(), lowered, n=1)
+    return f"did you mean {lowered[match[0]]!r}?" if match else f"known: {', '.join(known)}"

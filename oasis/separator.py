@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from oasis.data.storage import replace_when_whole
 from oasis.errors import DataError, ModelError, import_extra, nearest
 from oasis.heads import HEADS, FractionHead, Head
-from oasis.models import create_model
+from oasis.models import create_model, own_backbone
+from oasis.models.from_file import is_code
 from oasis.options import Options
 from oasis.precision import autocast
 from oasis.regions import check_classes
@@ -25,6 +26,7 @@ from oasis.scaling import FittedScale, LogScale
 FORMAT = "oasis-separator-1"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+OWN = "own:"  # begins the recorded name of a backbone that was handed over as a module
 
 
 class HeadOptions(Options):
@@ -54,7 +56,8 @@ class SeparatorOptions(Options):
         bands: B, how many bands the image and every map have.
         context: C, how many further input channels there are.
         unit: of the intensities.
-        model: `name` of the backbone and its options, as `create_model` takes them.
+        model: `name` of the backbone and its options, as `create_model` takes them, or the class of a module that
+            was handed over.
         scaling: how intensity is scaled for the backbone and the loss.
         head: how its output becomes maps.
         trained_size: the spatial size of the images it was trained on, or None.
@@ -85,6 +88,8 @@ class Separator(nn.Module):
 
     Args:
         options: what to build.
+        backbone: a module of the user's own in place of `options.model`, from (b, B + C, *S) to
+            (b, channels of the head, *S). Its class is recorded as the model, and loading asks for it again.
 
     Example:
         >>> options = SeparatorOptions(classes=("ER", "NR"), model={"name": "unet", "base_channels": 4})
@@ -94,18 +99,17 @@ class Separator(nn.Module):
         {'ER': (20, 30), 'NR': (20, 30)}
     """
 
-    def __init__(self, options: SeparatorOptions) -> None:
+    def __init__(self, options: SeparatorOptions, backbone: nn.Module | None = None) -> None:
         super().__init__()
-        self.options = options
         self.head = options.head.build(len(options.classes), options.bands)
-        model = dict(options.model)
-        self.backbone = create_model(
-            model.pop("name", "unet"),
-            in_channels=options.bands + options.context,
-            out_channels=self.head.channels,
-            spatial_dims=options.spatial_dims,
-            **model,
-        )
+        facts = (options.bands + options.context, self.head.channels, options.spatial_dims)
+        if backbone is None:
+            model = dict(options.model)
+            self.backbone = create_model(str(model.pop("name", "unet")), *facts, **model)
+        else:
+            self.backbone = own_backbone(backbone, *facts)
+            options = options.model_copy(update={"model": {"name": f"{OWN}{type(backbone).__name__}"}})
+        self.options = options
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -114,9 +118,8 @@ class Separator(nn.Module):
 
     @property
     def sees_whole_frame(self) -> bool:
-        """Whether a pixel's result depends on the whole frame, as it does through group or instance norms."""
-        kinds = (nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-        return any(isinstance(module, kinds) for module in self.backbone.modules())
+        """Whether a pixel's result depends on the whole frame; see `Backbone.sees_whole_frame`."""
+        return self.backbone.sees_whole_frame
 
     def forward(
         self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None
@@ -207,7 +210,7 @@ class Separator(nn.Module):
         """
         folder = Path(folder)
         text = self.options.model_dump_json(indent=2)
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        weights = {name: value.detach().cpu().contiguous() for name, value in own_weights(self).items()}
         blob = safetensors_bytes(weights, metadata={"format": FORMAT, "options": text})
         with replace_when_whole(folder / WEIGHTS) as temporary:
             temporary.write_bytes(blob)
@@ -216,12 +219,26 @@ class Separator(nn.Module):
         return folder
 
     @classmethod
-    def load(cls, source: str | Path, device: torch.device | str = "cpu") -> "Separator":
+    def load(
+        cls,
+        source: str | Path,
+        device: torch.device | str = "cpu",
+        backbone: nn.Module | None = None,
+        trust_code: bool = False,
+    ) -> "Separator":
         """Read a separator from a run, a folder, a `.safetensors` file or a hub id `owner/name`.
 
+        Nothing is fetched but the file itself: it holds all weights, those that began as pretrained ones too.
+
+        Args:
+            source: where it is.
+            device: where to put it.
+            backbone: the module to load the weights of the backbone into, for one of the user's own.
+            trust_code: run the Python file that the separator names as its backbone, if it does.
+
         Raises:
-            ModelError: there is none at that place, it is broken or of another kind.
-            MissingExtraError: a hub id without the package that fetches it.
+            ModelError: there is none at that place, it is broken or of another kind, or it needs code to be run.
+            MissingExtraError: a hub id without the package that fetches it, or a backbone without its library.
         """
         path = _find_weights(source)
         try:
@@ -232,14 +249,31 @@ class Separator(nn.Module):
             raise ModelError(f"{path}: not a readable safetensors file (truncated?): {error}") from None
         if metadata.get("format") != FORMAT:
             raise ModelError(f"{path}: not a separator of oasis-seg (format {metadata.get('format')!r})")
-        separator = cls(SeparatorOptions.parse(json.loads(metadata["options"]), where=str(path)))
+        options = SeparatorOptions.parse(json.loads(metadata["options"]), where=str(path))
+        if backbone is None:
+            _check_buildable(options, trust_code, path)
+        separator = cls(_without_fetching(options), backbone)
+        separator.options = options
         load_weights(separator, weights, str(path))
         return separator.to(device).eval()
 
 
-def load(source: str | Path, device: torch.device | str = "cpu") -> Separator:
+def load(
+    source: str | Path,
+    device: torch.device | str = "cpu",
+    backbone: nn.Module | None = None,
+    trust_code: bool = False,
+) -> Separator:
     """Read a separator from a run, a folder, a `.safetensors` file or a hub id; see `Separator.load`."""
-    return Separator.load(source, device)
+    return Separator.load(source, device, backbone, trust_code)
+
+
+def own_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a module; a tensor that has several names, as in MONAI's DynUNet, is there once."""
+    named: dict[int, tuple[str, Tensor]] = {}
+    for name, value in module.state_dict(keep_vars=True).items():
+        named.setdefault(id(value), (name, value))
+    return dict(named.values())
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
@@ -248,7 +282,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
     Raises:
         ModelError: names that are missing or left over, or shapes that differ.
     """
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    expected = {name: tuple(value.shape) for name, value in own_weights(module).items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     differing = [name for name in expected if found.get(name) != expected[name]]
     differing += [name for name in found if name not in expected]
@@ -258,7 +292,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
             f"{where}: {len(differing)} weights do not fit, first {name!r}: "
             f"expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
         )
-    module.load_state_dict(dict(weights))
+    module.load_state_dict(dict(weights), strict=False)  # second names of shared tensors are missing
 
 
 def check_image(image: Tensor, where: str = "image") -> None:
@@ -277,6 +311,25 @@ def check_image(image: Tensor, where: str = "image") -> None:
     if empty.any():
         number = int(empty.nonzero()[0])
         raise DataError(f"{where}: image {number} is all zero: there is nothing to separate")
+
+
+def _check_buildable(options: SeparatorOptions, trust_code: bool, path: Path) -> None:
+    name = str(options.model.get("name"))
+    if is_code(name) and not trust_code:
+        raise ModelError(
+            f"{path}: its backbone is code in {name.rpartition(':')[0]}, which is not run unasked: "
+            "pass trust_code=True, or the module itself as backbone="
+        )
+    if name.startswith(OWN):
+        raise ModelError(
+            f"{path}: its backbone is a module {name.removeprefix(OWN)} of its author's own: pass it as backbone="
+        )
+
+
+def _without_fetching(options: SeparatorOptions) -> SeparatorOptions:
+    """Return options that draw the weights of the backbone, since the file holds them all."""
+    drawn = {key: None if key == "encoder_weights" else value for key, value in options.model.items()}
+    return options.model_copy(update={"model": drawn})
 
 
 def _find_weights(source: str | Path) -> Path:

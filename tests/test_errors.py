@@ -16,6 +16,7 @@ def test_every_error_is_an_oasis_error(error: type[Exception]) -> None:
     ("name", "hint"),
     [
         ("softplas", "did you mean 'softplus'?"),
+        ("SOFTPLUS", "did you mean 'softplus'?"),
         ("zzz", "known: fraction, softplus"),
         ("", "known: fraction, softplus"),
     ],
@@ -28,3 +29,7 @@ def test_a_missing_package_names_the_extra_that_brings_it() -> None:
     with pytest.raises(errors.MissingExtraError, match=r"no_such_package .* pip install 'oasis-seg\[galaxy\]'"):
         errors.import_extra("no_such_package", extra="galaxy")
     assert errors.import_extra("math", extra="galaxy").pi > 3
+
+
+def test_a_hint_keeps_the_case_of_the_known_name() -> None:
+    assert errors.nearest("monai/unet", ["monai/UNet", "monai/VNet"]) == "did you mean 'monai/UNet'?"

@@ -1,9 +1,12 @@
 import json
+import socket
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 import oasis
 from oasis.errors import DataError, MissingExtraError, ModelError
@@ -160,3 +163,107 @@ def test_a_full_disk_leaves_the_old_separator(tmp_path, monkeypatch):
         separator.save(folder)
     assert (folder / "model.safetensors").read_bytes() == before
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json"}
+
+
+class Net(nn.Conv2d):
+    """A backbone of a user's own, for one band and the shares of two classes and the background."""
+
+    def __init__(self, in_channels=1, out_channels=3, spatial_dims=2):
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+
+BUILDER = """
+import pathlib
+from torch import nn
+
+pathlib.Path("ran").touch()
+
+class Net(nn.Conv2d):
+    def __init__(self, in_channels, out_channels, spatial_dims):
+        super().__init__(in_channels, out_channels, 3, padding=1)
+"""
+
+
+def test_a_module_of_ones_own_is_saved_and_loaded(tmp_path, image):
+    separator = Separator(SeparatorOptions(classes=("a", "b")), backbone=Net())
+    folder = separator.save(tmp_path / "s")
+    net = Net()
+    loaded = oasis.load(folder, backbone=net)
+    assert loaded.options == separator.options
+    np.testing.assert_array_equal(loaded.separate(image)["a"], separator.separate(image)["a"])
+    assert torch.equal(net.weight, next(separator.backbone.parameters()))
+    with pytest.raises(
+        ModelError, match=r"its backbone is a module Net of its author's own: pass it as backbone="
+    ):
+        oasis.load(folder, trust_code=True)
+    with pytest.raises(ModelError, match=r"1 weights do not fit, first 'backbone\.network\.weight'"):
+        oasis.load(folder, backbone=nn.Conv2d(1, 3, 5, padding=2))
+
+
+def test_the_backbone_of_a_separator_can_be_handed_back(tmp_path, image):
+    separator = make()
+    loaded = oasis.load(separator.save(tmp_path / "s"), backbone=separator.backbone)
+    assert loaded.backbone is separator.backbone
+    assert loaded.options == separator.options
+
+
+def test_a_module_whose_maps_do_not_fit_is_refused(image):
+    separator = Separator(SeparatorOptions(classes=("a", "b")), backbone=Net(out_channels=2))
+    with pytest.raises(ModelError, match=r"expected maps of shape \(1, 3, 20, 26\) .* found \(1, 2, 20, 26\)"):
+        separator.separate(image)
+
+
+def test_code_that_a_file_names_is_not_run_unasked(tmp_path, monkeypatch, image):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(BUILDER)
+    options = SeparatorOptions(classes=("a", "b"), model={"name": "own.py:Net"})
+    separator = Separator(options)
+    folder = separator.save(tmp_path / "s")
+    (tmp_path / "ran").unlink()
+    with pytest.raises(ModelError) as error:
+        oasis.load(folder)
+    assert str(error.value) == (
+        f"{folder / 'model.safetensors'}: its backbone is code in own.py, which is not run unasked: "
+        "pass trust_code=True, or the module itself as backbone="
+    )
+    given = oasis.load(folder, backbone=Net())
+    assert given.options == options
+    assert not (tmp_path / "ran").exists()
+    trusted = oasis.load(folder, trust_code=True)
+    assert (tmp_path / "ran").exists()
+    for loaded in (given, trusted):
+        np.testing.assert_array_equal(loaded.separate(image)["a"], separator.separate(image)["a"])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "smp/linknet-tu-test_resnet", "encoder_weights": "default"},
+        {"name": "smp/linknet-resnet18", "encoder_weights": "imagenet"},
+        {"name": "timm/test_resnet", "encoder_weights": "default"},
+        {"name": "monai/FlexibleUNet", "encoder_weights": "default", "decoder_channels": [8, 8, 8, 4, 4]},
+    ],
+)
+def test_loading_fetches_nothing(tmp_path, monkeypatch, model):
+    for library in ("segmentation_models_pytorch", "monai"):
+        pytest.importorskip(library)
+    separator = Separator(SeparatorOptions(classes=("a", "b"), model={**model, "encoder_weights": None}))
+    separator.options = separator.options.model_copy(update={"model": model})
+    folder = separator.save(tmp_path / "s")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("asked the network"))
+    loaded = oasis.load(folder)
+    assert loaded.options.model == model
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in separator.state_dict().items())
+
+
+def test_a_tensor_of_several_names_is_stored_once(tmp_path):
+    net = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 3, 1))
+    net.insert(1, net[0])
+    separator = Separator(SeparatorOptions(classes=("a", "b")), backbone=net)
+    folder = separator.save(tmp_path / "s")
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert len(file.keys()) == 4
+    other = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 3, 1))
+    other.insert(1, other[0])
+    oasis.load(folder, backbone=other)
+    assert torch.equal(other[1].weight, net[0].weight)

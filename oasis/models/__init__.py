@@ -1,79 +1,134 @@
 """Backbones: networks that turn an image into feature maps of the same size, by name.
 
 A model of this package has a plain name (`unet`). A name with a slash (`family/...`) is built by another library,
-which is imported only when its family is asked for.
+which is imported only when its family is asked for. `path/to/file.py:build` is a model of the user's own.
 """
 
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Any
+from inspect import signature
+from typing import Any, NamedTuple
 
-from torch import nn
-
-from oasis.errors import ModelError, nearest
+from oasis.errors import ModelError, OasisError, nearest
+from oasis.models import from_file, from_monai, from_smp, from_timm
+from oasis.models.backbone import (
+    COMMON,
+    DIMENSIONS,
+    Backbone,
+    check_dimension,
+    check_options,
+    own_backbone,
+    reason,
+)
 from oasis.models.reference import load_reference
 from oasis.models.unet import UNet
 
-__all__ = ["Family", "UNet", "create_model", "list_models", "load_reference"]
+__all__ = ["Backbone", "Family", "UNet", "create_model", "list_models", "load_reference", "own_backbone"]
 
-COMMON = ("in_channels", "out_channels", "spatial_dims")
+KINDS = ("unet", "smp/<architecture>-<encoder>", "timm/<encoder>", "monai/<Network>", "<file>.py:<builder>")
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(NamedTuple):
     """Models that are built in the same way.
 
     Attributes:
-        names: returns the full names of the models.
-        builder: returns what builds the model of a name, a callable of `in_channels`, `out_channels`,
-            `spatial_dims` and the model's own options.
+        names: returns the full names of the models; it is handed the pattern that is asked for.
+        dimensions: returns the numbers of spatial axes that the model of a name can have.
+        build: builds the model of a name, from `in_channels`, `out_channels`, `spatial_dims` and its own options.
     """
 
-    names: Callable[[], Sequence[str]]
-    builder: Callable[[str], Callable[..., nn.Module]]
+    names: Callable[[str], list[str]]
+    dimensions: Callable[[str], tuple[int, ...]]
+    build: Callable[..., Backbone]
 
 
-FAMILIES = {"": Family(names=lambda: ["unet"], builder=lambda name: UNet)}
+def _unet(name: str, in_channels: int, out_channels: int, spatial_dims: int, **options: Any) -> Backbone:
+    if name != "unet":
+        raise ModelError(f"unknown; {nearest(name, KINDS)}")
+    check_options(options, [option for option in signature(UNet).parameters if option not in COMMON])
+    return UNet(in_channels, out_channels, spatial_dims, **options)
+
+
+FAMILIES = {
+    "": Family(lambda pattern: ["unet"], lambda name: DIMENSIONS, _unet),
+    "smp": Family(from_smp.names, from_smp.dimensions, from_smp.build),
+    "timm": Family(from_timm.names, from_timm.dimensions, from_timm.build),
+    "monai": Family(from_monai.names, from_monai.dimensions, from_monai.build),
+}
+FILES = Family(lambda pattern: [], lambda name: DIMENSIONS, from_file.build)
 
 
 def create_model(
     name: str, in_channels: int, out_channels: int, spatial_dims: int = 2, **options: Any
-) -> nn.Module:
+) -> Backbone:
     """Return a backbone by name, with its weights drawn anew.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`, or `path/to/file.py:build`, whose code is then run.
         in_channels: channels of the input.
         out_channels: channels of the output, which has the spatial size of the input.
         spatial_dims: 1, 2 or 3.
         **options: the model's own.
 
     Raises:
-        ModelError: an unknown name or option, or options that do not fit the model.
+        ModelError: an unknown name or option, options that do not fit the model, or a number of axes that it
+            cannot have.
+        MissingExtraError: the library that the model comes from is not installed.
 
     Example:
         >>> create_model("unet", in_channels=1, out_channels=2, base_channels=8).spatial_dims
         2
     """
-    family = FAMILIES.get(name.split("/")[0] if "/" in name else "")
-    if family is None or name not in family.names():
-        raise ModelError(f"model: unknown {name!r}; {nearest(name, list_models())}")
-    build = family.builder(name)
-    known = [option for option in inspect.signature(build).parameters if option not in COMMON]
-    for option in options:
-        if option not in known:
-            raise ModelError(f"model {name}: unknown option {option!r}; known: {', '.join(known)}")
-    return build(in_channels=in_channels, out_channels=out_channels, spatial_dims=spatial_dims, **options)
+    try:
+        check_dimension(spatial_dims)
+        family = _family(name)
+        able = family.dimensions(name)
+        if spatial_dims not in able:
+            raise ModelError(f"made for {_words(able)}; in {spatial_dims}D: {', '.join(_names_in(spatial_dims))}")
+        return family.build(name, in_channels, out_channels, spatial_dims, **options)
+    except ModelError as error:
+        raise ModelError(f"model {name}: {error}") from error.__cause__
+    except OasisError:
+        raise
+    except Exception as error:  # of another library, or of the user's file
+        raise ModelError(f"model {name}: {type(error).__name__}: {reason(error)}") from error
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of the models that match a shell pattern.
 
+    Only libraries whose models can match are imported; of one that is not installed there are none. Models with
+    encoders of timm under decoders of smp are listed where the pattern has their mark, as in `smp/unet-tu-res*`.
+
     Example:
         >>> list_models("u*")
         ['unet']
+        >>> list_models("monai/Seg*")
+        ['monai/SegResNet', 'monai/SegResNetDS']
     """
-    names = [name for family in FAMILIES.values() for name in family.names()]
-    return sorted(name for name in names if fnmatchcase(name, pattern))
+    start = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+    found: list[str] = []
+    for key, family in FAMILIES.items():
+        prefix = f"{key}/" if key else ""
+        if start.startswith(prefix) or prefix.startswith(start):
+            found += [name for name in family.names(pattern) if fnmatchcase(name, pattern)]
+    return sorted(found)
+
+
+def _family(name: str) -> Family:
+    if from_file.is_code(name):
+        return FILES
+    key = name.split("/")[0] if "/" in name else ""
+    if key not in FAMILIES:
+        raise ModelError(f"unknown family {key!r}; {nearest(key, filter(None, FAMILIES))}")
+    return FAMILIES[key]
+
+
+def _names_in(spatial_dims: int) -> list[str]:
+    monai = [from_monai.PREFIX + network for network in from_monai.NETWORKS]
+    return ["unet", *(name for name in monai if spatial_dims in from_monai.dimensions(name))]
+
+
+def _words(dimensions: tuple[int, ...]) -> str:
+    return " and ".join(f"{number}D" for number in dimensions)

@@ -1,12 +1,16 @@
 """The paper's U-Net, one definition for one, two and three spatial axes."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from oasis.errors import ModelError, nearest
+from oasis.models.backbone import Backbone, check_counts, check_dimension
 from oasis.models.layers import CONVOLUTIONS, MEMORY_FORMATS, DepthwiseDown, GroupNormSiLU, upsample
 
 GROUPS = 8
@@ -16,11 +20,12 @@ DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-class UNet(nn.Module):
+class UNet(Backbone):
     """U-Net whose output has the size of its input, and no activation: that is the head's.
 
     Every level has two 3-wide convolutions, each followed by a normalisation and SiLU. A depthwise convolution
-    with stride 2 leads down, linear interpolation up. Sizes need not be multiples of anything.
+    with stride 2 leads down, linear interpolation up. Sizes need not be multiples of anything; an axis of less
+    than 2^depth pixels is padded to that.
     Source: OASIS, arXiv 2510.06194.
 
     Args:
@@ -33,9 +38,9 @@ class UNet(nn.Module):
         norm: `"group"` (the paper's, 8 groups or the most that divide the channels), `"batch"`, `"instance"` or
             `"none"`. Group and instance normalisation see the whole frame: they do not go with tiles.
         dropout: share of a level's feature maps that are dropped while training.
-
-    Attributes:
-        minimum_size: the least number of pixels along an axis.
+        residual: add to the output of every pair of convolutions its input.
+        attention: weigh the pixels that are handed across by a gate, after Oktay et al., arXiv 1804.03999.
+        padding: how small images are padded: `"reflect"` or `"zero"`.
 
     Raises:
         ModelError: an argument out of its range.
@@ -58,38 +63,23 @@ class UNet(nn.Module):
         multiplier: int = 2,
         norm: str = "group",
         dropout: float = 0.0,
+        residual: bool = False,
+        attention: bool = False,
+        padding: str = "reflect",
     ) -> None:
-        super().__init__()
-        _check_counts(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            base_channels=base_channels,
-            depth=depth,
-            multiplier=multiplier,
-        )
-        _check_kind(spatial_dims, norm, dropout)
-        self.in_channels = in_channels
-        self.spatial_dims = spatial_dims
-        self.minimum_size = 2**depth
+        check_counts(base_channels=base_channels, depth=depth, multiplier=multiplier)
+        super().__init__(in_channels, out_channels, spatial_dims, minimum_size=2**depth, padding=padding)
+        style = Style(spatial_dims, norm, dropout, residual, attention)
+        self.sees_whole_frame = norm in ("group", "instance")
         widths = [base_channels * multiplier**level for level in range(depth)]
-        kind = (spatial_dims, norm, dropout)
-        self.encoder = nn.ModuleList([_block(in_channels, base_channels, *kind)])
-        self.decoder = nn.ModuleList()
-        for width, deeper in pairwise(widths):
-            down = DepthwiseDown(width, spatial_dims)
-            self.encoder.append(nn.Sequential(down, _block(width, deeper, *kind)))
-            self.decoder.insert(0, _Up(deeper, width, *kind))
-        self.bottleneck = _block(widths[-1], widths[-1], *kind)
+        self.encoder = levels(in_channels, widths, style)
+        self.decoder = nn.ModuleList([Up(deep, width, width, style) for width, deep in pairwise(widths)][::-1])
+        self.bottleneck = block(widths[-1], widths[-1], style)
         self.output = CONVOLUTIONS[spatial_dims](base_channels, out_channels, 1)
-        self.apply(_initialise)
+        self.apply(initialise)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return (b, out_channels, *S) for `image` (b, in_channels, *S).
-
-        Raises:
-            ModelError: an axis that is too short, or another number of axes or channels.
-        """
-        self._check(image)
+    def compute(self, image: Tensor) -> Tensor:
+        """Return (b, out_channels, *S) for `image` (b, in_channels, *S)."""
         x = image.to(memory_format=MEMORY_FORMATS[self.spatial_dims])
         skips = []
         for level in self.encoder:
@@ -100,74 +90,116 @@ class UNet(nn.Module):
             x = level(x, skip)
         return self.output(x)  # type: ignore[no-any-return]
 
-    def _check(self, image: Tensor) -> None:
-        if image.ndim != self.spatial_dims + 2 or image.shape[1] != self.in_channels:
-            axes = ", ".join("DHW"[-self.spatial_dims :])
-            raise ModelError(
-                f"unet: expected an image (batch, {self.in_channels}, {axes}), found {tuple(image.shape)}"
-            )
-        for axis, size in enumerate(image.shape[2:]):
-            if size < self.minimum_size:
-                raise ModelError(
-                    f"unet: spatial axis {axis} has {size} pixels, needs at least {self.minimum_size}: "
-                    "pad the image or choose a smaller depth"
-                )
+
+@dataclass(frozen=True)
+class Style:
+    """How the levels of a U-Net are made; see the arguments of `UNet`.
+
+    Raises:
+        ModelError: a value out of its range.
+    """
+
+    spatial_dims: int
+    norm: str = "group"
+    dropout: float = 0.0
+    residual: bool = False
+    attention: bool = False
+
+    def __post_init__(self) -> None:
+        check_dimension(self.spatial_dims)
+        if self.norm not in NORMS:
+            raise ModelError(f"unknown norm {self.norm!r}; {nearest(str(self.norm), NORMS)}")
+        if not (isinstance(self.dropout, int | float) and 0 <= self.dropout < 1):
+            raise ModelError(f"dropout must be at least 0 and below 1, found {self.dropout!r}")
 
 
-class _Up(nn.Module):
+def levels(in_channels: int, widths: Sequence[int], style: Style) -> nn.ModuleList:
+    """Return the levels on the way down, the first at full resolution and each of the others at half its size."""
+    modules: list[nn.Module] = [block(in_channels, width, style) for width in widths[:1]]
+    for width, deeper in pairwise(widths):
+        modules.append(nn.Sequential(DepthwiseDown(width, style.spatial_dims), block(width, deeper, style)))
+    return nn.ModuleList(modules)
+
+
+class Up(nn.Module):
     """The way up to a level: interpolation to its size, a 1-wide convolution to its width, its skip, a block."""
 
-    def __init__(self, inputs: int, outputs: int, spatial_dims: int, norm: str, dropout: float) -> None:
+    def __init__(self, inputs: int, outputs: int, skips: int, style: Style) -> None:
         super().__init__()
-        self.conv = CONVOLUTIONS[spatial_dims](inputs, outputs, 1)
-        self.block = _block(2 * outputs, outputs, spatial_dims, norm, dropout)
-        self.mode = INTERPOLATIONS[spatial_dims]
+        self.conv = CONVOLUTIONS[style.spatial_dims](inputs, outputs, 1)
+        self.gate = Gate(skips, outputs, style.spatial_dims) if style.attention else None
+        self.block = block(outputs + skips, outputs, style)
+        self.mode = INTERPOLATIONS[style.spatial_dims]
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Return (b, outputs, *S) for `x` (b, inputs, *coarser) and `skip` (b, skips, *S)."""
         # The convolution and the interpolation commute; in this order there are 2^dims times fewer pixels to mix.
         x = upsample(self.conv(x), skip.shape[2:], self.mode)
+        if self.gate is not None:
+            skip = self.gate(skip, x)
         return self.block(torch.cat([x, skip], dim=1))  # type: ignore[no-any-return]
 
 
-def _block(inputs: int, outputs: int, spatial_dims: int, norm: str, dropout: float) -> nn.Sequential:
+class Gate(nn.Module):
+    r"""Additive attention: every pixel of a skip is weighed by how it goes with the features from below.
+
+    .. math:: \hat s = s\, \sigma(\psi^T \mathrm{ReLU}(W_s s + W_g g + b) + b_\psi)
+
+    Source: Oktay et al. 2018, arXiv 1804.03999, Eq. 1 and 2, with `g` interpolated to the size of `s`.
+    """
+
+    def __init__(self, skips: int, features: int, spatial_dims: int) -> None:
+        super().__init__()
+        convolution, width = CONVOLUTIONS[spatial_dims], max(skips // 2, 1)
+        self.skip = convolution(skips, width, 1, bias=False)
+        self.features = convolution(features, width, 1)
+        self.weight = convolution(width, 1, 1)
+
+    def forward(self, skip: Tensor, features: Tensor) -> Tensor:
+        """Return a tensor like `skip` (b, skips, *S) for `features` (b, features, *S)."""
+        return skip * torch.sigmoid(self.weight(F.relu(self.skip(skip) + self.features(features))))
+
+
+class Residual(nn.Module):
+    """A block whose input is added to its output, through a 1-wide convolution where their widths differ."""
+
+    def __init__(self, body: nn.Module, inputs: int, outputs: int, spatial_dims: int) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = nn.Identity() if inputs == outputs else CONVOLUTIONS[spatial_dims](inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (b, outputs, *S) for `x` (b, inputs, *S)."""
+        return self.body(x) + self.shortcut(x)  # type: ignore[no-any-return]
+
+
+def block(inputs: int, outputs: int, style: Style) -> nn.Module:
+    """Return two convolutions, 3 wide, each with its normalisation and SiLU."""
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
-        layers.append(CONVOLUTIONS[spatial_dims](channels, outputs, 3, padding=1))
-        layers.append(_norm_silu(outputs, spatial_dims, norm))
-    if dropout:
-        layers.append(DROPOUTS[spatial_dims](dropout))
-    return nn.Sequential(*layers)
+        layers.append(CONVOLUTIONS[style.spatial_dims](channels, outputs, 3, padding=1))
+        layers.append(_norm_silu(outputs, style))
+    if style.dropout:
+        layers.append(DROPOUTS[style.spatial_dims](style.dropout))
+    body = nn.Sequential(*layers)
+    return Residual(body, inputs, outputs, style.spatial_dims) if style.residual else body
 
 
-def _norm_silu(channels: int, spatial_dims: int, norm: str) -> nn.Module:
-    match norm:
+def _norm_silu(channels: int, style: Style) -> nn.Module:
+    match style.norm:
         case "group":
             return GroupNormSiLU(gcd(GROUPS, channels), channels)
         case "instance":
             return GroupNormSiLU(channels, channels)
         case "batch":
-            return nn.Sequential(BATCH_NORMS[spatial_dims](channels), nn.SiLU())
+            return nn.Sequential(BATCH_NORMS[style.spatial_dims](channels), nn.SiLU())
         case _:
             return nn.SiLU()
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Draw the weights of a convolution from a Kaiming normal distribution, with biases of 0."""
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="leaky_relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if not isinstance(count, int) or count < 1:
-            raise ModelError(f"unet: {name} must be a whole number of at least 1, found {count!r}")
-
-
-def _check_kind(spatial_dims: int, norm: str, dropout: float) -> None:
-    if spatial_dims not in CONVOLUTIONS:
-        raise ModelError(f"unet: spatial_dims must be 1, 2 or 3, found {spatial_dims!r}")
-    if norm not in NORMS:
-        raise ModelError(f"unet: unknown norm {norm!r}; {nearest(str(norm), NORMS)}")
-    if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
-        raise ModelError(f"unet: dropout must be at least 0 and below 1, found {dropout!r}")

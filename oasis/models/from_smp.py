@@ -1,0 +1,127 @@
+"""Models of segmentation-models-pytorch: `smp/<architecture>-<encoder>`, in two dimensions."""
+
+from inspect import signature
+from types import ModuleType
+from typing import Any
+
+from oasis.errors import MissingExtraError, ModelError, import_extra, nearest
+from oasis.models import from_timm
+from oasis.models.backbone import Backbone, Wrapped, check_options, hint, settle
+from oasis.models.from_timm import ENCODER_OPTIONS, fetching, of_any_size
+
+PREFIX = "smp/"
+TIMM = "tu-"  # how smp marks encoders of timm
+OURS = ("self", "encoder_name", "in_channels", "classes", "activation", "aux_params", "kwargs")
+UNDILATED = ("vgg", "densenet", "inception", "xception")
+REFUSED: dict[str, tuple[str, ...]] = {
+    "deeplabv3": UNDILATED,
+    "deeplabv3plus": UNDILATED,
+    "pan": UNDILATED,
+    "linknet": ("mit_",),
+    "unetplusplus": ("mit_",),
+}
+
+
+def names(pattern: str) -> list[str]:
+    """Return the architectures with smp's own encoders, and with timm's where the pattern has `tu-` or `dpt`.
+
+    There are none without smp.
+    """
+    try:
+        smp = _library()
+    except MissingExtraError:
+        return []
+    native = smp.encoders.get_encoder_names()
+    universal = [TIMM + encoder for encoder in import_extra("timm", extra="backbones").list_models()]
+    found = []
+    for architecture in smp.MODEL_ARCHITECTURES_MAPPING:
+        encoders = [] if architecture == "dpt" else native
+        if TIMM in pattern or pattern.startswith(f"{PREFIX}dpt"):
+            encoders = encoders + universal
+        found += [
+            f"{PREFIX}{architecture}-{encoder}"
+            for encoder in encoders
+            if not encoder.startswith(REFUSED.get(architecture, ()))
+        ]
+    return found
+
+
+def dimensions(name: str) -> tuple[int, ...]:
+    """Return the numbers of spatial axes that a model can have."""
+    return (2,)
+
+
+def build(
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int,
+    padding: str = "reflect",
+    encoder_weights: str | None = None,
+    **options: Any,
+) -> Backbone:
+    """Return the model `smp/<architecture>-<encoder>`.
+
+    Args:
+        name: of the model.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        spatial_dims: 2.
+        padding: `"reflect"` or `"zero"`.
+        encoder_weights: one of smp's names, for an encoder of timm one of timm's tags, or `"default"`, to be
+            fetched; None draws them.
+        **options: the architecture's own, and `ENCODER_OPTIONS` for an encoder of timm.
+
+    Raises:
+        ModelError: an unknown architecture, encoder or option, what does not go together, or weights that cannot
+            be had.
+        MissingExtraError: smp is not installed.
+    """
+    smp = _library()
+    architecture, _, encoder = name.removeprefix(PREFIX).partition("-")
+    kinds = smp.MODEL_ARCHITECTURES_MAPPING
+    if architecture not in kinds:
+        raise ModelError(f"unknown architecture {architecture!r}; {nearest(architecture, kinds)}")
+    encoder, weights = _encoder(smp, encoder, encoder_weights)
+    own = [option for option in signature(kinds[architecture].__init__).parameters if option not in OURS]
+    universal = encoder.startswith(TIMM)
+    check_options(options, [*own, "padding", *(ENCODER_OPTIONS if universal else ())])
+    arguments = {
+        "encoder_name": encoder,
+        "encoder_weights": weights,
+        "in_channels": in_channels,
+        "classes": out_channels,
+        **{option: value for option, value in options.items() if option in own},
+    }
+    more = {option: value for option, value in options.items() if option not in own}
+    with fetching(encoder_weights):
+        network, image_size = (
+            of_any_size(lambda **extra: kinds[architecture](**arguments, **extra), more)
+            if universal
+            else (kinds[architecture](**arguments), None)
+        )
+    stride = network.encoder.output_stride
+    free = not universal and not network.requires_divisible_input_shape
+    divisor = 1 if free else 2 * stride if architecture == "dpt" else stride
+    usual = from_timm.usual_size(encoder.removeprefix(TIMM)) if universal else None
+    return settle(Wrapped(network, in_channels, out_channels, 2, divisor, stride, padding, image_size), usual)
+
+
+def _encoder(smp: ModuleType, encoder: str, weights: str | None) -> tuple[str, str | bool | None]:
+    """Check an encoder and its weights, and return both as smp wants them."""
+    if encoder.startswith(TIMM):
+        from_timm.check_encoder(encoder.removeprefix(TIMM))
+        found = from_timm.pretrained(encoder.removeprefix(TIMM), weights)
+        return TIMM + found["model_name"], found["pretrained"] or None
+    known = smp.encoders.encoders
+    if encoder not in known:
+        marked = [TIMM + encoder] * import_extra("timm", extra="backbones").is_model(encoder)
+        raise ModelError(f"unknown encoder {encoder!r}; {hint(encoder, [*known, *marked], 'smp/unet-*')}")
+    settings = known[encoder]["pretrained_settings"]
+    if weights is not None and weights not in ("default", *settings):
+        raise ModelError(f"unknown encoder_weights {weights!r}; {nearest(str(weights), ['default', *settings])}")
+    return encoder, next(iter(settings)) if weights == "default" else weights
+
+
+def _library() -> ModuleType:
+    return import_extra("segmentation_models_pytorch", extra="backbones")

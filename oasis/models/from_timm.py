@@ -1,0 +1,236 @@
+"""Encoders of timm under the decoder of the U-Net: `timm/<encoder>`, in two dimensions."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from inspect import signature
+from math import ceil, lcm, log2
+from types import ModuleType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from oasis.errors import MissingExtraError, ModelError, import_extra, nearest
+from oasis.models.backbone import COMMON, Backbone, check_counts, check_options, hint, reason, settle
+from oasis.models.unet import Style, Up, initialise, levels
+
+PREFIX = "timm/"
+ENCODER_OPTIONS = (
+    "img_size",
+    "patch_size",
+    "window_size",
+    "output_stride",
+    "norm_layer",
+    "act_layer",
+    "drop_rate",
+    "drop_path_rate",
+)
+ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
+
+T = TypeVar("T")
+
+
+class TimmUNet(Backbone):
+    """A U-Net whose way down is an encoder of timm.
+
+    What the encoder does not give, the maps at full and, where it begins with a stride of 4, at half resolution,
+    is given by levels like those of `UNet`. The way up is that of `UNet`, with `base_channels` times the stride as
+    channels of a level.
+
+    Args:
+        encoder: built with `features_only=True`.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        base_channels: channels at full resolution.
+        style: of the levels.
+        padding: how images are padded to a multiple of the encoder's strides: `"reflect"` or `"zero"`.
+        image_size: the one size that the encoder takes, if so.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        in_channels: int,
+        out_channels: int,
+        base_channels: int,
+        style: Style,
+        padding: str = "reflect",
+        image_size: Any = None,
+    ) -> None:
+        check_counts(base_channels=base_channels)
+        information: Any = encoder.feature_info
+        strides: list[int] = information.reduction()
+        channels: list[int] = information.channels()
+        super().__init__(in_channels, out_channels, 2, lcm(*strides), 1, padding, image_size)
+        self.encoder = encoder
+        self.channels_last = getattr(encoder, "output_fmt", None) == "NHWC"
+        own = [base_channels * 2**level for level in range(ceil(log2(strides[0])))]
+        self.stem = levels(in_channels, own, style)
+        widths = [*own, *(base_channels * stride for stride in strides[:-1])]
+        skips = [*own, *channels[:-1]]
+        inputs = [*widths[1:], channels[-1]]
+        sizes = zip(inputs, widths, skips, strict=True)
+        self.decoder = nn.ModuleList([Up(*size, style) for size in sizes][::-1])
+        self.output = nn.Conv2d(widths[0] if widths else channels[-1], out_channels, 1)
+        for module in (self.stem, self.decoder, self.output):
+            module.apply(initialise)
+
+    def compute(self, image: Tensor) -> Tensor:
+        """Return (b, out_channels, H, W) for `image` (b, in_channels, H, W)."""
+        image = image.to(memory_format=torch.channels_last)
+        x, skips = image, []
+        for level in self.stem:
+            x = level(x)
+            skips.append(x)
+        features = self.encoder(image)
+        if self.channels_last:
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
+        skips.extend(features)
+        x = skips.pop()
+        for up, skip in zip(self.decoder, reversed(skips), strict=True):
+            x = up(x, skip)
+        return self.output(x)  # type: ignore[no-any-return]
+
+
+def names(pattern: str) -> list[str]:
+    """Return the names of the models, whatever the pattern; none without timm."""
+    try:
+        return [PREFIX + encoder for encoder in _library().list_models()]
+    except MissingExtraError:
+        return []
+
+
+def dimensions(name: str) -> tuple[int, ...]:
+    """Return the numbers of spatial axes that a model can have."""
+    return (2,)
+
+
+def build(name: str, in_channels: int, out_channels: int, spatial_dims: int, **options: Any) -> Backbone:
+    """Return the model `timm/<encoder>`; for its options see `decoded`.
+
+    Raises:
+        ModelError: an unknown encoder or option, or weights that cannot be had.
+        MissingExtraError: timm is not installed.
+    """
+    encoder = name.removeprefix(PREFIX)
+    check_encoder(encoder)
+    known = [option for option in signature(decoded).parameters if option not in ("encoder", "more", *COMMON)]
+    check_options(options, (*known, *ENCODER_OPTIONS))
+    return settle(decoded(encoder, in_channels, out_channels, **options), usual_size(encoder))
+
+
+def decoded(
+    encoder: str,
+    in_channels: int,
+    out_channels: int,
+    base_channels: int = 16,
+    depth: int | None = None,
+    norm: str = "group",
+    dropout: float = 0.0,
+    residual: bool = False,
+    attention: bool = False,
+    padding: str = "reflect",
+    encoder_weights: str | None = None,
+    **more: Any,
+) -> TimmUNet:
+    """Return an encoder by name, under a decoder.
+
+    Args:
+        encoder: its name in timm.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        base_channels: channels at full resolution.
+        depth: how many of the encoder's maps are used, from the finest on; all by default.
+        norm: of the decoder, as for `UNet`.
+        dropout: of the decoder.
+        residual: of the decoder.
+        attention: of the decoder.
+        padding: `"reflect"` or `"zero"`.
+        encoder_weights: a tag of timm's or `"default"`, to be fetched; None draws them.
+        **more: `ENCODER_OPTIONS` for the encoder.
+    """
+    style = Style(2, norm, dropout, residual, attention)
+    arguments = {"in_chans": in_channels, "features_only": True, **pretrained(encoder, encoder_weights)}
+    if depth is not None:
+        check_counts(depth=depth)
+        arguments["out_indices"] = tuple(range(depth))
+    try:
+        with fetching(encoder_weights):
+            network, image_size = of_any_size(lambda **extra: _library().create_model(**arguments, **extra), more)
+    except IndexError:
+        raise ModelError(f"depth: the encoder gives fewer than {depth} maps") from None
+    return TimmUNet(network, in_channels, out_channels, base_channels, style, padding, image_size)
+
+
+def check_encoder(encoder: str) -> None:
+    """Check the name of an encoder, which may end with a tag.
+
+    Raises:
+        ModelError: timm has no such encoder.
+        MissingExtraError: timm is not installed.
+    """
+    if not _library().is_model(encoder):
+        raise ModelError(f"unknown encoder {encoder!r}; {hint(encoder, _library().list_models(), 'timm/*')}")
+
+
+def usual_size(encoder: str) -> tuple[int, ...] | None:
+    """Return the size of the images that an encoder was designed for, where timm knows it."""
+    facts = _library().get_pretrained_cfg(encoder, allow_unregistered=True)
+    return tuple(facts.input_size[1:]) if facts is not None and facts.input_size else None
+
+
+def pretrained(encoder: str, weights: str | None) -> dict[str, Any]:
+    """Return the arguments with which timm builds an encoder with these weights.
+
+    Raises:
+        ModelError: the encoder has no weights of that tag.
+    """
+    if weights in (None, "default"):
+        return {"model_name": encoder, "pretrained": weights is not None}
+    tags = [tagged.partition(".")[2] for tagged in _library().list_pretrained(f"{encoder}.*")]
+    if weights not in tags:
+        raise ModelError(f"unknown encoder_weights {weights!r}; {nearest(str(weights), ['default', *tags])}")
+    return {"model_name": f"{encoder}.{weights}", "pretrained": True}
+
+
+@contextmanager
+def fetching(weights: str | None) -> Iterator[None]:
+    """Say in one line that weights could not be fetched.
+
+    Raises:
+        ModelError: no network and no cached file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if weights is None:
+            raise
+        raise ModelError(
+            f"encoder_weights {weights!r} could not be fetched: they need a network or a cached file; "
+            f"encoder_weights: null draws them instead ({reason(error)})"
+        ) from error
+
+
+def of_any_size(build: Callable[..., T], options: Mapping[str, Any]) -> tuple[T, Any]:
+    """Build an encoder so that it takes images of any size, or of `img_size` where that is given.
+
+    Args:
+        build: takes the encoder's options; it raises `TypeError` for one that the encoder does not have.
+        options: of the encoder.
+
+    Returns:
+        What was built, and the one size that it takes, or None.
+    """
+    options = dict(options)
+    size = options.pop("img_size", None)
+    for extra in ANY_SIZE if size is None else ({"img_size": size},):
+        try:
+            return build(**options, **extra), size
+        except TypeError as error:
+            if not any(name in str(error) for name in extra):
+                raise
+    return build(**options), size
+
+
+def _library() -> ModuleType:
+    return import_extra("timm", extra="backbones")
