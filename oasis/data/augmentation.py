@@ -1,4 +1,8 @@
-"""Exact augmentation: flips and right-angle rotations, which keep image = sum of targets to the last bit."""
+"""Augmentation that keeps image = sum of targets + background and noise.
+
+Flips and right-angle rotations are exact to the last bit; re-mixing (`oasis.data.remixing`) to rounding; warps
+(`oasis.data.warping`) interpolate image and maps alike.
+"""
 
 from itertools import groupby
 from typing import Any
@@ -7,23 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.data.mixing import SampleDataset, keyed_rng
+from oasis.data.remixing import Remix, Remixed
 from oasis.data.samples import Sample
+from oasis.data.warping import Affine, Conserve, Elastic, check_warp, warp
 from oasis.options import Options
 
 
 class Augmentation(Options):
-    """Which exact operations are drawn.
+    """Which operations are drawn, in this order: re-mix, flip and turn, warp.
 
     Attributes:
         flips: reverse every spatial axis with probability 1/2.
         rotations: permute spatial axes of equal length, which with flips makes all right-angle rotations.
+        affine: rotate by any angle, scale, shear and shift.
+        elastic: deform smoothly.
+        conserve: what a warp keeps of an object: its total `intensity`, or its `brightness` per pixel.
+        remix: make new mixtures of the class maps of different samples.
     """
 
     flips: bool = True
     rotations: bool = True
+    affine: Affine | None = None
+    elastic: Elastic | None = None
+    conserve: Conserve = "intensity"
+    remix: Remix | None = None
 
     def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Return the sample with one drawn operation applied to image, target, valid and context alike.
+        """Return the sample turned and warped as drawn, image, target, valid and context alike.
+
+        Re-mixing needs other samples: it is left to `Augmented`.
 
         Example:
             >>> image = np.arange(4, dtype=np.float32).reshape(1, 2, 2)
@@ -32,6 +48,9 @@ class Augmentation(Options):
             >>> np.array_equal(turned.image, turned.target[0])
             True
         """
+        return warp(self._turned(sample, rng), rng, self.affine, self.elastic, self.conserve)
+
+    def _turned(self, sample: Sample, rng: np.random.Generator) -> Sample:
         spatial = sample.image.shape[1:]
         order = _drawn_order(spatial, rng) if self.rotations else list(range(len(spatial)))
         flips = rng.integers(2, size=len(spatial)) if self.flips else [0] * len(spatial)
@@ -62,17 +81,25 @@ def _drawn_order(shape: tuple[int, ...], rng: np.random.Generator) -> list[int]:
 
 
 class Augmented(SampleDataset):
-    """A data set whose samples are turned anew in every epoch."""
+    """A data set whose samples are re-mixed, turned and warped anew in every epoch.
+
+    Raises:
+        OasisError: the first sample cannot be re-mixed or warped like that, or a package for it is missing.
+    """
 
     def __init__(self, dataset: SampleDataset, augmentation: Augmentation, seed: int) -> None:
+        if augmentation.remix is not None:
+            dataset = Remixed(dataset, augmentation.remix, seed)
         self.dataset = dataset
         self.augmentation = augmentation
         self.seed = seed
+        if augmentation.remix or augmentation.affine or augmentation.elastic:
+            check_warp(dataset[0].image.shape[1:], augmentation.affine, augmentation.elastic)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def sample(self, index: int, epoch: int) -> Sample:
-        """Return sample `index`, turned as drawn for (seed, index, epoch)."""
+        """Return sample `index`, augmented as drawn for (seed, index, epoch)."""
         rng = keyed_rng(self.seed, "augmentation", index, epoch)
         return self.augmentation.apply(self.dataset.sample(index, epoch), rng)
