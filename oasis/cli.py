@@ -1,5 +1,6 @@
 """The command `oasis`: a few lines over a public function for each of its verbs."""
 
+import json
 import logging
 import os
 import sys
@@ -86,8 +87,13 @@ def train(
 
     if (config is None) == (resume is None):
         raise ConfigError("give either a configuration or --resume RUN")
-    changes = [*changes, *([f"run={run}"] if run else []), *([f"training.devices={devices}"] if devices else [])]
-    setup = load_config(resume or config, [*changes, f"run={resume}"] if resume else changes)  # type: ignore[arg-type]
+    folder = resume or run
+    changes = [
+        *changes,
+        *([f"run={json.dumps(str(folder))}"] if folder else []),
+        *([f"training.devices={devices}"] if devices else []),
+    ]
+    setup = load_config(resume or config, changes)  # type: ignore[arg-type]
     if resume is None and (setup.folder / CHECKPOINTS / "last.ckpt").exists():
         raise DataError(
             f"{setup.folder}: holds a run already: go on with  oasis train --resume {setup.folder}  "
@@ -107,23 +113,49 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on held-out samples: event table, summary and figures."""
+    from oasis.calibration import CALIBRATION, Calibration
     from oasis.config import load_config
     from oasis.evaluation import evaluate as measure
     from oasis.evaluation import summarise, write_table
     from oasis.precision import best_device
     from oasis.report import write_figures
-    from oasis.separator import Separator
 
     setup = load_config(run, changes)
-    separator = Separator.load(run, best_device())
+    separator = setup.trained(best_device())
     dataset = setup.dataset(split)
     table = measure(separator, dataset, setup.adapter, setup.config.loss.thresholds)
+    if (run / CALIBRATION).exists():
+        calibration = Calibration.load(run / CALIBRATION)
+        table = table.join(calibration.intervals(table))
+        typer.echo(calibration.check(table).to_string(index=False, float_format="{:.3g}".format))
     name = "" if split == "test" else f"_{split}"
     write_table(table, run / f"events{name}.parquet")
     if setup.adapter.study is not None:
         typer.echo(summarise(table, setup.adapter.study).text(setup.adapter.unit))
     write_figures(run / f"figures{name}", separator, dataset, setup.adapter, table, run.name)
     typer.echo(f"{run / f'events{name}.parquet'}: {len(table)} rows; figures in {run / f'figures{name}'}")
+
+
+@app.command()
+@_verb
+def calibrate(
+    run: RunPath,
+    changes: Changes = [],  # noqa: B006
+    split: Annotated[str, typer.Option(help="a split that was not trained on")] = "val",
+    quiet: Quiet = False,
+) -> None:
+    """Fit intervals for intensities, which `evaluate` uses from then on."""
+    from oasis.calibration import CALIBRATION, Calibration
+    from oasis.config import load_config
+    from oasis.evaluation import evaluate as measure
+    from oasis.precision import best_device
+
+    setup = load_config(run, changes)
+    table = measure(
+        setup.trained(best_device()), setup.dataset(split), setup.adapter, setup.config.loss.thresholds
+    )
+    Calibration.fit(table, setup.adapter.classes, setup.config.calibration).save(run / CALIBRATION)
+    typer.echo(f"{run / CALIBRATION}: fitted to {len(table) // len(setup.adapter.classes)} events of {split}")
 
 
 @app.command()
@@ -142,11 +174,10 @@ def predict(
     from oasis.data.files import read_array
     from oasis.inference import predict as separate
     from oasis.precision import best_device
-    from oasis.separator import Separator
 
     setup = load_config(run, changes)
     frame = None if dark is None else read_array(dark)
-    report = separate(Separator.load(run, best_device()), setup.adapter, source, out, frame, key)
+    report = separate(setup.trained(best_device()), setup.adapter, source, out, frame, key)
     for error in report.failed.values():
         typer.echo(f"oasis: {error}", err=True)
     typer.echo(f"{out}: maps of {report.images} images")
@@ -188,6 +219,44 @@ def convert(
 
     count = find_adapter(adapter)().convert(source, out)
     typer.echo(f"{out}: {count} samples")
+
+
+@app.command()
+@_verb
+def regions(
+    config: ConfigPath,
+    changes: Changes = [],  # noqa: B006
+    split: Annotated[str, typer.Option(help="train, val or test")] = "train",
+    samples: Annotated[int | None, typer.Option(help="how many samples to look at; all by default", min=1)] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Print how many pixels and how much intensity lie in every overlap region."""
+    from oasis.config import load_config
+
+    setup = load_config(config, changes)
+    typer.echo(setup.region_statistics(split, samples).text(setup.adapter.unit))
+
+
+@app.command()
+@_verb
+def info(run: RunPath, quiet: Quiet = False) -> None:
+    """Print what a run is: model, loss, progress and the resolved region weights."""
+    from oasis.config import load_config
+
+    typer.echo(load_config(run).describe())
+
+
+@app.command()
+@_verb
+def models(
+    pattern: Annotated[str, typer.Argument(help="a shell pattern: unet, smp/unet-*, timm/convnext*")] = "*",
+    quiet: Quiet = False,
+) -> None:
+    """List the backbones whose name matches a pattern."""
+    from oasis.models import list_models
+
+    for name in list_models(pattern):
+        typer.echo(name)
 
 
 @app.command()

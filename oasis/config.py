@@ -1,5 +1,6 @@
 """The configuration of a run: one YAML file, checked against the options of what it configures."""
 
+import csv
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,27 +13,34 @@ import yaml
 from pydantic import Field
 
 from oasis.adapters.base import SPLITS, Adapter, find_adapter
+from oasis.calibration import CalibrationOptions
 from oasis.data.augmentation import Augmentation, Augmented
 from oasis.data.mixing import SampleDataset
+from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.data.storage import replace_when_whole
 from oasis.errors import ConfigError, OasisError, nearest
-from oasis.losses import OverlapLoss, Reduction
+from oasis.losses import OverlapLoss
 from oasis.options import Options
 from oasis.scaling import LogScale
 from oasis.separator import HeadOptions, Separator, SeparatorOptions
-from oasis.training import TrainingOptions, fit
+from oasis.terms import Reduction
+from oasis.training import LOG, REGION_WEIGHTS, TrainingOptions, fit
+from oasis.weights import parse_rule
 
 CONFIG = "config.yaml"
+MOST_REGIONS = 40  # that a description lists
 
 
 class LossOptions(Options):
     """The arguments of `OverlapLoss`, by their names there."""
 
     class_weights: dict[str, float] = {}
-    region_weights: dict[str, float] = {}
+    region_weights: dict[str, Any] = {}
     smoothness: float = Field(0.01, ge=0)
     reduction: Reduction = "batch"
     thresholds: dict[str, float] | float = 0.0
+    distance: str | dict[str, Any] = "absolute"
+    terms: dict[str, float | dict[str, Any]] = {}
 
 
 class RunConfig(Options):
@@ -47,8 +55,9 @@ class RunConfig(Options):
         scaling: of intensity.
         head: from features to maps.
         loss: weights of classes and regions.
-        augmentation: exact flips and rotations of training samples, or null.
+        augmentation: of training samples, or null.
         training: how to train.
+        calibration: of intensities, by `oasis calibrate`.
     """
 
     adapter: str
@@ -61,6 +70,7 @@ class RunConfig(Options):
     loss: LossOptions = LossOptions()
     augmentation: Augmentation | None = None
     training: TrainingOptions = TrainingOptions()
+    calibration: CalibrationOptions = CalibrationOptions()
 
 
 @dataclass(frozen=True)
@@ -105,10 +115,29 @@ class Setup:
             )
         )
 
-    def loss(self) -> OverlapLoss:
-        """Return the loss."""
-        options = self.config.loss.model_dump()
-        return OverlapLoss(self.adapter.classes, **options, spatial_dims=self.adapter.spatial_dims)
+    def loss(self, region_counts: Mapping[int, float] | None = None) -> OverlapLoss:
+        """Return the loss.
+
+        Args:
+            region_counts: pixels by region code; where weights are to be balanced and these are not given, they
+                are counted in training samples.
+        """
+        options, adapter = self.config.loss.model_dump(), self.adapter
+        balanced = parse_rule(options["region_weights"]).balanced
+        if region_counts is None and balanced is not None:
+            region_counts = self.region_statistics("train", balanced.samples).counts
+        return OverlapLoss(
+            adapter.classes,
+            **options,
+            spatial_dims=adapter.spatial_dims,
+            interchangeable=adapter.interchangeable,
+            region_counts=region_counts,
+        )
+
+    def region_statistics(self, split: str = "train", samples: int | None = None) -> RegionStatistics:
+        """Return how many pixels and how much intensity of a split lie in every region."""
+        thresholds = self.config.loss.thresholds
+        return region_statistics(self.dataset(split), self.adapter.classes, thresholds, samples)
 
     @property
     def fingerprint(self) -> str:
@@ -137,6 +166,53 @@ class Setup:
             train = Augmented(train, config.augmentation, config.seed)
         self.save()
         return fit(separator, self.loss(), train, val, self.folder, config.training, config.seed, resume)
+
+    def describe(self) -> str:
+        """Return what a trained run is, for a terminal: its parts, how far it got and its resolved weights.
+
+        Raises:
+            ModelError: the run holds no separator yet.
+        """
+        config, separator = self.config, self.trained()
+        parameters = sum(parameter.numel() for parameter in separator.parameters())
+        facts = {
+            "adapter": f"{config.adapter}: {', '.join(self.adapter.classes)} in {self.adapter.unit or 'no unit'}",
+            "model": f"{_inline(config.model)}; {parameters:,} parameters",
+            "head": _inline(config.head.model_dump()),
+            "scaling": _inline(config.scaling.model_dump()),
+            "loss": _inline(config.loss.model_dump(exclude={"region_weights", "class_weights"})),
+            "training": _inline(config.training.model_dump()),
+            "configuration": f"{self.fingerprint}, seed {config.seed}",
+            "progress": self._progress(),
+            "class weights": _inline(config.loss.class_weights) or "all 1",
+            "region weights": _inline(config.loss.region_weights) or "all 1",
+        }
+        lines = [f"{name:<15} {fact}" for name, fact in facts.items()]
+        with (self.folder / REGION_WEIGHTS).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        shown = rows[:MOST_REGIONS]
+        width = max(len(row["region"]) for row in shown)
+        lines += [f"  {row['region']:<{width}}  {float(row['weight']):.4g}" for row in shown]
+        if len(rows) > len(shown):
+            lines.append(f"  {len(rows) - len(shown):,} more are in {self.folder / REGION_WEIGHTS}")
+        return "\n".join(lines)
+
+    def _progress(self) -> str:
+        with (self.folder / LOG).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        best = min(rows, key=lambda row: float(row["val/total"]))
+        return (
+            f"{len(rows)} of at most {self.config.training.epochs} epochs, best validation loss "
+            f"{float(best['val/total']):.5g} in epoch {int(best['epoch']) + 1}"
+        )
+
+    def trained(self, device: torch.device | str = "cpu") -> Separator:
+        """Return the run's separator; a backbone that the configuration takes from a file is run.
+
+        Raises:
+            ModelError: the run holds no separator yet.
+        """
+        return Separator.load(self.folder, device, trust_code=True)
 
     def _check_schedule(self) -> None:
         begun = load_config(self.folder).config.training if (self.folder / CONFIG).exists() else None
@@ -176,10 +252,15 @@ def build(values: Mapping[str, Any], where: str = "configuration") -> Setup:
         config = RunConfig.parse(_merged(kind.defaults, values))
         adapter = kind(config.data, config.seed)
         setup = Setup(config.model_copy(update={"data": adapter.options.model_dump(mode="json")}), adapter)
-        setup.loss()
+        setup.loss(region_counts={0: 1})
     except OasisError as error:
         raise type(error)(f"{where}: {error}") from None
     return setup
+
+
+def _inline(values: Mapping[str, Any]) -> str:
+    """Write settings as `key value` pairs on one line."""
+    return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -213,10 +294,10 @@ def _change(values: dict[str, Any], change: str) -> None:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one mapping over another; tables of weights and thresholds are taken whole."""
+    """Lay one mapping over another; tables that are one choice are taken whole."""
     merged = dict(below)
     for key, value in above.items():
         nested = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
-        whole = key in ("class_weights", "region_weights", "thresholds")
+        whole = key in ("class_weights", "region_weights", "thresholds", "distance", "terms", "quantities")
         merged[key] = _merged(below[key], value) if nested and not whole else value
     return merged

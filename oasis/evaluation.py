@@ -17,6 +17,7 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch
 from oasis.data.storage import replace_when_whole
 from oasis.errors import DataError, ModelError
+from oasis.matching import align
 from oasis.precision import autocast
 from oasis.regions import per_class
 from oasis.separator import Separator
@@ -31,6 +32,7 @@ COLUMNS = {
     "delta_percent": "(predicted - true) / true x 100 (Eq. 7 of the paper); NaN without true intensity",
     "iou": "intersection over union of true and predicted mask (Eq. 8); NaN where both are empty",
     "overlap_fraction": "share of the class's pixels in which another class is present too",
+    "overlap_fraction_predicted": "the same of the predicted maps, present from `iou_threshold` on at least",
     "overlap_intensity_true": "sum of the true map over those pixels",
     "overlap_intensity_predicted": "sum of the predicted map over those pixels",
 }
@@ -44,16 +46,31 @@ class EventBatch(NamedTuple):
 
 
 def predictions(
-    separator: Separator, dataset: SampleDataset, batch_size: int = 32, workers: int = 1
+    separator: Separator,
+    dataset: SampleDataset,
+    batch_size: int = 32,
+    workers: int = 1,
+    interchangeable: Sequence[Sequence[str]] = (),
 ) -> Iterator[EventBatch]:
-    """Run a separator over a data set and give batches with their maps, every sample once and in order."""
-    device = next(separator.parameters()).device
+    """Run a separator over a data set and give batches with their maps, every sample once and in order.
+
+    The maps of interchangeable classes come in the order that fits the truth best.
+    """
     separator.eval()
     sampler = EpochSampler(len(dataset), shuffle=False)
     for batch in make_loader(dataset, sampler, batch_size, workers):
-        with torch.inference_mode(), autocast(device):
-            batch = batch.to(device)
-            yield EventBatch(batch, separator.maps(batch.image, batch.valid, batch.context))
+        yield predict_batch(separator, batch, interchangeable)
+
+
+def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[Sequence[str]] = ()) -> EventBatch:
+    """Run a separator over one batch; see `predictions`."""
+    device = next(separator.parameters()).device
+    groups = [[separator.classes.index(name) for name in group] for group in interchangeable]
+    with torch.inference_mode(), autocast(device):
+        batch = batch.to(device)
+        maps = separator.maps(batch.image, batch.valid, batch.context)
+        weights = batch.valid.expand_as(batch.image).to(maps.dtype)
+        return EventBatch(batch, align(maps, batch.target, groups, weights))
 
 
 def evaluate(
@@ -79,7 +96,8 @@ def evaluate(
     """
     check_same_classes(separator, adapter)
     limits = per_class(separator.classes, thresholds, 0.0, "thresholds")
-    parts = [_rows(event, adapter, limits) for event in predictions(separator, dataset, batch_size, workers)]
+    events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable)
+    parts = [_rows(event, adapter, limits) for event in events]
     table = pd.concat(parts, ignore_index=True)
     table.attrs.update(unit=adapter.unit, classes=list(adapter.classes), **separator.options.identity)
     return table
@@ -124,8 +142,8 @@ def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, T
     valid = batch.valid.unsqueeze(1)
     true = torch.where(valid, batch.target, 0)
     predicted = torch.where(valid, maps, 0)
-    present = true > limits.to(true.device).view(1, -1, *[1] * (true.ndim - 2))
-    shared = present & (present.sum(1, keepdim=True) > 1)
+    present, shared = _presence(true, limits)
+    present_predicted, shared_predicted = _presence(predicted, limits.clamp_min(adapter.iou_threshold))
     mask_true, mask_predicted = (_mask(values, adapter.iou_threshold) for values in (true, predicted))
 
     def total(values: Tensor) -> Tensor:
@@ -138,9 +156,16 @@ def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, T
         "delta_percent": _ratio(intensity_predicted - intensity_true, intensity_true) * 100,
         "iou": _ratio(total(mask_true & mask_predicted), total(mask_true | mask_predicted)),
         "overlap_fraction": _ratio(total(shared), total(present)),
+        "overlap_fraction_predicted": _ratio(total(shared_predicted), total(present_predicted)),
         "overlap_intensity_true": total(torch.where(shared, true, 0)),
         "overlap_intensity_predicted": total(torch.where(shared, predicted, 0)),
     }
+
+
+def _presence(maps: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where each class is present, and where another one is too, (b, N, B, *S) each."""
+    present = maps > limits.to(maps.device).view(1, -1, *[1] * (maps.ndim - 2))
+    return present, present & (present.sum(1, keepdim=True) > 1)
 
 
 def _mask(values: Tensor, threshold: float) -> Tensor:

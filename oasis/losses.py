@@ -1,152 +1,68 @@
-"""The overlap-aware loss: a mean absolute error weighted over the 2^N regions, and a masked total variation.
+"""The overlap-aware loss: a mean error weighted over the 2^N regions, a masked total variation, and further terms.
 
 Source of the equations: OASIS, arXiv 2510.06194. Everything is computed in float32 at least, whatever the
 autocast, and pixels that are not valid do not count, even where they hold NaN.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from oasis.distances import Distance, find_distance
 from oasis.errors import ConfigError, DataError, nearest
-from oasis.regions import check_classes, check_weight, per_class, region_codes, weight_table
-
-Reduction = Literal["batch", "sample"]
-EPSILON = 1e-6  # keeps a batch in which nothing is valid at exactly 0
-
-
-class Ratio(NamedTuple):
-    """A quantity that is a sum over pixels divided by another, kept apart for every sample.
-
-    Attributes:
-        numerator: (b,)
-        denominator: (b,)
-    """
-
-    numerator: Tensor
-    denominator: Tensor
-
-    def totals(self, reduction: Reduction) -> Tensor:
-        """Return (2,): what to add up over batches and processes, so that the mean is the first over the second.
-
-        `"batch"` pools the pixels of all samples (the reference's way); `"sample"` counts every sample that has
-        a weighted pixel once.
-        """
-        if reduction == "batch":
-            return torch.stack([self.numerator.sum(), self.denominator.sum()])
-        counted = self.denominator > 0
-        means = self.numerator / (self.denominator + EPSILON)
-        return torch.stack([means.sum(), counted.sum().to(means.dtype)])
-
-    def mean(self, reduction: Reduction = "batch") -> Tensor:
-        """Return the mean as a scalar, 0 where nothing counts."""
-        return mean_of(self.totals(reduction))
-
-
-def mean_of(totals: Tensor) -> Tensor:
-    """Return the mean that summed-up `Ratio.totals` stand for."""
-    return totals[0] / (totals[1] + EPSILON)
-
-
-def region_weighted_mae(
-    prediction: Tensor,
-    target: Tensor,
-    codes: Tensor,
-    class_weights: Tensor,
-    table: Tensor,
-    valid: Tensor | None = None,
-) -> Ratio:
-    r"""Return the mean absolute error weighted by class and by region (Eq. 2 of the paper).
-
-    .. math:: L = \frac{\sum_c \sum_{p \in B} w_c W_p |\hat I_{c,p} - I_{c,p}|}
-                       {\sum_c \sum_{p \in B} w_c W_p}
-
-    One gather gives `W`: memory and time are linear in N.
-
-    Args:
-        prediction: (b, N, *S).
-        target: (b, N, *S).
-        codes: (b, *S) region of each pixel, from `region_codes`.
-        class_weights: (N,) the `w_c`.
-        table: (2^N,) the weight of each region.
-        valid: (b, 1, *S), where pixels count; everywhere if None.
-
-    Returns:
-        Numerator and denominator, (b,) each.
-
-    Example:
-        >>> target = torch.tensor([[[2.0, 0.0], [1.0, 0.0]]])
-        >>> codes = region_codes(target > 0)
-        >>> mae = region_weighted_mae(target + 1, target, codes, torch.ones(2), torch.ones(4))
-        >>> mae.mean()
-        tensor(1.0000)
-    """
-    weights = table.index_select(0, codes.flatten()).view(codes.shape)
-    error = prediction - target
-    if valid is not None:
-        weights = weights * valid[:, 0]
-        error = torch.where(valid, error, 0)
-    per_sample = (error.abs() * weights[:, None]).flatten(2).sum(2)
-    return Ratio((per_sample * class_weights).sum(1), weights.flatten(1).sum(1) * class_weights.sum())
-
-
-def total_variation(prediction: Tensor, valid: Tensor | None = None, spatial_dims: int | None = None) -> Ratio:
-    r"""Return the anisotropic total variation over edges whose two ends are valid (Eq. 3 of the paper).
-
-    .. math:: L = \frac{\sum_c \sum_{(p,q)} |\hat I_{c,p} - \hat I_{c,q}|}{\sum_{(p,q)} 1}
-
-    The edges (p, q) join neighbours along one spatial axis; they are counted once, not per class, so the value
-    is the sum over the classes.
-
-    Args:
-        prediction: (b, N, *S), or (b, N, B, *S) with `spatial_dims`.
-        valid: (b, 1, *S), or (b, 1, 1, *S).
-        spatial_dims: how many trailing axes are spatial; all after the class axis if None.
-
-    Returns:
-        Numerator and denominator, (b,) each.
-
-    Example:
-        >>> total_variation(torch.tensor([[[0.0, 1.0, 3.0]]])).mean()
-        tensor(1.5000)
-    """
-    dims = spatial_dims or prediction.ndim - 2
-    if valid is None:
-        valid = torch.ones_like(prediction[:, :1], dtype=torch.bool)
-    else:
-        valid = valid.expand(-1, 1, *prediction.shape[2:])
-    numerator = prediction.new_zeros(len(prediction))
-    denominator = prediction.new_zeros(len(prediction))
-    for axis in range(prediction.ndim - dims, prediction.ndim):
-        length = prediction.shape[axis]
-        edge = valid.narrow(axis, 1, length - 1) & valid.narrow(axis, 0, length - 1)
-        step = prediction.narrow(axis, 1, length - 1) - prediction.narrow(axis, 0, length - 1)
-        numerator = numerator + torch.where(edge, step, 0).abs().flatten(1).sum(1)
-        denominator = denominator + edge.flatten(1).sum(1)
-    return Ratio(numerator, denominator)
+from oasis.matching import align
+from oasis.regions import check_classes, check_weight, per_class, region_codes
+from oasis.scaling import FittedScale
+from oasis.terms import (
+    Comparison,
+    Ratio,
+    Reduction,
+    Term,
+    find_terms,
+    pixel_weights,
+    region_weighted_error,
+    total_variation,
+)
+from oasis.weights import (
+    LearnedTable,
+    LearnedWeights,
+    Rule,
+    check_interchangeable,
+    parse_rule,
+    representatives,
+    share_counts,
+)
 
 
 class OverlapLoss(nn.Module):
     r"""Segmentation-regression loss that weights every overlap subset of the classes (Eq. 1 of the paper).
 
-    .. math:: L = L_\mathrm{regression} + \alpha L_\mathrm{smoothness}
+    .. math:: L = L_\mathrm{regression} + \alpha L_\mathrm{smoothness} + \sum_k \beta_k L_k
 
     Args:
         classes: the N class names.
         class_weights: weight of each class's error by name; unnamed classes weigh 1.
-        region_weights: weight of each region by name (`{"ER": 3, "ER&NR": 6}`); unnamed regions weigh 1,
-            `"background"` names the pixels where no class is present.
+        region_weights: weight of each region by name (`{"ER": 3, "ER&NR": 6}`; unnamed regions weigh 1,
+            `"background"` names the pixels where no class is present), or a rule of `oasis.weights` that gives
+            them all (`{"rule": "size", "weights": {2: 6}}`).
         smoothness: the weight alpha of the total variation.
         reduction: `"batch"` divides sums over the whole batch (the reference's way), `"sample"` takes the mean
             over samples.
         thresholds: a class is present where its target lies above this; one number, or by class name.
         spatial_dims: how many trailing axes are spatial; all after the class axis if None. With maps in bands
             `(b, N, B, *S)` it must be given.
+        distance: of a predicted from a true intensity, as `oasis.distances.find_distance` takes it; the paper's is
+            the absolute one.
+        terms: further terms by name with their weight or options, as `oasis.terms.find_terms` takes them.
+        interchangeable: groups of classes that are of one kind: the order in which the predicted maps of a group
+            fit the target best is the one that counts, sample by sample.
+        region_counts: pixels by region code, which the rule `balanced` wants (`oasis.data.statistics`).
 
     Raises:
-        ConfigError: an unknown class, region or reduction, or a weight that is negative or not finite.
+        ConfigError: an unknown class, region, reduction, distance or term; a weight that is negative or not
+            finite; weights or thresholds that tell interchangeable classes apart.
 
     Example:
         >>> loss = OverlapLoss(("ER", "NR"), class_weights={"ER": 5}, region_weights={"ER": 3, "ER&NR": 6})
@@ -159,18 +75,22 @@ class OverlapLoss(nn.Module):
     """
 
     class_weights: Tensor
-    table: Tensor
     thresholds: Tensor
+    fixed_table: Tensor
 
     def __init__(
         self,
         classes: Sequence[str],
         class_weights: Mapping[str, float] | None = None,
-        region_weights: Mapping[str, float] | None = None,
+        region_weights: Mapping[str, Any] | Rule | None = None,
         smoothness: float = 0.01,
         reduction: Reduction = "batch",
         thresholds: Mapping[str, float] | float = 0.0,
         spatial_dims: int | None = None,
+        distance: str | Mapping[str, Any] | Distance = "absolute",
+        terms: Mapping[str, float | Mapping[str, Any] | Term] | None = None,
+        interchangeable: Sequence[Sequence[str]] = (),
+        region_counts: Mapping[int, float] | None = None,
     ) -> None:
         super().__init__()
         if reduction not in ("batch", "sample"):
@@ -179,11 +99,28 @@ class OverlapLoss(nn.Module):
         self.smoothness = check_weight(smoothness, "smoothness")
         self.reduction: Reduction = reduction
         self.spatial_dims = spatial_dims
+        self.distance = find_distance(distance)
         weights = per_class(self.classes, class_weights, 1.0, "class_weights")
         self.register_buffer("class_weights", weights, persistent=False)
-        self.register_buffer("table", weight_table(self.classes, region_weights), persistent=False)
         limits = per_class(self.classes, thresholds, 0.0, "thresholds")
         self.register_buffer("thresholds", limits, persistent=False)
+        rule = parse_rule(region_weights)
+        counts = share_counts(region_counts or {}, self.classes, interchangeable)
+        table = rule.table(self.classes, counts)
+        self.register_buffer("fixed_table", table, persistent=False)
+        self.groups = self._groups(interchangeable)
+        alike = representatives(self.classes, interchangeable) if interchangeable else None
+        self.learned = LearnedTable(rule, table, alike) if isinstance(rule, LearnedWeights) else None
+        self.further = find_terms(terms, self.classes, limits)
+
+    @property
+    def table(self) -> Tensor:
+        """The weight of every region (2^N,), by code.
+
+        Learned weights count while training; in evaluation mode those they began with do, so that the losses of
+        different epochs compare.
+        """
+        return self.learned.table if self.learned is not None and self.training else self.fixed_table
 
     def regions(self, target: Tensor) -> Tensor:
         """Return the region code (b, *S) of every pixel of a target (b, N, *S)."""
@@ -191,34 +128,57 @@ class OverlapLoss(nn.Module):
         return region_codes(target > limits)
 
     def ratios(
-        self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        valid: Tensor | None = None,
+        codes: Tensor | None = None,
+        scale: FittedScale | None = None,
+        image: Tensor | None = None,
     ) -> dict[str, Ratio]:
-        """Return `regression` and `smoothness` as ratios that can be summed over batches and processes."""
+        """Return `regression`, `smoothness` and the further terms as ratios that can be summed over processes."""
         valid = self._check(prediction, target, valid, codes)
         with torch.autocast(prediction.device.type, enabled=False):
             prediction, target = _at_least_float32(prediction), _at_least_float32(target)
-            if codes is None:
-                codes = self.regions(target)
-            weights, table = self.class_weights.to(prediction.dtype), self.table.to(prediction.dtype)
-            return {
-                "regression": region_weighted_mae(prediction, target, codes, weights, table, valid),
+            codes = self.regions(target) if codes is None else codes
+            weights = pixel_weights(codes, self.table.to(target.dtype), _within(valid))
+            prediction = align(prediction, target, self.groups, weights, self.distance)
+            class_weights = self.class_weights.to(prediction.dtype)
+            ratios = {
+                "regression": region_weighted_error(prediction, target, weights, class_weights, self.distance),
                 "smoothness": total_variation(prediction, valid, self.spatial_dims),
             }
+            _check_finite(ratios["regression"], target, weights, self.classes)
+            if self.further:
+                maps, true = (each if scale is None else scale.inverse(each) for each in (prediction, target))
+                compared = Comparison(
+                    maps, true, weights, class_weights, self.thresholds, image, self.spatial_dims
+                )
+                ratios |= {name: term(compared) for name, term in self.further.items()}
+        return ratios
 
     def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the total of Eq. 1 from its terms."""
-        return terms["regression"] + self.smoothness * terms["smoothness"]
+        total = terms["regression"] + self.smoothness * terms["smoothness"]
+        return sum((term.weight * terms[name] for name, term in self.further.items()), start=total)
 
-    def terms(
-        self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Return the scalars `total`, `regression` and `smoothness`; the arguments are those of `forward`."""
-        ratios = self.ratios(prediction, target, valid, codes)
+    def terms(self, prediction: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Return the scalars `total`, `regression`, `smoothness` and the further terms.
+
+        The arguments are those of `forward`.
+        """
+        ratios = self.ratios(prediction, target, *args, **kwargs)
         means = {name: ratio.mean(self.reduction) for name, ratio in ratios.items()}
         return {"total": self.combine(means), **means}
 
     def forward(
-        self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        valid: Tensor | None = None,
+        codes: Tensor | None = None,
+        scale: FittedScale | None = None,
+        image: Tensor | None = None,
     ) -> Tensor:
         """Return the loss as a scalar.
 
@@ -228,11 +188,49 @@ class OverlapLoss(nn.Module):
             valid: (b, 1, *S), non-zero where pixels count; everywhere if None.
             codes: (b, *S) region codes, where they do not follow from `target` (a target in scaled units with
                 thresholds in physical ones); by default `self.regions(target)`.
+            scale: the scaling that both maps are in, which the further terms undo; None if they are in physical
+                units.
+            image: (b, B, *S) the measured mixture in physical units, for the terms that want it.
 
         Raises:
-            DataError: shapes that do not fit together.
+            DataError: shapes that do not fit together, or a target that is not finite where it is valid.
         """
-        return self.terms(prediction, target, valid, codes)["total"]
+        return self.terms(prediction, target, valid, codes, scale, image)["total"]
+
+    @torch.no_grad()
+    def region_sums(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
+    ) -> Tensor:
+        """Return what the rule `learned` learns from: the error and the pixels of every region.
+
+        Hand the sums over all processes to `self.learned.update`; the arguments are those of `forward`.
+
+        Returns:
+            (2, 2^N) float64: summed weighted-by-class distances, and pixels.
+        """
+        valid = self._check(prediction, target, valid, codes)
+        prediction, target = _at_least_float32(prediction), _at_least_float32(target)
+        codes = self.regions(target) if codes is None else codes
+        weights = pixel_weights(codes, torch.ones_like(self.table), _within(valid))
+        prediction = align(prediction, target, self.groups, weights, self.distance)
+        counted = (weights > 0).unsqueeze(1)
+        error = self.distance(torch.where(counted, prediction, 0), torch.where(counted, target, 0))
+        error = (error * self.class_weights.view(1, -1, *[1] * (error.ndim - 2))).sum(1)
+        sums = torch.zeros(2, len(self.table), dtype=torch.float64, device=error.device)
+        for row, values in zip(sums, (error * weights, weights), strict=True):
+            row.index_add_(0, codes.flatten().long(), values.flatten().double())
+        return sums
+
+    def _groups(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
+        """Return groups of class names as indices, after a check that nothing tells their members apart."""
+        check_interchangeable(self.fixed_table, self.classes, interchangeable)
+        groups = [[self.classes.index(name) for name in group] for group in interchangeable]
+        for what, values in (("class_weights", self.class_weights), ("thresholds", self.thresholds)):
+            for group in groups:
+                if len(set(values[group].tolist())) > 1:
+                    found = {self.classes[member]: values[member].item() for member in group}
+                    raise ConfigError(f"{what}: {found} are interchangeable: give them all the same number")
+        return groups
 
     def _check(
         self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None
@@ -260,5 +258,22 @@ class OverlapLoss(nn.Module):
         return (valid != 0).view(len(valid), *[1] * (1 + extra), *spatial)
 
 
+def _within(valid: Tensor | None) -> Tensor | None:
+    return None if valid is None else valid[:, 0]
+
+
 def _at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
+
+
+def _check_finite(regression: Ratio, target: Tensor, weights: Tensor, classes: Sequence[str]) -> None:
+    """Check that a target that counts is finite; looked at only where the sum over it is not."""
+    if torch.compiler.is_compiling() or bool(regression.numerator.isfinite().all()):
+        return
+    wrong = ~target.isfinite() & (weights > 0).unsqueeze(1)
+    if wrong.any():
+        sample, label, *pixel = wrong.nonzero()[0].tolist()
+        raise DataError(
+            f"target: {int(wrong.sum())} values are NaN or infinite where valid, the first in sample {sample}, "
+            f"class {classes[label]}, at {tuple(pixel)}: mend them or mark them as not valid"
+        )

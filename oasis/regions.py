@@ -81,7 +81,7 @@ def region_codes(present: Tensor) -> Tensor:
     """
     codes = torch.zeros_like(present[:, 0], dtype=torch.int32)
     for bit in range(present.shape[1]):
-        codes += present[:, bit].to(torch.int32) << bit
+        codes.add_(present[:, bit], alpha=1 << bit)
     return codes
 
 

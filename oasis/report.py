@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter, Study
 from oasis.data.mixing import SampleDataset
+from oasis.data.samples import collate
 from oasis.data.storage import replace_when_whole
-from oasis.evaluation import Summary, auc, detection_scores, roc, summarise
+from oasis.evaluation import Summary, auc, detection_scores, predict_batch, roc, summarise
 from oasis.separator import Separator
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito, colour-blind safe
@@ -99,12 +100,14 @@ def gallery_figure(
         adapter: of the domain.
         name: the class.
     """
+    separator.eval()
     label = adapter.classes.index(name)
     figure = Figure(figsize=(10, 2.3 * len(indices)), layout="constrained")
     grid = figure.subplots(len(indices), 4, squeeze=False)
     for axes, index in zip(grid, indices, strict=True):
         sample = dataset[index]
-        predicted = separator.separate(sample.image)[name][0]
+        maps = predict_batch(separator, collate([sample]), adapter.interchangeable).maps
+        predicted = maps[0, label, 0].cpu().numpy()
         true = sample.target[label, 0]
         window = _window(sample.valid[0])
         energy = sample.meta.get(adapter.study.quantity) if adapter.study else None

@@ -12,6 +12,7 @@ from oasis.options import Options
 
 LN10 = math.log(10)
 FLOOR = 1e-12  # of the scale and the peak, so that an empty image scales to zeros
+CEILING = 60.0  # of the exponent in the inverse, so that an untrained network's intensities stay finite
 
 
 class FittedScale(Protocol):
@@ -46,7 +47,7 @@ class FittedLogScale:
     def inverse(self, scaled: Tensor) -> Tensor:
         """Return Eq. 5 of scaled values (b, ...)."""
         scale, peak = self._shaped(scaled)
-        return scaled.sign() * scale * torch.expm1(scaled.abs() * peak * LN10)
+        return scaled.sign() * scale * torch.expm1((scaled.abs() * peak * LN10).clamp_max(CEILING))
 
     def _shaped(self, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (-1, *[1] * (like.ndim - 1))

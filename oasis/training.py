@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +23,16 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch
 from oasis.data.storage import replace_when_whole
 from oasis.errors import ConfigError, ModelError, import_extra
-from oasis.losses import OverlapLoss, mean_of
+from oasis.losses import OverlapLoss
 from oasis.options import Options
 from oasis.precision import best_precision
 from oasis.separator import Separator
+from oasis.terms import mean_of
+from oasis.weights import region_table
 
 CHECKPOINTS = "checkpoints"
 LOG = "log.csv"
+REGION_WEIGHTS = "region_weights.csv"
 COLLAPSED = 1e-3  # of the true intensity: predictions of a class below this share are called collapsed
 
 logger = logging.getLogger(__name__)
@@ -114,6 +117,9 @@ class SeparatorTraining(L.LightningModule):
         scaled, scale = self.separator(batch.image, batch.valid, batch.context)
         target = scale.forward(batch.target)
         codes = self.loss.regions(batch.target)
+        if self.training and self.loss.learned is not None:
+            sums = self.loss.region_sums(scaled.detach(), target, batch.valid, codes)
+            self.loss.learned.update(*self._over_processes(sums))
         with torch.no_grad():
             counted = batch.valid.unsqueeze(1)
             intensities = torch.stack(
@@ -122,7 +128,7 @@ class SeparatorTraining(L.LightningModule):
                     for maps in (scaled.detach(), target)
                 ]
             )
-        return self.loss.ratios(scaled, target, batch.valid, codes), intensities
+        return self.loss.ratios(scaled, target, batch.valid, codes, scale, batch.image), intensities
 
     def _collect(self, split: str, totals: Mapping[str, Tensor]) -> None:
         for name, value in totals.items():
@@ -216,9 +222,10 @@ class RunFolder(Callback):
         best: the lowest validation loss so far.
     """
 
-    def __init__(self, run: Path, separator: Separator) -> None:
+    def __init__(self, run: Path, separator: Separator, loss: OverlapLoss) -> None:
         self.run = run
         self.separator = separator
+        self.loss = loss
         self.best = float("inf")
         self._started = time.monotonic()
 
@@ -245,6 +252,9 @@ class RunFolder(Callback):
             return
         if better:
             self.separator.save(self.run)
+            table = self.loss.table if self.loss.learned is None else self.loss.learned.table
+            rows = [row._asdict() for row in region_table(self.loss.classes, table)]
+            _write_csv(self.run / REGION_WEIGHTS, rows)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = time.monotonic() - self._started
         row = {"epoch": trainer.current_epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 3)}
@@ -268,10 +278,7 @@ class RunFolder(Callback):
         if path.exists():
             with path.open(newline="") as file:
                 rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
-        with replace_when_whole(path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(row), extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows([*rows, row])
+        _write_csv(path, [*rows, row])
 
 
 def fit(
@@ -291,7 +298,7 @@ def fit(
         loss: with `spatial_dims` set, since maps have a band axis.
         train: samples, which may differ in every epoch.
         val: samples for early stopping.
-        run: the folder that receives the separator, `log.csv` and `checkpoints/`.
+        run: the folder that receives the separator, `log.csv`, `region_weights.csv` and `checkpoints/`.
         options: how to train.
         seed: of the order of samples and of what torch draws.
         resume: go on from the last whole epoch in `run`; the result is that of a run that never stopped.
@@ -311,12 +318,20 @@ def fit(
     with warnings.catch_warnings():
         for chatter in ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt"):
             warnings.filterwarnings("ignore", message=f".*{chatter}.*")
-        trainer = _trainer(run, separator, options)
+        trainer = _trainer(module, run)
         try:
             trainer.fit(module, ckpt_path=checkpoint if resume else None, weights_only=True if resume else None)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
-    return Separator.load(run)
+    return Separator.load(run, backbone=separator.backbone)
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the columns of the last one."""
+    with replace_when_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[-1]), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def is_main_process() -> bool:
@@ -324,7 +339,8 @@ def is_main_process() -> bool:
     return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
 
 
-def _trainer(run: Path, separator: Separator, options: TrainingOptions) -> L.Trainer:
+def _trainer(module: SeparatorTraining, run: Path) -> L.Trainer:
+    options = module.options
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     gpu = torch.cuda.is_available() and options.accelerator != "cpu"
@@ -333,7 +349,7 @@ def _trainer(run: Path, separator: Separator, options: TrainingOptions) -> L.Tra
     precision = best_precision("cuda" if gpu else "cpu") if options.precision == "auto" else "float32"
     callbacks: list[Callback] = [
         EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
-        RunFolder(run, separator),
+        RunFolder(run, module.separator, module.loss),
         ModelCheckpoint(run / CHECKPOINTS, "best", "val/total", save_last=True, enable_version_counter=False),
     ]
     if sys.stderr.isatty():

@@ -46,6 +46,32 @@ def test_adapters(capsys):
     assert "migdal: Electron recoils (ER) under nuclear recoils" in capsys.readouterr().out
 
 
+def test_regions(config, capsys):
+    assert run(["regions", str(config), "--split", "test", "--samples", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("4 samples with 1,920 valid pixels in 4 of 4 regions")
+    assert "intensity in counts: dot" in printed
+    assert [line.split()[0] for line in printed.splitlines()[-4:]] == ["background", "dot", "bar", "dot&bar"]
+
+
+def test_info(toy_run, capsys):
+    assert run(["info", str(toy_run)]) == 0
+    printed = capsys.readouterr().out
+    for words in ("dot, bar in counts", "name unet, base_channels 4", "2 of at most 2 epochs", "dot&bar     4"):
+        assert words in printed
+
+
+def test_models(capsys):
+    assert run(["models", "u*"]) == 0
+    assert capsys.readouterr().out == "unet\n"
+
+
+def test_a_run_may_be_named_by_digits(tmp_path, config, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", str(config), "--run", "007", "--set", "training.epochs=1"]) == 0
+    assert run(["info", "007"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -62,6 +88,10 @@ def test_adapters(capsys):
         (["predict", "{run}", "x.npy", "--out", "m.h5"], "x.npy: no such file"),
         (["predict", "{run}", "x.npy"], "Missing option '--out'"),
         (["evaluate", "{run}", "--split", "tset"], "tset"),
+        (["regions", "{config}", "--split", "tset"], "tset"),
+        (["regions", "{config}", "--samples", "0"], "greater than or equal to 1"),
+        (["info", "nowhere"], "nowhere"),
+        (["models", "smp/*", "timm/*"], "unexpected extra argument"),
         (["convert", "x.pkl", "--out", "y.h5"], "x.pkl"),
         (["simulate", "{config}", "--out", "/proc/none/x.h5"], "/proc/none/x.h5: cannot be written"),
     ],
@@ -108,5 +138,5 @@ def test_part_of_a_folder_fails(tmp_path, toy_run, capsys):
 def test_the_installed_command_and_help():
     done = subprocess.run([sys.executable, "-m", "oasis", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for verb in ("train", "evaluate", "predict", "simulate", "convert", "adapters"):
+    for verb in ("train", "evaluate", "predict", "simulate", "convert", "adapters", "regions", "info", "models"):
         assert verb in done.stdout

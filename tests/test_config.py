@@ -1,4 +1,5 @@
 import pytest
+import torch
 import yaml
 
 from oasis.config import build, load_config
@@ -16,6 +17,30 @@ def test_tables_of_weights_are_taken_whole(toy_values):
     setup = build({**toy_values, "loss": {"region_weights": {"dot": 2}}})
     assert setup.config.loss.region_weights == {"dot": 2}
     assert setup.loss().table.tolist() == [1, 2, 1, 1]
+
+
+def test_balanced_weights_are_counted_in_training_samples(toy_values):
+    rule = {"rule": "balanced", "power": 1, "limit": 1000, "samples": 5}
+    setup = build({**toy_values, "loss": {"region_weights": rule}})
+    table = setup.loss().table
+    counts = setup.region_statistics("train", 5).counts
+    assert setup.region_statistics("train", 5).samples == 5
+    by_region = [pixels * table[code].item() for code, pixels in counts.items()]
+    assert by_region == pytest.approx([sum(counts.values()) / len(counts)] * len(counts), rel=1e-5)
+
+
+def test_the_choices_of_the_loss_reach_it(toy_values):
+    options = {
+        "distance": {"name": "huber", "delta": 2.0},
+        "terms": {"intensity": {"weight": 0.1, "floor": 3.0}, "focal": 0.5},
+        "region_weights": {"rule": "size", "weights": {2: 7}},
+        "thresholds": {"dot": 0.5, "bar": 1.0},
+    }
+    loss = build({**toy_values, "loss": options}).loss()
+    assert loss.distance(torch.tensor([9.0]), torch.tensor([0.0])).item() == pytest.approx(2 * (9 - 1))
+    assert {name: term.weight for name, term in loss.further.items()} == {"intensity": 0.1, "focal": 0.5}
+    assert loss.table.tolist() == [1, 1, 1, 7]
+    assert loss.thresholds.tolist() == [0.5, 1.0]
 
 
 def test_changes_on_top(tmp_path, toy_values):
@@ -54,6 +79,11 @@ def test_the_same_seed_draws_the_same_weights(toy_values):
         ({"adapter": 3}, "expected the name of an adapter"),
         ({"loss": {"region_weights": {"dot&barr": 3}}}, "unknown class 'barr'; did you mean 'bar'"),
         ({"loss": {"class_weights": {"dot": -1}}}, "class_weights.dot: .*at least 0"),
+        ({"loss": {"region_weights": {"rule": "sise"}}}, "unknown 'sise'; did you mean 'size'"),
+        ({"loss": {"region_weights": {"rule": "size", "weights": {3: 1}}}}, "region_weights.weights.3"),
+        ({"loss": {"distance": "hubert"}}, "distance: unknown 'hubert'; did you mean 'huber'"),
+        ({"loss": {"terms": {"dise": 1}}}, "terms: unknown 'dise'; did you mean 'dice'"),
+        ({"loss": {"terms": {"dice": 1}}}, "set thresholds.dot"),
         ({"head": {"name": "softmax"}}, "head.name"),
         ({"scaling": {"percentile": 120}}, "scaling.percentile"),
     ],

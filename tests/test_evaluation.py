@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 from oasis.errors import DataError, ModelError
@@ -71,6 +72,23 @@ def test_classes_of_separator_and_data_have_to_agree(toy, toy_separator):
 
     with pytest.raises(ModelError, match="knows the classes"):
         evaluate(toy_separator, toy.adapter.dataset("test"), Other())
+
+
+def test_maps_of_one_kind_are_matched_before_they_are_measured(toy, toy_separator, monkeypatch):
+    class OfOneKind(type(toy.adapter)):
+        interchangeable = (("dot", "bar"),)
+
+    dataset = toy.adapter.dataset("test")
+    flipped = {float(dataset[index].image.sum()): dataset[index].target[::-1].copy() for index in range(7)}
+    monkeypatch.setattr(
+        toy_separator,
+        "maps",
+        lambda image, *_: torch.stack([torch.from_numpy(flipped[float(one.numpy().sum())]) for one in image]),
+    )
+    mistaken = evaluate(toy_separator, dataset, toy.adapter, workers=0)
+    matched = evaluate(toy_separator, dataset, OfOneKind(), workers=0)
+    np.testing.assert_allclose(matched["intensity_predicted"], matched["intensity_true"], rtol=1e-6)
+    assert (mistaken["intensity_predicted"] - mistaken["intensity_true"]).abs().max() > 100
 
 
 def test_table_round_trip(tmp_path, toy, toy_separator):

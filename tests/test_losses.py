@@ -1,7 +1,7 @@
 """The loss against Eq. 1 to 3 of arXiv 2510.06194, written out in numpy with loops over regions and pixels."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oasis.errors import ConfigError, DataError
-from oasis.losses import OverlapLoss, Ratio, Reduction, mean_of, region_weighted_mae, total_variation
+from oasis.losses import OverlapLoss
 from oasis.regions import region_codes
+from oasis.scaling import LogScale
+from oasis.terms import (
+    Comparison,
+    Ratio,
+    Reduction,
+    mean_of,
+    pixel_weights,
+    region_weighted_error,
+    total_variation,
+)
 
 Array = NDArray[np.floating]
 NAMES = ("a", "b", "c", "d")
@@ -247,16 +257,11 @@ def test_it_computes_in_float32_under_any_autocast(dtype: torch.dtype, autocast:
 @pytest.mark.parametrize("autocast", [torch.bfloat16, torch.float16])
 def test_the_functions_themselves_do_not_heed_autocast(autocast: torch.dtype) -> None:
     prediction, target, valid = (values.float() for values in draw(10, 3, (40, 40)))
-    arguments = (
-        1000 * prediction,
-        1000 * target,
-        region_codes(target > 0),
-        torch.tensor([1 / 3, 1, 1]),
-        torch.ones(8),
-    )
-    expected = region_weighted_mae(*arguments, valid > 0).mean().item()
+    weights = pixel_weights(region_codes(target > 0), torch.ones(8), valid[:, 0] > 0)
+    arguments = (1000 * prediction, 1000 * target, weights, torch.tensor([1 / 3, 1, 1]))
+    expected = region_weighted_error(*arguments).mean().item()
     with torch.autocast("cpu", dtype=autocast):
-        assert region_weighted_mae(*arguments, valid > 0).mean().item() == pytest.approx(expected, rel=1e-6)
+        assert region_weighted_error(*arguments).mean().item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("reduction", ["batch", "sample"])
@@ -344,3 +349,119 @@ def test_shapes_that_do_not_fit_are_named(
     with pytest.raises(DataError) as caught:
         OverlapLoss(("a", "b"), spatial_dims=spatial_dims)(**tensors)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_target_that_is_not_finite_where_valid_is_located() -> None:
+    prediction, target, _ = draw(14, 2, (5, 6))
+    valid = torch.ones(3, 1, 5, 6, dtype=torch.bool)
+    valid[0] = False
+    target[0, 0, 0, 0] = torch.nan
+    target[1, 1, 2, 3], target[2, 0, 4, 5] = torch.nan, torch.inf
+    with pytest.raises(DataError) as caught:
+        OverlapLoss(("a", "b"))(prediction, target, valid)
+    assert str(caught.value) == (
+        "target: 2 values are NaN or infinite where valid, the first in sample 1, class b, at (2, 3): mend them "
+        "or mark them as not valid"
+    )
+    prediction[:] = torch.nan  # a training that diverges is the trainer's business
+    assert OverlapLoss(("a", "b"))(prediction, torch.ones_like(target)).isnan()
+
+
+def test_any_distance_weights_the_same_pixels() -> None:
+    prediction, target, valid = draw(15, 2, (5, 6))
+    squared = OverlapLoss(("a", "b"), {"a": 5}, {"a": 3, "a&b": 6}, smoothness=0, distance="squared")
+    table = torch.tensor([1.0, 3.0, 1.0, 6.0])
+    weights = table[squared.regions(target).long()] * valid[:, 0]
+    errors = (prediction - target) ** 2
+    expected = ((5 * errors[:, 0] + errors[:, 1]) * weights).sum() / (6 * weights.sum())
+    assert squared(prediction, target, valid).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_further_terms_are_added_with_their_weights_in_physical_units() -> None:
+    image = torch.rand(3, 1, 5, 6, dtype=torch.float64) * 100
+    prediction, target, valid = draw(16, 2, (5, 6))
+    scale = LogScale(scale=2.0, peak=False).fit(image)
+    terms = {"intensity": {"weight": 0.5, "floor": 3.0}, "focal": 0.25, "poisson": {"weight": 2.0, "gain": 4.0}}
+    loss = OverlapLoss(("a", "b"), {"a": 5}, {"a": 3, "a&b": 6}, thresholds=0.1, terms=terms)
+    plain = OverlapLoss(("a", "b"), {"a": 5}, {"a": 3, "a&b": 6}, thresholds=0.1)
+    codes = loss.regions(target)
+    scaled = scale.forward(prediction), scale.forward(target)
+    found = loss.terms(*scaled, valid, codes, scale, image)
+    weights = pixel_weights(codes, loss.table.double(), valid[:, 0] > 0)
+    compared = Comparison(
+        prediction, target, weights, torch.tensor([5.0, 1.0]).double(), torch.tensor([0.1, 0.1]), image
+    )
+    for name, term in loss.further.items():
+        assert found[name].item() == pytest.approx(term(compared).mean().item(), rel=1e-5)
+    expected = (
+        plain(*scaled, valid, codes) + 0.5 * found["intensity"] + 0.25 * found["focal"] + 2 * found["poisson"]
+    )
+    assert found["total"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["batch", "sample"])
+def test_interchangeable_classes_may_come_in_any_order(reduction: Reduction) -> None:
+    names = ("star", "galaxy_1", "galaxy_2", "galaxy_3")
+    prediction, target, valid = draw(17, 4, (5, 6))
+    rule = {"rule": "size", "weights": {2: 3, 3: 6, 4: 9}}
+    options: dict[str, Any] = {"class_weights": {"star": 2}, "region_weights": rule, "reduction": reduction}
+    loss = OverlapLoss(names, **options, smoothness=0.3, interchangeable=[names[1:]])
+    orders = [(0, *order) for order in permutations((1, 2, 3))]
+    values = [loss(prediction[:, order], target, valid).item() for order in orders]
+    assert values == pytest.approx([values[0]] * 6, rel=1e-6)
+    ordered = OverlapLoss(names, **options, smoothness=0.3)
+    if reduction == "sample":
+        least = [
+            min(
+                ordered(prediction[b : b + 1, order], target[b : b + 1], valid[b : b + 1]).item()
+                for order in orders
+            )
+            for b in range(3)
+        ]
+        assert values[0] == pytest.approx(np.mean(least), rel=1e-5)
+    assert values[0] < ordered(prediction, target, valid).item()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"region_weights": {"b": 2}},
+            "region_weights: 'b' weighs 2 but 'c' weighs 1, and they are interchangeable: give both the same "
+            "weight, or use rule size",
+        ),
+        (
+            {"class_weights": {"b": 2}},
+            "class_weights: {'b': 2.0, 'c': 1.0} are interchangeable: give them all the same number",
+        ),
+        (
+            {"thresholds": {"c": 2}},
+            "thresholds: {'b': 0.0, 'c': 2.0} are interchangeable: give them all the same number",
+        ),
+        ({"interchangeable": [("b", "d")]}, "interchangeable: unknown class 'd'; known: a, b, c"),
+    ],
+)
+def test_what_tells_interchangeable_classes_apart_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        OverlapLoss(("a", "b", "c"), **{"interchangeable": [("b", "c")], **arguments})
+    assert str(caught.value) == message
+
+
+def test_learned_weights_count_in_training_and_those_they_began_with_in_evaluation() -> None:
+    prediction, target, valid = draw(18, 2, (5, 6))
+    loss = OverlapLoss(("a", "b"), {"a": 5}, {"rule": "learned", "rate": 0.5, "start": {"a&b": 2}})
+    codes, wrong = loss.regions(target), target.clone()
+    wrong[:, 0] += 0.5 * (codes == 3)
+    errors, pixels = loss.region_sums(wrong, target, valid)
+    inside = [(codes == code) & (valid[:, 0] > 0) for code in range(4)]
+    assert pixels.tolist() == [int(mask.sum()) for mask in inside]
+    assert errors.tolist() == pytest.approx([0, 0, 0, 5 * 0.5 * int(inside[3].sum())])
+    begun = loss(prediction, target, valid).item()
+    assert loss.learned is not None
+    loss.learned.update(errors, pixels)
+    assert loss.table[3] > 2
+    assert loss(prediction, target, valid).item() != begun
+    assert loss.eval()(prediction, target, valid).item() == begun
+    other = OverlapLoss(("a", "b"), {"a": 5}, {"rule": "learned", "rate": 0.5, "start": {"a&b": 2}})
+    other.load_state_dict(loss.state_dict())
+    assert torch.equal(other.table, loss.train().table)

@@ -40,8 +40,48 @@ def test_a_run_holds_what_it_should_and_the_loss_falls(toy_values):
     assert float(rows[-1]["val/total"]) < 0.7 * float(rows[0]["val/total"])
     assert not same(weights(setup.folder), before)
     names = {path.name for path in setup.folder.iterdir()}
-    assert names == {"config.yaml", "model.safetensors", "config.json", "log.csv", "checkpoints"}
+    files = {"config.yaml", "model.safetensors", "config.json", "log.csv", "region_weights.csv"}
+    assert names == files | {"checkpoints"}
+    assert (setup.folder / "region_weights.csv").read_text().splitlines() == [
+        "region,classes,weight",
+        "background,0,1.0",
+        "dot,1,1.0",
+        "bar,1,1.0",
+        "dot&bar,2,4.0",
+    ]
     assert {path.name for path in (setup.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_learned_weights_are_learned_stored_and_resumed(tmp_path, toy_values):
+    loss = {"region_weights": {"rule": "learned", "rate": 0.1, "limit": 3, "start": {"dot&bar": 4}}}
+    tables = []
+    for epochs in ([4], [2, 4]):
+        for count in epochs:
+            values = {**toy_values, "run": str(tmp_path / f"r{len(epochs)}"), "loss": loss}
+            setup = build({**values, "training": {"epochs": count}})
+            setup.train(resume=count == 4 and len(epochs) == 2)
+        checkpoint = torch.load(setup.folder / "checkpoints" / "last.ckpt", weights_only=True)
+        tables.append(checkpoint["state_dict"]["loss.learned.growth"])
+    assert torch.equal(*tables)
+    assert tables[0].abs().max() > 0.05
+    with (setup.folder / "region_weights.csv").open() as file:
+        weights_of = {row["region"]: float(row["weight"]) for row in csv.DictReader(file)}
+    assert weights_of["background"] < 1
+    assert 4 / 3 <= weights_of["dot&bar"] <= 12
+
+
+def test_further_terms_are_trained_on_and_logged(toy_values):
+    terms = {"intensity": {"weight": 0.2, "floor": 5}, "consistency": {"weight": 0.1, "floor": 1}, "dice": 0.3}
+    loss = {"terms": terms, "thresholds": {"dot": 1, "bar": 1}}
+    setup = build({**toy_values, "loss": loss, "training": {"epochs": 4}})
+    setup.train()
+    rows = log(setup.folder)
+    for row in rows:
+        parts = {name: float(row[f"val/{name}"]) for name in ("regression", "smoothness", *terms)}
+        weights_of = {"regression": 1, "smoothness": 0.01, "intensity": 0.2, "consistency": 0.1, "dice": 0.3}
+        total = sum(weights_of[name] * value for name, value in parts.items())
+        assert float(row["val/total"]) == pytest.approx(total, rel=1e-5)
+    assert float(rows[-1]["val/intensity"]) < float(rows[0]["val/intensity"])
 
 
 def test_training_is_deterministic_whatever_the_workers(tmp_path, toy_values):

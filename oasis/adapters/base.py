@@ -54,6 +54,7 @@ class Adapter(ABC):
         spatial_dims: 1, 2 or 3.
         bands: how many bands an image has.
         context: how many channels of context there are.
+        interchangeable: groups of classes that are of one kind, whose maps may come in any order.
         unit: of the intensities.
         defaults: what the domain wants in the sections `model`, `scaling`, `head`, `loss` and `training` of a run
             that does not say otherwise.
@@ -70,6 +71,7 @@ class Adapter(ABC):
     spatial_dims: ClassVar[int] = 2
     bands: ClassVar[int] = 1
     context: ClassVar[int] = 0
+    interchangeable: ClassVar[Sequence[Sequence[str]]] = ()
     unit: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any]] = {}
     iou_threshold: ClassVar[float] = 0.0

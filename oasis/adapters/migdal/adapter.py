@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,18 @@ from oasis.adapters.migdal.detector import Detector
 from oasis.adapters.migdal.frames import read_frames, recoil_components, restore_noise
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
 from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene
+from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
 from oasis.data.components import Components
 from oasis.data.mixing import Mixer, SampleDataset, keyed_rng, split_indices
+from oasis.data.samples import Sample
 from oasis.data.storage import SampleFile
 from oasis.errors import ConfigError, DataError
 from oasis.options import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -68,6 +74,7 @@ class MigdalOptions(Options):
         files: by split: an HDF5 file of samples, a folder of the authors' tensors or a dataframe of theirs, in
             the place of the simulation.
         protocol: how the authors' files are read: `corrected`, or `reference` as their own evaluation does.
+        topology: measure the axes of electron tracks when events are evaluated, some 10 ms for each.
         detector: gas, optics and camera.
     """
 
@@ -81,6 +88,7 @@ class MigdalOptions(Options):
     restore_noise: bool = False
     files: SplitFiles = SplitFiles()
     protocol: Literal["corrected", "reference"] = "corrected"
+    topology: bool = False
     detector: Detector = Detector()
 
 
@@ -101,6 +109,10 @@ class MigdalAdapter(Adapter):
             "region_weights": {ER: 3, NR: 1, "ER&NR": 6},
             "thresholds": {NR: PRESENT_ADU},
         },
+        "calibration": {
+            "absent": False,
+            "quantities": {ER: "ER_energy"},
+        },  # half of the events have no ER by choice
     }
     study = Study(
         name=ER,
@@ -140,6 +152,18 @@ class MigdalAdapter(Adapter):
             measured=options.recoils is not None,
         )
         return Mixer(scene, events, self.seed, split, fixed=split != "train")
+
+    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+        """Return how the electron's axis at the vertex lies to the true one, if asked for: see `axis_columns`."""
+        if not self.options.topology:
+            return {}
+        electron = self.classes.index(ER)
+        predicted = np.where(sample.valid[0], prediction[electron, 0], 0)
+        return {ER: axis_columns(predicted, sample.target[electron, 0], sample.meta)}
+
+    def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
+        """Return the figure `topology` where the table has axes."""
+        return {"topology": topology_figure(table)} if "axis_angle_map" in table else {}
 
     @cached_property
     def _libraries(self) -> tuple[Components, Components]:

@@ -1,0 +1,162 @@
+"""The axis of an electron track at its vertex, by a principal curve, and how well a predicted map keeps it."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from oasis.curves import CurveError, axial_angle, axis_at, principal_curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+THRESHOLD_ADU = 1.0  # pixels from here on count, as they do for the IoU
+SCALE_ADU = 23.0  # of the logarithm that weighs pixels: the adapter's scaling
+TOLERANCE = 0.25  # relative change of the distance at which a curve is finished (the paper's)
+ENERGY_EDGES = tuple(range(3, 16))  # keV
+DELTA_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 120)  # %, with the 100 of maps that are empty
+BLUE, RED = "#0072b2", "#d55e00"  # Okabe and Ito, colour-blind safe
+
+
+def track_axis(
+    image: NDArray[np.floating],
+    vertex: ArrayLike,
+    threshold_adu: float = THRESHOLD_ADU,
+    scale_adu: float = SCALE_ADU,
+) -> NDArray[np.float64]:
+    """Return the unit vector (rows, columns) along a track at its vertex; its sign means nothing.
+
+    It is the tangent of the principal curve of the pixels, each weighted by `log(1 + I / scale_adu)`, at the place
+    of the curve nearest to the vertex.
+
+    Args:
+        image: (H, W) ADU.
+        vertex: row and column where the track begins, pixels; the centre of the first pixel is (0, 0).
+        threshold_adu: pixels below it are left out, and those at 0 always.
+        scale_adu: of the logarithm.
+
+    Raises:
+        CurveError: no curve can be laid through the pixels, or it does not settle.
+
+    Example:
+        >>> track_axis(np.eye(9) * 100, (1, 1)).round(3).tolist()
+        [0.707, 0.707]
+    """
+    pixels = np.argwhere((image >= threshold_adu) & (image > 0))
+    light = image[tuple(pixels.T)].astype(np.float64)
+    curve = principal_curve(pixels, np.log1p(light / scale_adu), threshold=TOLERANCE)
+    if not curve.converged:
+        raise CurveError(f"no curve: it does not settle in {curve.iterations} iterations")
+    return axis_at(curve, vertex)
+
+
+def axis_columns(
+    predicted: NDArray[np.floating], true: NDArray[np.floating], meta: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return the columns of one hybrid event; none for other events and for files without a true vertex.
+
+    Angles are between axes in the plane of the image, 0 to 90 degrees; NaN where a curve failed.
+
+    Args:
+        predicted: (H, W) ADU of the electron.
+        true: (H, W) ADU of the electron.
+        meta: of the sample: `kind`, `vertex_row` and `vertex_col` (pixels), `ER_dx` and `ER_dy`.
+
+    Returns:
+        `axis_angle_map`: between predicted and true map, degrees.
+        `axis_angle_predicted`: between predicted map and the direction in which the electron starts, degrees.
+        `axis_angle_true`: between true map and that direction, degrees: what a perfect map gives.
+        `curve_failed`: 1 where the predicted or the true map has no curve, else 0.
+
+    Example:
+        >>> track = np.eye(9) * 100
+        >>> meta = {"kind": "hybrid", "vertex_row": 1, "vertex_col": 1, "ER_dx": 0.0, "ER_dy": 1.0}
+        >>> {name: round(value, 3) for name, value in axis_columns(track[::-1], track, meta).items()}
+        {'axis_angle_map': 90.0, 'axis_angle_predicted': 45.0, 'axis_angle_true': 45.0, 'curve_failed': 0.0}
+    """
+    vertex = np.array([meta.get("vertex_row", np.nan), meta.get("vertex_col", np.nan)])
+    if meta.get("kind") != "hybrid" or not np.isfinite(vertex).all():
+        return {}
+    direction = np.array([meta.get("ER_dy", np.nan), meta.get("ER_dx", np.nan)])
+    axes = [_axis_or_nan(image, vertex) for image in (predicted, true)]
+    return {
+        "axis_angle_map": axial_angle(*axes),
+        "axis_angle_predicted": axial_angle(axes[0], direction),
+        "axis_angle_true": axial_angle(axes[1], direction),
+        "curve_failed": float(np.isnan(axes).any()),
+    }
+
+
+def _axis_or_nan(image: NDArray[np.floating], vertex: ArrayLike) -> NDArray[np.float64]:
+    try:
+        return track_axis(image, vertex)
+    except CurveError:
+        return np.full(2, np.nan)
+
+
+def binned_angles(table: pd.DataFrame, angle: str, quantity: str, edges: Sequence[float]) -> pd.DataFrame:
+    """Return median and quartiles of an angle in bins of a quantity, and how many curves failed.
+
+    Args:
+        table: an event table with `axis_columns`.
+        angle: the column of the angle.
+        quantity: the column to bin by.
+        edges: of the bins, which are closed below and open above.
+
+    Returns:
+        One row per bin: `low`, `high`, `events`, `failed`, then of the fitted ones `quarter`, `median` and
+        `three_quarters` in degrees, and `median_low` and `median_high`, the 95 % interval of the median between
+        order statistics (NaN for few events).
+    """
+    from scipy.stats import quantile_test
+
+    rows = []
+    for low, high in pairwise(edges):
+        events = table[(table[quantity] >= low) & (table[quantity] < high) & table["curve_failed"].notna()]
+        angles = events[angle].dropna().to_numpy(float)
+        row = {"low": low, "high": high, "events": len(events), "failed": int(events["curve_failed"].sum())}
+        names = ("quarter", "median", "three_quarters", "median_low", "median_high")
+        row |= dict.fromkeys(names, np.nan)
+        if len(angles):
+            interval = quantile_test(angles, p=0.5).confidence_interval(0.95)
+            row |= dict(zip(names, [*np.quantile(angles, [0.25, 0.5, 0.75]), *interval], strict=True))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def topology_figure(table: pd.DataFrame) -> "Figure":
+    """Draw the angle between predicted and true axis, and the failed fits, against energy and intensity error.
+
+    The band holds the middle half of the events, the bar at each point is the 95 % interval of the median. The
+    dashed line is the angle of the true map to the direction in which the electron starts.
+
+    Args:
+        table: an event table with `axis_columns`.
+    """
+    from matplotlib.figure import Figure
+
+    table = table.assign(error=table["delta_percent"].abs())
+    panels = (("ER_energy", ENERGY_EDGES, "electron energy (keV)"), ("error", DELTA_EDGES, "|ΔI| (%)"))
+    figure = Figure(figsize=(9.6, 5), layout="constrained")
+    grid = figure.subplots(2, 2, sharex="col", sharey="row", height_ratios=(4, 1))
+    for (upper, lower), (quantity, edges, label) in zip(grid.T, panels, strict=True):
+        bins, best = (
+            binned_angles(table, angle, quantity, edges) for angle in ("axis_angle_map", "axis_angle_true")
+        )
+        centre = (bins["low"] + bins["high"]) / 2
+        upper.fill_between(centre, bins["quarter"], bins["three_quarters"], color=BLUE, alpha=0.15, linewidth=0)
+        error = [bins["median"] - bins["median_low"], bins["median_high"] - bins["median"]]
+        upper.errorbar(
+            centre, bins["median"], error, color=BLUE, marker="o", capsize=3, label="predicted, true map"
+        )
+        upper.plot(centre, best["median"], "k--", label="true map, start of the electron")
+        share = 100 * bins["failed"] / bins["events"]
+        lower.bar(bins["low"], share, bins["high"] - bins["low"], align="edge", color=RED, alpha=0.6)
+        lower.set_xlabel(label)
+    grid[0, 0].set(ylabel="angle between axes (°)", ylim=(0, 90))
+    grid[0, 1].legend(frameon=False)
+    grid[1, 0].set_ylabel("failed (%)")
+    return figure

@@ -1,0 +1,432 @@
+"""Weights of 2^N regions from few numbers: by name, by size, as a product, balanced, or learned.
+
+A rule turns class names, and for `balanced` the pixels of each region, into the table of weights that is looked up
+by region code. `balanced` and `learned` are not of the paper.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+from pydantic import BeforeValidator, Field, model_serializer
+from torch import Tensor, nn
+
+from oasis.errors import ConfigError, nearest
+from oasis.options import Options
+from oasis.regions import check_classes, check_weight, per_class, region_name, weight_table
+
+
+class _Rule(Options):
+    @property
+    def balanced(self) -> "BalancedWeights | None":
+        """The rule for which the pixels of each region have to be counted, if there is one."""
+        return None
+
+
+class NamedWeights(_Rule):
+    """Weights by region name; regions that are not named weigh 1. Stored as the plain mapping.
+
+    Example:
+        >>> NamedWeights(weights={"ER": 3, "ER&NR": 6}).table(("ER", "NR"))
+        tensor([1., 3., 1., 6.])
+    """
+
+    rule: Literal["name"] = "name"
+    weights: dict[str, float] = {}
+
+    @model_serializer
+    def _plain(self) -> dict[str, float]:
+        return self.weights
+
+    def table(self, classes: Sequence[str], counts: Mapping[int, float] | None = None) -> Tensor:
+        """Return the weight of every region (2^N,)."""
+        return weight_table(classes, self.weights)
+
+
+class SizeWeights(_Rule):
+    """Weights by the number of classes present, 0 for the background; sizes that are not named weigh 1.
+
+    Example:
+        >>> SizeWeights(rule="size", weights={2: 6, 3: 8}).table(("a", "b", "c"))
+        tensor([1., 1., 1., 6., 1., 6., 6., 8.])
+    """
+
+    rule: Literal["size"]
+    weights: dict[int, float] = {}
+
+    def table(self, classes: Sequence[str], counts: Mapping[int, float] | None = None) -> Tensor:
+        """Return the weight of every region (2^N,).
+
+        Raises:
+            ConfigError: a size that no region has, or a weight that is negative or not finite.
+        """
+        largest = len(check_classes(classes))
+        by_size = torch.ones(largest + 1)
+        for size, weight in self.weights.items():
+            where = f"region_weights.weights.{size}"
+            if not 0 <= size <= largest:
+                raise ConfigError(f"{where}: a region of {list(classes)} holds 0 to {largest} classes")
+            by_size[size] = check_weight(weight, where)
+        return by_size[_sizes(largest)]
+
+
+class ProductWeights(_Rule):
+    r"""The product of a factor per class that is present; classes that are not named have the factor 1.
+
+    .. math:: W_R = \prod_{i \in R} f_i
+
+    Example:
+        >>> ProductWeights(rule="product", weights={"ER": 3, "NR": 2}).table(("ER", "NR"))
+        tensor([1., 3., 2., 6.])
+    """
+
+    rule: Literal["product"]
+    weights: dict[str, float] = {}
+    background: float = 1
+
+    def table(self, classes: Sequence[str], counts: Mapping[int, float] | None = None) -> Tensor:
+        """Return the weight of every region (2^N,).
+
+        Raises:
+            ConfigError: an unknown class, a factor that is negative or not finite, or a product that is too large.
+        """
+        table = torch.ones(1)
+        for factor in per_class(check_classes(classes), self.weights, 1.0, "region_weights.weights"):
+            table = torch.cat([table, table * factor])
+        table[0] = check_weight(self.background, "region_weights.background")
+        if not table.isfinite().all():
+            raise ConfigError(f"region_weights.weights: {self.weights} make a product too large for float32")
+        return table
+
+
+class BalancedWeights(_Rule):
+    r"""The rarer a region, the larger its weight.
+
+    .. math:: W_R = \frac{r_R \sum_Q n_Q}{\sum_Q n_Q r_Q},
+              \qquad r_R = \min\left( (n_\mathrm{max} / n_R)^\mathrm{power}, \mathrm{limit} \right)
+
+    `n_R` are pixels. The clip comes first: what is rarer than `limit` allows weighs `limit` times as much as the
+    most frequent region. The scale comes last and leaves ratios alone, so that both hold: the largest weight is at
+    most `limit` times the smallest, and the mean over pixels is 1. Regions never seen have the largest weight.
+
+    Attributes:
+        power: of the rarity.
+        limit: the largest ratio of two weights.
+        samples: in how many samples a training run counts pixels.
+
+    Example:
+        >>> BalancedWeights(rule="balanced").table(("ER", "NR"), {0: 900, 1: 100})
+        tensor([0.8333, 2.5000, 2.5000, 2.5000])
+    """
+
+    rule: Literal["balanced"]
+    power: float = Field(0.5, ge=0)
+    limit: float = Field(100.0, ge=1)
+    samples: int = Field(1000, ge=1)
+
+    @property
+    def balanced(self) -> "BalancedWeights":
+        """The rule itself."""
+        return self
+
+    def table(self, classes: Sequence[str], counts: Mapping[int, float] | None = None) -> Tensor:
+        """Return the weight of every region (2^N,).
+
+        Args:
+            classes: the N class names.
+            counts: pixels by region code, from `oasis.data.statistics.region_statistics`.
+
+        Raises:
+            ConfigError: no counts, or counts of other classes.
+        """
+        pixels = _pixels(counts or {}, classes)
+        seen = pixels > 0
+        if not seen.any():
+            raise ConfigError(
+                "region_weights: rule balanced needs the pixels of each region: "
+                "give the counts of region_statistics(dataset, classes)"
+            )
+        rarity = (self.power * (pixels.max() / pixels).log()).clamp(max=math.log(self.limit)).exp()
+        rarity[~seen] = rarity[seen].max()
+        return (rarity * pixels.sum() / (pixels @ rarity)).float()
+
+
+FixedRule = NamedWeights | SizeWeights | ProductWeights | BalancedWeights
+
+
+class LearnedWeights(_Rule):
+    """Weights that training raises where errors are large; see `LearnedTable`.
+
+    Attributes:
+        rate: by how much the logarithm of a weight grows in a step in which the region's mean error is twice that
+            of an average region.
+        limit: a weight stays within its start divided and multiplied by this.
+        start: the rule of the weights to begin with.
+
+    Example:
+        >>> parse_rule({"rule": "learned", "start": {"ER": 3}}).table(("ER", "NR"))
+        tensor([1., 3., 1., 1.])
+    """
+
+    rule: Literal["learned"]
+    rate: float = Field(0.01, gt=0, le=1)
+    limit: float = Field(10.0, ge=1, le=1000)
+    start: Annotated[FixedRule, BeforeValidator(lambda values: _parse_start(values))] = NamedWeights()
+
+    @property
+    def balanced(self) -> BalancedWeights | None:
+        """The rule of the weights to begin with, if it is balanced."""
+        return self.start.balanced
+
+    def table(self, classes: Sequence[str], counts: Mapping[int, float] | None = None) -> Tensor:
+        """Return the weight of every region (2^N,) to begin with."""
+        try:
+            return self.start.table(classes, counts)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("region_weights", "region_weights.start", 1)) from None
+
+
+Rule = FixedRule | LearnedWeights
+RULES: dict[str, type[Rule]] = {
+    "name": NamedWeights,
+    "size": SizeWeights,
+    "product": ProductWeights,
+    "balanced": BalancedWeights,
+    "learned": LearnedWeights,
+}
+
+
+def parse_rule(values: Mapping[str, Any] | Rule | None, where: str = "region_weights") -> Rule:
+    """Return the rule that plain values state; a mapping without a rule's name holds weights by region name.
+
+    Raises:
+        ConfigError: an unknown rule, or a setting that does not fit.
+
+    Example:
+        >>> parse_rule({"rule": "size", "weights": {2: 6}})
+        SizeWeights(rule='size', weights={2: 6.0})
+        >>> parse_rule({"ER": 3})
+        NamedWeights(rule='name', weights={'ER': 3.0})
+    """
+    if isinstance(values, Rule):
+        return values
+    if values is not None and not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected weights by region name, or a rule, found {values!r}")
+    values = values or {}
+    rule = values.get("rule")
+    if not isinstance(rule, str):  # a class may be called "rule"
+        weights = {str(name): check_weight(weight, f"{where}.{name}") for name, weight in values.items()}
+        return NamedWeights(weights=weights)
+    if rule not in RULES:
+        raise ConfigError(f"{where}.rule: unknown {rule!r}; {nearest(rule, RULES)}")
+    return RULES[rule].parse(values, where)
+
+
+def _parse_start(values: Any) -> FixedRule:
+    rule = parse_rule(values, "region_weights.start")
+    if isinstance(rule, LearnedWeights):
+        raise ConfigError("region_weights.start: a learned rule begins with another rule than learned")
+    return rule
+
+
+class LearnedTable(nn.Module):
+    r"""The weights of the rule `learned`, which rise in regions with large errors and fall in others.
+
+    Descent of the loss by its weights would do the reverse: a weighted mean is smallest with all weight on the
+    easiest region. So the weights ascend, as in self-adaptive weights (McClenny and Braga-Neto, arXiv 2009.04544)
+    and group DRO (Sagawa et al., arXiv 1911.08731), in steps of
+
+    .. math:: W_R \leftarrow \mathrm{clip}\left( \lambda W_R e^{\Delta_R} \right), \qquad
+              \Delta_R = \min\left( \mathrm{rate} \left( m_R / \bar m - 1 \right), 1 \right)
+
+    `m_R` is a region's mean error. The overall mean counts each region that is seen once, so that the background,
+    which has most pixels and hardly an error, does not set the scale. The clip is at the region's start divided by
+    `limit` and multiplied by it; lambda is such that the mean weight of the step's pixels stays as it was, clip
+    included. Regions without pixels keep their weight. The buffers are in the state dict: a run resumes exactly.
+
+    Args:
+        rule: `rate` and `limit`.
+        start: (2^N,) the weights to begin with.
+        alike: (2^N,) from `representatives`: regions with the same one share what they learn, so that swaps of
+            interchangeable classes still change nothing.
+
+    Example:
+        >>> learned = LearnedTable(LearnedWeights(rule="learned", rate=0.1), torch.ones(4))
+        >>> learned.update(errors=torch.tensor([1.0, 6.0, 0.0, 0.0]), pixels=torch.tensor([2.0, 2.0, 0.0, 0.0]))
+        >>> learned.table
+        tensor([0.9287, 1.0713, 1.0000, 1.0000])
+    """
+
+    start: Tensor
+    growth: Tensor
+    alike: Tensor | None
+
+    def __init__(self, rule: LearnedWeights, start: Tensor, alike: Tensor | None = None) -> None:
+        super().__init__()
+        self.rate = rule.rate
+        self.bound = math.log(rule.limit)
+        self.register_buffer("start", start.double())
+        self.register_buffer("growth", torch.zeros_like(self.start))  # log of the weight over its start
+        self.register_buffer("alike", alike, persistent=False)
+
+    @property
+    def table(self) -> Tensor:
+        """The weight of every region (2^N,) float32, by code."""
+        return (self.start * self.growth.exp()).float()
+
+    @torch.no_grad()
+    def update(self, errors: Tensor, pixels: Tensor) -> None:
+        """Learn from one step; an error that is not finite changes nothing.
+
+        Args:
+            errors: (2^N,) summed absolute errors of every region, over all processes.
+            pixels: (2^N,) how many pixels they are of.
+        """
+        errors, pixels = errors.double(), pixels.double()
+        if self.alike is not None:
+            errors, pixels = _mean_of_alike(errors, self.alike), _mean_of_alike(pixels, self.alike)
+        seen = pixels * self.start > 0
+        means = torch.where(seen, errors / pixels, 0)
+        average = means.sum() / seen.sum()
+        learns = seen & (average > 0) & average.isfinite()
+        excess = torch.where(learns, means / average - 1, 0)
+        grown = self.growth + (self.rate * excess).clamp(max=1)
+        grown = (grown + self._log_factor(grown, pixels)).clamp(-self.bound, self.bound)
+        self.growth.copy_(torch.where(learns, grown, self.growth))
+
+    def _log_factor(self, grown: Tensor, pixels: Tensor) -> Tensor:
+        """Return the log of the factor that keeps the mean weight, although weights are clipped after it.
+
+        The summed weight rises linearly with the factor between those factors at which a weight leaves its lower
+        bound or reaches its upper one.
+        """
+        mass = pixels * self.start
+        rise = mass * grown.exp()
+        edges, order = torch.cat([-self.bound - grown, self.bound - grown]).exp().sort()
+        slopes = torch.cat([rise, -rise])[order].cumsum(0)[:-1]
+        steps = (slopes * edges.diff()).clamp_min(0)
+        heights = torch.cat([steps.new_zeros(1), steps.cumsum(0)]) + mass.sum() * math.exp(-self.bound)
+        wanted = (mass * self.growth.exp()).sum()
+        below = (torch.searchsorted(heights, wanted) - 1).clamp(0, len(steps) - 1)
+        share = ((wanted - heights[below]) / steps[below].clamp_min(1e-300)).clamp(0, 1)
+        return torch.lerp(edges[below], edges[below + 1], share).log()
+
+
+def representatives(classes: Sequence[str], groups: Sequence[Sequence[str]]) -> Tensor:
+    """Return one region for all that differ by swaps of interchangeable classes only: the one of smallest code.
+
+    Args:
+        classes: the N class names.
+        groups: names of classes that are of the same kind, group by group.
+
+    Returns:
+        (2^N,) int64 region codes.
+
+    Raises:
+        ConfigError: an unknown class, a class that stands twice, or a group of fewer than two.
+
+    Example:
+        >>> representatives(("star", "galaxy_1", "galaxy_2"), [["galaxy_1", "galaxy_2"]])
+        tensor([0, 1, 2, 3, 2, 3, 6, 7])
+    """
+    codes = torch.arange(2 ** len(check_classes(classes)))
+    result = codes.clone()
+    named: set[str] = set()
+    for group in groups:
+        if len(group) < 2:
+            raise ConfigError(f"interchangeable: {list(group)} holds fewer than two classes")
+        for name in group:
+            if name not in classes:
+                raise ConfigError(f"interchangeable: unknown class {name!r}; {nearest(name, classes)}")
+            if name in named:
+                raise ConfigError(f"interchangeable: class {name!r} stands twice")
+            named.add(name)
+        bits = sorted(list(classes).index(name) for name in group)
+        present = torch.stack([codes >> bit & 1 for bit in bits]).sum(0)
+        for rank, bit in enumerate(bits):
+            result = result & ~(1 << bit) | (present > rank).long() << bit
+    return result
+
+
+def share_counts(
+    counts: Mapping[int, float], classes: Sequence[str], groups: Sequence[Sequence[str]]
+) -> dict[int, float]:
+    """Return pixels by region code as means over regions that swaps of interchangeable classes lead to.
+
+    Raises:
+        ConfigError: counts of other classes, or groups that are none; see `representatives`.
+
+    Example:
+        >>> share_counts({0: 90, 1: 4, 2: 6}, ("a", "b"), [["a", "b"]])
+        {0: 90.0, 1: 5.0, 2: 5.0}
+    """
+    shared = _mean_of_alike(_pixels(counts, classes), representatives(classes, groups))
+    return {code: pixels for code, pixels in enumerate(shared.tolist()) if pixels > 0}
+
+
+def _pixels(counts: Mapping[int, float], classes: Sequence[str]) -> Tensor:
+    """Return the pixels of every region (2^N,)."""
+    pixels = torch.zeros(2 ** len(check_classes(classes)), dtype=torch.float64)
+    for code, count in counts.items():
+        if not 0 <= code < len(pixels):
+            raise ConfigError(f"region_weights: a count of region {code}, but {list(classes)} have {len(pixels)}")
+        pixels[code] = count
+    return pixels
+
+
+def _mean_of_alike(sums: Tensor, alike: Tensor) -> Tensor:
+    means = torch.zeros_like(sums).scatter_reduce(0, alike, sums, "mean", include_self=False)
+    return means[alike]
+
+
+def check_interchangeable(table: Tensor, classes: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
+    """Check that weights (2^N,) stay as they are when two classes of a group are swapped.
+
+    Raises:
+        ConfigError: they do not, or the groups are none; see `representatives`.
+
+    Example:
+        >>> check_interchangeable(weight_table(("a", "b"), {"a": 3}), ("a", "b"), [["a", "b"]])
+        Traceback (most recent call last):
+            ...
+        oasis.errors.ConfigError: region_weights: 'a' weighs 3 but 'b' weighs 1, and they are interchangeable: ...
+    """
+    alike = representatives(classes, groups)
+    table = table.detach().cpu()
+    for code in (~torch.isclose(table, table[alike], rtol=1e-5, atol=0)).nonzero()[:1, 0].tolist():
+        one, other = int(alike[code]), code
+        raise ConfigError(
+            f"region_weights: {region_name(one, classes)!r} weighs {table[one]:g} but "
+            f"{region_name(other, classes)!r} weighs {table[other]:g}, and they are interchangeable: "
+            "give both the same weight, or use rule size"
+        )
+
+
+class RegionWeight(NamedTuple):
+    """A region, the number of its classes and its weight."""
+
+    region: str
+    classes: int
+    weight: float
+
+
+def region_table(classes: Sequence[str], table: Tensor) -> list[RegionWeight]:
+    """Return the weights (2^N,) with the regions' names, ordered by the number of classes.
+
+    Example:
+        >>> region_table(("ER", "NR"), torch.tensor([1.0, 3.0, 1.0, 6.0]))[-1]
+        RegionWeight(region='ER&NR', classes=2, weight=6.0)
+    """
+    sizes = _sizes(len(classes))
+    order = sizes.argsort(stable=True).tolist()
+    weights = table.tolist()
+    return [RegionWeight(region_name(code, classes), int(sizes[code]), weights[code]) for code in order]
+
+
+def _sizes(classes: int) -> Tensor:
+    """Return how many classes every region has (2^N,)."""
+    sizes = torch.zeros(1, dtype=torch.int64)
+    for _ in range(classes):
+        sizes = torch.cat([sizes, sizes + 1])
+    return sizes
