@@ -13,13 +13,17 @@ import oasis
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.adapter import MigdalOptions
 from oasis.adapters.migdal.detector import Detector
+from oasis.calibration import CalibrationOptions
 from oasis.config import LossOptions, RunConfig
 from oasis.data.augmentation import Augmentation
+from oasis.data.remixing import Remix
+from oasis.data.warping import Affine, Elastic
 from oasis.evaluation import COLUMNS
 from oasis.losses import OverlapLoss
 from oasis.models.unet import UNet
 from oasis.scaling import LogScale
 from oasis.separator import HeadOptions
+from oasis.terms import TERMS
 from oasis.training import TrainingOptions
 
 project = "oasis-seg"
@@ -59,7 +63,12 @@ myst_substitutions = {
     "scaling": tables.options_table(LogScale, {"name": "the kind of scaling; there is one"}),
     "head": tables.options_table(HeadOptions),
     "loss": tables.options_table(LossOptions, tables.described(OverlapLoss, "Args")),
+    "terms": tables.terms_table(TERMS),
     "augmentation": tables.options_table(Augmentation),
+    "affine": tables.options_table(Affine),
+    "elastic": tables.options_table(Elastic),
+    "remix": tables.options_table(Remix),
+    "calibration": tables.options_table(CalibrationOptions),
     "training": tables.options_table(TrainingOptions),
     "columns": tables.table(("column", "meaning"), [(f"`{name}`", text) for name, text in COLUMNS.items()]),
 }

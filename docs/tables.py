@@ -49,6 +49,18 @@ def arguments_table(kind: type, leave_out: set[str]) -> str:
     return table(("key", "type", "default", "meaning"), rows)
 
 
+def terms_table(terms: Mapping[str, type[Options]]) -> str:
+    """Return one row per option of every term of the loss, after the weight that they all have."""
+    rows = []
+    for name, term in terms.items():
+        known = described(term, "Attributes")
+        options = [f"`{key}`: {known[key]}" for key in term.model_fields if key != "weight"]
+        rows.append(
+            (f"`{name}`", sentence(inspect.cleandoc(term.__doc__ or "").split("\n\n")[0]), "; ".join(options))
+        )
+    return table(("term", "what it is", "options beside `weight`"), rows)
+
+
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
@@ -91,6 +103,8 @@ def type_name(annotation: Any) -> str:
         return " or ".join(type_name(value) for value in arguments)
     if origin is dict:
         return f"{type_name(arguments[1])} by name" if arguments[1] is not Any else "section"
+    if origin is tuple and arguments[1:] == (...,):
+        return f"list: {type_name(arguments[0])}"
     if origin is tuple:
         return f"list of {len(arguments)}: {type_name(arguments[0])}"
     return NAMES[annotation]

@@ -1,0 +1,147 @@
+"""Time and memory of the overlap loss against the number of classes and of pixels, and against 2^N masks.
+
+    python benchmarks/loss.py --figure docs/figures/loss_cost.png
+
+The other way of the comparison is the public code of the paper for two classes carried on to N: a mask of zeros
+and ones for each of the 2^N regions, the product of who is present and who is not, and the weighted sum of all
+masks. Both are timed in turns, forwards and backwards, on the same maps. Memory is the peak of the process above
+what it held before, as Linux counts it.
+"""
+
+import argparse
+import ctypes
+import statistics
+import time
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from oasis.losses import OverlapLoss
+
+EPSILON = 1e-6
+FRAME = (288, 512)  # of the paper's camera
+MASKS = 8  # classes up to which the other way is tried
+
+
+def masked_loss(prediction: Tensor, target: Tensor, table: Tensor) -> Tensor:
+    """Return the loss of Eq. 1 with one mask per region."""
+    present = (target > 0).float()
+    absent = 1 - present
+    weights = torch.zeros_like(target[:, 0])
+    for bits in product((0, 1), repeat=target.shape[1]):
+        mask = torch.ones_like(weights)
+        for label, bit in enumerate(bits):
+            mask = mask * (present if bit else absent)[:, label]
+        weights = weights + table[sum(bit << label for label, bit in enumerate(bits))] * mask
+    error = (prediction - target).abs() * weights.unsqueeze(1)
+    regression = error.sum() / (weights.sum() * target.shape[1] + EPSILON)
+    steps = [prediction.diff(dim=axis).abs() for axis in (2, 3)]
+    edges = sum(step[:, 0].numel() for step in steps)
+    return regression + 0.01 * sum(step.sum() for step in steps) / edges
+
+
+def draw(batch: int, classes: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return maps (b, N, *S) of which half of the pixels are empty."""
+    prediction, target = torch.rand(2, batch, classes, *size)
+    return prediction.requires_grad_(), (target - 0.5).clamp_min(0)
+
+
+def seconds(step: Callable[[], Tensor]) -> float:
+    """Return how long a forward and a backward pass take."""
+    start = time.perf_counter()
+    step().backward()
+    return time.perf_counter() - start
+
+
+def peak_bytes(step: Callable[[], Tensor]) -> int:
+    """Return by how much a forward and a backward pass raise the peak of the process."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    step().backward()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+def measure(batch: int, classes: int, size: tuple[int, int], repeats: int, masks: bool) -> dict[str, float]:
+    """Return the median times in ms and the peaks in MiB of both ways; those of the masks only if asked for."""
+    prediction, target = draw(batch, classes, size)
+    names = [f"c{label}" for label in range(classes)]
+    loss = OverlapLoss(names, region_weights={"rule": "size", "weights": {2: 6}} if classes > 1 else None)
+    ways: dict[str, Callable[[], Tensor]] = {"table": lambda: loss(prediction, target)}
+    if masks:
+        ways["masks"] = lambda: masked_loss(prediction, target, loss.table)
+        torch.testing.assert_close(*(way() for way in ways.values()), rtol=1e-4, atol=0)
+    for way in ways.values():
+        way().backward()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            times[name].append(seconds(way))
+    result = {f"{name} ms": 1e3 * statistics.median(values) for name, values in times.items()}
+    result |= {f"{name} MiB": peak_bytes(way) / 2**20 for name, way in ways.items()}
+    if masks:
+        ratios = sorted(slow / fast for slow, fast in zip(times["masks"], times["table"], strict=True))
+        result |= {"ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]}
+    return result
+
+
+def draw_figure(by_classes: dict[int, dict[str, float]], by_pixels: dict[int, dict[str, float]]) -> Figure:
+    """Draw time and memory against the number of classes, and time against the number of pixels."""
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    for axes, unit, label in ((left, "ms", "forward and backward (ms)"), (middle, "MiB", "peak memory (MiB)")):
+        for way, colour in (("masks", "#d55e00"), ("table", "#0072b2")):
+            points = {n: row[f"{way} {unit}"] for n, row in by_classes.items() if f"{way} {unit}" in row}
+            axes.plot(list(points), list(points.values()), marker="o", color=colour, label=way)
+        axes.set(xlabel="classes N", ylabel=label, yscale="log")
+        axes.legend(frameon=False)
+    right.plot(list(by_pixels), [row["table ms"] for row in by_pixels.values()], marker="o", color="#0072b2")
+    right.set(xlabel="pixels in the batch (N = 4)", ylabel="forward and backward (ms)", xscale="log", yscale="log")
+    for axes in (left, middle, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def main() -> None:
+    """Print the tables, and draw them if a file is given."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--figure", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    print(f"{options.batch} frames of {FRAME[0]} x {FRAME[1]}; median of forward and backward")
+    print(
+        f"{'N':>3} {'table ms':>9} {'ms / N':>7} {'table MiB':>10} {'masks ms':>9} {'masks MiB':>10} {'ratio':>20}"
+    )
+    by_classes = {}
+    for n in range(1, 11):
+        row = by_classes[n] = measure(options.batch, n, FRAME, options.repeats, n <= MASKS)
+        line = f"{n:>3} {row['table ms']:>9.1f} {row['table ms'] / n:>7.2f} {row['table MiB']:>10.0f}"
+        if n <= MASKS:
+            ratio = f"{row['ratio']:.1f} ({row['least']:.1f}-{row['most']:.1f})"
+            line += f" {row['masks ms']:>9.0f} {row['masks MiB']:>10.0f} {ratio:>20}"
+        print(line)
+    print(f"\nN = 4\n{'pixels':>9} {'table ms':>9} {'ns / pixel and class':>21}")
+    by_pixels = {}
+    for size in ((72, 128), (144, 256), FRAME, (576, 1024)):
+        pixels = 4 * size[0] * size[1]
+        by_pixels[pixels] = row = measure(4, 4, size, options.repeats, masks=False)
+        print(f"{pixels:>9} {row['table ms']:>9.2f} {1e6 * row['table ms'] / (4 * pixels):>21.2f}")
+    if options.figure:
+        draw_figure(by_classes, by_pixels).savefig(options.figure, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Three classes, seven overlap regions: nuclei, vesicles and membranes in one fluorescence channel.
+
+Trains one small model for each way to weight the regions, at equal budget, and prints the error in every region:
+
+    python examples/three_classes.py --epochs 10 --images 1024 --seeds 3
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import oasis
+from oasis.adapters import Adapter
+from oasis.config import Setup, build
+from oasis.data.mixing import Mixer, Placed, SampleDataset, Scene
+from oasis.data.samples import Array, Scalar
+from oasis.evaluation import predictions
+from oasis.options import Options
+
+SIZE = 64  # pixels
+DARK = 3.0  # photons per pixel that are no object's
+RULES: dict[str, dict[str, Any]] = {
+    "unweighted": {},
+    "by size": {"rule": "size", "weights": {2: 3, 3: 6}},
+    "product": {"rule": "product", "weights": {"nucleus": 1, "vesicle": 3, "membrane": 2}},
+    "balanced": {"rule": "balanced", "power": 0.5, "limit": 20},
+    "learned": {"rule": "learned", "rate": 0.02, "limit": 6},
+}
+
+
+class BlobSettings(Options):
+    """The section `data`: images per split."""
+
+    train: int = 1024
+    val: int = 128
+    test: int = 512
+
+
+class BlobScene(Scene):
+    """Draws one cell: a broad nucleus, a ring of membrane, and small vesicles anywhere."""
+
+    classes = ("nucleus", "vesicle", "membrane")
+    shape = (1, SIZE, SIZE)
+
+    def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
+        """Return the objects of one image."""
+        rows, cols = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+        row, col = rng.uniform(20, 44, 2)
+        distance = np.hypot(rows - row, (cols - col) * rng.uniform(0.8, 1.25))
+        wide = rng.uniform(8, 13)
+        nucleus = rng.uniform(60, 200) * np.exp(-((distance / wide) ** 4))
+        membrane = rng.uniform(15, 60) * np.exp(-(((distance - rng.uniform(0.8, 1.5) * wide) / 2.5) ** 2))
+        maps = [("nucleus", nucleus), ("membrane", membrane)]
+        for _ in range(rng.integers(4, 13)):
+            spot = np.hypot(rows - row - rng.normal(0, 12), cols - col - rng.normal(0, 12))
+            maps.append(("vesicle", rng.uniform(10, 50) * np.exp(-((spot / rng.uniform(1.5, 2.5)) ** 2))))
+        return [Placed(name, np.where(light > 0.5, light, 0)[None], (0, 0)) for name, light in maps], {}
+
+    def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
+        """Count photons and subtract the dark level."""
+        photons = rng.poisson(target.sum(axis=0) + DARK) - DARK
+        return photons.astype(np.float32), np.ones((1, SIZE, SIZE), dtype=bool)
+
+
+class BlobAdapter(Adapter):
+    """Nuclei, vesicles and membranes, in photons."""
+
+    classes = BlobScene.classes
+    unit = "photons"
+    iou_threshold = 1.0
+    options_type = BlobSettings
+    defaults = {
+        "model": {"name": "unet", "base_channels": 8, "depth": 3, "norm": "batch"},
+        "scaling": {"scale": 10.0, "peak": False},
+        "loss": {"thresholds": 1.0},
+        "training": {"batch_size": 16, "learning_rate": 3e-3, "schedule": "onecycle", "workers": 0},
+    }
+
+    def dataset(self, split: str) -> SampleDataset:
+        """Return the images of a split; those of `train` are new in every epoch."""
+        return Mixer(BlobScene(), getattr(self.options, split), self.seed, split, fixed=split != "train")
+
+
+def region_errors(setup: Setup, separator: oasis.Separator) -> np.ndarray:
+    """Return the mean absolute error (2^N,) of the maps in every region of the test images, in photons."""
+    loss = oasis.OverlapLoss(separator.classes, thresholds=1.0, spatial_dims=2)
+    sums = torch.zeros(2, 8, dtype=torch.float64)
+    for batch, maps in predictions(separator, setup.dataset("test"), workers=0):
+        sums += loss.region_sums(maps, batch.target, batch.valid)
+    return (sums[0] / sums[1] / len(separator.classes)).numpy()
+
+
+def main() -> None:
+    """Train with every rule and print the errors."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--images", type=int, default=1024, help="of an epoch")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of every rule")
+    parser.add_argument("--run", type=Path, default=Path("runs/three_classes"))
+    options = parser.parse_args()
+    errors: dict[str, list[np.ndarray]] = {rule: [] for rule in RULES}
+    for seed in range(options.seeds):
+        for rule, weights in RULES.items():
+            values = {
+                "adapter": f"{__file__}:BlobAdapter",
+                "run": str(options.run / f"{rule.replace(' ', '_')}_{seed}"),
+                "seed": seed,
+                "data": {"train": options.images},
+                "loss": {"region_weights": weights},
+                "training": {"epochs": options.epochs},
+            }
+            setup = build(values)
+            if seed == 0 and rule == "unweighted":
+                print(setup.region_statistics("test").text("photons"), flush=True)
+            errors[rule].append(region_errors(setup, setup.train()))
+    print(f"\nmean absolute error (photons), mean over {options.seeds} seeds ± their standard deviation")
+    print(f"{'region':>28}" + "".join(f"{rule:>15}" for rule in RULES))
+    statistics = setup.region_statistics("test")
+    for code, region in zip(statistics.codes, statistics.table()["region"], strict=True):
+        cells = [(np.mean(found, axis=0)[code], np.std(found, axis=0)[code]) for found in errors.values()]
+        print(f"{region:>28}" + "".join(f"{f'{mean:.2f} ± {spread:.2f}':>15}" for mean, spread in cells))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The examples, in reduced size, as anyone would run them; about 40 s."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from oasis.config import build
+
+
+@pytest.fixture
+def run_example(root, monkeypatch, tmp_path):
+    """Return a function that loads an example and runs its main function with arguments."""
+
+    def run(name, *arguments):
+        spec = importlib.util.spec_from_file_location(name, root / "examples" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        module.main()
+        return module
+
+    return run
+
+
+def test_the_loss_trains_a_network_of_another_library(run_example, capsys, monkeypatch):
+    pytest.importorskip("segmentation_models_pytorch")
+    run_example("own_training_loop", "--steps", 10, "--encoder", "tu-test_resnet")
+    lines = capsys.readouterr().out.splitlines()
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
+    assert len(losses) == 5
+    assert losses[-1] < losses[0]
+
+
+def test_three_classes_have_seven_regions_under_every_rule(run_example, capsys, tmp_path):
+    module = run_example("three_classes", "--epochs", 1, "--images", 32, "--run", tmp_path)
+    printed = capsys.readouterr().out
+    regions = ["nucleus&vesicle", "vesicle&membrane", "nucleus&membrane", "nucleus&vesicle&membrane"]
+    rows = {line.split()[0]: line for line in printed.splitlines() if line.split()}
+    for region in ["background", *module.BlobScene.classes, *regions]:
+        cells = rows[region].split()[1:]
+        assert len(cells) == 3 * len(module.RULES)
+        assert all(float(mean) >= 0 for mean in cells[::3])
+    weights = (tmp_path / "by_size_0" / "region_weights.csv").read_text().splitlines()
+    assert weights[-1] == "nucleus&vesicle&membrane,3,6.0"
+
+
+def test_images_of_three_classes_are_sums_of_their_maps(run_example, root):
+    adapter = f"{root / 'examples/three_classes.py'}:BlobAdapter"
+    dataset = build({"adapter": adapter, "run": "x"}).dataset("test")
+    noise = []
+    for index in range(20):
+        expected = dataset[index].target.sum(axis=0)
+        noise.append((dataset[index].image - expected) / np.sqrt(expected + 3))
+    assert abs(np.mean(noise)) < 5 / np.sqrt(np.size(noise))
+    assert np.std(noise) == pytest.approx(1, abs=0.02)
