@@ -97,8 +97,8 @@ def _warn_of_size(separator: Separator, size: tuple[int, ...], path: Path) -> No
     trained = separator.options.trained_size
     if trained is not None and size != trained and separator.sees_whole_frame:
         logger.warning(
-            "%s: images of %s, but the model was trained on %s and its normalisation sees the whole frame: "
-            "intensities will be off; give images of that size, or train with model.norm=batch",
+            "%s: images of %s, but the model was trained on %s and sees the whole frame: intensities will be off; "
+            "give images of that size, or train a model that does not, such as unet with model.norm=batch",
             path,
             " x ".join(map(str, size)),
             " x ".join(map(str, trained)),

@@ -22,8 +22,7 @@ from oasis.terms import (
     Term,
     find_terms,
     pixel_weights,
-    region_weighted_error,
-    total_variation,
+    regression_and_smoothness,
 )
 from oasis.weights import (
     LearnedTable,
@@ -144,10 +143,10 @@ class OverlapLoss(nn.Module):
             weights = pixel_weights(codes, self.table.to(target.dtype), _within(valid))
             prediction = align(prediction, target, self.groups, weights, self.distance)
             class_weights = self.class_weights.to(prediction.dtype)
-            ratios = {
-                "regression": region_weighted_error(prediction, target, weights, class_weights, self.distance),
-                "smoothness": total_variation(prediction, valid, self.spatial_dims),
-            }
+            pair = regression_and_smoothness(
+                prediction, target, weights, class_weights, valid, self.spatial_dims, self.distance
+            )
+            ratios = dict(zip(("regression", "smoothness"), pair, strict=True))
             _check_finite(ratios["regression"], target, weights, self.classes)
             if self.further:
                 maps, true = (each if scale is None else scale.inverse(each) for each in (prediction, target))

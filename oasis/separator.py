@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from oasis.code import is_code
 from oasis.data.storage import replace_when_whole
 from oasis.errors import DataError, ModelError, import_extra, nearest
 from oasis.heads import HEADS, FractionHead, Head
 from oasis.models import create_model, own_backbone
-from oasis.models.from_file import is_code
 from oasis.options import Options
 from oasis.precision import autocast
 from oasis.regions import check_classes

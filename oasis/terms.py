@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from oasis.distances import Distance, absolute, poisson_deviance
 from oasis.errors import ConfigError, DataError, nearest
-from oasis.kernels import absolute_sums, edges, step_sums
+from oasis.kernels import edges, error_and_step_sums
 from oasis.options import Options
 
 Reduction = Literal["batch", "sample"]
@@ -103,12 +103,12 @@ def region_weighted_error(
         >>> mae.mean()
         tensor(1.0000)
     """
-    if distance is absolute:
-        per_class = absolute_sums(prediction, target, weights)
-    else:
-        counted = (weights > 0).unsqueeze(1)
-        error = distance(torch.where(counted, prediction, 0), torch.where(counted, target, 0))
-        per_class = (error * weights.unsqueeze(1)).flatten(2).sum(2)
+    counted = (weights > 0).unsqueeze(1)
+    error = distance(torch.where(counted, prediction, 0), torch.where(counted, target, 0))
+    return _regression((error * weights.unsqueeze(1)).flatten(2).sum(2), weights, class_weights)
+
+
+def _regression(per_class: Tensor, weights: Tensor, class_weights: Tensor) -> Ratio:
     return Ratio((per_class * class_weights).sum(1), weights.flatten(1).sum(1) * class_weights.sum())
 
 
@@ -133,15 +133,50 @@ def total_variation(prediction: Tensor, valid: Tensor | None = None, spatial_dim
         tensor(1.5000)
     """
     dims = spatial_dims or prediction.ndim - 2
-    denominator = prediction.new_zeros(len(prediction))
+    numerator = prediction.new_zeros(len(prediction))
+    for axis in range(-dims, 0):
+        step = prediction.diff(dim=axis).abs()
+        step = step if valid is None else torch.where(edges(valid, axis), step, 0)
+        numerator = numerator + step.flatten(1).sum(1)
+    return Ratio(numerator, _edge_counts(prediction, valid, dims))
+
+
+def _edge_counts(prediction: Tensor, valid: Tensor | None, dims: int) -> Tensor:
+    """Return how many edges of a map (b,) are valid."""
+    counts = prediction.new_zeros(len(prediction))
+    pixels = prediction[0, 0].numel()
     for axis in range(-dims, 0):
         if valid is None:
-            pixels = prediction[0, 0].numel()
-            denominator += pixels - pixels // prediction.shape[axis]
+            counts += pixels - pixels // prediction.shape[axis]
         else:
-            bands = prediction[0, 0].numel() // valid[0, 0].numel()
-            denominator += bands * edges(valid, axis).flatten(1).sum(1)
-    return Ratio(step_sums(prediction, valid, dims), denominator)
+            counts += pixels // valid[0, 0].numel() * edges(valid, axis).flatten(1).sum(1)
+    return counts
+
+
+def regression_and_smoothness(
+    prediction: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    class_weights: Tensor,
+    valid: Tensor | None = None,
+    spatial_dims: int | None = None,
+    distance: Distance = absolute,
+) -> tuple[Ratio, Ratio]:
+    """Return `region_weighted_error` and `total_variation`, on a CPU the fast way where there is one.
+
+    Example:
+        >>> maps = torch.tensor([[[0.0, 1.0, 3.0]]])
+        >>> terms = regression_and_smoothness(maps, maps + 1, torch.ones(1, 3), torch.ones(1))
+        >>> [term.mean() for term in terms]
+        [tensor(1.0000), tensor(1.5000)]
+    """
+    dims = spatial_dims or prediction.ndim - 2
+    learned = target.requires_grad or weights.requires_grad
+    if distance is not absolute or learned or prediction.device.type != "cpu" or torch.compiler.is_compiling():
+        error = region_weighted_error(prediction, target, weights, class_weights, distance)
+        return error, total_variation(prediction, valid, dims)
+    errors, steps = error_and_step_sums(prediction, target, weights, valid, dims)
+    return _regression(errors, weights, class_weights), Ratio(steps, _edge_counts(prediction, valid, dims))
 
 
 @dataclass(frozen=True)

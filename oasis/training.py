@@ -24,6 +24,7 @@ from oasis.data.samples import Batch
 from oasis.data.storage import replace_when_whole
 from oasis.errors import ConfigError, ModelError, import_extra
 from oasis.losses import OverlapLoss
+from oasis.models import UNet
 from oasis.options import Options
 from oasis.precision import best_precision
 from oasis.separator import Separator
@@ -326,6 +327,13 @@ def fit(
     return Separator.load(run, backbone=separator.backbone)
 
 
+def _strategy(module: SeparatorTraining) -> str:
+    """Return how processes share the work; some networks of other libraries hold parameters that nothing uses."""
+    if module.options.devices == 1:
+        return "auto"
+    return "ddp" if isinstance(module.separator.backbone, UNet) else "ddp_find_unused_parameters_true"
+
+
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with the columns of the last one."""
     with replace_when_whole(path) as temporary, temporary.open("w", newline="") as file:
@@ -361,7 +369,7 @@ def _trainer(module: SeparatorTraining, run: Path) -> L.Trainer:
     return L.Trainer(
         accelerator="gpu" if gpu else "cpu",
         devices=options.devices,
-        strategy="ddp" if options.devices > 1 else "auto",
+        strategy=_strategy(module),
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         max_epochs=options.epochs,
         callbacks=callbacks,

@@ -1,7 +1,5 @@
 """The contract of an adapter: what a domain supplies so that training, evaluation and prediction work for it."""
 
-import importlib.util
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.code import from_file, is_code
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError, nearest
@@ -149,33 +148,18 @@ def find_adapter(name: str) -> type[Adapter]:
     Raises:
         ConfigError: no such adapter, file or class.
     """
-    if ".py:" in name:
-        return _from_file(name)
+    if is_code(name):
+        try:
+            return _checked(from_file(name), name)
+        except ConfigError as error:
+            raise ConfigError(f"adapter: {error}") from None
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
         raise ConfigError(f"adapter: unknown {name!r}; {nearest(name, points)}, or give file.py:ClassName")
     return _checked(points[name].load(), name)
 
 
-def _from_file(name: str) -> type[Adapter]:
-    file, _, class_name = name.rpartition(":")
-    path = Path(file).resolve()
-    if not path.is_file():
-        raise ConfigError(f"adapter: {file}: no such file")
-    module_name = f"oasis_adapter_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"adapter: {file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # so that worker processes can pickle what it defines
-    spec.loader.exec_module(module)
-    if not hasattr(module, class_name):
-        names = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise ConfigError(f"adapter: {file} defines no {class_name!r}; {nearest(class_name, names)}")
-    return _checked(getattr(module, class_name), name)
-
-
 def _checked(adapter: Any, name: str) -> type[Adapter]:
     if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
-        raise ConfigError(f"adapter: {name} is not a subclass of oasis.adapters.Adapter")
+        raise ConfigError(f"{name} is not a subclass of oasis.adapters.Adapter")
     return adapter

@@ -10,8 +10,9 @@ from fnmatch import fnmatchcase
 from inspect import signature
 from typing import Any, NamedTuple
 
-from oasis.errors import ModelError, OasisError, nearest
-from oasis.models import from_file, from_monai, from_smp, from_timm
+from oasis.code import from_file, is_code
+from oasis.errors import ConfigError, ModelError, OasisError, nearest
+from oasis.models import from_monai, from_smp, from_timm
 from oasis.models.backbone import (
     COMMON,
     DIMENSIONS,
@@ -50,13 +51,23 @@ def _unet(name: str, in_channels: int, out_channels: int, spatial_dims: int, **o
     return UNet(in_channels, out_channels, spatial_dims, **options)
 
 
+def _own(name: str, in_channels: int, out_channels: int, spatial_dims: int, **options: Any) -> Backbone:
+    """Return what a function or class in the user's file makes."""
+    facts = {"in_channels": in_channels, "out_channels": out_channels, "spatial_dims": spatial_dims}
+    try:
+        build = from_file(name)
+    except ConfigError as error:
+        raise ModelError(str(error)) from None
+    return own_backbone(build(**facts, **options), **facts)
+
+
 FAMILIES = {
     "": Family(lambda pattern: ["unet"], lambda name: DIMENSIONS, _unet),
     "smp": Family(from_smp.names, from_smp.dimensions, from_smp.build),
     "timm": Family(from_timm.names, from_timm.dimensions, from_timm.build),
     "monai": Family(from_monai.names, from_monai.dimensions, from_monai.build),
 }
-FILES = Family(lambda pattern: [], lambda name: DIMENSIONS, from_file.build)
+FILES = Family(lambda pattern: [], lambda name: DIMENSIONS, _own)
 
 
 def create_model(
@@ -85,7 +96,8 @@ def create_model(
         family = _family(name)
         able = family.dimensions(name)
         if spatial_dims not in able:
-            raise ModelError(f"made for {_words(able)}; in {spatial_dims}D: {', '.join(_names_in(spatial_dims))}")
+            made = " and ".join(f"{number}D" for number in able)
+            raise ModelError(f"made for {made}; in {spatial_dims}D: {', '.join(_names_in(spatial_dims))}")
         return family.build(name, in_channels, out_channels, spatial_dims, **options)
     except ModelError as error:
         raise ModelError(f"model {name}: {error}") from error.__cause__
@@ -104,8 +116,6 @@ def list_models(pattern: str = "*") -> list[str]:
     Example:
         >>> list_models("u*")
         ['unet']
-        >>> list_models("monai/Seg*")
-        ['monai/SegResNet', 'monai/SegResNetDS']
     """
     start = re.split(r"[*?[]", pattern, maxsplit=1)[0]
     found: list[str] = []
@@ -117,7 +127,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def _family(name: str) -> Family:
-    if from_file.is_code(name):
+    if is_code(name):
         return FILES
     key = name.split("/")[0] if "/" in name else ""
     if key not in FAMILIES:
@@ -128,7 +138,3 @@ def _family(name: str) -> Family:
 def _names_in(spatial_dims: int) -> list[str]:
     monai = [from_monai.PREFIX + network for network in from_monai.NETWORKS]
     return ["unet", *(name for name in monai if spatial_dims in from_monai.dimensions(name))]
-
-
-def _words(dimensions: tuple[int, ...]) -> str:
-    return " and ".join(f"{number}D" for number in dimensions)

@@ -1,7 +1,8 @@
 """The contract of a backbone: feature maps of the size of the image, whatever that size is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ DIMENSIONS = (1, 2, 3)
 COMMON = ("in_channels", "out_channels", "spatial_dims")  # what every backbone is built with
 PADDINGS = ("reflect", "zero")
 FAR = {1: 2048, 2: 2048, 3: 512}  # pixels: more than convolutions alone reach, as much as 3D can afford
+ROUNDING = 1e-6  # of the largest value, what the order of a sum may change
 FRAME_NORMS = (nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 DOUBLINGS = 4  # of the least size, until a network that does not take that takes no other either
 LONG = 300  # characters of another library's error, or of a list of names
@@ -93,7 +95,7 @@ class Backbone(nn.Module, ABC):
             if "when training" not in str(error):
                 raise
             raise ModelError(f"needs a larger training batch or image: {reason(error)}") from error
-        expected = (len(image), self.out_channels, *padded.shape[2:])
+        expected = (image.shape[0], self.out_channels, *padded.shape[2:])
         if maps.shape != expected:
             raise ModelError(f"expected maps of shape {expected} from the network, found {tuple(maps.shape)}")
         return crop(maps, margins)
@@ -114,12 +116,12 @@ class Backbone(nn.Module, ABC):
         training, least = self.training, max(self.minimum_size, self.divisor)
         size = [least] * (self.spatial_dims - 1) + [FAR[self.spatial_dims]]
         image = torch.rand(1, self.in_channels, *size, generator=torch.Generator().manual_seed(0))
-        image = image.to(next(self.parameters()))
-        changed = image.clone()
-        changed[..., -least:] += 1
+        pair = torch.cat([image, image]).to(next(self.parameters()))
+        pair[1, ..., -least:] += 1
         self.eval()
         try:
-            return not torch.equal(self(image)[..., :least], self(changed)[..., :least])
+            one, other = self(pair)[..., :least]
+            return bool((one - other).abs().max() > ROUNDING * one.abs().max())
         except Exception:  # it does not take long images, so it cannot be known
             return True
         finally:
@@ -146,7 +148,7 @@ class Backbone(nn.Module, ABC):
 
 
 class Wrapped(Backbone):
-    """A network from elsewhere as a backbone; of several maps that it returns the last is taken.
+    """A network from elsewhere as a backbone.
 
     Args:
         network: gives maps (b, out_channels, *S) for an image (b, in_channels, *S).
@@ -180,9 +182,13 @@ class Wrapped(Backbone):
         self.network = network
 
     def compute(self, image: Tensor) -> Tensor:
-        """Return what the network returns."""
+        """Return what the network returns, also where that is a list of one."""
         maps = self.network(image)
-        return maps[-1] if isinstance(maps, list | tuple) else maps  # type: ignore[no-any-return]
+        if isinstance(maps, list | tuple) and len(maps) == 1:
+            maps = maps[0]
+        if not isinstance(maps, Tensor):
+            raise ModelError(f"expected one tensor of maps from the network, found {type(maps).__name__}")
+        return maps
 
 
 def own_backbone(module: nn.Module, in_channels: int, out_channels: int, spatial_dims: int) -> Backbone:
@@ -324,6 +330,24 @@ def hint(name: str, known: Iterable[str], pattern: str) -> str:
     """Return the nearest known name, or all of them, or how to list them where they are many."""
     text = nearest(name, known)
     return text if len(text) < LONG else f"oasis.list_models({pattern!r}) lists them"
+
+
+@contextmanager
+def fetching(weights: str | None) -> Iterator[None]:
+    """Say in one line that weights could not be fetched.
+
+    Raises:
+        ModelError: no network and no cached file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if weights is None:
+            raise
+        raise ModelError(
+            f"encoder_weights {weights!r} could not be fetched: they need a network or a cached file; "
+            f"encoder_weights: null draws them instead ({reason(error)})"
+        ) from error
 
 
 def reason(error: Exception) -> str:

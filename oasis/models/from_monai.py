@@ -8,8 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from oasis.errors import MissingExtraError, ModelError, import_extra, nearest
-from oasis.models.backbone import COMMON, Backbone, Wrapped, check_options, settle
-from oasis.models.from_timm import fetching
+from oasis.models.backbone import COMMON, Backbone, Wrapped, check_options, fetching, settle
 
 PREFIX = "monai/"
 OURS = ("self", "pretrained", "deep_supervision", "deep_supr_num", "dsdepth", *COMMON)
@@ -111,37 +110,20 @@ def build(
     if encoder_weights is not None and not can_fetch:
         raise ModelError("there are no encoder_weights for this network; leave them out")
     check_options(options, [*known, "padding", *["encoder_weights"] * can_fetch])
-    options = {**_defaults(parameters), **network.defaults, **options}
+    given = {option: parameters[option].default for option in known}
+    given = {option: default for option, default in given.items() if default is not Parameter.empty}
+    options = {**given, **network.defaults, **options}
     if key == "DynUNet":
-        options = {**_widths(options["strides"]), **options}
+        strides = list(options["strides"])
+        options = {"kernel_size": [3] * len(strides), "upsample_kernel_size": strides[1:], **options}
     missing = [option for option in known if option not in options]
     if missing:
         raise ModelError(f"needs the option {missing[0]}")
-    arguments = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels, **options}
+    facts = {"in_channels": in_channels, "out_channels": out_channels, "spatial_dims": spatial_dims}
     with fetching(encoder_weights):
-        built = kind(**arguments, **{"pretrained": encoder_weights is not None} if can_fetch else {})
-    return settle(
-        Wrapped(
-            built,
-            in_channels,
-            out_channels,
-            spatial_dims,
-            network.divisor(options),
-            network.minimum_size,
-            padding,
-            options.get("img_size"),
-        )
-    )
-
-
-def _defaults(parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    found = {name: parameter.default for name, parameter in parameters.items() if name not in OURS}
-    return {name: default for name, default in found.items() if default is not Parameter.empty}
-
-
-def _widths(strides: Sequence[Any]) -> dict[str, Any]:
-    """Return what follows from the strides of a DynUNet."""
-    return {"kernel_size": [3] * len(strides), "upsample_kernel_size": list(strides[1:])}
+        built = kind(**facts, **options, **{"pretrained": encoder_weights is not None} if can_fetch else {})
+    sizes = (network.divisor(options), network.minimum_size, padding, options.get("img_size"))
+    return settle(Wrapped(built, in_channels, out_channels, spatial_dims, *sizes))
 
 
 def _library() -> ModuleType:

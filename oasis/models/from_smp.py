@@ -1,13 +1,14 @@
 """Models of segmentation-models-pytorch: `smp/<architecture>-<encoder>`, in two dimensions."""
 
+from functools import partial
 from inspect import signature
 from types import ModuleType
 from typing import Any
 
 from oasis.errors import MissingExtraError, ModelError, import_extra, nearest
 from oasis.models import from_timm
-from oasis.models.backbone import Backbone, Wrapped, check_options, hint, settle
-from oasis.models.from_timm import ENCODER_OPTIONS, fetching, of_any_size
+from oasis.models.backbone import Backbone, Wrapped, check_options, fetching, hint, settle
+from oasis.models.from_timm import ENCODER_OPTIONS, of_any_size
 
 PREFIX = "smp/"
 TIMM = "tu-"  # how smp marks encoders of timm
@@ -86,20 +87,15 @@ def build(
     own = [option for option in signature(kinds[architecture].__init__).parameters if option not in OURS]
     universal = encoder.startswith(TIMM)
     check_options(options, [*own, "padding", *(ENCODER_OPTIONS if universal else ())])
-    arguments = {
-        "encoder_name": encoder,
-        "encoder_weights": weights,
-        "in_channels": in_channels,
-        "classes": out_channels,
-        **{option: value for option, value in options.items() if option in own},
-    }
-    more = {option: value for option, value in options.items() if option not in own}
+    make = partial(
+        kinds[architecture],
+        encoder_name=encoder,
+        encoder_weights=weights,
+        in_channels=in_channels,
+        classes=out_channels,
+    )
     with fetching(encoder_weights):
-        network, image_size = (
-            of_any_size(lambda **extra: kinds[architecture](**arguments, **extra), more)
-            if universal
-            else (kinds[architecture](**arguments), None)
-        )
+        network, image_size = of_any_size(make, options) if universal else (make(**options), None)
     stride = network.encoder.output_stride
     free = not universal and not network.requires_divisible_input_shape
     divisor = 1 if free else 2 * stride if architecture == "dpt" else stride

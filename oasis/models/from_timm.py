@@ -1,7 +1,7 @@
 """Encoders of timm under the decoder of the U-Net: `timm/<encoder>`, in two dimensions."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from inspect import signature
 from math import ceil, lcm, log2
 from types import ModuleType
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from oasis.errors import MissingExtraError, ModelError, import_extra, nearest
-from oasis.models.backbone import COMMON, Backbone, check_counts, check_options, hint, reason, settle
+from oasis.models.backbone import COMMON, Backbone, check_counts, check_options, fetching, hint, settle
 from oasis.models.unet import Style, Up, initialise, levels
 
 PREFIX = "timm/"
@@ -156,7 +156,7 @@ def decoded(
         arguments["out_indices"] = tuple(range(depth))
     try:
         with fetching(encoder_weights):
-            network, image_size = of_any_size(lambda **extra: _library().create_model(**arguments, **extra), more)
+            network, image_size = of_any_size(partial(_library().create_model, **arguments), more)
     except IndexError:
         raise ModelError(f"depth: the encoder gives fewer than {depth} maps") from None
     return TimmUNet(network, in_channels, out_channels, base_channels, style, padding, image_size)
@@ -191,24 +191,6 @@ def pretrained(encoder: str, weights: str | None) -> dict[str, Any]:
     if weights not in tags:
         raise ModelError(f"unknown encoder_weights {weights!r}; {nearest(str(weights), ['default', *tags])}")
     return {"model_name": f"{encoder}.{weights}", "pretrained": True}
-
-
-@contextmanager
-def fetching(weights: str | None) -> Iterator[None]:
-    """Say in one line that weights could not be fetched.
-
-    Raises:
-        ModelError: no network and no cached file.
-    """
-    try:
-        yield
-    except OSError as error:
-        if weights is None:
-            raise
-        raise ModelError(
-            f"encoder_weights {weights!r} could not be fetched: they need a network or a cached file; "
-            f"encoder_weights: null draws them instead ({reason(error)})"
-        ) from error
 
 
 def of_any_size(build: Callable[..., T], options: Mapping[str, Any]) -> tuple[T, Any]:

@@ -136,6 +136,9 @@ def test_maps_of_another_shape_are_refused() -> None:
     with pytest.raises(ModelError) as error:
         own_backbone(nn.Conv2d(1, 3, 3), 1, 2, 2)(noise(2, 1, 8, 9))
     assert str(error.value) == "expected maps of shape (2, 2, 8, 9) from the network, found (2, 3, 6, 7)"
+    with pytest.raises(ModelError) as error:
+        own_backbone(nn.MaxPool2d(1, return_indices=True), 1, 1, 2)(noise(2, 1, 8, 9))
+    assert str(error.value) == "expected one tensor of maps from the network, found tuple"
 
 
 def test_a_module_may_say_which_sizes_it_takes() -> None:
@@ -189,7 +192,7 @@ class Pooled(nn.Conv2d):
     """Adds the mean over the image to a convolution."""
 
     def forward(self, image: Tensor) -> Tensor:
-        return super().forward(image) + image.mean()
+        return super().forward(image) + image.mean((2, 3), keepdim=True)
 
 
 @pytest.mark.parametrize(

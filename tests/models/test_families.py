@@ -9,6 +9,7 @@ import torch
 
 import oasis
 from oasis.models.from_monai import NETWORKS
+from oasis.models.from_timm import of_any_size
 from oasis.separator import Separator, SeparatorOptions
 
 SIZES = {1: (101,), 2: (37, 50), 3: (17, 20, 9)}
@@ -42,7 +43,7 @@ TIMM = {
     "test_efficientnet": {"depth": 3, "norm": "batch"},
     "test_convnext": {"residual": True},  # begins at stride 4 and rounds down
     "test_mambaout": {"padding": "zero"},  # channels last
-    "test_vit": {"attention": True},  # one stride, made for one size but can do without
+    "vit_tiny_patch16_224": {"attention": True, "depth": 2},  # one stride; made for one size, but can do without
     "test_vit_relpos": {"img_size": 64},  # one size
     "vgg11": {"depth": 3},  # begins at full resolution
     "dla46_c": {},  # takes no odd sizes
@@ -129,6 +130,28 @@ def test_pooling_over_the_frame_is_found(name, options, whole):
     backbone = oasis.create_model(name, 1, 2, **options)
     own_networks.draw(backbone)
     assert backbone.sees_whole_frame is whole
+
+
+@pytest.mark.parametrize(
+    ("known", "options", "expected"),
+    [
+        (["dynamic_img_size"], {}, ({"dynamic_img_size": True}, None)),
+        (["strict_img_size"], {}, ({"strict_img_size": False}, None)),
+        ([], {}, ({}, None)),
+        (["img_size", "dynamic_img_size"], {"img_size": 64}, ({"img_size": 64}, 64)),
+        ([], {"img_size": 64}, ({}, 64)),
+    ],
+)
+def test_an_encoder_is_built_for_any_size_if_it_can(known, options, expected):
+    def build(**given):
+        for name in given:
+            if name not in known:
+                raise TypeError(f"Encoder.__init__() got an unexpected keyword argument '{name}'")
+        return given
+
+    assert of_any_size(build, options) == expected
+    with pytest.raises(TypeError, match="'widow_size'"):
+        of_any_size(build, {"widow_size": 7})
 
 
 @pytest.mark.parametrize("case", own_networks.CASES)

@@ -268,3 +268,11 @@ def test_an_argument_out_of_range_is_refused(arguments: dict[str, object], messa
     with pytest.raises(ModelError) as error:
         UNet(**{"in_channels": 1, "out_channels": 2, **arguments})
     assert str(error.value) == message
+
+
+def test_it_is_exported_for_any_batch_and_size() -> None:
+    model = UNet(1, 2, base_channels=4, depth=2, norm="batch").eval()
+    sizes = {axis: torch.export.Dim(f"s{axis}", min=least) for axis, least in ((0, 1), (2, 4), (3, 4))}
+    exported = torch.export.export(model, (image_of(2, 1, 8, 12),), dynamic_shapes=(sizes,)).module()
+    image = image_of(3, 1, 17, 9)
+    torch.testing.assert_close(exported(image), model(image), rtol=1e-4, atol=1e-5)
