@@ -255,8 +255,10 @@ def models(
     """List the backbones whose name matches a pattern."""
     from oasis.models import list_models
 
-    for name in list_models(pattern):
-        typer.echo(name)
+    names = list_models(pattern)
+    if not names:
+        raise ConfigError(f"no model matches {pattern!r}; try unet, smp/*, timm/* or monai/*")
+    typer.echo("\n".join(names))
 
 
 @app.command()

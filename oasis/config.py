@@ -294,7 +294,9 @@ def _change(values: dict[str, Any], change: str) -> None:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one mapping over another; tables that are one choice are taken whole."""
+    """Lay one mapping over another; tables that are one choice, and options of another name, are taken whole."""
+    if "name" in above and above["name"] != below.get("name"):
+        return dict(above)
     merged = dict(below)
     for key, value in above.items():
         nested = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)

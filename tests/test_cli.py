@@ -91,6 +91,7 @@ def test_a_run_may_be_named_by_digits(tmp_path, config, monkeypatch):
         (["regions", "{config}", "--split", "tset"], "tset"),
         (["regions", "{config}", "--samples", "0"], "greater than or equal to 1"),
         (["info", "nowhere"], "nowhere"),
+        (["models", "x*"], "no model matches 'x*'; try unet, smp/*"),
         (["models", "smp/*", "timm/*"], "unexpected extra argument"),
         (["convert", "x.pkl", "--out", "y.h5"], "x.pkl"),
         (["simulate", "{config}", "--out", "/proc/none/x.h5"], "/proc/none/x.h5: cannot be written"),

@@ -19,6 +19,15 @@ def test_tables_of_weights_are_taken_whole(toy_values):
     assert setup.loss().table.tolist() == [1, 2, 1, 1]
 
 
+def test_options_of_a_default_do_not_go_with_another_name(toy_values):
+    assert build({**toy_values, "model": {"depth": 3}}).config.model == {
+        "name": "unet",
+        "base_channels": 4,
+        "depth": 3,
+    }
+    assert build({**toy_values, "model": {"name": "monai/UNet"}}).config.model == {"name": "monai/UNet"}
+
+
 def test_balanced_weights_are_counted_in_training_samples(toy_values):
     rule = {"rule": "balanced", "power": 1, "limit": 1000, "samples": 5}
     setup = build({**toy_values, "loss": {"region_weights": rule}})

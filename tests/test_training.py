@@ -70,6 +70,33 @@ def test_learned_weights_are_learned_stored_and_resumed(tmp_path, toy_values):
     assert 4 / 3 <= weights_of["dot&bar"] <= 12
 
 
+WITHOUT_EXTRAS = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("segmentation_models_pytorch", "timm", "monai", "albumentations", "cv2"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+from oasis.cli import run
+for arguments in (["train", sys.argv[1]], ["evaluate", sys.argv[2]], ["info", sys.argv[2]]):
+    assert run(arguments) == 0, arguments
+assert run(["train", sys.argv[1], "--run", "other", "--set", "model={name: smp/unet-resnet18}"]) == 2
+assert run(["train", sys.argv[1], "--run", "other", "--set", "augmentation={affine: {rotate: 20}}"]) == 2
+"""
+
+
+def test_the_core_trains_without_the_extras(tmp_path, toy_values):
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump({**toy_values, "augmentation": {"flips": True}, "training": {"epochs": 1}}))
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, str(path), toy_values["run"]]
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'oasis-seg[backbones]'" in done.stderr
+    assert "pip install 'oasis-seg[augment]'" in done.stderr
+
+
 def test_further_terms_are_trained_on_and_logged(toy_values):
     terms = {"intensity": {"weight": 0.2, "floor": 5}, "consistency": {"weight": 0.1, "floor": 1}, "dice": 0.3}
     loss = {"terms": terms, "thresholds": {"dot": 1, "bar": 1}}
