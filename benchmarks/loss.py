@@ -102,10 +102,15 @@ def draw_figure(by_classes: dict[int, dict[str, float]], by_pixels: dict[int, di
         for way, colour in (("masks", "#d55e00"), ("table", "#0072b2")):
             points = {n: row[f"{way} {unit}"] for n, row in by_classes.items() if f"{way} {unit}" in row}
             axes.plot(list(points), list(points.values()), marker="o", color=colour, label=way)
-        axes.set(xlabel="classes N", ylabel=label, yscale="log")
+        axes.set(xlabel="classes N", ylabel=label)
         axes.legend(frameon=False)
     right.plot(list(by_pixels), [row["table ms"] for row in by_pixels.values()], marker="o", color="#0072b2")
     right.set(xlabel="pixels in the batch (N = 4)", ylabel="forward and backward (ms)", xscale="log", yscale="log")
+    left.set_yscale("log")
+    middle.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter("")
     for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
