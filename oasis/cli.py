@@ -117,8 +117,8 @@ def evaluate(
     from oasis.config import load_config
     from oasis.evaluation import evaluate as measure
     from oasis.evaluation import summarise, write_table
+    from oasis.figures import write_figures
     from oasis.precision import best_device
-    from oasis.report import write_figures
 
     setup = load_config(run, changes)
     separator = setup.trained(best_device())
@@ -134,6 +134,21 @@ def evaluate(
         typer.echo(summarise(table, setup.adapter.study).text(setup.adapter.unit))
     write_figures(run / f"figures{name}", separator, dataset, setup.adapter, table, run.name)
     typer.echo(f"{run / f'events{name}.parquet'}: {len(table)} rows; figures in {run / f'figures{name}'}")
+
+
+@app.command()
+@_verb
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="folders of evaluated runs of one adapter")],
+    out: Annotated[Path | None, typer.Option(help="the HTML file; report.html by default")] = None,
+    events: Annotated[int, typer.Option(help="how many events to show at most", min=0)] = 60,
+    quiet: Quiet = False,
+) -> None:
+    """Write a report of one or several runs as one HTML file."""
+    from oasis.report import write_report
+
+    path = write_report(runs, out, events)
+    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 @app.command()

@@ -228,7 +228,7 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> Setup:
     """Read a configuration, with the adapter's defaults below it and changes on top of it.
 
     Args:
-        path: of a YAML file, or of a run's folder.
+        path: of a YAML file, or of a run's folder, wherever that lies by now.
         changes: `"training.epochs=20"` and the like; the value is read as YAML.
 
     Raises:
@@ -236,8 +236,9 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> Setup:
     """
     path = Path(path)
     if path.is_dir():
-        path = path / CONFIG
-    values = _read_yaml(path)
+        values = {**_read_yaml(path / CONFIG), "run": str(path)}  # it may have been moved
+    else:
+        values = _read_yaml(path)
     for change in changes:
         _change(values, change)
     return build(values, str(path))

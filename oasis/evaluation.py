@@ -1,6 +1,6 @@
 """Evaluation: the event table, and the statistics that every figure and number is made of."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,23 @@ from torch import Tensor
 from oasis.adapters.base import Adapter, Study
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
-from oasis.data.samples import Batch
+from oasis.data.samples import Batch, Scalar
 from oasis.data.storage import replace_when_whole
+from oasis.detection import (
+    FEWEST,
+    RATES,
+    ROC_RATES,
+    EquivalentRate,
+    bootstrap,
+    detection_groups,
+    equivalent_false_positive_rate,
+    group_column,
+    operating_points,
+)
+from oasis.detection import Estimate as Estimate
+from oasis.detection import auc as auc
+from oasis.detection import detection_scores as detection_scores
+from oasis.detection import roc as roc
 from oasis.errors import DataError, ModelError
 from oasis.matching import align
 from oasis.precision import autocast
@@ -36,6 +51,9 @@ COLUMNS = {
     "overlap_intensity_true": "sum of the true map over those pixels",
     "overlap_intensity_predicted": "sum of the predicted map over those pixels",
 }
+
+
+MEASURED = list(COLUMNS)[2:]  # per class by `_measure`
 
 
 class EventBatch(NamedTuple):
@@ -69,7 +87,7 @@ def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[
     with torch.inference_mode(), autocast(device):
         batch = batch.to(device)
         maps = separator.maps(batch.image, batch.valid, batch.context)
-        weights = batch.valid.expand_as(batch.image).to(maps.dtype)
+        weights = batch.valid.expand_as(batch.image).to(maps.dtype) if groups else None
         return EventBatch(batch, align(maps, batch.target, groups, weights))
 
 
@@ -96,9 +114,22 @@ def evaluate(
     """
     check_same_classes(separator, adapter)
     limits = per_class(separator.classes, thresholds, 0.0, "thresholds")
-    events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable)
-    parts = [_rows(event, adapter, limits) for event in events]
-    table = pd.concat(parts, ignore_index=True)
+    classes = len(adapter.classes)
+    # Allocated at once: a small tensor kept of every batch would break up the heap.
+    values = np.empty((len(dataset), classes, len(MEASURED)))
+    metas: list[Mapping[str, Scalar]] = []
+    own: list[Mapping[str, float]] = []
+    for event in predictions(separator, dataset, batch_size, workers, adapter.interchangeable):
+        part = slice(len(metas), len(metas) + len(event.batch))
+        measured = _measure(event, adapter, limits)
+        values[part] = torch.stack([measured[name] for name in MEASURED], dim=2).cpu().numpy()
+        metas.extend(event.batch.meta)
+        if type(adapter).event_rows is not Adapter.event_rows:
+            own.extend(_domain_rows(event, adapter))
+    table = pd.DataFrame(metas).loc[np.repeat(np.arange(len(metas)), classes)].reset_index(drop=True)
+    table.insert(1, "class", np.tile(adapter.classes, len(metas)))
+    numbers = pd.DataFrame(values.reshape(-1, len(MEASURED)), columns=MEASURED)
+    table = pd.concat([table, numbers, pd.DataFrame(own)], axis=1)
     table.attrs.update(unit=adapter.unit, classes=list(adapter.classes), **separator.options.identity)
     return table
 
@@ -114,18 +145,6 @@ def check_same_classes(separator: Separator, adapter: Adapter) -> None:
             f"the separator knows the classes {list(separator.classes)}, the data {list(adapter.classes)}: "
             "evaluate it on data of its own classes"
         )
-
-
-def _rows(event: EventBatch, adapter: Adapter, limits: Tensor) -> pd.DataFrame:
-    batch = event.batch
-    columns = {name: value.cpu().double().numpy() for name, value in _measure(event, adapter, limits).items()}
-    count, classes = columns["intensity_true"].shape
-    table = pd.DataFrame(list(batch.meta)).loc[np.repeat(np.arange(count), classes)].reset_index(drop=True)
-    table.insert(1, "class", np.tile(adapter.classes, count))
-    table = pd.concat([table, pd.DataFrame({name: value.ravel() for name, value in columns.items()})], axis=1)
-    if type(adapter).event_rows is Adapter.event_rows:
-        return table
-    return table.join(pd.DataFrame(_domain_rows(event, adapter)))
 
 
 def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float]]:
@@ -147,7 +166,7 @@ def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, T
     mask_true, mask_predicted = (_mask(values, adapter.iou_threshold) for values in (true, predicted))
 
     def total(values: Tensor) -> Tensor:
-        return values.flatten(2).sum(2, dtype=torch.float64)
+        return values.flatten(2).sum(2).double()
 
     intensity_true, intensity_predicted = total(true), total(predicted)
     return {
@@ -205,50 +224,25 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return table
 
 
-class Estimate(NamedTuple):
-    """A number with its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __format__(self, spec: str) -> str:
-        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
-
-
-def bootstrap(
-    values: Floats, statistic: Callable[[Floats], Floats], resamples: int = 1000, seed: int = 0
-) -> Estimate:
-    """Return a statistic with the percentile interval over resampled events.
-
-    Args:
-        values: (n,) one value per event.
-        statistic: maps (resamples, n) to (resamples,).
-        resamples: how many.
-        seed: of the resampling.
-
-    Example:
-        >>> bootstrap(np.arange(100.0), lambda x: np.median(x, axis=-1)).value
-        49.5
-    """
-    if len(values) == 0:
-        return Estimate(np.nan, np.nan, np.nan)
-    rng = np.random.default_rng(seed)
-    drawn = statistic(values[rng.integers(len(values), size=(resamples, len(values)))])
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(float(statistic(values[None])[0]), float(low), float(high))
-
-
 def _median(values: Floats) -> Floats:
-    return np.asarray(np.median(values, axis=-1))
+    return _quantile(values, 0.5)
 
 
 def _spread(values: Floats) -> Floats:
-    low, high = np.quantile(values, [0.25, 0.75], axis=-1)
-    return np.asarray(high - low)
+    return _quantile(values, 0.75) - _quantile(values, 0.25)
 
 
-def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float]) -> pd.DataFrame:
+def _quantile(values: Floats, share: float) -> Floats:
+    """Return a quantile of every row (r, n), NaN left out, interpolated linearly as numpy does."""
+    ordered = np.sort(values, axis=-1)
+    last = (~np.isnan(ordered)).sum(axis=-1) - 1
+    place = last * share
+    low = np.floor(place).astype(int)
+    below, above = (np.take_along_axis(ordered, at[:, None], 1)[:, 0] for at in (low, np.minimum(low + 1, last)))
+    return np.asarray(below + (above - below) * (place - low))
+
+
+def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float], group: str | None = None) -> pd.DataFrame:
     """Return bias, spread and IoU in bins of a quantity, each with its 95 % bootstrap interval.
 
     Bias is the median of `delta_percent`, spread its 25th to 75th percentile range (the paper's definitions).
@@ -257,6 +251,7 @@ def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float]) -> pd.Dat
         table: the rows of one class.
         quantity: the column to bin by.
         edges: of the bins, which are closed below and open above.
+        group: the column that names the object in an event, where objects repeat: whole groups are resampled.
 
     Returns:
         One row per bin: `low`, `high`, `events`, the quartiles `quarter` and `three_quarters` of `delta_percent`,
@@ -266,116 +261,97 @@ def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float]) -> pd.Dat
     for low, high in pairwise(edges):
         events = table[(table[quantity] >= low) & (table[quantity] < high)]
         delta = events["delta_percent"].dropna().to_numpy(dtype=float)
-        iou = events["iou"].dropna().to_numpy(dtype=float)
-        estimates = {
-            "bias": bootstrap(delta, _median),
-            "spread": bootstrap(delta, _spread),
-            "iou": bootstrap(iou, _median),
-        }
         row: dict[str, float] = {"low": low, "high": high, "events": len(events)}
         quarters = np.quantile(delta, [0.25, 0.75]) if len(delta) else (np.nan, np.nan)
         row |= {"quarter": quarters[0], "three_quarters": quarters[1]}
-        for name, estimate in estimates.items():
+        for name, column, statistic in (
+            ("bias", "delta_percent", _median),
+            ("spread", "delta_percent", _spread),
+            ("iou", "iou", _median),
+        ):
+            known = events[events[column].notna()]
+            values = known[column].to_numpy(dtype=float)
+            estimate = bootstrap(values, statistic, groups=group_column(known, group))
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def roc(signal: Floats, background: Floats) -> tuple[Floats, Floats]:
-    """Return false and true positive rates for every threshold on a score.
-
-    Example:
-        >>> roc(np.array([2.0, 3.0]), np.array([1.0, 2.5]))
-        (array([0. , 0. , 0.5, 0.5, 1. ]), array([0. , 0.5, 0.5, 1. , 1. ]))
-    """
-    thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([signal, background]))[::-1]])
-    false = 1 - np.searchsorted(np.sort(background), thresholds, side="left") / len(background)
-    true = 1 - np.searchsorted(np.sort(signal), thresholds, side="left") / len(signal)
-    return false, true
-
-
-def auc(signal: Floats, background: Floats, resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Return the area under the ROC curve: how often a signal event outscores a background one, ties half.
-
-    The interval resamples signal and background events apart.
-
-    Example:
-        >>> auc(np.array([2.0, 3.0]), np.array([1.0, 2.5])).value
-        0.75
-    """
-    if not len(signal) or not len(background):
-        return Estimate(np.nan, np.nan, np.nan)
-    scores, place = np.unique(np.concatenate([signal, background]), return_inverse=True)
-    of_signal, of_background = place[: len(signal)], place[len(signal) :]
-
-    def area(signal_counts: NDArray[Any], background_counts: NDArray[Any]) -> float:
-        ahead = np.bincount(of_signal, signal_counts, len(scores))
-        behind = np.bincount(of_background, background_counts, len(scores))
-        below = np.cumsum(behind) - behind / 2
-        return float(ahead @ below / (ahead.sum() * behind.sum()))
-
-    rng = np.random.default_rng(seed)
-    even = [np.full(count, 1 / count) for count in (len(signal), len(background))]
-    drawn = [
-        area(rng.multinomial(len(signal), even[0]), rng.multinomial(len(background), even[1]))
-        for _ in range(resamples)
-    ]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(area(np.ones(len(signal)), np.ones(len(background))), float(low), float(high))
-
-
 class Summary(NamedTuple):
-    """The answer to a domain's study.
+    """The answer to a domain's study; what is about detection is None where the study asks for none.
 
     Attributes:
         study: the question.
         bins: bias, spread and IoU in bins, from `binned`.
-        auc: of telling signal from background events by predicted intensity, or None.
-        false_intensity: median predicted intensity of the class in background events, or None.
+        group: the column whose groups of events were resampled for their intervals.
+        auc: of telling signal from background events by predicted intensity.
+        points: what is detected at rates of false positives from 0 to 1, from `operating_points`.
+        equivalent: false positives with the intensity of a true object of the study's `equivalent`, if it has one.
+        false_intensity: median predicted intensity of the class in background events.
     """
 
     study: Study
     bins: pd.DataFrame
-    auc: Estimate | None
-    false_intensity: Estimate | None
+    group: str | None = None
+    auc: Estimate | None = None
+    points: pd.DataFrame | None = None
+    equivalent: EquivalentRate | None = None
+    false_intensity: Estimate | None = None
 
     def text(self, unit: str = "") -> str:
         """Return the summary as a table for a terminal."""
+        over = f" over {self.group}" if self.group else ""
         lines = [
-            f"{self.study.name} against {self.study.label}, median with 95 % bootstrap interval",
+            f"{self.study.name} against {self.study.label}, median with 95 % bootstrap interval{over}",
             f"{'bin':>9} {'events':>7} {'bias %':>24} {'25-75 % spread':>24} {'IoU':>20}",
         ]
-        for row in self.bins.itertuples():
+        for row in self.bins.to_dict("records"):
             cells = [
-                format(Estimate(*(getattr(row, name + end) for end in ("", "_low", "_high"))), spec)
+                format(_estimate(row, name), spec)
                 for name, spec in (("bias", "+.1f"), ("spread", ".1f"), ("iou", ".2f"))
             ]
-            name = f"{row.low:g}-{row.high:g}"
-            lines.append(f"{name:>9} {row.events:>7} {cells[0]:>24} {cells[1]:>24} {cells[2]:>20}")
-        if self.auc is not None:
-            lines.append(f"ROC AUC ({self.study.signal} against {self.study.background}): {self.auc:.3f}")
-        if self.false_intensity is not None:
-            lines.append(f"median {self.study.name} in background events: {self.false_intensity:.0f} {unit}")
-        return "\n".join(lines)
+            name = f"{row['low']:g}-{row['high']:g}"
+            lines.append(f"{name:>9} {row['events']:>7} {cells[0]:>24} {cells[1]:>24} {cells[2]:>20}")
+        return "\n".join([*lines, *self._detection(unit)])
+
+    def _detection(self, unit: str) -> Iterator[str]:
+        study = self.study
+        if self.auc is None or self.points is None or self.false_intensity is None:
+            return
+        yield f"ROC AUC ({study.signal} against {study.background}): {self.auc:.3f}"
+        for row in self.points[self.points["false_rate"].isin(RATES)].to_dict("records"):
+            few = "" if row["enough"] else f"; too few: wants {FEWEST / row['false_rate']:,.0f} background events"
+            yield (
+                f"at {100 * row['false_rate']:g} % false positives: {_estimate(row, 'true_rate'):.1%} "
+                f"above {_estimate(row, 'threshold'):.0f} {unit}{few}"
+            )
+        if self.equivalent is not None:
+            what = f"{study.name} of {study.quantity} {getattr(study, 'equivalent', 0):g}"
+            threshold, _, rate = self.equivalent
+            yield f"false positives as bright as {what}: {rate:.2%} above {threshold:.0f} {unit}"
+        yield f"median {study.name} in background events: {self.false_intensity:.0f} {unit}"
 
 
-def detection_scores(table: pd.DataFrame, study: Study) -> tuple[Floats, Floats] | None:
-    """Return the predicted intensities of signal and of background events, or None without such a question."""
-    if study.signal is None or study.background is None:
-        return None
-    rows = table[table["class"] == study.name]
-    signal, background = (
-        rows.query(query)["intensity_predicted"].to_numpy(dtype=float)
-        for query in (study.signal, study.background)
-    )
-    return signal, background
+def _estimate(row: Mapping[Hashable, Any], name: str) -> Estimate:
+    return Estimate(*(row[name + end] for end in ("", "_low", "_high")))
 
 
 def summarise(table: pd.DataFrame, study: Study) -> Summary:
     """Answer a domain's study from its event table."""
     rows = table[table["class"] == study.name]
-    bins = binned(rows, study.quantity, study.edges)
-    scores = detection_scores(table, study)
+    group = getattr(study, "group", None)
+    group = group if group in rows else None
+    bins = binned(rows, study.quantity, study.edges, group)
+    scores, groups = detection_scores(table, study), detection_groups(table, study)
     if scores is None:
-        return Summary(study, bins, None, None)
-    return Summary(study, bins, auc(*scores), bootstrap(scores[1], _median))
+        return Summary(study, bins, group)
+    size = getattr(study, "equivalent", None)
+    return Summary(
+        study,
+        bins,
+        group,
+        auc(*scores, groups),
+        operating_points(*scores, ROC_RATES, groups),
+        None if size is None else equivalent_false_positive_rate(table, study, size),
+        bootstrap(scores[1], _median, groups=groups[1]),
+    )

@@ -66,6 +66,21 @@ def test_models(capsys):
     assert capsys.readouterr().out == "unet\n"
 
 
+def test_a_run_is_calibrated_and_reported(tmp_path, config, capsys):
+    folder = tmp_path / "run"
+    more = ["--set", "training.epochs=1", "--set", "data.val=120"]
+    assert run(["train", str(config), *more]) == 0
+    assert run(["calibrate", str(folder)]) == 0
+    assert "fitted to 120 events of val" in capsys.readouterr().out
+    moved = folder.rename(tmp_path / "moved")
+    assert run(["evaluate", str(moved)]) == 0
+    table = pd.read_parquet(moved / "events.parquet")
+    assert (table["intensity_low"] <= table["intensity_high"]).all()
+    assert not folder.exists()
+    assert run(["report", str(moved), "--out", str(tmp_path / "page.html"), "--events", "3"]) == 0
+    assert "<html" in (tmp_path / "page.html").read_text()
+
+
 def test_a_run_may_be_named_by_digits(tmp_path, config, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(["train", str(config), "--run", "007", "--set", "training.epochs=1"]) == 0
@@ -91,6 +106,8 @@ def test_a_run_may_be_named_by_digits(tmp_path, config, monkeypatch):
         (["regions", "{config}", "--split", "tset"], "tset"),
         (["regions", "{config}", "--samples", "0"], "greater than or equal to 1"),
         (["info", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+        (["calibrate", "{run}"], "too few to calibrate on: give 50"),
         (["models", "x*"], "no model matches 'x*'; try unet, smp/*"),
         (["models", "smp/*", "timm/*"], "unexpected extra argument"),
         (["convert", "x.pkl", "--out", "y.h5"], "x.pkl"),
@@ -139,5 +156,5 @@ def test_part_of_a_folder_fails(tmp_path, toy_run, capsys):
 def test_the_installed_command_and_help():
     done = subprocess.run([sys.executable, "-m", "oasis", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for verb in ("train", "evaluate", "predict", "simulate", "convert", "adapters", "regions", "info", "models"):
+    for verb in ("train", "evaluate", "predict", "simulate", "convert", "adapters", "regions", "info", "models", "calibrate", "report"):
         assert verb in done.stdout

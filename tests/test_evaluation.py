@@ -1,19 +1,25 @@
+"""Event tables and summaries, against numpy, pandas and texts written out."""
+
+import weakref
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
 
+from oasis import evaluation
+from oasis.adapters import Adapter, Study
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import Sample
+from oasis.detection import ROC_RATES, operating_points
 from oasis.errors import DataError, ModelError
 from oasis.evaluation import (
     COLUMNS,
-    auc,
     binned,
-    bootstrap,
     evaluate,
     predictions,
     read_table,
-    roc,
     summarise,
     write_table,
 )
@@ -91,6 +97,56 @@ def test_maps_of_one_kind_are_matched_before_they_are_measured(toy, toy_separato
     assert (mistaken["intensity_predicted"] - mistaken["intensity_true"]).abs().max() > 100
 
 
+class Frames(SampleDataset):
+    """Two faint dots in the brightest of frames."""
+
+    def __len__(self):
+        return 6
+
+    def sample(self, index, epoch):
+        target = np.zeros((2, 1, 288, 512), np.float32)
+        target[1] = np.random.default_rng(index).exponential(3e4, (1, 288, 512))
+        target[0, 0, 100:102, 50:60] = 0.37
+        valid = np.ones((1, 288, 512), bool)
+        valid[:, :7] = False
+        target[:, :, :7] = np.nan
+        return Sample(np.nan_to_num(target).sum(0), target, valid, {"id": str(index), "kind": "both"})
+
+
+class Plain(Adapter):
+    classes = ("dot", "bar")
+
+    def dataset(self, split):
+        return Frames()
+
+
+def test_sums_are_exact_and_invalid_pixels_do_not_count(toy_separator):
+    table = evaluate(toy_separator, Frames(), Plain(), batch_size=4, workers=0)
+    assert list(table) == ["id", "class", "kind", *list(COLUMNS)[2:]]
+    for index in range(6):
+        target = Frames()[index].target[:, 0, 7:].astype(np.float64)
+        rows = table[table["id"] == str(index)]
+        np.testing.assert_allclose(rows["intensity_true"], target.sum(axis=(1, 2)), rtol=1e-6)
+        np.testing.assert_allclose(rows["overlap_intensity_true"], target[:, target[0] > 0].sum(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(rows["overlap_fraction"], [1, 20 / (281 * 512)], rtol=1e-12)
+
+
+def test_nothing_of_a_batch_is_kept_but_its_rows(toy_separator, monkeypatch):
+    seen, alive = [], []
+    predict = evaluation.predict_batch
+
+    def watched(*arguments):
+        alive.append(sum(maps() is not None for maps in seen))
+        event = predict(*arguments)
+        seen.append(weakref.ref(event.maps))
+        return event
+
+    monkeypatch.setattr(evaluation, "predict_batch", watched)
+    evaluate(toy_separator, Frames(), Plain(), batch_size=1, workers=0)
+    assert len(alive) == 6
+    assert max(alive) <= 1
+
+
 def test_table_round_trip(tmp_path, toy, toy_separator):
     table = evaluate(toy_separator, toy.adapter.dataset("test"), toy.adapter, workers=0)
     write_table(table, tmp_path / "events.parquet")
@@ -125,35 +181,79 @@ def test_an_empty_bin_is_nan(table):
     assert bins[["bias", "spread", "iou", "bias_low"]].isna().all(axis=None)
 
 
-def test_bootstrap_against_scipy(table):
-    values = table["delta_percent"].to_numpy()[:400]
-    ours = bootstrap(values, lambda x: np.median(x, axis=-1), resamples=4000)
-    theirs = stats.bootstrap((values,), np.median, n_resamples=4000, method="percentile", rng=1)
-    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=1.0)
-    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=1.0)
+def test_quantiles_of_resamples_leave_filling_out():
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random((50, 9)) < 0.3, np.nan, rng.normal(size=(50, 9)))
+    values[:, 0] = 1.0
+    for share in (0.25, 0.5, 0.75, 1.0):
+        np.testing.assert_allclose(evaluation._quantile(values, share), np.nanquantile(values, share, axis=1))
 
 
-def test_bootstrap_interval_covers():
-    rng = np.random.default_rng(3)
-    inside = 0
-    for trial in range(200):
-        interval = bootstrap(rng.normal(size=80), lambda x: np.median(x, axis=-1), resamples=300, seed=trial)
-        inside += interval.low <= 0 <= interval.high
-    assert 0.89 < inside / 200 <= 1.0
+def test_bins_follow_groups(table):
+    table = table[:400].assign(track=range(400))
+    table.loc[::5, "iou"] = np.nan
+    copies = pd.concat([table] * 4, ignore_index=True)
+    edges = [3, 9, 15]
+    once, alone, grouped = (
+        binned(rows, "energy", edges, group) for rows, group in ((table, None), (copies, None), (copies, "track"))
+    )
+    for name in ("bias", "spread", "iou"):
+        width = {
+            which: (bins[f"{name}_high"] - bins[f"{name}_low"]).to_numpy()
+            for which, bins in (("once", once), ("alone", alone), ("grouped", grouped))
+        }
+        np.testing.assert_allclose(width["grouped"], width["once"], rtol=0.25)
+        assert (width["alone"] < 0.7 * width["once"]).all()
+    pd.testing.assert_frame_equal(binned(copies, "energy", edges, "no such column"), alone)
 
 
-@pytest.mark.parametrize("ties", [False, True])
-def test_auc_against_the_rank_sum(ties):
-    rng = np.random.default_rng(1)
-    signal, background = rng.normal(1, 1, 300), rng.normal(0, 1, 400)
-    if ties:
-        signal, background = signal.round(), background.round()
-    expected = stats.mannwhitneyu(signal, background).statistic / (300 * 400)
-    estimate = auc(signal, background)
-    assert estimate.value == pytest.approx(expected)
-    assert estimate.low < expected < estimate.high
-    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * 0.018, rel=0.35)  # Hanley and McNeil 1982
-    assert np.trapezoid(*roc(signal, background)[::-1]) == pytest.approx(expected)
+@dataclass(frozen=True)
+class Grouped(Study):
+    group: str | None = None
+    background_group: str | None = None
+    equivalent: float | None = None
+
+
+def test_summary_as_text():
+    count = 1200
+    signal = np.arange(count) < 200
+    table = pd.DataFrame(
+        {
+            "class": "dot",
+            "kind": np.where(signal, "both", "bar"),
+            "height": np.where(signal, 10.0, np.nan),
+            "track": np.where(signal, np.arange(count) % 100, np.nan),
+            "intensity_true": np.where(signal, 500.0, 0),
+            "intensity_predicted": np.where(signal, 505.0, np.arange(count) - 199),
+            "delta_percent": np.where(signal, 1.0, np.nan),
+            "iou": np.where(signal, 0.5, np.nan),
+        }
+    )
+    study = Grouped("dot", "height", "height (counts)", (5, 20), "kind == 'both'", "kind == 'bar'")
+    lines = summarise(table, study).text("counts").splitlines()
+    assert lines[0] == "dot against height (counts), median with 95 % bootstrap interval"
+    assert " ".join(lines[2].split()) == "5-20 200 +1.0 [+1.0, +1.0] 0.0 [0.0, 0.0] 0.50 [0.50, 0.50]"
+    assert lines[3].startswith("ROC AUC (kind == 'both' against kind == 'bar'): 0.504 [0.4")
+    assert lines[4].startswith("at 0.1 % false positives: 0.0% [0.0%, 1.8%] above 999 [")
+    assert lines[4].endswith("inf] counts; too few: wants 10,000 background events")
+    assert lines[5].startswith("at 1 % false positives: 0.0% [0.0%, 1.8%] above 990 [9")
+    assert lines[5].endswith("] counts")
+    assert lines[6].startswith("median dot in background events: 500 [4")
+    assert len(lines) == 7
+    full = Grouped(**vars(study) | {"group": "track", "background_group": "track", "equivalent": 10.0})
+    lines = summarise(table, full).text("counts").splitlines()
+    assert lines[0].endswith("interval over track")
+    assert lines[4].startswith("at 0.1 % false positives: 0.0% [0.0%, 3.6%] above 999 [")  # 100 tracks
+    assert lines[6].startswith("false positives as bright as dot of height 10: 50.00% [4")
+    assert lines[6].endswith("%] above 500 [500, 500] counts")
+    assert len(lines) == 8
+    assert summarise(table.drop(columns="track"), full).group is None
+
+
+def test_a_study_without_background_has_no_detection(table):
+    summary = summarise(table.assign(**{"class": "dot"}), Study("dot", "energy", "energy", (3, 15)))
+    assert summary[2:] == (None,) * 5
+    assert len(summary.text().splitlines()) == 3
 
 
 def test_summary_answers_the_study(toy, toy_separator):
@@ -168,3 +268,6 @@ def test_summary_answers_the_study(toy, toy_separator):
     text = summary.text("counts")
     assert "5-12" in text
     assert "AUC" in text
+    pd.testing.assert_frame_equal(
+        summary.points, operating_points(signal.to_numpy(), background.to_numpy(), ROC_RATES)
+    )

@@ -18,7 +18,8 @@ import oasis
 from oasis.adapters import Study
 from oasis.config import Setup, load_config
 from oasis.evaluation import evaluate, summarise, write_table
-from oasis.report import comparison_figures, gallery_figure, gallery_indices, save_figure
+from oasis.figures import comparison_figures, save_figure
+from oasis.gallery import gallery_figure, gallery_indices
 
 QUICKSTART = Path(__file__).with_name("quickstart.yaml")
 WEIGHTS = {

@@ -1,0 +1,127 @@
+"""How much of an evaluation is inference, and whether its memory grows with the number of events.
+
+    python benchmarks/evaluation.py --base 32 --size 288 512
+
+The time of `evaluate` is divided, batch by batch, into loading, inference and the rest: metrics and event table.
+Events come from memory, or are mixed on the way by the MIGDAL simulation, in this process. Peak memory is that of
+the process above what it held before, as Linux counts it.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from oasis import evaluation
+from oasis.adapters.migdal import MigdalAdapter
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import Sample
+from oasis.separator import Separator, SeparatorOptions
+
+KEPT = 8  # different samples in memory
+
+
+class InMemory(SampleDataset):
+    """The first samples of a data set, over and over."""
+
+    def __init__(self, source: SampleDataset, length: int) -> None:
+        self.samples = [source[index] for index in range(min(KEPT, length))]
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        """Return a sample that was made before."""
+        return self.samples[index % len(self.samples)]
+
+
+class Clock:
+    """Adds up the seconds that a function, or the steps of an iterator, take."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def calls(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, timed."""
+
+        def timed(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*arguments)
+            self.seconds += time.perf_counter() - start
+            return result
+
+        return timed
+
+    def steps(self, function: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+        """Return the function, whose iterator is timed."""
+
+        def timed(*arguments: Any) -> Iterator[Any]:
+            step = self.calls(lambda iterator: next(iterator, None))
+            iterator = iter(function(*arguments))
+            return iter(lambda: step(iterator), None)
+
+        return timed
+
+
+def measure(separator: Separator, adapter: MigdalAdapter, dataset: SampleDataset, batch: int) -> dict[str, float]:
+    """Return the seconds of each part of an evaluation."""
+    loading, inference, whole = Clock(), Clock(), Clock()
+    with (
+        patch.object(evaluation, "make_loader", loading.steps(evaluation.make_loader)),
+        patch.object(evaluation, "predict_batch", inference.calls(evaluation.predict_batch)),
+    ):
+        whole.calls(evaluation.evaluate)(separator, dataset, adapter, 24.0, batch, 0)
+    rest = whole.seconds - loading.seconds - inference.seconds
+    return {"loading": loading.seconds, "inference": inference.seconds, "metrics": rest}
+
+
+def peak_bytes(step: Callable[[], object]) -> int:
+    """Return by how much a step raises the peak of the process."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+def main() -> None:
+    """Print shares of time, then peaks of memory."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", type=int, default=32, help="channels of the first level, a multiple of 8")
+    parser.add_argument("--size", type=int, nargs=2, default=(288, 512), metavar=("H", "W"))
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--events", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    adapter = MigdalAdapter({"size": tuple(options.size), "events": {"test": options.events}})
+    model = {"name": "unet", "base_channels": options.base}
+    separator = Separator(SeparatorOptions(classes=adapter.classes, model=model))
+    mixed = adapter.dataset("test")
+    kept = InMemory(mixed, options.events)
+    evaluation.evaluate(separator, InMemory(mixed, options.batch), adapter, 24.0, options.batch, 0)  # warm up
+    print(
+        f"base {options.base}, {options.events} events of {options.size[0]} x {options.size[1]}, in % of inference"
+    )
+    for title, dataset in (("from memory", kept), ("mixed here", mixed)):
+        parts = measure(separator, adapter, dataset, options.batch)
+        shares = {name: f"{name} {100 * seconds / parts['inference']:.1f}" for name, seconds in parts.items()}
+        print(f"{title}: {shares['loading']}, {shares['metrics']}")
+    for events in (options.events, 4 * options.events):
+        data = InMemory(mixed, events)
+        peak = peak_bytes(partial(evaluation.evaluate, separator, data, adapter, 24.0, options.batch, 0))
+        print(f"peak memory of {events} events: {peak / 2**20:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

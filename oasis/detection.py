@@ -1,0 +1,407 @@
+"""Detection: how well the predicted intensity of a class tells events that hold it from events that do not."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv, stdtrit
+from scipy.stats import binom
+
+from oasis.adapters.base import Study
+from oasis.errors import DataError, nearest
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Groups = tuple[ArrayLike | None, ArrayLike | None]
+
+BLOCK = 2**21  # values that are drawn at a time
+TAIL = 0.025  # on either side of an interval
+FEWEST = 10  # background events that have to lie above a threshold before it is worth stating
+RATES = (1e-2, 1e-3)  # of false positives, that a summary states
+ROC_RATES = np.union1d(RATES, np.linspace(0, 1, 101))  # fine enough to draw the curve with its band
+
+
+class Estimate(NamedTuple):
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+def group_codes(count: int, groups: ArrayLike | None = None) -> Counts:
+    """Number the groups of events; an event without a group is one of its own.
+
+    Args:
+        count: how many events there are.
+        groups: (count,) names or numbers of any kind, missing ones None or NaN; None for no groups at all.
+
+    Example:
+        >>> group_codes(4, [7.0, np.nan, 7.0, np.nan])
+        array([0, 1, 0, 2])
+    """
+    if groups is None:
+        return np.arange(count)
+    codes, names = pd.factorize(np.asarray(groups))
+    alone = codes < 0
+    codes[alone] = len(names) + np.arange(alone.sum())
+    return codes.astype(np.int64)
+
+
+def resample(codes: Counts, resamples: int, rng: np.random.Generator) -> Counts:
+    """Draw whole groups with replacement and return how often each event was drawn, (resamples, n).
+
+    Example:
+        >>> resample(np.array([0, 0, 1]), 2, np.random.default_rng(0))
+        array([[0, 0, 2],
+               [1, 1, 1]])
+    """
+    count = int(codes.max()) + 1
+    drawn = rng.integers(count, size=(resamples, count))
+    drawn += count * np.arange(resamples)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count)
+    return times[:, codes]
+
+
+def bootstrap(
+    values: Floats,
+    statistic: Callable[[Floats], Floats],
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Estimate:
+    """Return a statistic with the percentile interval over resampled events.
+
+    Args:
+        values: (n,) one value per event.
+        statistic: maps (resamples, n) to (resamples,). With groups, resamples differ in length and are filled up
+            with NaN, which the statistic has to ignore.
+        resamples: how many.
+        seed: of the resampling.
+        groups: (n,) which group each event belongs to, as for `group_codes`; whole groups are resampled (the
+            cluster bootstrap), since events of one group are alike and would make the interval too narrow.
+
+    Example:
+        >>> bootstrap(np.arange(100.0), lambda x: np.median(x, axis=-1)).value
+        49.5
+    """
+    if len(values) == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    codes, rng = group_codes(len(values), groups), np.random.default_rng(seed)
+    blocks = _block_sizes(resamples, len(values))
+    drawn = np.concatenate([statistic(_repeated(values, resample(codes, size, rng))) for size in blocks])
+    return Estimate(float(statistic(values[None])[0]), *_percentiles(drawn))
+
+
+def _block_sizes(resamples: int, width: int) -> list[int]:
+    step = max(1, BLOCK // width)
+    return [min(step, resamples - start) for start in range(0, resamples, step)]
+
+
+def _repeated(values: Floats, counts: Counts) -> Floats:
+    """Return each value as often as it was drawn, one row per resample, filled up with NaN."""
+    lengths = counts.sum(axis=1)
+    rows = np.full((len(counts), lengths.max()), np.nan)
+    rows[np.arange(rows.shape[1]) < lengths[:, None]] = np.repeat(np.tile(values, len(counts)), counts.ravel())
+    return rows
+
+
+def _percentiles(drawn: Floats) -> tuple[float, float]:
+    low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
+    return float(low), float(high)
+
+
+def rate(hits: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
+    r"""Return the share of events that are hits with its exact interval (Clopper and Pearson 1934).
+
+    Events of one group are alike and tell less than as many others: the interval is that of the effective number
+    of events (Korn and Graubard 1998)
+
+    .. math:: n_\mathrm{eff} = \frac{p\,(1 - p)}{V} \left(\frac{t_{n - 1}}{t_{G - 1}}\right)^2 \le n, \qquad
+        V = \frac{G}{G - 1} \sum_g \Big(\sum_{i \in g} (h_i - p)\Big)^2 / n^2
+
+    with Student's t at 97.5 %. If all events are hits or none is, nothing shows how alike groups are, and it is G.
+
+    Args:
+        hits: (n,) truth values.
+        groups: (n,) which group each event belongs to, as for `group_codes`.
+
+    Example:
+        >>> f"{rate([True] * 6 + [False] * 494):.2%}"
+        '1.20% [0.44%, 2.59%]'
+    """
+    values = np.asarray(hits, dtype=float)
+    if not len(values):
+        return Estimate(np.nan, np.nan, np.nan)
+    share, count = float(values.mean()), _effective_events(values, group_codes(len(values), groups))
+    found = share * count
+    low = float(betaincinv(found, count - found + 1, TAIL)) if share > 0 else 0.0
+    high = float(betaincinv(found + 1, count - found, 1 - TAIL)) if share < 1 else 1.0
+    return Estimate(share, low, high)
+
+
+def _effective_events(hits: NDArray[Any], codes: Counts) -> float:
+    count, groups = len(codes), int(codes.max()) + 1
+    share = hits.mean()
+    if groups == count or share in (0, 1) or groups == 1:
+        return float(groups)
+    sums = np.bincount(codes, hits - share)
+    variance = groups / (groups - 1) * (sums**2).sum() / count**2
+    ratio = stdtrit(count - 1, 1 - TAIL) / stdtrit(groups - 1, 1 - TAIL)
+    return float(min(count, share * (1 - share) / max(variance, 1e-300) * ratio**2))
+
+
+def roc(signal: Floats, background: Floats) -> tuple[Floats, Floats]:
+    """Return false and true positive rates for every threshold on a score.
+
+    Example:
+        >>> roc(np.array([2.0, 3.0]), np.array([1.0, 2.5]))
+        (array([0. , 0. , 0.5, 0.5, 1. ]), array([0. , 0.5, 0.5, 1. , 1. ]))
+    """
+    thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([signal, background]))[::-1]])
+    false = 1 - np.searchsorted(np.sort(background), thresholds, side="left") / len(background)
+    true = 1 - np.searchsorted(np.sort(signal), thresholds, side="left") / len(signal)
+    return false, true
+
+
+def auc(
+    signal: Floats, background: Floats, groups: Groups = (None, None), resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return the area under the ROC curve: how often a signal event outscores a background one, ties half.
+
+    The percentile interval resamples signal and background events apart.
+
+    Args:
+        signal: (m,) scores.
+        background: (n,) scores.
+        groups: which group each signal and each background event belongs to; whole groups are resampled.
+        resamples: how many.
+        seed: of the resampling.
+
+    Example:
+        >>> auc(np.array([2.0, 3.0]), np.array([1.0, 2.5])).value
+        0.75
+    """
+    if not len(signal) or not len(background):
+        return Estimate(np.nan, np.nan, np.nan)
+    order = np.argsort(background)
+    lower, upper = (np.searchsorted(background[order], signal, side=side) for side in ("left", "right"))
+
+    def area(of_signal: Counts, of_background: Counts) -> Floats:
+        below = _cumulated(of_background[:, order])
+        wins = (of_signal * (below[:, lower] + below[:, upper])).sum(axis=1) / 2
+        return np.asarray(wins / (of_signal.sum(axis=1) * below[:, -1]))
+
+    codes = group_codes(len(signal), groups[0]), group_codes(len(background), groups[1])
+    drawn = np.concatenate([area(*counts) for counts in _resample_both(*codes, resamples, seed)])
+    once = (np.ones((1, len(scores)), dtype=np.int64) for scores in (signal, background))
+    return Estimate(float(area(*once)[0]), *_percentiles(drawn))
+
+
+def _resample_both(
+    signal: Counts, background: Counts, resamples: int, seed: int
+) -> Iterator[tuple[Counts, Counts]]:
+    rng = np.random.default_rng(seed)
+    for size in _block_sizes(resamples, len(signal) + len(background)):
+        yield resample(signal, size, rng), resample(background, size, rng)
+
+
+def _cumulated(counts: Counts) -> Counts:
+    """Return the sum of counts before every place, and of all, (resamples, n + 1)."""
+    return np.pad(counts.cumsum(axis=1), ((0, 0), (1, 0)))
+
+
+def operating_points(
+    signal: Floats,
+    background: Floats,
+    rates: Sequence[float] | Floats = RATES,
+    groups: Groups = (None, None),
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return what a detection with a wanted rate of false positives finds; a fine grid of rates is the ROC curve.
+
+    An event is detected if its score exceeds the threshold: the lowest background score that no more than the
+    wanted share of background events exceeds. Intervals hold 95 % at each rate apart, not for all rates together:
+
+    - That of the threshold lies between order statistics of the background. Their ranks are how many background
+      events may lie above the true threshold, binomial of n and the rate, with 95 %. It is exact, and infinite
+      where the events are too few to bound the threshold.
+    - That of the true positive rate holds the percentile interval of resampling signal and background events
+      apart, and the interval of `rate` at the threshold, since resamples of a rate of 0 or 1 do not scatter.
+
+    Args:
+        signal: (m,) scores.
+        background: (n,) scores.
+        rates: (r,) of false positives, 0 to 1.
+        groups: which group each signal and each background event belongs to; they widen the intervals as in
+            `rate`, and whole groups are resampled.
+        resamples: how many.
+        seed: of the resampling.
+
+    Returns:
+        One row per rate: `false_rate`, `threshold` and `true_rate` with their `_low` and `_high`, and whether
+        there are `enough` background events: 10 above the threshold, so 10 / rate of them.
+
+    Example:
+        >>> points = operating_points(np.arange(50.0, 150), np.arange(100.0), [0.1])
+        >>> points[["false_rate", "threshold", "true_rate", "enough"]]
+           false_rate  threshold  true_rate  enough
+        0         0.1       89.0        0.6    True
+    """
+    false_rate = np.asarray(rates, dtype=float)
+    names = ("threshold", "threshold_low", "threshold_high", "true_rate", "true_rate_low", "true_rate_high")
+    points = pd.DataFrame({"false_rate": false_rate, **dict.fromkeys(names, np.nan), "enough": False})
+    if not len(signal) or not len(background):
+        return points
+    codes = group_codes(len(signal), groups[0]), group_codes(len(background), groups[1])
+    falling = np.append(np.sort(background)[::-1], -np.inf)
+    threshold = falling[_allowed(false_rate, len(background))]
+    points["threshold"] = threshold
+    effective = np.array([_effective_events(background > one, codes[1]) for one in threshold])
+    points[["threshold_low", "threshold_high"]] = _threshold_interval(falling, false_rate, effective)
+    points[["true_rate", "true_rate_low", "true_rate_high"]] = [rate(signal > one, codes[0]) for one in threshold]
+    low, high = _resampled_rates(signal, background, false_rate, codes, resamples, seed)
+    points["true_rate_low"] = points["true_rate_low"].clip(upper=low)
+    points["true_rate_high"] = points["true_rate_high"].clip(lower=high)
+    points["enough"] = len(background) * false_rate >= FEWEST - 1e-9
+    return points
+
+
+def _allowed(false_rate: Floats, events: int | Counts) -> Counts:
+    """Return how many background events may lie above the threshold."""
+    return np.asarray(np.floor(false_rate * events + 1e-9), dtype=np.int64)  # 0.29 * 100 is a little less than 29
+
+
+def _threshold_interval(falling: Floats, false_rate: Floats, effective: Floats) -> Floats:
+    """Return low and high end (r, 2) from the background scores, highest first and -inf behind them."""
+    count = len(falling) - 1
+    events = np.maximum(np.rint(effective), 1)
+    fewest, most = (binom.ppf(part, events, false_rate) * count / events for part in (TAIL, 1 - TAIL))
+    rising = np.append(np.inf, falling)
+    low = falling[np.minimum(np.ceil(most - 1e-9), count).astype(int)]
+    high = rising[np.floor(fewest + 1e-9).astype(int)]
+    return np.stack([low, high], axis=1)
+
+
+def _resampled_rates(
+    signal: Floats, background: Floats, false_rate: Floats, codes: tuple[Counts, Counts], resamples: int, seed: int
+) -> Floats:
+    """Return the percentile interval of the true positive rate at each rate of false positives, (2, r)."""
+    orders = np.argsort(-signal), np.argsort(-background)
+    above = np.searchsorted(np.sort(-signal), np.append(-background[orders[1]], np.inf), side="left")
+    blocks = []
+    for of_signal, of_background in _resample_both(*codes, resamples, seed):
+        kept = of_background[:, orders[1]].cumsum(axis=1)
+        allowed = _allowed(false_rate, kept[:, -1:])
+        apart = (kept.max() + 1) * np.arange(len(kept))[:, None]  # so that one search serves all rows
+        place = np.searchsorted((kept + apart).ravel(), allowed + apart, side="right")
+        place -= kept.shape[1] * np.arange(len(kept))[:, None]
+        passed = _cumulated(of_signal[:, orders[0]])
+        blocks.append(np.take_along_axis(passed, above[place], axis=1) / passed[:, -1:])
+    return np.asarray(np.quantile(np.concatenate(blocks), [TAIL, 1 - TAIL], axis=0))
+
+
+class EquivalentRate(NamedTuple):
+    """How often background events look like a signal of a certain size.
+
+    Attributes:
+        threshold: the mean true intensity of signals of that size, with its percentile bootstrap interval.
+        events: how many there are.
+        rate: the share of background events with more predicted intensity than `threshold.value`; its interval is
+            that of `rate`, and takes the threshold as given.
+    """
+
+    threshold: Estimate
+    events: int
+    rate: Estimate
+
+
+def equivalent_false_positive_rate(
+    table: pd.DataFrame, study: Study, value: float, window: float = 0.1, resamples: int = 1000, seed: int = 0
+) -> EquivalentRate:
+    """Return how often a background event has more predicted intensity than a true signal of a given size.
+
+    With 4 keV it is the false-positive rate of the paper's notebook: the share of nuclear recoils alone with more
+    predicted electron intensity than the mean true one of electrons of 3.6 to 4.4 keV.
+
+    Args:
+        table: an event table.
+        study: names the class, the quantity, and the query for background events.
+        value: of the quantity.
+        window: signals count whose quantity differs from `value` by no more than this share of it.
+        resamples: how many, for the threshold's interval.
+        seed: of the resampling.
+
+    Raises:
+        DataError: the study has no background, or the table no column of the quantity.
+
+    Example:
+        >>> table = pd.DataFrame({"class": "ER", "kind": ["NR", "NR", "hybrid"], "energy": [np.nan, np.nan, 4.1]})
+        >>> table = table.assign(intensity_true=[0, 0, 7700.0], intensity_predicted=[9000.0, 10.0, 7000.0])
+        >>> study = Study("ER", "energy", "energy (keV)", (3, 15), background="kind == 'NR'")
+        >>> found = equivalent_false_positive_rate(table, study, 4.0)
+        >>> found.threshold.value, found.rate.value
+        (7700.0, 0.5)
+    """
+    if study.background is None:
+        raise DataError(f"the study of {study.name} names no background events")
+    rows = table[table["class"] == study.name].reset_index(drop=True)
+    if study.quantity not in rows:
+        names = map(str, rows)
+        raise DataError(f"the event table has no column {study.quantity!r}; {nearest(study.quantity, names)}")
+    background = rows.query(study.background)
+    signal = rows.drop(background.index)
+    off = (signal[study.quantity] - value).abs() / abs(value)
+    signal = signal[off <= window * (1 + 1e-6)]  # 3.6 in float32 is a little less
+    true, groups = _floats(signal, "intensity_true"), group_column(signal, getattr(study, "group", None))
+    threshold = bootstrap(true, _mean, resamples, seed, groups)
+    if not len(true):
+        return EquivalentRate(threshold, 0, Estimate(np.nan, np.nan, np.nan))
+    hits = _floats(background, "intensity_predicted") > threshold.value
+    groups = group_column(background, getattr(study, "background_group", None))
+    return EquivalentRate(threshold, len(true), rate(hits, groups))
+
+
+def _mean(values: Floats) -> Floats:
+    return np.asarray(np.nanmean(values, axis=-1))
+
+
+def detection_scores(table: pd.DataFrame, study: Study) -> tuple[Floats, Floats] | None:
+    """Return the predicted intensities of signal and of background events, or None without such a question."""
+    rows = _signal_and_background(table, study)
+    if rows is None:
+        return None
+    signal, background = (_floats(part, "intensity_predicted") for part in rows)
+    return signal, background
+
+
+def detection_groups(table: pd.DataFrame, study: Study) -> Groups:
+    """Return which groups the events of `detection_scores` belong to; see `group_column`."""
+    rows = _signal_and_background(table, study)
+    if rows is None:
+        return None, None
+    names = (getattr(study, name, None) for name in ("group", "background_group"))
+    signal, background = (group_column(part, name) for part, name in zip(rows, names, strict=True))
+    return signal, background
+
+
+def _signal_and_background(table: pd.DataFrame, study: Study) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    if study.signal is None or study.background is None:
+        return None
+    rows = table[table["class"] == study.name]
+    return rows.query(study.signal), rows.query(study.background)
+
+
+def group_column(rows: pd.DataFrame, name: str | None) -> NDArray[Any] | None:
+    """Return the groups of rows of an event table, None without such a column."""
+    return rows[name].to_numpy() if name in rows else None
+
+
+def _floats(rows: pd.DataFrame, name: str) -> Floats:
+    return rows[name].to_numpy(dtype=float)
