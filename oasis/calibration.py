@@ -143,7 +143,7 @@ class Calibration(Options):
     """Corrected intensities with split-conformal intervals, fitted on an event table with truth.
 
     The events of a class are divided into two halves by a permutation drawn from the seed. The first half gives
-    the correction and the spread, the second the `conformal_quantile` of |true − corrected| / spread in every
+    the correction and the spread, the second the `conformal_quantile` of `|true − corrected| / spread` in every
     stratum: normalised and Mondrian conformal regression (Vovk, Gammerman and Shafer 2005). If neither correction
     nor spread is asked for, all events go to the quantiles. An interval is corrected ± quantile × spread, cut at
     0, which no intensity is below.

@@ -235,10 +235,8 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> Setup:
         ConfigError: not YAML, an unknown key (with the nearest known one) or a value that does not fit.
     """
     path = Path(path)
-    if path.is_dir():
-        values = {**_read_yaml(path / CONFIG), "run": str(path)}  # it may have been moved
-    else:
-        values = _read_yaml(path)
+    moved = {"run": str(path)} if path.is_dir() else {}  # wherever it was trained
+    values = _read_yaml(path / CONFIG if moved else path) | moved
     for change in changes:
         _change(values, change)
     return build(values, str(path))

@@ -3,7 +3,7 @@
 The warped image shows at pixel p what lay at u(p). With the middle of the frame c, the affine warp is
 u(p) = M⁻¹ (p - c - t) + c, the elastic warp is u(p) = p + d(p) with a smooth random d, and both together are the
 elastic warp of the affine one, in a single interpolation. It is linear in the values, so that image - sum of
-targets becomes the warped background and noise. Times |det ∂u/∂p|, an object's values add up to the same total.
+targets becomes the warped background and noise. Times `|det ∂u/∂p|`, an object's values add up to the same total.
 """
 
 import math

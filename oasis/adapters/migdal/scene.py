@@ -12,7 +12,7 @@ from oasis.data.mixing import Placed, Scene
 from oasis.data.samples import Array, Scalar
 
 ER, NR = "ER", "NR"
-PRESENT_ADU = 3 * SIGMA_ADU  # a nuclear recoil is present where it outshines the noise by 3 sigma
+PRESENT_ADU = round(3 * SIGMA_ADU, 3)  # a nuclear recoil is present where it outshines the noise by 3 sigma
 
 
 @dataclass(frozen=True)
