@@ -65,7 +65,11 @@ def _verb(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **options)
         except KeyboardInterrupt:
-            typer.echo("interrupted; files are whole, and a run goes on with  oasis train --resume RUN", err=True)
+            typer.echo(
+                "interrupted; files are whole; a run goes on with  oasis train --resume RUN, "
+                "a study with the same command",
+                err=True,
+            )
             raise typer.Exit(130) from None
 
     return wrapped
@@ -130,9 +134,11 @@ def evaluate(
         typer.echo(calibration.check(table).to_string(index=False, float_format="{:.3g}".format))
     name = "" if split == "test" else f"_{split}"
     write_table(table, run / f"events{name}.parquet")
-    if setup.adapter.study is not None:
-        typer.echo(summarise(table, setup.adapter.study).text(setup.adapter.unit))
-    write_figures(run / f"figures{name}", separator, dataset, setup.adapter, table, run.name)
+    study = setup.adapter.study
+    summary = None if study is None else summarise(table, study)
+    if summary is not None:
+        typer.echo(summary.text(setup.adapter.unit))
+    write_figures(run / f"figures{name}", separator, dataset, setup.adapter, table, run.name, summary)
     typer.echo(f"{run / f'events{name}.parquet'}: {len(table)} rows; figures in {run / f'figures{name}'}")
 
 
@@ -149,6 +155,46 @@ def report(
 
     path = write_report(runs, out, events)
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+@_verb
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs that were evaluated on the same events")],
+    quiet: Quiet = False,
+) -> None:
+    """Pair runs event by event and say which differences are outside the 95 % interval."""
+    from oasis.comparison import compare as differences
+    from oasis.config import load_config
+    from oasis.evaluation import read_table
+
+    adapter = load_config(runs[0]).adapter
+    if adapter.study is None or len(runs) < 2:
+        raise ConfigError("compare: give two runs or more, of an adapter that states a study")
+    tables = {run.name: read_table(run / "events.parquet") for run in runs}
+    if len(tables) < len(runs):
+        raise ConfigError("compare: two of the folders have the same name: rename one")
+    typer.echo(differences(tables, adapter.study, adapter.unit))
+
+
+@app.command()
+@_verb
+def ablate(
+    study: Annotated[Path, typer.Argument(help="a YAML study, or a study's folder")],
+    changes: Changes = [],  # noqa: B006
+    run: Annotated[Path | None, typer.Option(help="the study's folder, in the place of the file's")] = None,
+    workers: Annotated[int, typer.Option(help="processes on this machine that share the work", min=1)] = 1,
+    search: Annotated[
+        bool, typer.Option("--search", help="search for the best point, not the whole grid")
+    ] = False,
+    trials: Annotated[int | None, typer.Option(help="of a search", min=1)] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train and compare runs that differ in chosen keys, or search for the best; go on with what is begun."""
+    from oasis.ablation import load_ablation
+
+    ablation = load_ablation(study, changes, run)
+    typer.echo(ablation.search(workers, trials) if search else ablation.run(workers))
 
 
 @app.command()

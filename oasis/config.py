@@ -50,6 +50,7 @@ class RunConfig(Options):
         adapter: the domain: an installed adapter's name, or `file.py:ClassName`.
         run: the folder that receives everything.
         seed: of everything random.
+        data_seed: of the samples, where it is not to be the run's seed.
         data: the adapter's own options.
         model: `name` of the backbone and its options.
         scaling: of intensity.
@@ -63,6 +64,7 @@ class RunConfig(Options):
     adapter: str
     run: str
     seed: int = Field(0, ge=0)
+    data_seed: int | None = Field(None, ge=0)
     data: dict[str, Any] = {}
     model: dict[str, Any] = {"name": "unet"}
     scaling: LogScale = LogScale()
@@ -236,7 +238,7 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> Setup:
     """
     path = Path(path)
     moved = {"run": str(path)} if path.is_dir() else {}  # wherever it was trained
-    values = _read_yaml(path / CONFIG if moved else path) | moved
+    values = read_yaml(path / CONFIG if moved else path) | moved
     for change in changes:
         _change(values, change)
     return build(values, str(path))
@@ -249,7 +251,7 @@ def build(values: Mapping[str, Any], where: str = "configuration") -> Setup:
     try:
         kind = find_adapter(values["adapter"])
         config = RunConfig.parse(_merged(kind.defaults, values))
-        adapter = kind(config.data, config.seed)
+        adapter = kind(config.data, config.seed if config.data_seed is None else config.data_seed)
         setup = Setup(config.model_copy(update={"data": adapter.options.model_dump(mode="json")}), adapter)
         setup.loss(region_counts={0: 1})
     except OasisError as error:
@@ -262,7 +264,12 @@ def _inline(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of sections.
+
+    Raises:
+        ConfigError: no such file, not YAML, or no sections in it.
+    """
     try:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:

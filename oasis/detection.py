@@ -18,7 +18,7 @@ Groups = tuple[ArrayLike | None, ArrayLike | None]
 
 BLOCK = 2**21  # values that are drawn at a time
 TAIL = 0.025  # on either side of an interval
-FEWEST = 10  # background events that have to lie above a threshold before it is worth stating
+FEWEST = 10  # background events that have to lie above a threshold, for what it detects to be stated
 RATES = (1e-2, 1e-3)  # of false positives, that a summary states
 ROC_RATES = np.union1d(RATES, np.linspace(0, 1, 101))  # fine enough to draw the curve with its band
 
@@ -230,8 +230,8 @@ def operating_points(
     wanted share of background events exceeds. Intervals hold 95 % at each rate apart, not for all rates together:
 
     - That of the threshold lies between order statistics of the background. Their ranks are how many background
-      events may lie above the true threshold, binomial of n and the rate, with 95 %. It is exact, and infinite
-      where the events are too few to bound the threshold.
+      events may lie above the true threshold, binomial of n and the rate, with 95 %. It is exact without groups,
+      and infinite where the events are too few to bound the threshold.
     - That of the true positive rate holds the percentile interval of resampling signal and background events
       apart, and the interval of `rate` at the threshold, since resamples of a rate of 0 or 1 do not scatter.
 
@@ -246,7 +246,7 @@ def operating_points(
 
     Returns:
         One row per rate: `false_rate`, `threshold` and `true_rate` with their `_low` and `_high`, and whether
-        there are `enough` background events: 10 above the threshold, so 10 / rate of them.
+        there are `enough` background events: 10 above the threshold, so 10 / rate of them, or of effective ones.
 
     Example:
         >>> points = operating_points(np.arange(50.0, 150), np.arange(100.0), [0.1])
@@ -269,7 +269,7 @@ def operating_points(
     low, high = _resampled_rates(signal, background, false_rate, codes, resamples, seed)
     points["true_rate_low"] = points["true_rate_low"].clip(upper=low)
     points["true_rate_high"] = points["true_rate_high"].clip(lower=high)
-    points["enough"] = len(background) * false_rate >= FEWEST - 1e-9
+    points["enough"] = effective * false_rate >= FEWEST - 1e-9
     return points
 
 
@@ -359,12 +359,12 @@ def equivalent_false_positive_rate(
     signal = rows.drop(background.index)
     off = (signal[study.quantity] - value).abs() / abs(value)
     signal = signal[off <= window * (1 + 1e-6)]  # 3.6 in float32 is a little less
-    true, groups = _floats(signal, "intensity_true"), group_column(signal, getattr(study, "group", None))
+    true, groups = _floats(signal, "intensity_true"), group_column(signal, study.group)
     threshold = bootstrap(true, _mean, resamples, seed, groups)
     if not len(true):
         return EquivalentRate(threshold, 0, Estimate(np.nan, np.nan, np.nan))
     hits = _floats(background, "intensity_predicted") > threshold.value
-    groups = group_column(background, getattr(study, "background_group", None))
+    groups = group_column(background, study.background_group)
     return EquivalentRate(threshold, len(true), rate(hits, groups))
 
 
@@ -386,7 +386,7 @@ def detection_groups(table: pd.DataFrame, study: Study) -> Groups:
     rows = _signal_and_background(table, study)
     if rows is None:
         return None, None
-    names = (getattr(study, name, None) for name in ("group", "background_group"))
+    names = (study.group, study.background_group)
     signal, background = (group_column(part, name) for part, name in zip(rows, names, strict=True))
     return signal, background
 

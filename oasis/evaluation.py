@@ -21,16 +21,15 @@ from oasis.detection import (
     RATES,
     ROC_RATES,
     EquivalentRate,
+    Estimate,
+    auc,
     bootstrap,
     detection_groups,
+    detection_scores,
     equivalent_false_positive_rate,
     group_column,
     operating_points,
 )
-from oasis.detection import Estimate as Estimate
-from oasis.detection import auc as auc
-from oasis.detection import detection_scores as detection_scores
-from oasis.detection import roc as roc
 from oasis.errors import DataError, ModelError
 from oasis.matching import align
 from oasis.precision import autocast
@@ -124,7 +123,7 @@ def evaluate(
         measured = _measure(event, adapter, limits)
         values[part] = torch.stack([measured[name] for name in MEASURED], dim=2).cpu().numpy()
         metas.extend(event.batch.meta)
-        if type(adapter).event_rows is not Adapter.event_rows:
+        if adapter.measures_events:
             own.extend(_domain_rows(event, adapter))
     table = pd.DataFrame(metas).loc[np.repeat(np.arange(len(metas)), classes)].reset_index(drop=True)
     table.insert(1, "class", np.tile(adapter.classes, len(metas)))
@@ -320,13 +319,14 @@ class Summary(NamedTuple):
             return
         yield f"ROC AUC ({study.signal} against {study.background}): {self.auc:.3f}"
         for row in self.points[self.points["false_rate"].isin(RATES)].to_dict("records"):
-            few = "" if row["enough"] else f"; too few: wants {FEWEST / row['false_rate']:,.0f} background events"
+            wanted = FEWEST / row["false_rate"]
+            few = "" if row["enough"] else f" (too few background events: {wanted:,.0f} are wanted)"
             yield (
                 f"at {100 * row['false_rate']:g} % false positives: {_estimate(row, 'true_rate'):.1%} "
                 f"above {_estimate(row, 'threshold'):.0f} {unit}{few}"
             )
         if self.equivalent is not None:
-            what = f"{study.name} of {study.quantity} {getattr(study, 'equivalent', 0):g}"
+            what = f"{study.name} of {study.quantity} {study.equivalent:g}"
             threshold, _, rate = self.equivalent
             yield f"false positives as bright as {what}: {rate:.2%} above {threshold:.0f} {unit}"
         yield f"median {study.name} in background events: {self.false_intensity:.0f} {unit}"
@@ -339,13 +339,13 @@ def _estimate(row: Mapping[Hashable, Any], name: str) -> Estimate:
 def summarise(table: pd.DataFrame, study: Study) -> Summary:
     """Answer a domain's study from its event table."""
     rows = table[table["class"] == study.name]
-    group = getattr(study, "group", None)
+    group = study.group
     group = group if group in rows else None
     bins = binned(rows, study.quantity, study.edges, group)
     scores, groups = detection_scores(table, study), detection_groups(table, study)
     if scores is None:
         return Summary(study, bins, group)
-    size = getattr(study, "equivalent", None)
+    size = study.equivalent
     return Summary(
         study,
         bins,

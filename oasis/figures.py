@@ -10,10 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from oasis.adapters.base import Adapter, Study
+from oasis.adapters.base import Adapter
 from oasis.data.mixing import SampleDataset
 from oasis.data.storage import replace_when_whole
-from oasis.evaluation import Summary, detection_scores, roc, summarise
+from oasis.detection import detection_scores, roc
+from oasis.evaluation import Summary
 from oasis.gallery import gallery_figure, gallery_indices
 from oasis.separator import Separator
 
@@ -113,25 +114,29 @@ def _log_floor(rows: pd.DataFrame) -> float:
 
 
 def write_figures(
-    folder: Path, separator: Separator, dataset: SampleDataset, adapter: Adapter, table: pd.DataFrame, name: str
+    folder: Path,
+    separator: Separator,
+    dataset: SampleDataset,
+    adapter: Adapter,
+    table: pd.DataFrame,
+    name: str,
+    summary: Summary | None,
 ) -> list[Path]:
-    """Draw all figures of one run's event table as PNG files and return their paths."""
+    """Draw all figures of one run's event table, and of its study if there is one, and return their paths."""
     figures = {"intensity": intensity_figure(table, adapter.unit)}
-    study = adapter.study
-    if study is not None:
-        figures |= comparison_figures({name: table}, study)
-        indices = gallery_indices(table, study)
+    if summary is not None:
+        figures |= comparison_figures({name: table}, {name: summary})
+        indices = gallery_indices(table, summary.study)
         if adapter.spatial_dims > 1 and indices:
-            figures["gallery"] = gallery_figure(separator, dataset, indices, adapter, study.name)
+            figures["gallery"] = gallery_figure(separator, dataset, indices, adapter, summary.study.name)
     figures |= adapter.figures(table)
     return [save_figure(figure, folder / f"{title}.png") for title, figure in figures.items()]
 
 
-def comparison_figures(tables: Mapping[str, pd.DataFrame], study: Study) -> dict[str, Figure]:
+def comparison_figures(tables: Mapping[str, pd.DataFrame], summaries: Mapping[str, Summary]) -> dict[str, Figure]:
     """Return the figures of a study with one line per run."""
-    summaries = {name: summarise(table, study) for name, table in tables.items()}
     figures = {"bias": bias_figure(summaries), "iou": iou_figure(summaries)}
-    if study.signal is not None:
+    if any(summary.auc is not None for summary in summaries.values()):
         figures["roc"] = roc_figure(tables, summaries)
     return figures
 

@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -216,6 +217,15 @@ class SeparatorTraining(L.LightningModule):
         return make_loader(dataset, sampler, self.options.batch_size, self.options.workers)
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, so that a kill leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint to a path."""
+        with replace_when_whole(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
 class RunFolder(Callback):
     """Keeps a run's log and its best separator on disk after every epoch.
 
@@ -373,6 +383,7 @@ def _trainer(module: SeparatorTraining, run: Path) -> L.Trainer:
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         max_epochs=options.epochs,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=logs,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

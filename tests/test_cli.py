@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -81,6 +82,16 @@ def test_a_run_is_calibrated_and_reported(tmp_path, config, capsys):
     assert "<html" in (tmp_path / "page.html").read_text()
 
 
+def test_runs_are_compared(tmp_path, toy_run, capsys):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        shutil.copytree(toy_run, folder)
+        assert run(["evaluate", str(folder), "--quiet"]) == 0
+    capsys.readouterr()
+    assert run(["compare", *map(str, folders)]) == 0
+    assert "two" in capsys.readouterr().out
+
+
 def test_a_run_may_be_named_by_digits(tmp_path, config, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(["train", str(config), "--run", "007", "--set", "training.epochs=1"]) == 0
@@ -107,6 +118,9 @@ def test_a_run_may_be_named_by_digits(tmp_path, config, monkeypatch):
         (["regions", "{config}", "--samples", "0"], "greater than or equal to 1"),
         (["info", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
+        (["compare", "nowhere", "x"], "nowhere"),
+        (["compare", "{run}"], "give two runs or more"),
+        (["ablate", "nowhere.yaml"], "nowhere.yaml"),
         (["calibrate", "{run}"], "too few to calibrate on: give 50"),
         (["models", "x*"], "no model matches 'x*'; try unet, smp/*"),
         (["models", "smp/*", "timm/*"], "unexpected extra argument"),
@@ -156,5 +170,6 @@ def test_part_of_a_folder_fails(tmp_path, toy_run, capsys):
 def test_the_installed_command_and_help():
     done = subprocess.run([sys.executable, "-m", "oasis", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for verb in ("train", "evaluate", "predict", "simulate", "convert", "adapters", "regions", "info", "models", "calibrate", "report"):
+    verbs = "train evaluate predict simulate convert adapters regions info models calibrate report compare ablate"
+    for verb in verbs.split():
         assert verb in done.stdout

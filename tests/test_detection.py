@@ -280,10 +280,12 @@ def test_groups_widen_thresholds():
     background, groups = clustered(100, 20, 0)
     signal = background[:10]
     alone, grouped = (
-        operating_points(signal, background, [0.05], (None, codes), resamples=1).iloc[0]
+        operating_points(signal, background, [0.02], (None, codes), resamples=1).iloc[0]
         for codes in (None, groups)
     )
     assert grouped["threshold_low"] < alone["threshold_low"] < alone["threshold_high"] < grouped["threshold_high"]
+    assert alone["enough"]
+    assert not grouped["enough"]
 
 
 def test_too_few_background_events_are_stated():

@@ -235,7 +235,7 @@ def test_summary_as_text():
     assert " ".join(lines[2].split()) == "5-20 200 +1.0 [+1.0, +1.0] 0.0 [0.0, 0.0] 0.50 [0.50, 0.50]"
     assert lines[3].startswith("ROC AUC (kind == 'both' against kind == 'bar'): 0.504 [0.4")
     assert lines[4].startswith("at 0.1 % false positives: 0.0% [0.0%, 1.8%] above 999 [")
-    assert lines[4].endswith("inf] counts; too few: wants 10,000 background events")
+    assert lines[4].endswith("inf] counts (too few background events: 10,000 are wanted)")
     assert lines[5].startswith("at 1 % false positives: 0.0% [0.0%, 1.8%] above 990 [9")
     assert lines[5].endswith("] counts")
     assert lines[6].startswith("median dot in background events: 500 [4")

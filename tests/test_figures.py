@@ -53,7 +53,8 @@ def test_figures_show_the_bins_and_leave_empty_ones_out(table):
 
 
 def test_one_line_per_run(table):
-    figures = comparison_figures({"one": table, "two": table}, STUDY)
+    summary = summarise(table, STUDY)
+    figures = comparison_figures({"one": table, "two": table}, {"one": summary, "two": summary})
     assert set(figures) == {"bias", "iou", "roc"}
     labels = [text.get_text() for text in figures["roc"].axes[0].get_legend().get_texts()]
     assert [label.split(":")[0] for label in labels] == ["one", "two"]

@@ -15,9 +15,8 @@ import pandas as pd
 import torch
 
 import oasis
-from oasis.adapters import Study
 from oasis.config import Setup, load_config
-from oasis.evaluation import evaluate, summarise, write_table
+from oasis.evaluation import Summary, evaluate, summarise, write_table
 from oasis.figures import comparison_figures, save_figure
 from oasis.gallery import gallery_figure, gallery_indices
 
@@ -39,9 +38,8 @@ def train_and_measure(name: str, changes: list[str], threads: int) -> pd.DataFra
     return table
 
 
-def print_comparison(tables: dict[str, pd.DataFrame], study: Study, unit: str) -> None:
+def print_comparison(summaries: dict[str, Summary], unit: str) -> None:
     """Print bias, spread, IoU and AUC of both models at the lowest energies."""
-    summaries = {name: summarise(table, study) for name, table in tables.items()}
     print(f"\n{'':>16} {'energy':>8} {'median ΔI %':>24} {'25-75 % spread':>15} {'median IoU':>22}")
     for name, summary in summaries.items():
         for row in summary.bins.head(3).itertuples():
@@ -53,9 +51,10 @@ def print_comparison(tables: dict[str, pd.DataFrame], study: Study, unit: str) -
         print(f"{name:>16} {summary.auc:.3f}    {summary.false_intensity:.0f} {unit}")
 
 
-def draw(tables: dict[str, pd.DataFrame], setup: Setup, study: Study, out: Path) -> None:
+def draw(tables: dict[str, pd.DataFrame], summaries: dict[str, Summary], setup: Setup, out: Path) -> None:
     """Draw the comparison and a gallery of the overlap-weighted model's events."""
-    figures = comparison_figures(tables, study)
+    figures = comparison_figures(tables, summaries)
+    study = summaries["overlap-weighted"].study
     events = gallery_indices(tables["overlap-weighted"], study)
     separator = oasis.load(setup.folder)
     figures["gallery"] = gallery_figure(separator, setup.dataset("test"), events, setup.adapter, study.name)
@@ -80,10 +79,9 @@ def main() -> None:
         jobs = {name: pool.submit(train_and_measure, name, changes[name], threads) for name in WEIGHTS}
         tables = {name: job.result() for name, job in jobs.items()}
     setup = load_config(QUICKSTART, changes["overlap-weighted"])
-    study = setup.adapter.study
-    assert study is not None
-    print_comparison(tables, study, setup.adapter.unit)
-    draw(tables, setup, study, options.out)
+    summaries = {name: summarise(table, setup.adapter.study) for name, table in tables.items()}
+    print_comparison(summaries, setup.adapter.unit)
+    draw(tables, summaries, setup, options.out)
     print(f"{(time.monotonic() - start) / 60:.1f} minutes")
 
 

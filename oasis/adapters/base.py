@@ -35,6 +35,10 @@ class Study:
         edges: of the bins.
         signal: a pandas query for the events that hold the class (for detection), or None.
         background: a pandas query for the events that do not.
+        group: the column that names the object of the class, where one stands in several events: intervals then
+            resample objects.
+        background_group: the same for background events.
+        equivalent: the quantity of an object as bright as which false positives are counted, or None.
     """
 
     name: str
@@ -43,6 +47,9 @@ class Study:
     edges: Sequence[float]
     signal: str | None = None
     background: str | None = None
+    group: str | None = None
+    background_group: str | None = None
+    equivalent: float | None = None
 
 
 class Adapter(ABC):
@@ -97,6 +104,11 @@ class Adapter(ABC):
             sample: the event.
         """
         return {}
+
+    @property
+    def measures_events(self) -> bool:
+        """Whether `event_rows` has anything to say; if not, events need not leave the device."""
+        return type(self).event_rows is not Adapter.event_rows
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return further figures of an event table, by name."""

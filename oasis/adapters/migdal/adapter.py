@@ -121,6 +121,9 @@ class MigdalAdapter(Adapter):
         edges=tuple(range(3, 16)),
         signal="kind == 'hybrid' and ER_energy >= 3 and ER_energy < 6",
         background="kind == 'NR'",
+        group="ER_track",
+        background_group="NR_track",
+        equivalent=4.0,
     )
 
     def dataset(self, split: str) -> SampleDataset:
@@ -154,12 +157,15 @@ class MigdalAdapter(Adapter):
         return Mixer(scene, events, self.seed, split, fixed=split != "train")
 
     def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
-        """Return how the electron's axis at the vertex lies to the true one, if asked for: see `axis_columns`."""
-        if not self.options.topology:
-            return {}
+        """Return how the electron's axis at the vertex lies to the true one: see `axis_columns`."""
         electron = self.classes.index(ER)
         predicted = np.where(sample.valid[0], prediction[electron, 0], 0)
         return {ER: axis_columns(predicted, sample.target[electron, 0], sample.meta)}
+
+    @property
+    def measures_events(self) -> bool:
+        """Whether axes are asked for."""
+        return bool(self.options.topology)
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return the figure `topology` where the table has axes."""

@@ -73,7 +73,8 @@ class MigdalScene(Scene):
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Draw a nuclear recoil, its place on the field and, for even samples, an electron at its vertex."""
-        recoil = self.recoils[int(rng.choice(self.recoil_indices))]
+        recoil_track = int(rng.choice(self.recoil_indices))
+        recoil = self.recoils[recoil_track]
         recoil_image, vertex, window, meta = (self._measured if self.measured else self._simulated)(recoil, rng)
         placed = [Placed(NR, recoil_image[None], (0, 0))]
         meta |= {
@@ -82,19 +83,22 @@ class MigdalScene(Scene):
             "vertex_col": vertex.col - window.col,
             "window_row": window.row,
             "window_col": window.col,
+            "NR_track": recoil_track,
+            "ER_track": np.nan,
             "ER_energy": np.nan,
             "ER_dx": np.nan,
             "ER_dy": np.nan,
             "ER_dz": np.nan,
         }
         if index % 2 == 0:
-            electron = self.electrons[int(rng.choice(self.electron_indices, p=self.electron_shares))]
+            electron_track = int(rng.choice(self.electron_indices, p=self.electron_shares))
+            electron = self.electrons[electron_track]
             turn = random_rotation(rng)
             light = self._light(electron, turn, vertex, window, 0.0, rng)
             placed.append(Placed(ER, light[None], (0, 0)))
             direction = turn @ [electron.meta[name] for name in ("dx", "dy", "dz")]
             meta |= dict(zip(("ER_dx", "ER_dy", "ER_dz"), map(float, direction), strict=True))
-            meta["ER_energy"] = electron.meta["energy"]
+            meta |= {"ER_track": electron_track, "ER_energy": electron.meta["energy"]}
         return placed, meta
 
     def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
