@@ -217,7 +217,10 @@ def test_interrupting_keeps_the_last_whole_epoch(tmp_path, toy_values):
     values = {**toy_values, "training": {"epochs": 500, "patience": 500}}
     path.write_text(yaml.safe_dump(values))
     process = subprocess.Popen(
-        [sys.executable, "-m", "oasis", "train", str(path)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "oasis", "train", str(path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which background jobs ignore
     )
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     for _ in range(600):
