@@ -156,6 +156,7 @@ def topology_figure(table: pd.DataFrame) -> "Figure":
         share = 100 * bins["failed"] / bins["events"]
         lower.bar(bins["low"], share, bins["high"] - bins["low"], align="edge", color=RED, alpha=0.6)
         lower.set_xlabel(label)
+        lower.set_ylim(0, max(1.0, lower.get_ylim()[1]))
     grid[0, 0].set(ylabel="angle between axes (°)", ylim=(0, 90))
     grid[0, 1].legend(frameon=False)
     grid[1, 0].set_ylabel("failed (%)")
