@@ -26,10 +26,10 @@ from pydantic import Field, field_validator, model_validator
 
 from oasis.adapters.base import Study
 from oasis.comparison import compare
-from oasis.config import Setup, build, load_config, read_yaml
+from oasis.config import Setup, build, load_config, parse_change, read_yaml
 from oasis.data.storage import replace_when_whole
 from oasis.errors import ConfigError, ModelError, OasisError, import_extra, nearest
-from oasis.evaluation import Summary, evaluate, read_table, summarise, write_table
+from oasis.evaluation import Summary, read_table, summarise, table_path, write_table
 from oasis.factors import bin_name, factor_figure, factor_table, table_text
 from oasis.figures import save_figure
 from oasis.options import Options
@@ -161,10 +161,6 @@ class Trial:
         found: dict[str, float] | None = self.state["numbers"].get(split)
         return found
 
-    def table(self, split: str) -> Path:
-        """Return where the event table of a split is."""
-        return self.folder / ("events.parquet" if split == "test" else f"events_{split}.parquet")
-
     def attempt(self, split: str) -> bool:
         """Do what is still to be done, and return False if another process is at it."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -183,10 +179,8 @@ class Trial:
         state = self.state
         if split in state["numbers"]:  # another process was quicker
             return
-        thresholds, workers = setup.config.loss.thresholds, setup.config.training.workers
-        separator = setup.trained(best_device())
-        table = evaluate(separator, setup.dataset(split), setup.adapter, thresholds, workers=workers)
-        write_table(table, self.table(split))
+        table = setup.evaluate(setup.trained(best_device()), setup.dataset(split), setup.config.training.workers)
+        write_table(table, table_path(self.folder, split))
         numbers = {**state["numbers"], split: _numbers(summarise(table, self.study))}
         self._add(numbers=numbers, seconds=round(state["seconds"] + time.monotonic() - started, 1))
 
@@ -314,7 +308,7 @@ class Ablation:
         last = finals.trials()
         _write_rows(finals, last)
         _check_done(last, finals.split)
-        tables = [read_table(trial.table(finals.split)) for trial in last]
+        tables = [read_table(table_path(trial.folder, finals.split)) for trial in last]
         half = len(self.seeds)
         text = f"best of {len(proposed)}: {_words(best)}; objective {np.nanmin(objectives):.4g}\n"
         text += compare({"base": tables[:half], "best": tables[half:]}, self.study, self.unit)
@@ -457,7 +451,7 @@ def load_ablation(path: str | Path, changes: Sequence[str] = (), folder: str | P
     else:
         base = build(options.base, f"{path}: base")
     values = base.config.model_dump(mode="json")
-    for key, value in {**options.changes, **dict(map(_change, changes))}.items():
+    for key, value in {**options.changes, **dict(map(parse_change, changes))}.items():
         _set(values, key, value)
     if options.seeds and values["data_seed"] is None:
         values["data_seed"] = values["seed"]
@@ -468,16 +462,6 @@ def load_ablation(path: str | Path, changes: Sequence[str] = (), folder: str | P
     ablation = Ablation(options, values, setup.adapter.study, setup.adapter.unit)
     _check(ablation, str(path))
     return ablation
-
-
-def _change(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {text}: expected key=value, as in training.epochs=20")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text}: {value!r} is not YAML") from None
 
 
 def _check(ablation: Ablation, where: str) -> None:

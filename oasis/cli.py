@@ -119,27 +119,27 @@ def evaluate(
     """Measure a run on held-out samples: event table, summary and figures."""
     from oasis.calibration import CALIBRATION, Calibration
     from oasis.config import load_config
-    from oasis.evaluation import evaluate as measure
-    from oasis.evaluation import summarise, write_table
+    from oasis.evaluation import summarise, table_path, write_table
     from oasis.figures import write_figures
     from oasis.precision import best_device
 
     setup = load_config(run, changes)
     separator = setup.trained(best_device())
     dataset = setup.dataset(split)
-    table = measure(separator, dataset, setup.adapter, setup.config.loss.thresholds)
+    table = setup.evaluate(separator, dataset)
     if (run / CALIBRATION).exists():
         calibration = Calibration.load(run / CALIBRATION)
         table = table.join(calibration.intervals(table))
         typer.echo(calibration.check(table).to_string(index=False, float_format="{:.3g}".format))
-    name = "" if split == "test" else f"_{split}"
-    write_table(table, run / f"events{name}.parquet")
+    path = table_path(run, split)
+    write_table(table, path)
     study = setup.adapter.study
     summary = None if study is None else summarise(table, study)
     if summary is not None:
         typer.echo(summary.text(setup.adapter.unit))
-    write_figures(run / f"figures{name}", separator, dataset, setup.adapter, table, run.name, summary)
-    typer.echo(f"{run / f'events{name}.parquet'}: {len(table)} rows; figures in {run / f'figures{name}'}")
+    folder = run / ("figures" if split == "test" else f"figures_{split}")
+    write_figures(folder, separator, dataset, setup.adapter, table, run.name, summary)
+    typer.echo(f"{path}: {len(table)} rows; figures in {folder}")
 
 
 @app.command()
@@ -166,12 +166,12 @@ def compare(
     """Pair runs event by event and say which differences are outside the 95 % interval."""
     from oasis.comparison import compare as differences
     from oasis.config import load_config
-    from oasis.evaluation import read_table
+    from oasis.evaluation import read_table, table_path
 
     adapter = load_config(runs[0]).adapter
     if adapter.study is None or len(runs) < 2:
         raise ConfigError("compare: give two runs or more, of an adapter that states a study")
-    tables = {run.name: read_table(run / "events.parquet") for run in runs}
+    tables = {run.name: read_table(table_path(run)) for run in runs}
     if len(tables) < len(runs):
         raise ConfigError("compare: two of the folders have the same name: rename one")
     typer.echo(differences(tables, adapter.study, adapter.unit))
@@ -208,13 +208,10 @@ def calibrate(
     """Fit intervals for intensities, which `evaluate` uses from then on."""
     from oasis.calibration import CALIBRATION, Calibration
     from oasis.config import load_config
-    from oasis.evaluation import evaluate as measure
     from oasis.precision import best_device
 
     setup = load_config(run, changes)
-    table = measure(
-        setup.trained(best_device()), setup.dataset(split), setup.adapter, setup.config.loss.thresholds
-    )
+    table = setup.evaluate(setup.trained(best_device()), setup.dataset(split))
     Calibration.fit(table, setup.adapter.classes, setup.config.calibration).save(run / CALIBRATION)
     typer.echo(f"{run / CALIBRATION}: fitted to {len(table) // len(setup.adapter.classes)} events of {split}")
 

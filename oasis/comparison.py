@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from oasis.adapters.base import Study
 from oasis.detection import Estimate, bootstrap
 from oasis.errors import ConfigError, DataError
-from oasis.evaluation import _median, _spread
+from oasis.evaluation import median, spread
 
 Floats = NDArray[np.float64]
 Statistic = Callable[..., Floats]
@@ -162,13 +162,14 @@ def compare(tables: Mapping[str, Tables], study: Study, unit: str = "") -> str:
     for name, side_b in zip(names, sides, strict=True):
         aligned = _aligned([*side_a, *side_b])
         numbers = list(_numbers(aligned[0], study, unit))
+        group = study.group if study.group in aligned[0] else None
         lines.append(
             f"{study.name} of {name} against {name_a} on the same {len(aligned[0]):,} events, by {study.label}"
         )
         lines.append(f"{'':>22} {name_a[-16:]:>16} {name[-16:]:>16}   difference with 95 % interval")
         for number in numbers:
             chosen = [table[number.chosen] for table in aligned]
-            pair = _pair(chosen, len(side_a), number.statistic, number.columns, getattr(study, "group", None))
+            pair = _pair(chosen, len(side_a), number.statistic, number.columns, group)
             lines.append(_line(number, pair))
     lines.append(
         f"* The interval leaves out 0. Of {len(numbers)} differences that are none, about "
@@ -196,13 +197,13 @@ def _numbers(rows: pd.DataFrame, study: Study, unit: str) -> Iterator[_Number]:
     for low, high in pairwise(study.edges):
         chosen = ((rows[study.quantity] >= low) & (rows[study.quantity] < high)).to_numpy()
         where = f"{low:g}-{high:g}"
-        yield _Number(f"bias {where} %", chosen, _median, ["delta_percent"], ".1f")
-        yield _Number(f"spread {where} %", chosen, _spread, ["delta_percent"], ".1f")
-        yield _Number(f"IoU {where}", chosen, _median, ["iou"], ".3f")
+        yield _Number(f"bias {where} %", chosen, median, ["delta_percent"], ".1f")
+        yield _Number(f"spread {where} %", chosen, spread, ["delta_percent"], ".1f")
+        yield _Number(f"IoU {where}", chosen, median, ["iou"], ".3f")
     if "signal" in rows:
         signal, background = (rows[name].to_numpy() for name in ("signal", "background"))
         yield _Number("AUC", signal | background, _area, ["intensity_predicted", "signal"], ".3f")
-        yield _Number(f"in background, {unit or 'no unit'}", background, _median, ["intensity_predicted"], ".0f")
+        yield _Number(f"in background, {unit or 'no unit'}", background, median, ["intensity_predicted"], ".0f")
 
 
 def _line(number: _Number, pair: Pair) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import yaml
 from pydantic import Field
@@ -18,7 +19,8 @@ from oasis.data.augmentation import Augmentation, Augmented
 from oasis.data.mixing import SampleDataset
 from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.data.storage import replace_when_whole
-from oasis.errors import ConfigError, OasisError, nearest
+from oasis.errors import ConfigError, DataError, OasisError, nearest
+from oasis.evaluation import evaluate
 from oasis.losses import OverlapLoss
 from oasis.options import Options
 from oasis.scaling import LogScale
@@ -126,7 +128,9 @@ class Setup:
         """
         options, adapter = self.config.loss.model_dump(), self.adapter
         balanced = parse_rule(options["region_weights"]).balanced
-        if region_counts is None and balanced is not None:
+        if balanced is None:
+            region_counts = None
+        elif region_counts is None:
             region_counts = self.region_statistics("train", balanced.samples).counts
         return OverlapLoss(
             adapter.classes,
@@ -190,18 +194,32 @@ class Setup:
             "region weights": _inline(config.loss.region_weights) or "all 1",
         }
         lines = [f"{name:<15} {fact}" for name, fact in facts.items()]
-        with (self.folder / REGION_WEIGHTS).open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        shown = rows[:MOST_REGIONS]
-        width = max(len(row["region"]) for row in shown)
-        lines += [f"  {row['region']:<{width}}  {float(row['weight']):.4g}" for row in shown]
-        if len(rows) > len(shown):
-            lines.append(f"  {len(rows) - len(shown):,} more are in {self.folder / REGION_WEIGHTS}")
+        weights = self.region_weights()
+        shown = list(weights.items())[:MOST_REGIONS]
+        width = max(len(region) for region, _ in shown)
+        lines += [f"  {region:<{width}}  {weight:.4g}" for region, weight in shown]
+        if len(weights) > len(shown):
+            lines.append(f"  {len(weights) - len(shown):,} more are in {self.folder / REGION_WEIGHTS}")
         return "\n".join(lines)
 
+    def log(self) -> list[dict[str, str]]:
+        """Return what was logged of each epoch.
+
+        Raises:
+            DataError: the run has no log.
+        """
+        return _read_csv(self.folder / LOG)
+
+    def region_weights(self) -> dict[str, float]:
+        """Return the resolved weight of every region, by its name.
+
+        Raises:
+            DataError: they are not in the run.
+        """
+        return {row["region"]: float(row["weight"]) for row in _read_csv(self.folder / REGION_WEIGHTS)}
+
     def _progress(self) -> str:
-        with (self.folder / LOG).open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = self.log()
         best = min(rows, key=lambda row: float(row["val/total"]))
         return (
             f"{len(rows)} of at most {self.config.training.epochs} epochs, best validation loss "
@@ -215,6 +233,10 @@ class Setup:
             ModelError: the run holds no separator yet.
         """
         return Separator.load(self.folder, device, trust_code=True)
+
+    def evaluate(self, separator: Separator, dataset: SampleDataset, workers: int = 1) -> pd.DataFrame:
+        """Return the event table of a data set; see `oasis.evaluation.evaluate`."""
+        return evaluate(separator, dataset, self.adapter, self.config.loss.thresholds, workers=workers)
 
     def _check_schedule(self) -> None:
         begun = load_config(self.folder).config.training if (self.folder / CONFIG).exists() else None
@@ -259,6 +281,14 @@ def build(values: Mapping[str, Any], where: str = "configuration") -> Setup:
     return setup
 
 
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read, though training writes it: {error.strerror}") from None
+
+
 def _inline(values: Mapping[str, Any]) -> str:
     """Write settings as `key value` pairs on one line."""
     return ", ".join(f"{key} {value}" for key, value in values.items())
@@ -283,20 +313,30 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _change(values: dict[str, Any], change: str) -> None:
-    """Set `a.b=c` in nested values."""
+def parse_change(change: str) -> tuple[str, Any]:
+    """Take `a.b=c` apart into its key and its value, which is read as YAML.
+
+    Raises:
+        ConfigError: no such text.
+    """
     key, equals, text = change.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {change}: expected key=value, as in training.epochs=20")
+    try:
+        return key, yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {change}: {text!r} is not YAML") from None
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    """Set `a.b=c` in nested values."""
+    key, value = parse_change(change)
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise ConfigError(f"--set {change}: {section} is not a section")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {change}: {text!r} is not YAML") from None
+    values[last] = value
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

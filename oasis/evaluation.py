@@ -195,6 +195,11 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return numerator / torch.where(denominator > 0, denominator, torch.nan)
 
 
+def table_path(run: Path, split: str = "test") -> Path:
+    """Return where a run's folder holds the event table of a split."""
+    return run / ("events.parquet" if split == "test" else f"events_{split}.parquet")
+
+
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
     """Write an event table as Parquet; the unit and the run's identity go with it.
 
@@ -223,11 +228,13 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def _median(values: Floats) -> Floats:
+def median(values: Floats) -> Floats:
+    """Return the median over the last axis: the bias, of relative errors."""
     return _quantile(values, 0.5)
 
 
-def _spread(values: Floats) -> Floats:
+def spread(values: Floats) -> Floats:
+    """Return the 25th to 75th percentile range over the last axis."""
     return _quantile(values, 0.75) - _quantile(values, 0.25)
 
 
@@ -264,9 +271,9 @@ def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float], group: st
         quarters = np.quantile(delta, [0.25, 0.75]) if len(delta) else (np.nan, np.nan)
         row |= {"quarter": quarters[0], "three_quarters": quarters[1]}
         for name, column, statistic in (
-            ("bias", "delta_percent", _median),
-            ("spread", "delta_percent", _spread),
-            ("iou", "iou", _median),
+            ("bias", "delta_percent", median),
+            ("spread", "delta_percent", spread),
+            ("iou", "iou", median),
         ):
             known = events[events[column].notna()]
             values = known[column].to_numpy(dtype=float)
@@ -353,5 +360,5 @@ def summarise(table: pd.DataFrame, study: Study) -> Summary:
         auc(*scores, groups),
         operating_points(*scores, ROC_RATES, groups),
         None if size is None else equivalent_false_positive_rate(table, study, size),
-        bootstrap(scores[1], _median, groups=groups[1]),
+        bootstrap(scores[1], median, groups=groups[1]),
     )

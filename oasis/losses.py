@@ -104,8 +104,9 @@ class OverlapLoss(nn.Module):
         limits = per_class(self.classes, thresholds, 0.0, "thresholds")
         self.register_buffer("thresholds", limits, persistent=False)
         rule = parse_rule(region_weights)
-        counts = share_counts(region_counts or {}, self.classes, interchangeable)
-        table = rule.table(self.classes, counts)
+        if region_counts:
+            region_counts = share_counts(region_counts, self.classes, interchangeable)
+        table = rule.table(self.classes, region_counts)
         self.register_buffer("fixed_table", table, persistent=False)
         self.groups = self._groups(interchangeable)
         alike = representatives(self.classes, interchangeable) if interchangeable else None
@@ -138,10 +139,7 @@ class OverlapLoss(nn.Module):
         """Return `regression`, `smoothness` and the further terms as ratios that can be summed over processes."""
         valid = self._check(prediction, target, valid, codes)
         with torch.autocast(prediction.device.type, enabled=False):
-            prediction, target = _at_least_float32(prediction), _at_least_float32(target)
-            codes = self.regions(target) if codes is None else codes
-            weights = pixel_weights(codes, self.table.to(target.dtype), _within(valid))
-            prediction = align(prediction, target, self.groups, weights, self.distance)
+            prediction, target, _, weights = self._prepare(prediction, target, valid, codes, self.table)
             class_weights = self.class_weights.to(prediction.dtype)
             pair = regression_and_smoothness(
                 prediction, target, weights, class_weights, valid, self.spatial_dims, self.distance
@@ -208,10 +206,8 @@ class OverlapLoss(nn.Module):
             (2, 2^N) float64: summed weighted-by-class distances, and pixels.
         """
         valid = self._check(prediction, target, valid, codes)
-        prediction, target = _at_least_float32(prediction), _at_least_float32(target)
-        codes = self.regions(target) if codes is None else codes
-        weights = pixel_weights(codes, torch.ones_like(self.table), _within(valid))
-        prediction = align(prediction, target, self.groups, weights, self.distance)
+        ones = torch.ones_like(self.table)
+        prediction, target, codes, weights = self._prepare(prediction, target, valid, codes, ones)
         counted = (weights > 0).unsqueeze(1)
         error = self.distance(torch.where(counted, prediction, 0), torch.where(counted, target, 0))
         error = (error * self.class_weights.view(1, -1, *[1] * (error.ndim - 2))).sum(1)
@@ -220,9 +216,19 @@ class OverlapLoss(nn.Module):
             row.index_add_(0, codes.flatten().long(), values.flatten().double())
         return sums
 
+    def _prepare(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None, table: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return both maps in float32 at least and in matching order, region codes and the weights of pixels."""
+        prediction, target = _at_least_float32(prediction), _at_least_float32(target)
+        codes = self.regions(target) if codes is None else codes
+        weights = pixel_weights(codes, table.to(target.dtype), None if valid is None else valid[:, 0])
+        return align(prediction, target, self.groups, weights, self.distance), target, codes, weights
+
     def _groups(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
         """Return groups of class names as indices, after a check that nothing tells their members apart."""
-        check_interchangeable(self.fixed_table, self.classes, interchangeable)
+        if interchangeable:
+            check_interchangeable(self.fixed_table, self.classes, interchangeable)
         groups = [[self.classes.index(name) for name in group] for group in interchangeable]
         for what, values in (("class_weights", self.class_weights), ("thresholds", self.thresholds)):
             for group in groups:
@@ -255,10 +261,6 @@ class OverlapLoss(nn.Module):
             raise DataError(f"valid has shape {tuple(valid.shape)}, expected {(len(prediction), 1, *spatial)}")
         extra = prediction.ndim - valid.ndim
         return (valid != 0).view(len(valid), *[1] * (1 + extra), *spatial)
-
-
-def _within(valid: Tensor | None) -> Tensor | None:
-    return None if valid is None else valid[:, 0]
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Report: one HTML file that says what runs were trained on, how good they are, and shows their events."""
 
-import csv
 import shlex
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from oasis.data.samples import Sample
 from oasis.data.storage import replace_when_whole
 from oasis.detection import RATES
 from oasis.errors import ConfigError, DataError
-from oasis.evaluation import Summary, binned, check_same_classes, read_table, summarise
+from oasis.evaluation import Summary, binned, check_same_classes, read_table, summarise, table_path
 from oasis.figures import COLOURS, bias_figure, intensity_figure, iou_figure, png, roc_figure, training_figure
 from oasis.gallery import (
     INPUT_DEPTH,
@@ -37,9 +36,8 @@ from oasis.gallery import (
 )
 from oasis.precision import best_device
 from oasis.separator import Separator
-from oasis.training import LOG, REGION_WEIGHTS
+from oasis.training import REGION_WEIGHTS
 
-TABLE = "events.parquet"  # in a run's folder
 EVENTS = 60  # that a report shows unless told otherwise
 PIXELS = 7_500_000  # of all pictures of events together, at most a byte each before they are written as text
 SIDE = (32, 160)  # pixels along the longest side of a picture, at least and at most
@@ -158,28 +156,20 @@ def _load(paths: Sequence[Path]) -> list[_Run]:
 
 def _load_one(path: Path, name: str) -> _Run:
     setup = load_config(path)
-    if not (path / TABLE).exists():
+    if not table_path(path).exists():
         raise DataError(f"{path}: there is no event table: run  oasis evaluate {shlex.quote(str(path))}  first")
-    separator = Separator.load(path, best_device(), trust_code=True)
+    separator = setup.trained(best_device())
     check_same_classes(separator, setup.adapter)
     return _Run(
         name,
         path,
         setup,
-        read_table(path / TABLE),
-        pd.DataFrame(_read_csv(path / LOG)).apply(pd.to_numeric, errors="coerce"),
-        {row["region"]: float(row["weight"]) for row in _read_csv(path / REGION_WEIGHTS)},
+        read_table(table_path(path)),
+        pd.DataFrame(setup.log()).apply(pd.to_numeric, errors="coerce"),
+        setup.region_weights(),
         separator,
         Calibration.load(path / CALIBRATION) if (path / CALIBRATION).exists() else None,
     )
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read, though training writes it: {error.strerror}") from None
 
 
 def _check_same(first: _Run, other: _Run) -> None:
@@ -478,7 +468,7 @@ def _measured(run: _Run, dataset: SampleDataset, index: int, rows: pd.DataFrame)
         if str(sample.meta["id"]) == str(rows["id"].iloc[0]) and _close(true, rows["intensity_true"]):
             return sample
     raise DataError(
-        f"{run.path / TABLE}: event {rows['id'].iloc[0]} is not the one that the run's configuration gives: "
+        f"{table_path(run.path)}: event {rows['id'].iloc[0]} is not the one that the run's configuration gives: "
         f"run  oasis evaluate {shlex.quote(str(run.path))}  again"
     )
 

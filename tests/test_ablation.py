@@ -22,7 +22,7 @@ from oasis.ablation import Trial, load_ablation
 from oasis.config import Setup, load_config
 from oasis.data.mixing import Mixer
 from oasis.errors import ConfigError, MissingExtraError, ModelError, OasisError
-from oasis.evaluation import read_table, summarise
+from oasis.evaluation import read_table, summarise, table_path
 
 TOY = f"{Path(__file__).parent / 'toy_adapter.py'}:ToyAdapter"
 FORK = multiprocessing.get_context("fork")
@@ -217,7 +217,7 @@ def test_a_worker_that_is_killed_loses_nothing(study, tmp_path, monkeypatch):
 def test_a_trial_that_is_killed_while_measured_is_not_trained_on(study, monkeypatch):
     trial = study().trial({}, 0)
     with monkeypatch.context() as patched:
-        patched.setattr(module, "evaluate", interrupt)
+        patched.setattr(Setup, "evaluate", interrupt)
         with pytest.raises(KeyboardInterrupt):
             trial.attempt("test")
     assert trial.state["trained"]
@@ -226,7 +226,7 @@ def test_a_trial_that_is_killed_while_measured_is_not_trained_on(study, monkeypa
     assert trial.numbers("test")["auc"] >= 0
     assert trial.attempt("val")
     assert set(trial.state["numbers"]) == {"test", "val"}
-    assert trial.table("val").exists()
+    assert table_path(trial.folder, "val").exists()
 
 
 def interrupt(*_, **__):

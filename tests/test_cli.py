@@ -62,6 +62,13 @@ def test_info(toy_run, capsys):
         assert words in printed
 
 
+def test_a_run_that_lost_a_file(tmp_path, toy_run, capsys):
+    shutil.copytree(toy_run, tmp_path / "run")
+    (tmp_path / "run" / "region_weights.csv").unlink()
+    assert run(["info", str(tmp_path / "run")]) == 2
+    assert "region_weights.csv: cannot be read, though training writes it" in capsys.readouterr().err
+
+
 def test_models(capsys):
     assert run(["models", "u*"]) == 0
     assert capsys.readouterr().out == "unet\n"

@@ -1,5 +1,7 @@
 """Paired differences against scipy, scikit-learn and closed forms; the text against the numbers of each run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -150,6 +152,12 @@ def study_table(predicted, error=0.0):
     )
     bars = dots.assign(**{"class": "bar"})
     return pd.concat([dots, bars]).sort_index(kind="stable").reset_index(drop=True)
+
+
+def test_tables_without_the_column_of_groups_are_compared_event_by_event():
+    predicted = np.random.default_rng(7).normal(200, 50, 400)
+    tables = {"one": study_table(predicted), "two": study_table(predicted + 5)}
+    assert compare(tables, replace(STUDY, group="track")) == compare(tables, STUDY)
 
 
 def test_the_text_gives_the_numbers_of_both_runs_and_marks_real_differences():

@@ -16,7 +16,7 @@ import torch
 
 import oasis
 from oasis.config import Setup, load_config
-from oasis.evaluation import Summary, evaluate, summarise, write_table
+from oasis.evaluation import Summary, summarise, table_path, write_table
 from oasis.figures import comparison_figures, save_figure
 from oasis.gallery import gallery_figure, gallery_indices
 
@@ -33,8 +33,8 @@ def train_and_measure(name: str, changes: list[str], threads: int) -> pd.DataFra
     torch.set_num_threads(threads)
     setup = load_config(QUICKSTART, changes)
     separator = setup.train()
-    table = evaluate(separator, setup.dataset("test"), setup.adapter, setup.config.loss.thresholds, workers=0)
-    write_table(table, setup.folder / "events.parquet")
+    table = setup.evaluate(separator, setup.dataset("test"), workers=0)
+    write_table(table, table_path(setup.folder))
     return table
 
 
