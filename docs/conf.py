@@ -21,7 +21,7 @@ from oasis.data.warping import Affine, Elastic
 from oasis.evaluation import COLUMNS
 from oasis.losses import OverlapLoss
 from oasis.models.unet import UNet
-from oasis.scaling import LogScale
+from oasis.scaling import AsinhScale, LogScale
 from oasis.separator import HeadOptions
 from oasis.terms import TERMS
 from oasis.training import TrainingOptions
@@ -60,7 +60,8 @@ myst_substitutions = {
     "migdal_defaults": tables.yaml_block(MigdalAdapter.defaults),
     "detector": tables.options_table(Detector),
     "unet": tables.arguments_table(UNet, leave_out={"in_channels", "out_channels", "spatial_dims"}),
-    "scaling": tables.options_table(LogScale, {"name": "the kind of scaling; there is one"}),
+    "scaling": tables.options_table(LogScale, {"name": "the kind of scaling"}),
+    "asinh": tables.options_table(AsinhScale, {"name": "the kind of scaling"}),
     "head": tables.options_table(HeadOptions),
     "loss": tables.options_table(LossOptions, tables.described(OverlapLoss, "Args")),
     "terms": tables.terms_table(TERMS),

@@ -4,7 +4,7 @@ import inspect
 import re
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
@@ -100,7 +100,9 @@ def type_name(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(type_name(value) for value in arguments)
+        return " or ".join(dict.fromkeys(type_name(value) for value in arguments))
+    if origin is Annotated:
+        return type_name(arguments[0])
     if origin is dict:
         return f"{type_name(arguments[1])} by name" if arguments[1] is not Any else "section"
     if origin is tuple and arguments[1:] == (...,):

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from oasis.errors import OasisError
     from oasis.losses import OverlapLoss
     from oasis.models import create_model, list_models, load_reference
-    from oasis.scaling import LogScale
+    from oasis.scaling import AsinhScale, LogScale
     from oasis.separator import Separator, SeparatorOptions, load
     from oasis.training import TrainingOptions, fit
 
@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _HOME = {
     "OasisError": "errors",
     "OverlapLoss": "losses",
+    "AsinhScale": "scaling",
     "LogScale": "scaling",
     "create_model": "models",
     "list_models": "models",
@@ -30,6 +31,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AsinhScale",
     "LogScale",
     "OasisError",
     "OverlapLoss",

@@ -23,7 +23,7 @@ from oasis.errors import ConfigError, DataError, OasisError, nearest
 from oasis.evaluation import evaluate
 from oasis.losses import OverlapLoss
 from oasis.options import Options
-from oasis.scaling import LogScale
+from oasis.scaling import LogScale, Scaling
 from oasis.separator import HeadOptions, Separator, SeparatorOptions
 from oasis.terms import Reduction
 from oasis.training import LOG, REGION_WEIGHTS, TrainingOptions, fit
@@ -69,7 +69,7 @@ class RunConfig(Options):
     data_seed: int | None = Field(None, ge=0)
     data: dict[str, Any] = {}
     model: dict[str, Any] = {"name": "unet"}
-    scaling: LogScale = LogScale()
+    scaling: Scaling = LogScale()
     head: HeadOptions = HeadOptions()
     loss: LossOptions = LossOptions()
     augmentation: Augmentation | None = None

@@ -1,6 +1,6 @@
 """Evaluation: the event table, and the statistics that every figure and number is made of."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,11 +82,20 @@ def predictions(
 def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[Sequence[str]] = ()) -> EventBatch:
     """Run a separator over one batch; see `predictions`."""
     device = next(separator.parameters()).device
-    groups = [[separator.classes.index(name) for name in group] for group in interchangeable]
     with torch.inference_mode(), autocast(device):
         batch = batch.to(device)
         maps = separator.maps(batch.image, batch.valid, batch.context)
-        weights = batch.valid.expand_as(batch.image).to(maps.dtype) if groups else None
+    return _aligned(batch, maps, separator.classes, interchangeable)
+
+
+def _aligned(
+    batch: Batch, maps: Tensor, classes: Sequence[str], interchangeable: Sequence[Sequence[str]]
+) -> EventBatch:
+    groups = [[classes.index(name) for name in group] for group in interchangeable]
+    if not groups:
+        return EventBatch(batch, maps)
+    with torch.inference_mode():
+        weights = batch.valid.expand_as(batch.image).to(maps.dtype)
         return EventBatch(batch, align(maps, batch.target, groups, weights))
 
 
@@ -112,13 +121,45 @@ def evaluate(
         ModelError: the separator's classes are not the adapter's.
     """
     check_same_classes(separator, adapter)
-    limits = per_class(separator.classes, thresholds, 0.0, "thresholds")
+    events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable)
+    table = _event_table(events, len(dataset), adapter, thresholds)
+    table.attrs.update(separator.options.identity)
+    return table
+
+
+def evaluate_maps(
+    maps_of: Callable[[Batch], Tensor],
+    dataset: SampleDataset,
+    adapter: Adapter,
+    thresholds: Mapping[str, float] | float = 0.0,
+    batch_size: int = 32,
+    workers: int = 1,
+) -> pd.DataFrame:
+    """Return the event table of a method that is no separator, such as a baseline, measured as `evaluate` does.
+
+    Args:
+        maps_of: returns the maps (b, N, B, *S) of a batch in physical units.
+        dataset: samples with truth.
+        adapter: of the domain.
+        thresholds: above which a class is present, for the overlap columns.
+        batch_size: samples per batch.
+        workers: processes that prepare samples.
+    """
+    loader = make_loader(dataset, EpochSampler(len(dataset), shuffle=False), batch_size, workers)
+    events = (_aligned(batch, maps_of(batch), adapter.classes, adapter.interchangeable) for batch in loader)
+    return _event_table(events, len(dataset), adapter, thresholds)
+
+
+def _event_table(
+    events: Iterable[EventBatch], count: int, adapter: Adapter, thresholds: Mapping[str, float] | float
+) -> pd.DataFrame:
+    limits = per_class(adapter.classes, thresholds, 0.0, "thresholds")
     classes = len(adapter.classes)
     # Allocated at once: a small tensor kept of every batch would break up the heap.
-    values = np.empty((len(dataset), classes, len(MEASURED)))
+    values = np.empty((count, classes, len(MEASURED)))
     metas: list[Mapping[str, Scalar]] = []
     own: list[Mapping[str, float]] = []
-    for event in predictions(separator, dataset, batch_size, workers, adapter.interchangeable):
+    for event in events:
         part = slice(len(metas), len(metas) + len(event.batch))
         measured = _measure(event, adapter, limits)
         values[part] = torch.stack([measured[name] for name in MEASURED], dim=2).cpu().numpy()
@@ -129,7 +170,7 @@ def evaluate(
     table.insert(1, "class", np.tile(adapter.classes, len(metas)))
     numbers = pd.DataFrame(values.reshape(-1, len(MEASURED)), columns=MEASURED)
     table = pd.concat([table, numbers, pd.DataFrame(own)], axis=1)
-    table.attrs.update(unit=adapter.unit, classes=list(adapter.classes), **separator.options.identity)
+    table.attrs.update(unit=adapter.unit, classes=list(adapter.classes))
     return table
 
 

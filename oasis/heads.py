@@ -99,4 +99,43 @@ class FractionHead(Head):
         return scale.forward(self.maps(features, image, scale))
 
 
-HEADS: dict[str, type[Head]] = {"softplus": SoftplusHead, "fraction": FractionHead}
+class DenoisedHead(Head):
+    r"""The share of each class in an image that is cleared of noise first.
+
+    .. math:: y' = \tfrac{1}{\beta} \ln(1 + e^{\beta (y + d)}), \qquad
+              \hat I_c = \frac{e^{x_c}}{\sum_k e^{x_k}} \, S^{-1}(y')
+
+    with the scaled image :math:`y = S(I)`, a correction :math:`d` of it for every band, and :math:`\beta = 10`.
+    Where the image is far above the noise, :math:`d = 0` hands all of it to the classes, as `FractionHead` does;
+    around zero, where a pixel can be negative, the noise stays behind and a smooth wing below it can be drawn.
+
+    Example:
+        >>> from oasis.scaling import AsinhScale
+        >>> image = torch.tensor([[[100.0, -1.0]]])
+        >>> features = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [0.0, -1.0]]])  # two shares and the correction
+        >>> maps = DenoisedHead(classes=2).maps(features, image, AsinhScale(noise=1.0).fit(image))
+        >>> maps[0, :, 0].round(decimals=3)
+        tensor([[50.,  0.],
+                [50.,  0.]])
+    """
+
+    SHARPNESS = 10.0
+
+    @property
+    def channels(self) -> int:
+        """How many channels the backbone has to give: one more class for the correction."""
+        return (self.classes + 1) * self.bands
+
+    def maps(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+        """Return softmax(shares) x the denoised image."""
+        split = self._split(features, self.classes + 1)
+        corrected = scale.forward(image.float()) + split[:, self.classes]
+        denoised = scale.inverse(F.softplus(corrected, beta=self.SHARPNESS))
+        return torch.softmax(split[:, : self.classes], dim=1) * denoised.unsqueeze(1)
+
+    def scaled(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+        """Return the scaling of `maps`."""
+        return scale.forward(self.maps(features, image, scale))
+
+
+HEADS: dict[str, type[Head]] = {"softplus": SoftplusHead, "fraction": FractionHead, "denoised": DenoisedHead}

@@ -39,15 +39,26 @@ class Options(BaseModel):
 
 def _first_problem(options: type[BaseModel], error: ValidationError, where: str) -> str:
     problem = error.errors()[0]
-    path = ".".join(str(part) for part in (where, *problem["loc"]) if part != "")
+    owner, choices, parts = options, [options], [where]
+    for part in map(str, problem["loc"]):
+        named = next((choice for choice in choices if _name(choice) == part), None)
+        if named is not None:  # which of several groups of options was chosen is no key
+            owner, choices = named, []
+            continue
+        parts.append(part)
+        if part in owner.model_fields:  # keys and indices of containers are no fields
+            choices = list(_models(owner.model_fields[part].annotation))
+            owner = choices[0] if choices else owner
+    path = ".".join(part for part in parts if part)
     if problem["type"] == "extra_forbidden":
-        owner = options
-        for part in problem["loc"][:-1]:  # keys and indices of containers are no fields
-            if part in owner.model_fields:
-                owner = next(_models(owner.model_fields[str(part)].annotation), owner)
-        return f"{path}: unknown key; {nearest(str(problem['loc'][-1]), owner.model_fields)}"
+        return f"{path}: unknown key; {nearest(parts[-1], owner.model_fields)}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{path or options.__name__}: {message} (found {problem['input']!r})"
+
+
+def _name(options: type[BaseModel]) -> Any:
+    """Return the name by which one of several groups of options is chosen, if it has one."""
+    return options.model_fields["name"].default if "name" in options.model_fields else None
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

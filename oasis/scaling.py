@@ -2,16 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, field_validator
 from torch import Tensor
 
+from oasis.errors import ConfigError
 from oasis.options import Options
 
 LN10 = math.log(10)
 FLOOR = 1e-12  # of the scale and the peak, so that an empty image scales to zeros
+HALF_NORMAL_MEDIAN = 0.6744897501960817  # of |x| for standard normal x
 CEILING = 60.0  # of the exponent in the inverse, so that an untrained network's intensities stay finite
 
 
@@ -121,4 +123,99 @@ def _percentile(pixels: Tensor, percentile: float, ignored: Tensor | None) -> Te
     return torch.where(count > 0, value, 0)
 
 
-SCALINGS: dict[str, type[LogScale]] = {"log": LogScale}
+@dataclass(frozen=True)
+class FittedAsinhScale:
+    r"""The inverse hyperbolic sine of Lupton, Gunn and Szalay (1999, AJ 118, 1406) and its inverse.
+
+    .. math:: y = \operatorname{asinh}(I / 2 b) / \ln 10, \qquad I = 2 b \sinh(y \ln 10)
+
+    It is linear for intensities far below the softening `b`, and :math:`\log_{10}(I / b)` far above it.
+
+    Attributes:
+        softening: (b, B) the `b` of every image and band, in physical units.
+        dims: how many spatial axes there are.
+    """
+
+    softening: Tensor
+    dims: int
+
+    def forward(self, intensity: Tensor) -> Tensor:
+        """Return scaled values of intensities (b, B, *S) or (b, N, B, *S)."""
+        return torch.asinh(intensity / (2 * self._shaped(intensity))) / LN10
+
+    def inverse(self, scaled: Tensor) -> Tensor:
+        """Return intensities of scaled values (b, B, *S) or (b, N, B, *S)."""
+        return 2 * self._shaped(scaled) * torch.sinh((scaled * LN10).clamp(-CEILING, CEILING))
+
+    def _shaped(self, like: Tensor) -> Tensor:
+        images, bands = self.softening.shape
+        classes = [1] * (like.ndim > self.dims + 2)
+        return self.softening.view(images, *classes, bands, *[1] * self.dims)
+
+
+class AsinhScale(Options):
+    """Inverse hyperbolic sine of intensity in units of the noise, for images whose sky is around zero.
+
+    Attributes:
+        noise: standard deviation of an empty pixel in physical units, one for all bands or one for each; none to
+            take it from the pixels below zero of every image and band, which holds where the sky is subtracted
+            and objects only add light.
+        softening: the `b` of the scaling in units of the noise: what is far below it is scaled linearly, what is
+            far above it logarithmically.
+
+    Example:
+        >>> image = torch.tensor([[[-1.0, 0.0, 1.0, 1000.0]]])
+        >>> fitted = AsinhScale(noise=1.0).fit(image)
+        >>> fitted.forward(image)
+        tensor([[[-0.2090,  0.0000,  0.2090,  3.0000]]])
+        >>> fitted.inverse(fitted.forward(image)).round()
+        tensor([[[  -1.,    0.,    1., 1000.]]])
+    """
+
+    name: Literal["asinh"] = "asinh"
+    noise: float | tuple[float, ...] | None = None
+    softening: float = Field(1.0, gt=0)
+
+    @field_validator("noise")
+    @classmethod
+    def _positive(cls, noise: float | tuple[float, ...] | None) -> float | tuple[float, ...] | None:
+        if noise is not None and (noise == () or min(noise if isinstance(noise, tuple) else (noise,)) <= 0):
+            raise ValueError("expected noise above 0, one for all bands or one for each")
+        return noise
+
+    def fit(self, image: Tensor, valid: Tensor | None = None) -> FittedAsinhScale:
+        """Fit to every image of a batch.
+
+        Args:
+            image: (b, B, *S) in physical units.
+            valid: (b, 1, *S) bool; pixels outside do not count for the noise.
+
+        Raises:
+            ConfigError: another number of bands than `noise` has.
+        """
+        images, bands = image.shape[:2]
+        if self.noise is None:
+            noise = _negative_side(image.detach().float(), valid)
+        else:
+            given = image.new_tensor(self.noise, dtype=torch.float32)
+            if given.ndim and len(given) != bands:
+                raise ConfigError(f"scaling.noise: {len(given)} values for images of {bands} bands")
+            noise = given.expand(images, bands)
+        return FittedAsinhScale((self.softening * noise).clamp_min(FLOOR), image.ndim - 2)
+
+
+def _negative_side(image: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the standard deviation (b, B) of Gaussian noise around zero from the median of pixels below it."""
+    below = image < 0 if valid is None else (image < 0) & valid
+    size = image.abs().masked_fill(~below, torch.nan).flatten(2)
+    return (size.nanmedian(dim=2).values / HALF_NORMAL_MEDIAN).nan_to_num(0.0)
+
+
+def _kind(values: Any) -> str:
+    return str(values.get("name", "log") if isinstance(values, dict) else getattr(values, "name", "log"))
+
+
+Scaling = Annotated[
+    Annotated[LogScale, Tag("log")] | Annotated[AsinhScale, Tag("asinh")],
+    Discriminator(_kind, "unknown_scaling", "expected the name log or asinh"),
+]

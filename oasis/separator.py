@@ -21,7 +21,7 @@ from oasis.models import create_model, own_backbone
 from oasis.options import Options
 from oasis.precision import autocast
 from oasis.regions import check_classes
-from oasis.scaling import FittedScale, LogScale
+from oasis.scaling import FittedScale, LogScale, Scaling
 
 FORMAT = "oasis-separator-1"
 WEIGHTS = "model.safetensors"
@@ -33,11 +33,11 @@ class HeadOptions(Options):
     """Which head turns features into maps.
 
     Attributes:
-        name: `fraction` or `softplus` (the paper's).
+        name: `fraction`, `softplus` (the paper's), or `denoised` for images with noise around zero.
         background: for `fraction`: give a share to the background too.
     """
 
-    name: Literal["fraction", "softplus"] = "fraction"
+    name: Literal["fraction", "softplus", "denoised"] = "fraction"
     background: bool = True
 
     def build(self, classes: int, bands: int) -> Head:
@@ -71,7 +71,7 @@ class SeparatorOptions(Options):
     context: int = Field(0, ge=0)
     unit: str = ""
     model: dict[str, Any] = {"name": "unet"}
-    scaling: LogScale = LogScale()
+    scaling: Scaling = LogScale()
     head: HeadOptions = HeadOptions()
     trained_size: tuple[int, ...] | None = None
     adapter: str = ""

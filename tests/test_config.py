@@ -4,6 +4,8 @@ import yaml
 
 from oasis.config import build, load_config
 from oasis.errors import ConfigError, OasisError
+from oasis.heads import DenoisedHead
+from oasis.scaling import AsinhScale
 
 
 def test_defaults_of_the_domain_lie_below_the_file(toy_values):
@@ -11,6 +13,16 @@ def test_defaults_of_the_domain_lie_below_the_file(toy_values):
     assert setup.config.training.epochs == 7
     assert setup.config.training.batch_size == 4
     assert setup.config.scaling.scale == 5.0
+
+
+def test_another_scaling_and_head_take_the_place_of_the_defaults(toy_values):
+    values = {"scaling": {"name": "asinh", "noise": 2}, "head": {"name": "denoised"}}
+    setup = build({**toy_values, **values})
+    assert setup.config.scaling == AsinhScale(noise=2.0)
+    again = build(setup.config.model_dump(mode="json"))
+    separator = again.separator()
+    assert separator.options.scaling == AsinhScale(noise=2.0)
+    assert isinstance(separator.head, DenoisedHead)
 
 
 def test_tables_of_weights_are_taken_whole(toy_values):
@@ -95,6 +107,9 @@ def test_the_same_seed_draws_the_same_weights(toy_values):
         ({"loss": {"terms": {"dice": 1}}}, "set thresholds.dot"),
         ({"head": {"name": "softmax"}}, "head.name"),
         ({"scaling": {"percentile": 120}}, "scaling.percentile"),
+        ({"scaling": {"name": "sinh"}}, "scaling: expected the name log or asinh"),
+        ({"scaling": {"name": "asinh", "nose": 1}}, "scaling.nose: unknown key; did you mean 'noise'"),
+        ({"scaling": {"name": "asinh", "softening": 0}}, "scaling.softening: "),
     ],
 )
 def test_mistakes_are_named_in_one_line(toy_values, change, message):

@@ -18,6 +18,7 @@ from oasis.evaluation import (
     COLUMNS,
     binned,
     evaluate,
+    evaluate_maps,
     predictions,
     read_table,
     summarise,
@@ -95,6 +96,21 @@ def test_maps_of_one_kind_are_matched_before_they_are_measured(toy, toy_separato
     matched = evaluate(toy_separator, dataset, OfOneKind(), workers=0)
     np.testing.assert_allclose(matched["intensity_predicted"], matched["intensity_true"], rtol=1e-6)
     assert (mistaken["intensity_predicted"] - mistaken["intensity_true"]).abs().max() > 100
+
+
+def test_a_method_that_is_no_separator_is_measured_in_the_same_way(toy, toy_separator):
+    class OfOneKind(type(toy.adapter)):
+        interchangeable = (("dot", "bar"),)
+
+    dataset = toy.adapter.dataset("test")
+    table = evaluate_maps(lambda batch: 0.8 * batch.target, dataset, toy.adapter, {"bar": 1.0}, 3, workers=0)
+    separated = evaluate(toy_separator, dataset, toy.adapter, {"bar": 1.0}, workers=0)
+    true = [name for name in separated if not name.endswith("predicted") and name not in ("delta_percent", "iou")]
+    pd.testing.assert_frame_equal(table[true], separated[true])
+    assert list(table) == list(separated)
+    np.testing.assert_allclose(table["delta_percent"].dropna(), -20, rtol=1e-4)
+    flipped = evaluate_maps(lambda batch: batch.target.flip(1), dataset, OfOneKind(), workers=0)
+    np.testing.assert_allclose(flipped["intensity_predicted"], flipped["intensity_true"], rtol=1e-6)
 
 
 class Frames(SampleDataset):

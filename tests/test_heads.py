@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oasis.heads import HEADS, FractionHead, Head, SoftplusHead
-from oasis.scaling import LogScale
+from oasis.heads import HEADS, DenoisedHead, FractionHead, Head, SoftplusHead
+from oasis.scaling import AsinhScale, LogScale
 
 
 def draw(seed: int, channels: int, bands: int, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,8 +113,38 @@ def test_maps_are_float32_and_do_not_depend_on_the_memory_format(name: str, dtyp
         (SoftplusHead(2, 3), 6),
         (FractionHead(2, 3), 9),
         (FractionHead(2, 3, background=False), 6),
+        (DenoisedHead(2, 3), 9),
     ],
 )
 def test_a_head_states_how_many_channels_it_needs_and_has_no_parameters(head: Head, channels: int) -> None:
     assert head.channels == channels
     assert not list(head.parameters())
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("shape", [(7,), (4, 5), (2, 3, 4)])
+def test_denoised_maps_share_out_the_corrected_image(shape: tuple[int, ...], bands: int) -> None:
+    rng = np.random.default_rng(4)
+    head = DenoisedHead(2, bands)
+    features = rng.normal(size=(2, head.channels, *shape))
+    image = rng.normal(0, 3, (2, bands, *shape)) + rng.choice([0, 1000], (2, bands, *shape))
+    maps = head.maps(
+        torch.tensor(features, dtype=torch.float32),
+        torch.tensor(image, dtype=torch.float32),
+        AsinhScale(noise=3.0).fit(torch.tensor(image)),
+    )
+    logits = features.reshape(2, 3, bands, *shape)
+    corrected = np.arcsinh(image / 6) / np.log(10) + logits[:, 2]
+    denoised = 6 * np.sinh(np.log1p(np.exp(10 * corrected)) / 10 * np.log(10))
+    shares = np.exp(logits[:, :2]) / np.exp(logits[:, :2]).sum(1, keepdims=True)
+    np.testing.assert_allclose(maps, shares * denoised[:, None], rtol=2e-4, atol=1e-6)
+    np.testing.assert_allclose(maps.sum(1), denoised, rtol=2e-4, atol=1e-6)
+
+
+def test_a_denoised_map_can_hold_light_where_the_image_is_negative_and_none_where_it_is_noise() -> None:
+    image = torch.tensor([[[-1.0, 1.0]]])
+    scale = AsinhScale(noise=1.0).fit(image)
+    features = torch.tensor([[[0.0, 0.0], [1.0, -3.0]]])  # one class: its share, and the correction
+    light, nothing = DenoisedHead(1).maps(features, image, scale)[0, 0, 0].tolist()
+    assert light > 1
+    assert 0 <= nothing < 1e-6

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oasis.errors import ConfigError
-from oasis.scaling import FittedLogScale, LogScale
+from oasis.scaling import AsinhScale, FittedLogScale, LogScale
 
 
 def lognormal(seed: int, *shape: int) -> torch.Tensor:
@@ -121,3 +121,55 @@ def test_options_that_do_not_fit_are_refused(values: dict[str, Any], words: str)
         LogScale.parse(values, "scaling")
     assert str(caught.value).startswith("scaling.")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(9,), (4, 5), (2, 3, 4)])
+@pytest.mark.parametrize("softening", [0.5, 2.0])
+def test_asinh_is_that_of_every_band_and_its_inverse_is_exact(softening: float, shape: tuple[int, ...]) -> None:
+    image = torch.randn(2, 3, *shape) * 10.0 ** torch.randint(-3, 4, (2, 3, *shape))
+    noise = np.array([1.0, 2.0, 5.0])
+    fitted = AsinhScale(noise=tuple(noise), softening=softening).fit(image)
+    b = (softening * noise).reshape(1, 3, *[1] * len(shape))
+    scaled = fitted.forward(image)
+    np.testing.assert_allclose(scaled, np.arcsinh(image.double().numpy() / (2 * b)) / np.log(10), rtol=1e-5)
+    torch.testing.assert_close(fitted.inverse(scaled), image, rtol=1e-4, atol=1e-6)
+    maps = torch.stack([image, 2 * image], dim=1)  # (b, N, B, *S)
+    torch.testing.assert_close(fitted.forward(maps)[:, 0], scaled)
+    torch.testing.assert_close(fitted.inverse(fitted.forward(maps)), maps, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("filled", [0.0, 0.3])
+def test_noise_is_found_on_its_negative_side_whatever_light_is_there(filled: float) -> None:
+    rng = np.random.default_rng(0)
+    sigma = np.array([0.5, 4.0])
+    image = rng.normal(0, sigma[:, None, None], (2, 200, 200)) + 1000 * (rng.random((200, 200)) < filled)
+    valid = torch.ones(1, 1, 200, 200, dtype=torch.bool)
+    image[:, :20] = -1e6
+    valid[:, :, :20] = False
+    fitted = AsinhScale().fit(torch.tensor(image[None]), valid)
+    np.testing.assert_allclose(fitted.softening[0], sigma, rtol=0.02)
+
+
+def test_asinh_of_an_empty_image_is_zero_and_its_untrained_inverse_is_finite() -> None:
+    image = torch.zeros(1, 1, 8)
+    fitted = AsinhScale().fit(image)
+    assert not fitted.forward(image).any()
+    assert fitted.inverse(torch.full((1, 1, 8), 1e9)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"noise": 0}, "noise: expected noise above 0"),
+        ({"noise": [1, -1]}, "noise: expected noise above 0"),
+        ({"softening": 0}, "softening"),
+    ],
+)
+def test_noise_and_softening_are_above_zero(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        AsinhScale.parse(values)
+
+
+def test_noise_has_to_fit_the_bands() -> None:
+    with pytest.raises(ConfigError, match=r"scaling\.noise: 2 values for images of 3 bands"):
+        AsinhScale(noise=(1.0, 2.0)).fit(torch.ones(1, 3, 4))
