@@ -224,21 +224,35 @@ def predict(
     out: Annotated[Path, typer.Option(help="where the maps go: .h5 or .npz")],
     dark: Annotated[Path | None, typer.Option(help="a dark frame to subtract")] = None,
     key: Annotated[str | None, typer.Option(help="the array in .npz and .h5 files")] = None,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="also write how far the maps of all orientations lie apart")
+    ] = False,
     changes: Changes = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
-    """Separate images and write one intensity map per class."""
+    """Separate images: a map per class, and a table of intensities, with intervals if the run is calibrated."""
+    from oasis.calibration import CALIBRATION, Calibration
     from oasis.config import load_config
     from oasis.data.files import read_array
+    from oasis.data.storage import replace_when_whole
     from oasis.inference import predict as separate
     from oasis.precision import best_device
 
     setup = load_config(run, changes)
     frame = None if dark is None else read_array(dark)
-    report = separate(setup.trained(best_device()), setup.adapter, source, out, frame, key)
+    calibration = Calibration.load(run / CALIBRATION) if (run / CALIBRATION).exists() else None
+    thresholds, spread = setup.config.loss.thresholds, spread or setup.spread
+    separator = setup.trained(best_device())
+    report = separate(separator, setup.adapter, source, out, frame, key, thresholds, spread)
+    objects = report.objects
+    if calibration is not None:
+        objects = objects.join(calibration.intervals(objects))
+    with replace_when_whole(out.with_suffix(".csv")) as temporary:
+        objects.to_csv(temporary, index=False)
     for error in report.failed.values():
         typer.echo(f"oasis: {error}", err=True)
-    typer.echo(f"{out}: maps of {report.images} images")
+    intervals = "" if calibration is None else " with intervals"
+    typer.echo(f"{out}: maps of {report.images} images; {out.with_suffix('.csv')}: intensities{intervals}")
     if report.failed:
         raise typer.Exit(2)
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from oasis.adapters.base import Study
-from oasis.detection import Estimate, bootstrap
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation import median, spread
+from oasis.intervals import Estimate, bootstrap
 
 Floats = NDArray[np.float64]
 Statistic = Callable[..., Floats]
@@ -46,7 +46,7 @@ def paired_difference(
         table_a: one row per event: the rows of one class. Events with a NaN in any table are left out.
         table_b: the same events, in any order.
         statistic: maps an array (resamples, n) for each of `columns` to (resamples,); with a group it has to
-            ignore NaN, as for `oasis.detection.bootstrap`.
+            ignore NaN, as for `oasis.intervals.bootstrap`.
         columns: of the tables, numbers or truth values.
         group: the column that names the object in an event, where objects repeat: whole groups are resampled.
         resamples: how many.
@@ -143,8 +143,47 @@ class _Number(NamedTuple):
     spec: str
 
 
-def compare(tables: Mapping[str, Tables], study: Study, unit: str = "") -> str:
-    """Return for a terminal by how much runs differ from the first one, and which differences are real.
+class Difference(NamedTuple):
+    """How one number of a study differs between two runs.
+
+    Attributes:
+        label: what it is.
+        a: of the first run.
+        b: of the second one.
+        by: how much larger it is in the second one.
+        spec: how many digits it is worth writing.
+    """
+
+    label: str
+    a: float
+    b: float
+    by: Estimate
+    spec: str
+
+    @property
+    def real(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.by.low > 0 or self.by.high < 0
+
+
+class Comparison(NamedTuple):
+    """A run against another on the same events.
+
+    Attributes:
+        a: name of the first run.
+        b: name of the second one.
+        events: how many there are.
+        differences: of all numbers of the study.
+    """
+
+    a: str
+    b: str
+    events: int
+    differences: Sequence[Difference]
+
+
+def comparisons(tables: Mapping[str, Tables], study: Study, unit: str = "") -> list[Comparison]:
+    """Compare runs with the first one.
 
     Args:
         tables: event tables of the same events, by the run's name; several for a run of several seeds.
@@ -158,26 +197,44 @@ def compare(tables: Mapping[str, Tables], study: Study, unit: str = "") -> str:
     if len(tables) < 2:
         raise ConfigError(f"expected two runs or more to compare, found {', '.join(tables) or 'none'}")
     (name_a, *names), (side_a, *sides) = list(tables), [_prepared(side, study) for side in tables.values()]
-    lines = []
+    found = []
     for name, side_b in zip(names, sides, strict=True):
         aligned = _aligned([*side_a, *side_b])
-        numbers = list(_numbers(aligned[0], study, unit))
         group = study.group if study.group in aligned[0] else None
-        lines.append(
-            f"{study.name} of {name} against {name_a} on the same {len(aligned[0]):,} events, by {study.label}"
-        )
-        lines.append(f"{'':>22} {name_a[-16:]:>16} {name[-16:]:>16}   difference with 95 % interval")
-        for number in numbers:
+        rows = []
+        for number in _numbers(aligned[0], study, unit):
             chosen = [table[number.chosen] for table in aligned]
             pair = _pair(chosen, len(side_a), number.statistic, number.columns, group)
-            lines.append(_line(number, pair))
-    lines.append(
-        f"* The interval leaves out 0. Of {len(numbers)} differences that are none, about "
-        f"{0.05 * len(numbers):.0f} would do so by chance."
-    )
-    if min(map(len, [side_a, *sides])) == 1:
+            rows.append(Difference(number.label, pair.a, pair.b, pair.difference, number.spec))
+        found.append(Comparison(name_a, name, len(aligned[0]), rows))
+    return found
+
+
+def compare(tables: Mapping[str, Tables], study: Study, unit: str = "") -> str:
+    """Return for a terminal by how much runs differ from the first one, and which differences are real.
+
+    The arguments and errors are those of `comparisons`.
+    """
+    lines = []
+    for name_a, name, events, rows in comparisons(tables, study, unit):
+        lines.append(f"{study.name} of {name} against {name_a} on the same {events:,} events, by {study.label}")
+        lines.append(f"{'':>22} {name_a[-16:]:>16} {name[-16:]:>16}   difference with 95 % interval")
+        lines += [
+            f"{row.label:>22} {row.a:>16{row.spec}} {row.b:>16{row.spec}}   {row.by:+{row.spec}}{' *' * row.real}"
+            for row in rows
+        ]
+    lines.append(by_chance(len(rows)))
+    if min(len(_as_list(side)) for side in tables.values()) == 1:
         lines.append("A run of a single seed does not show how trainings scatter: intervals are of events.")
     return "\n".join(lines)
+
+
+def by_chance(count: int) -> str:
+    """Return what has to be said beside so many differences of which some are marked as real."""
+    return (
+        f"* The interval leaves out 0. Of {count} differences that are none, about {0.05 * count:.0f} would do so "
+        "by chance."
+    )
 
 
 def _prepared(side: Tables, study: Study) -> list[pd.DataFrame]:
@@ -204,12 +261,6 @@ def _numbers(rows: pd.DataFrame, study: Study, unit: str) -> Iterator[_Number]:
         signal, background = (rows[name].to_numpy() for name in ("signal", "background"))
         yield _Number("AUC", signal | background, _area, ["intensity_predicted", "signal"], ".3f")
         yield _Number(f"in background, {unit or 'no unit'}", background, median, ["intensity_predicted"], ".0f")
-
-
-def _line(number: _Number, pair: Pair) -> str:
-    spec = number.spec
-    real = " *" if pair.difference.low > 0 or pair.difference.high < 0 else ""
-    return f"{number.label:>22} {pair.a:>16{spec}} {pair.b:>16{spec}}   {pair.difference:+{spec}}{real}"
 
 
 def _area(score: Floats, signal: Floats) -> Floats:

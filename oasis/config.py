@@ -20,7 +20,7 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.data.storage import replace_when_whole
 from oasis.errors import ConfigError, DataError, OasisError, nearest
-from oasis.evaluation import evaluate
+from oasis.evaluation import SPREAD, evaluate
 from oasis.losses import OverlapLoss
 from oasis.options import Options
 from oasis.scaling import LogScale, Scaling
@@ -235,8 +235,14 @@ class Setup:
         return Separator.load(self.folder, device, trust_code=True)
 
     def evaluate(self, separator: Separator, dataset: SampleDataset, workers: int = 1) -> pd.DataFrame:
-        """Return the event table of a data set; see `oasis.evaluation.evaluate`."""
-        return evaluate(separator, dataset, self.adapter, self.config.loss.thresholds, workers=workers)
+        """Return the event table of a data set, with what the calibration asks for; see `oasis.evaluation`."""
+        thresholds = self.config.loss.thresholds
+        return evaluate(separator, dataset, self.adapter, thresholds, workers=workers, spread=self.spread)
+
+    @property
+    def spread(self) -> bool:
+        """Whether the calibration asks for the spread over symmetries."""
+        return self.config.calibration.spread == SPREAD
 
     def _check_schedule(self) -> None:
         begun = load_config(self.folder).config.training if (self.folder / CONFIG).exists() else None

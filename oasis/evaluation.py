@@ -21,20 +21,19 @@ from oasis.detection import (
     RATES,
     ROC_RATES,
     EquivalentRate,
-    Estimate,
     auc,
-    bootstrap,
     detection_groups,
     detection_scores,
     equivalent_false_positive_rate,
-    group_column,
     operating_points,
 )
-from oasis.errors import DataError, ModelError
+from oasis.errors import ConfigError, DataError, ModelError
+from oasis.intervals import Estimate, bootstrap, group_column
 from oasis.matching import align
 from oasis.precision import autocast
 from oasis.regions import per_class
 from oasis.separator import Separator
+from oasis.spread import symmetry_spread
 
 Floats = NDArray[np.float64]
 
@@ -53,13 +52,15 @@ COLUMNS = {
 
 
 MEASURED = list(COLUMNS)[2:]  # per class by `_measure`
+SPREAD = "intensity_spread"  # standard deviation of the predicted intensity over the symmetries of the image
 
 
 class EventBatch(NamedTuple):
-    """Samples of a batch with their predicted maps (b, N, B, *S) in physical units."""
+    """Samples of a batch with predicted maps (b, N, B, *S) in physical units, and the column `SPREAD` (b, N)."""
 
     batch: Batch
     maps: Tensor
+    spread: Tensor | None = None
 
 
 def predictions(
@@ -106,6 +107,7 @@ def evaluate(
     thresholds: Mapping[str, float] | float = 0.0,
     batch_size: int = 32,
     workers: int = 1,
+    spread: bool = False,
 ) -> pd.DataFrame:
     """Return the event table: one row per sample and class, with the columns `COLUMNS` and the sample's meta.
 
@@ -116,15 +118,27 @@ def evaluate(
         thresholds: above which a class is present, for the overlap columns.
         batch_size: samples per forward pass.
         workers: processes that prepare samples.
+        spread: add the column `SPREAD`, which takes a pass for every symmetry of the image.
 
     Raises:
         ModelError: the separator's classes are not the adapter's.
+        ConfigError: `spread` of classes that are of one kind, whose maps have no order.
     """
     check_same_classes(separator, adapter)
+    if spread and adapter.interchangeable:
+        raise ConfigError(f"{SPREAD}: classes of one kind have no order that symmetries could keep")
     events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable)
-    table = _event_table(events, len(dataset), adapter, thresholds)
+    if spread:
+        events = (_with_spread(separator, event) for event in events)
+    table = _event_table(events, len(dataset), adapter, thresholds, [*MEASURED, *[SPREAD] * spread])
     table.attrs.update(separator.options.identity)
     return table
+
+
+def _with_spread(separator: Separator, event: EventBatch) -> EventBatch:
+    batch = event.batch
+    spread = symmetry_spread(separator, batch.image, batch.valid, batch.context)
+    return event._replace(spread=spread.intensity_std)
 
 
 def evaluate_maps(
@@ -151,24 +165,28 @@ def evaluate_maps(
 
 
 def _event_table(
-    events: Iterable[EventBatch], count: int, adapter: Adapter, thresholds: Mapping[str, float] | float
+    events: Iterable[EventBatch],
+    count: int,
+    adapter: Adapter,
+    thresholds: Mapping[str, float] | float,
+    columns: Sequence[str] = MEASURED,
 ) -> pd.DataFrame:
     limits = per_class(adapter.classes, thresholds, 0.0, "thresholds")
     classes = len(adapter.classes)
     # Allocated at once: a small tensor kept of every batch would break up the heap.
-    values = np.empty((count, classes, len(MEASURED)))
+    values = np.empty((count, classes, len(columns)))
     metas: list[Mapping[str, Scalar]] = []
     own: list[Mapping[str, float]] = []
     for event in events:
         part = slice(len(metas), len(metas) + len(event.batch))
         measured = _measure(event, adapter, limits)
-        values[part] = torch.stack([measured[name] for name in MEASURED], dim=2).cpu().numpy()
+        values[part] = torch.stack([measured[name] for name in columns], dim=2).cpu().numpy()
         metas.extend(event.batch.meta)
         if adapter.measures_events:
             own.extend(_domain_rows(event, adapter))
     table = pd.DataFrame(metas).loc[np.repeat(np.arange(len(metas)), classes)].reset_index(drop=True)
     table.insert(1, "class", np.tile(adapter.classes, len(metas)))
-    numbers = pd.DataFrame(values.reshape(-1, len(MEASURED)), columns=MEASURED)
+    numbers = pd.DataFrame(values.reshape(-1, len(columns)), columns=list(columns))
     table = pd.concat([table, numbers, pd.DataFrame(own)], axis=1)
     table.attrs.update(unit=adapter.unit, classes=list(adapter.classes))
     return table
@@ -197,28 +215,48 @@ def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float
 
 def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
     """Return the columns that every domain has, (b, N) each."""
-    batch, maps = event
+    batch, maps, spread = event
     valid = batch.valid.unsqueeze(1)
-    true = torch.where(valid, batch.target, 0)
-    predicted = torch.where(valid, maps, 0)
+    true, predicted = (torch.where(valid, values, 0) for values in (batch.target, maps))
     present, shared = _presence(true, limits)
-    present_predicted, shared_predicted = _presence(predicted, limits.clamp_min(adapter.iou_threshold))
     mask_true, mask_predicted = (_mask(values, adapter.iou_threshold) for values in (true, predicted))
-
-    def total(values: Tensor) -> Tensor:
-        return values.flatten(2).sum(2).double()
-
-    intensity_true, intensity_predicted = total(true), total(predicted)
-    return {
-        "intensity_true": intensity_true,
-        "intensity_predicted": intensity_predicted,
-        "delta_percent": _ratio(intensity_predicted - intensity_true, intensity_true) * 100,
-        "iou": _ratio(total(mask_true & mask_predicted), total(mask_true | mask_predicted)),
-        "overlap_fraction": _ratio(total(shared), total(present)),
-        "overlap_fraction_predicted": _ratio(total(shared_predicted), total(present_predicted)),
-        "overlap_intensity_true": total(torch.where(shared, true, 0)),
-        "overlap_intensity_predicted": total(torch.where(shared, predicted, 0)),
+    intensity, known = _total(true), _without_truth(predicted, adapter, limits)
+    measured = known | {
+        "intensity_true": intensity,
+        "delta_percent": _ratio(known["intensity_predicted"] - intensity, intensity) * 100,
+        "iou": _ratio(_total(mask_true & mask_predicted), _total(mask_true | mask_predicted)),
+        "overlap_fraction": _ratio(_total(shared), _total(present)),
+        "overlap_intensity_true": _total(torch.where(shared, true, 0)),
+        "overlap_intensity_predicted": _total(torch.where(shared, predicted, 0)),
     }
+    return measured if spread is None else measured | {SPREAD: spread.double()}
+
+
+def measure_maps(
+    maps: Tensor, valid: Tensor, adapter: Adapter, thresholds: Mapping[str, float] | float = 0.0
+) -> dict[str, Tensor]:
+    """Return the columns of the event table that need no truth, (b, N) each.
+
+    Args:
+        maps: (b, N, B, *S) predicted maps in physical units.
+        valid: (b, 1, *S) bool.
+        adapter: of the domain.
+        thresholds: above which a class is present.
+    """
+    limits = per_class(adapter.classes, thresholds, 0.0, "thresholds")
+    return _without_truth(torch.where(valid.unsqueeze(1), maps, 0), adapter, limits)
+
+
+def _without_truth(predicted: Tensor, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
+    present, shared = _presence(predicted, limits.clamp_min(adapter.iou_threshold))
+    return {
+        "intensity_predicted": _total(predicted),
+        "overlap_fraction_predicted": _ratio(_total(shared), _total(present)),
+    }
+
+
+def _total(values: Tensor) -> Tensor:
+    return values.flatten(2).sum(2).double()
 
 
 def _presence(maps: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:

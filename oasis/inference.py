@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
 from oasis.data.files import SUFFIXES, read_array
 from oasis.data.storage import create_hdf5, replace_when_whole
 from oasis.errors import DataError, OasisError
+from oasis.evaluation import SPREAD, check_same_classes, measure_maps
 from oasis.separator import Separator
+from oasis.spread import symmetry_spread
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +27,19 @@ BATCH = 8  # images per forward pass
 
 
 class Report(NamedTuple):
-    """What a prediction over files came to: images that were separated, and files that could not be."""
+    """What a prediction over files came to.
+
+    Attributes:
+        images: how many were separated.
+        failed: the files that could not be used, and why.
+        objects: one row per image and class: `source`, `frame`, `class`, `intensity_predicted` and
+            `overlap_fraction_predicted` over the pixels that the adapter calls visible, and `intensity_spread` if
+            it was asked for.
+    """
 
     images: int
     failed: Mapping[Path, OasisError]
+    objects: pd.DataFrame
 
 
 def image_files(source: str | Path) -> list[Path]:
@@ -51,11 +64,14 @@ def predict(
     out: str | Path,
     dark: NDArray[Any] | None = None,
     key: str | None = None,
+    thresholds: Mapping[str, float] | float = 0.0,
+    spread: bool = False,
 ) -> Report:
     """Separate every image of a file or folder and write the maps to an HDF5 or `.npz` file.
 
     The output holds `maps/<class>` (n, B, *S), `source` and `frame` of every image, and as attributes the classes,
     the unit and the identity of the run. A file that cannot be used is reported and left out; the rest goes on.
+    What can be said of the objects goes into the report, for `Calibration.intervals` to add to.
 
     Args:
         separator: to be applied.
@@ -64,6 +80,9 @@ def predict(
         out: `.h5`, `.hdf5` or `.npz`; it appears when it is whole.
         dark: a dark frame to subtract.
         key: the array in `.npz` and HDF5 files.
+        thresholds: above which a class is present, for the overlap.
+        spread: also write the standard deviation of every pixel over the symmetries of the image, as
+            `spread/<class>`, which takes a pass for each.
 
     Raises:
         DataError: an output of another kind, a place that cannot be written to, or no image that could be used.
@@ -71,26 +90,56 @@ def predict(
     out = Path(out)
     if out.suffix.lower() not in (".h5", ".hdf5", ".npz"):
         raise DataError(f"{out}: unknown kind of output; expected .h5, .hdf5 or .npz")
+    check_same_classes(separator, adapter)
     failed: dict[Path, OasisError] = {}
     count = 0
+    objects: list[pd.DataFrame] = []
     with replace_when_whole(out) as temporary:
         with _writer(temporary, out.suffix.lower(), separator) as write:
             for path in image_files(source):
                 try:
                     images = adapter.prepare(read_array(path, key), dark)
                     _warn_of_size(separator, images.shape[2:], path)
-                    maps = [
-                        separator.separate(images[start : start + BATCH]) for start in range(0, len(images), BATCH)
+                    parts = [
+                        _separated(separator, adapter, images[start : start + BATCH], thresholds, spread)
+                        for start in range(0, len(images), BATCH)
                     ]
                 except OasisError as error:
                     located = error if str(path) in str(error) else DataError(f"{path}: {error}")
                     failed[path] = located
                     continue
-                write(path, {name: np.concatenate([part[name] for part in maps]) for name in separator.classes})
+                write(path, {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]})
+                rows = pd.concat([part[1] for part in parts], ignore_index=True)
+                rows.insert(0, "source", str(path))
+                rows.insert(1, "frame", np.repeat(np.arange(len(images)), len(separator.classes)))
+                objects.append(rows)
                 count += len(images)
         if not count:
             raise next(iter(failed.values()))
-    return Report(count, failed)
+    table = pd.concat(objects, ignore_index=True)
+    table.attrs.update(unit=separator.options.unit, **separator.options.identity)
+    return Report(count, failed, table)
+
+
+def _separated(
+    separator: Separator,
+    adapter: Adapter,
+    images: NDArray[np.float32],
+    thresholds: Mapping[str, float] | float,
+    spread: bool,
+) -> tuple[dict[str, NDArray[np.float32]], pd.DataFrame]:
+    """Return arrays by their place in the output, and the rows of the objects."""
+    maps = separator.separate(images)
+    valid = torch.from_numpy(adapter.visible(images))
+    stacked = torch.from_numpy(np.stack([maps[name] for name in separator.classes], axis=1))
+    measured = measure_maps(stacked, valid, adapter, thresholds)
+    arrays = {f"maps/{name}": values for name, values in maps.items()}
+    if spread:
+        found = symmetry_spread(separator, torch.from_numpy(images), valid)
+        arrays |= {f"spread/{name}": found.std[:, i].cpu().numpy() for i, name in enumerate(separator.classes)}
+        measured[SPREAD] = found.intensity_std
+    columns = {name: values.cpu().numpy().reshape(-1) for name, values in measured.items()}
+    return arrays, pd.DataFrame({"class": list(separator.classes) * len(images), **columns})
 
 
 def _warn_of_size(separator: Separator, size: tuple[int, ...], path: Path) -> None:
@@ -124,7 +173,7 @@ def _writer(path: Path, suffix: str, separator: Separator) -> Iterator[Any]:
             count = len(next(iter(maps.values())))
             columns = {"source": np.full(count, str(source)), "frame": np.arange(count)}
             for name, values in {**maps, **columns}.items():
-                parts.setdefault(name, []).append(values)
+                parts.setdefault(name.removeprefix("maps/"), []).append(values)
 
         yield collect
         if parts:
@@ -139,7 +188,7 @@ def _writer(path: Path, suffix: str, separator: Separator) -> Iterator[Any]:
         def append(source: Path, maps: Mapping[str, NDArray[Any]]) -> None:
             count = len(next(iter(maps.values())))
             for name, values in maps.items():
-                _grow(file, f"maps/{name}", values)
+                _grow(file, name, values)
             _grow(file, "source", np.array([str(source).encode()] * count, dtype=h5py.string_dtype()))
             _grow(file, "frame", np.arange(count))
 

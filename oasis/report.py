@@ -17,6 +17,7 @@ import yaml
 import oasis
 from oasis.adapters.base import Adapter, Study
 from oasis.calibration import CALIBRATION, Calibration
+from oasis.comparison import by_chance, comparisons
 from oasis.config import CONFIG, MOST_REGIONS, Setup, load_config
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
@@ -231,7 +232,29 @@ def _results(runs: Sequence[_Run]) -> tuple[list[_Table], list[_Picture]]:
         return tables, figures
     summaries = {run.name: summarise(run.table, adapter.study) for run in runs}
     of_study = _study_figures({run.name: run.table for run in runs}, summaries, adapter.study)
-    return [*_study_tables(summaries, adapter.unit), *tables], [*of_study, *figures]
+    compared = list(_comparisons(runs, adapter.study))
+    return [*_study_tables(summaries, adapter.unit), *compared, *tables], [*of_study, *figures]
+
+
+def _comparisons(runs: Sequence[_Run], study: Study) -> Iterator[_Table]:
+    """Give a table for every run but the first: by how much it differs from that one, event by event."""
+    if len(runs) < 2:
+        return
+    tables = {run.name: run.table for run in runs}
+    for name_a, name_b, events, rows in comparisons(tables, study, runs[0].setup.adapter.unit):
+        yield _Table(
+            f"{study.name} of {name_b} against {name_a} on the same {events:,} events. {by_chance(len(rows))}",
+            ["", name_a, name_b, "difference"],
+            [
+                (
+                    row.label,
+                    _text(row.a, row.spec),
+                    _text(row.b, row.spec),
+                    _estimate(f"+{row.spec}", *row.by) + " *" * row.real,
+                )
+                for row in rows
+            ],
+        )
 
 
 def _picture(title: str, alt: str, figure: Any) -> _Picture:

@@ -89,6 +89,28 @@ def test_a_run_is_calibrated_and_reported(tmp_path, config, capsys):
     assert "<html" in (tmp_path / "page.html").read_text()
 
 
+def test_predictions_of_a_calibrated_run_have_intervals(tmp_path, config, capsys):
+    folder, frames = tmp_path / "run", tmp_path / "frames.npy"
+    more = ["--set", "training.epochs=1", "--set", "data.val=120", "--set", "calibration.spread=intensity_spread"]
+    assert run(["train", str(config), "--run", str(folder), *more]) == 0
+    np.save(frames, np.random.default_rng(0).exponential(9, (3, 24, 20)).astype(np.float32))
+    predict = ["predict", str(folder), str(frames), "--out", str(tmp_path / "m.h5")]
+    assert run(predict) == 0
+    assert "intensities\n" in capsys.readouterr().out
+    plain = pd.read_csv(tmp_path / "m.csv")
+    assert run(["calibrate", str(folder)]) == 0
+    assert run(predict) == 0
+    assert "intensities with intervals\n" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "m.csv")
+    pd.testing.assert_frame_equal(table[list(plain)], plain)
+    assert list(table[["source", "frame", "class"]].iloc[3]) == [str(frames), 1, "bar"]
+    assert (table["intensity_low"] <= table["intensity_calibrated"]).all()
+    assert (table["intensity_calibrated"] <= table["intensity_high"]).all()
+    assert (table["intensity_spread"] > 0).all()
+    assert run(["evaluate", str(folder)]) == 0
+    assert "intensity_spread" in pd.read_parquet(folder / "events.parquet")
+
+
 def test_runs_are_compared(tmp_path, toy_run, capsys):
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:

@@ -72,7 +72,7 @@ def test_area_is_that_of_scikit_learn_with_ties():
 def test_order_of_rows_and_blocks_do_not_matter(pair, monkeypatch):
     found = paired_difference(*pair, median, resamples=100)
     assert paired_difference(pair[0], pair[1].sample(frac=1, random_state=0), median, resamples=100) == found
-    monkeypatch.setattr("oasis.detection.BLOCK", 1)
+    monkeypatch.setattr("oasis.intervals.BLOCK", 1)
     assert paired_difference(*pair, median, resamples=100).value == found.value
     assert paired_difference(pair[0], pair[0], median) == (0, 0, 0)
 

@@ -13,9 +13,10 @@ from oasis.adapters import Adapter, Study
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.detection import ROC_RATES, operating_points
-from oasis.errors import DataError, ModelError
+from oasis.errors import ConfigError, DataError, ModelError
 from oasis.evaluation import (
     COLUMNS,
+    SPREAD,
     binned,
     evaluate,
     evaluate_maps,
@@ -24,6 +25,7 @@ from oasis.evaluation import (
     summarise,
     write_table,
 )
+from oasis.spread import symmetry_spread
 
 
 @pytest.fixture(scope="module")
@@ -287,3 +289,20 @@ def test_summary_answers_the_study(toy, toy_separator):
     pd.testing.assert_frame_equal(
         summary.points, operating_points(signal.to_numpy(), background.to_numpy(), ROC_RATES)
     )
+
+
+def test_the_spread_over_symmetries_is_measured_where_it_is_asked_for(toy, toy_separator):
+    dataset = toy.adapter.dataset("test")
+    plain = evaluate(toy_separator, dataset, toy.adapter, workers=0)
+    table = evaluate(toy_separator, dataset, toy.adapter, workers=0, spread=True)
+    assert set(table) - set(plain) == {SPREAD}
+    image = torch.from_numpy(np.stack([dataset[index].image for index in range(7)]))
+    expected = symmetry_spread(toy_separator, image).intensity_std.numpy().ravel()
+    np.testing.assert_allclose(table[SPREAD], expected, rtol=1e-4)
+    assert (table[SPREAD] > 0).all()
+
+    class OfOneKind(type(toy.adapter)):
+        interchangeable = (("dot", "bar"),)
+
+    with pytest.raises(ConfigError, match="no order"):
+        evaluate(toy_separator, dataset, OfOneKind(), workers=0, spread=True)

@@ -115,3 +115,33 @@ def test_another_size_than_in_training_is_warned_of_where_it_matters(toy_values,
         caplog.clear()
         predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
         assert not caplog.text
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_objects_are_measured_as_in_the_event_table(toy, toy_separator, tmp_path, frames, write, spread):
+    class Half(type(toy.adapter)):
+        def visible(self, images):
+            seen = super().visible(images)
+            seen[..., :10] = False
+            return seen
+
+    path = write("a.npy", frames)
+    report = predict(toy_separator, Half(), path, tmp_path / "m.h5", thresholds={"bar": 5.0}, spread=spread)
+    objects = report.objects
+    assert objects["source"].unique().tolist() == [str(path)]
+    assert objects["frame"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert objects["class"].tolist() == ["dot", "bar"] * 3
+    maps = toy_separator.separate(frames[:, None])
+    for _, row in objects.iterrows():
+        seen = {name: maps[name][row["frame"], 0, :, 10:].astype(float) for name in ("dot", "bar")}
+        assert row["intensity_predicted"] == pytest.approx(seen[row["class"]].sum(), rel=1e-5)
+        present = {"dot": seen["dot"] > 1, "bar": seen["bar"] > 5}
+        share = (present["dot"] & present["bar"]).sum() / max(present[row["class"]].sum(), 1)
+        assert share == pytest.approx(np.nan_to_num(row["overlap_fraction_predicted"]))
+    assert objects["intensity_predicted"].nunique() == 6
+    with h5py.File(tmp_path / "m.h5") as file:
+        assert ("spread" in file) == spread
+        if spread:
+            assert file["spread/dot"].shape == file["maps/dot"].shape
+            assert file["spread/dot"][:].max() > 0
+    assert ("intensity_spread" in objects) == spread

@@ -14,6 +14,7 @@ import pytest
 
 from oasis.adapters import Adapter, Study
 from oasis.calibration import CALIBRATION, Calibration, CalibrationOptions
+from oasis.comparison import comparisons
 from oasis.config import build
 from oasis.data.mixing import Mixer, Placed, Scene
 from oasis.errors import ConfigError, DataError
@@ -244,6 +245,13 @@ def test_two_runs_are_shown_side_by_side(tmp_path, runs):
     assert "box, prediction of second minus truth" in {image["alt"] for image in page.attributes("img")}
     assert ["loss.region_weights.box", "–", "5"] in page.table("Settings that differ")
     assert page.table("Telling height &gt; 0 from")[0] == ["", "first", "second"]
+    compared = page.table("&lt;script&gt; of second against first on the same")
+    tables = {path.name: read_table(path / "events.parquet") for path in runs}
+    (expected,) = comparisons(tables, Images.study, Images.unit)
+    assert [row[0] for row in compared[1:]] == [row.label for row in expected.differences]
+    bias = expected.differences[0]
+    assert compared[1][1].replace("−", "-") == f"{bias.a:.1f}"
+    assert compared[1][3].replace("−", "-").startswith(f"{bias.by.value:+.1f}")
     assert f"oasis report {runs[0]} {runs[1]} --events 4" in page.text("pre")[0]
     assert (runs[1] / "config.yaml").read_text() in page.text("pre")[2]
 

@@ -140,6 +140,16 @@ class Adapter(ABC):
             raise DataError(f"the dark frame has shape {dark.shape}, one image {images.shape[1:]}")
         return images - np.asarray(dark, dtype=np.float32)
 
+    def visible(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return the pixels (n, 1, *S) over which `oasis predict` adds up maps: all of them.
+
+        Where samples are valid in parts that depend on the truth, a domain tells them here without it.
+
+        Args:
+            images: (n, B, *S) in physical units.
+        """
+        return np.ones((len(images), 1, *images.shape[2:]), dtype=bool)
+
     def convert(self, source: Path, out: Path) -> int:
         """Turn the domain's own files into an HDF5 file of samples and return how many there are.
 

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from oasis.adapters.base import Adapter, Study
 from oasis.adapters.migdal.detector import Detector
-from oasis.adapters.migdal.frames import read_frames, recoil_components, restore_noise
+from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
-from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene
+from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
 from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
 from oasis.data.components import Components
@@ -69,6 +69,7 @@ class MigdalOptions(Options):
             the other splits is flat.
         margin: how far from the border of the field simulated vertices stay, pixels.
         jitter: how far a track's centre may lie from the window's, pixels.
+        tracks: a library that `python -m oasis.adapters.migdal.tracks` wrote, in the place of the shipped one.
         recoils: a file of measured frames whose nuclear recoils take the place of simulated ones.
         restore_noise: the frames were kept only above 24 ADU: add the camera noise that they lost.
         files: by split: an HDF5 file of samples, a folder of the authors' tensors or a dataframe of theirs, in
@@ -84,6 +85,7 @@ class MigdalOptions(Options):
     spectral_index: float = Field(0.0, ge=0)
     margin: int = Field(40, ge=0)
     jitter: int = Field(8, ge=0)
+    tracks: str | None = None
     recoils: str | None = None
     restore_noise: bool = False
     files: SplitFiles = SplitFiles()
@@ -174,8 +176,8 @@ class MigdalAdapter(Adapter):
     @cached_property
     def _libraries(self) -> tuple[Components, Components]:
         """Electron recoils, simulated, and nuclear recoils, simulated or measured."""
-        electrons, recoils = load_library()
         options: MigdalOptions = self.options
+        electrons, recoils = load_library(options.tracks)
         if options.recoils is None:
             return electrons, recoils
         frames = read_frames(options.recoils, detector=options.detector)
@@ -206,6 +208,12 @@ class MigdalAdapter(Adapter):
             images = detector.preprocess(raw.reshape(-1, height, width), dark)
             return images[:, None]
         return np.maximum(super().prepare(raw, dark), 0)
+
+    def visible(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return the rectangle around the tracks that stand out of the noise; all of an image without any."""
+        blobs = nuclear_blob(images[:, 0], grow=0)
+        boxes = [bounding_box(blob) if blob.any() else ~blob for blob in blobs]
+        return np.stack(boxes)[:, None]
 
     def convert(self, source: Path, out: Path) -> int:
         """Turn the authors' tensors or dataframe into an HDF5 file of samples."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from oasis.adapters.migdal import MigdalAdapter
+from oasis.adapters.migdal import MigdalAdapter, tracks
 from oasis.adapters.migdal.scene import PRESENT_ADU, bounding_box, random_rotation
 from oasis.config import build
 from oasis.data.storage import write_samples
@@ -186,3 +186,33 @@ def test_the_spectrum_of_training_electrons_falls_as_asked():
     low, high = (scene.electron_shares[(energy >= edge) & (energy < 2 * edge)].sum() for edge in (3.5, 7))
     assert low / high == pytest.approx(2, rel=0.1)  # of the integral of E^-2 over an octave, beside the next
     assert np.ptp(flat.electron_shares) == 0
+
+
+def test_what_is_visible_is_what_was_valid(samples):
+    """The rectangle found without the truth holds the light of the one that knows it."""
+    visible = MigdalAdapter().visible(np.stack([sample.image for sample in samples]))
+    assert visible.shape == (COUNT, 1, 96, 96)
+    assert visible.dtype == bool
+    shares = []
+    for sample, seen in zip(samples, visible, strict=True):
+        rows, cols = np.nonzero(seen[0])
+        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(cols) + 1)
+        light = np.where(sample.valid, sample.target, 0).sum()
+        shares.append(np.where(seen, sample.target, 0).sum() / light)
+    assert np.median(shares) > 0.99
+    assert min(shares) > 0.9
+
+
+def test_an_image_without_tracks_is_visible_everywhere():
+    noise = np.random.default_rng(0).normal(0, 5, (2, 1, 40, 40)).astype(np.float32)
+    assert MigdalAdapter().visible(noise).all()
+
+
+def test_tracks_may_come_from_a_library_of_ones_own(tmp_path):
+    path = tmp_path / "tracks.h5"
+    tracks.main([str(path), "--seed", "1", "--electrons", "30", "--recoils", "30"])
+    adapter = MigdalAdapter({"tracks": str(path), "events": {"val": 20}})
+    numbers = {int(sample.meta["NR_track"]) for sample in map(adapter.dataset("val").__getitem__, range(20))}
+    assert max(numbers) < 30
+    with pytest.raises(DataError, match=r"nowhere\.h5: no such file"):
+        MigdalAdapter({"tracks": str(tmp_path / "nowhere.h5")}).dataset("val")

@@ -1,0 +1,156 @@
+"""Intervals: numbers with their 95 % interval, from resampled events or, for shares, from the binomial law."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv, stdtrit
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+BLOCK = 2**21  # values that are drawn at a time
+TAIL = 0.025  # on either side of an interval
+
+
+class Estimate(NamedTuple):
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+def group_codes(count: int, groups: ArrayLike | None = None) -> Counts:
+    """Number the groups of events; an event without a group is one of its own.
+
+    Args:
+        count: how many events there are.
+        groups: (count,) names or numbers of any kind, missing ones None or NaN; None for no groups at all.
+
+    Example:
+        >>> group_codes(4, [7.0, np.nan, 7.0, np.nan])
+        array([0, 1, 0, 2])
+    """
+    if groups is None:
+        return np.arange(count)
+    codes, names = pd.factorize(np.asarray(groups))
+    alone = codes < 0
+    codes[alone] = len(names) + np.arange(alone.sum())
+    return codes.astype(np.int64)
+
+
+def resample(codes: Counts, resamples: int, rng: np.random.Generator) -> Counts:
+    """Draw whole groups with replacement and return how often each event was drawn, (resamples, n).
+
+    Example:
+        >>> resample(np.array([0, 0, 1]), 2, np.random.default_rng(0))
+        array([[0, 0, 2],
+               [1, 1, 1]])
+    """
+    count = int(codes.max()) + 1
+    drawn = rng.integers(count, size=(resamples, count))
+    drawn += count * np.arange(resamples)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count)
+    return times[:, codes]
+
+
+def bootstrap(
+    values: Floats,
+    statistic: Callable[[Floats], Floats],
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Estimate:
+    """Return a statistic with the percentile interval over resampled events.
+
+    Args:
+        values: (n,) one value per event.
+        statistic: maps (resamples, n) to (resamples,). With groups, resamples differ in length and are filled up
+            with NaN, which the statistic has to ignore.
+        resamples: how many.
+        seed: of the resampling.
+        groups: (n,) which group each event belongs to, as for `group_codes`; whole groups are resampled (the
+            cluster bootstrap), since events of one group are alike and would make the interval too narrow.
+
+    Example:
+        >>> bootstrap(np.arange(100.0), lambda x: np.median(x, axis=-1)).value
+        49.5
+    """
+    if len(values) == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    codes, rng = group_codes(len(values), groups), np.random.default_rng(seed)
+    blocks = block_sizes(resamples, len(values))
+    drawn = np.concatenate([statistic(_repeated(values, resample(codes, size, rng))) for size in blocks])
+    return Estimate(float(statistic(values[None])[0]), *percentiles(drawn))
+
+
+def block_sizes(resamples: int, width: int) -> list[int]:
+    """Divide resamples of `width` values each into blocks that fit into memory."""
+    step = max(1, BLOCK // width)
+    return [min(step, resamples - start) for start in range(0, resamples, step)]
+
+
+def _repeated(values: Floats, counts: Counts) -> Floats:
+    """Return each value as often as it was drawn, one row per resample, filled up with NaN."""
+    lengths = counts.sum(axis=1)
+    rows = np.full((len(counts), lengths.max()), np.nan)
+    rows[np.arange(rows.shape[1]) < lengths[:, None]] = np.repeat(np.tile(values, len(counts)), counts.ravel())
+    return rows
+
+
+def percentiles(drawn: Floats) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of what was drawn."""
+    low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
+    return float(low), float(high)
+
+
+def rate(hits: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
+    r"""Return the share of events that are hits with its exact interval (Clopper and Pearson 1934).
+
+    Events of one group are alike and tell less than as many others: the interval is that of the effective number
+    of events (Korn and Graubard 1998)
+
+    .. math:: n_\mathrm{eff} = \frac{p\,(1 - p)}{V} \left(\frac{t_{n - 1}}{t_{G - 1}}\right)^2 \le n, \qquad
+        V = \frac{G}{G - 1} \sum_g \Big(\sum_{i \in g} (h_i - p)\Big)^2 / n^2
+
+    with Student's t at 97.5 %. If all events are hits or none is, nothing shows how alike groups are, and it is G.
+
+    Args:
+        hits: (n,) truth values.
+        groups: (n,) which group each event belongs to, as for `group_codes`.
+
+    Example:
+        >>> f"{rate([True] * 6 + [False] * 494):.2%}"
+        '1.20% [0.44%, 2.59%]'
+    """
+    values = np.asarray(hits, dtype=float)
+    if not len(values):
+        return Estimate(np.nan, np.nan, np.nan)
+    share, count = float(values.mean()), effective_events(values, group_codes(len(values), groups))
+    found = share * count
+    low = float(betaincinv(found, count - found + 1, TAIL)) if share > 0 else 0.0
+    high = float(betaincinv(found + 1, count - found, 1 - TAIL)) if share < 1 else 1.0
+    return Estimate(share, low, high)
+
+
+def effective_events(hits: NDArray[Any], codes: Counts) -> float:
+    """Return how many events that share nothing would tell as much as these; see `rate`."""
+    count, groups = len(codes), int(codes.max()) + 1
+    share = hits.mean()
+    if groups == count or share in (0, 1) or groups == 1:
+        return float(groups)
+    sums = np.bincount(codes, hits - share)
+    variance = groups / (groups - 1) * (sums**2).sum() / count**2
+    ratio = stdtrit(count - 1, 1 - TAIL) / stdtrit(groups - 1, 1 - TAIL)
+    return float(min(count, share * (1 - share) / max(variance, 1e-300) * ratio**2))
+
+
+def group_column(rows: pd.DataFrame, name: str | None) -> NDArray[Any] | None:
+    """Return the groups of rows of an event table, None without such a column."""
+    return rows[name].to_numpy() if name in rows else None
