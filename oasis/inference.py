@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
-from oasis.data.files import SUFFIXES, read_array
+from oasis.data.files import SUFFIXES
 from oasis.data.storage import create_hdf5, replace_when_whole
 from oasis.errors import DataError, OasisError
 from oasis.evaluation import SPREAD, check_same_classes, measure_maps
@@ -42,8 +42,8 @@ class Report(NamedTuple):
     objects: pd.DataFrame
 
 
-def image_files(source: str | Path) -> list[Path]:
-    """Return the image files that a path stands for: itself, or those in a folder, by name.
+def image_files(source: str | Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """Return the image files that a path stands for: itself, or those in a folder with a known suffix, by name.
 
     Raises:
         DataError: nothing there.
@@ -51,9 +51,9 @@ def image_files(source: str | Path) -> list[Path]:
     source = Path(source)
     if not source.is_dir():
         return [source]
-    files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in source.iterdir() if path.name.lower().endswith(tuple(suffixes)))
     if not files:
-        raise DataError(f"{source}: no image files in this folder; expected {', '.join(SUFFIXES)}")
+        raise DataError(f"{source}: no image files in this folder; expected {', '.join(suffixes)}")
     return files
 
 
@@ -96,9 +96,9 @@ def predict(
     objects: list[pd.DataFrame] = []
     with replace_when_whole(out) as temporary:
         with _writer(temporary, out.suffix.lower(), separator) as write:
-            for path in image_files(source):
+            for path in image_files(source, adapter.suffixes):
                 try:
-                    images = adapter.prepare(read_array(path, key), dark)
+                    images = adapter.prepare(adapter.read(path, key), dark)
                     _warn_of_size(separator, images.shape[2:], path)
                     parts = [
                         _separated(separator, adapter, images[start : start + BATCH], thresholds, spread)

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.code import from_file, is_code
+from oasis.data.files import SUFFIXES, read_array
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
+from oasis.data.storage import SampleFile
 from oasis.errors import ConfigError, DataError, nearest
 from oasis.options import Options
 
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
 
 GROUP = "oasis.adapters"
 SPLITS = ("train", "val", "test")
+
+
+class SplitFiles(Options):
+    """The file or folder that each split is read from; simulated where there is none.
+
+    Attributes:
+        train: of the training samples.
+        val: of the validation samples.
+        test: of the held-out samples.
+    """
+
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ class Adapter(ABC):
         iou_threshold: intensity from which a pixel belongs to a map when masks are compared.
         study: the question that `oasis evaluate` answers, or None.
         options_type: the class of the settings of the section `data`.
+        suffixes: of the files that `read` knows.
 
     Args:
         options: the settings of the section `data`.
@@ -83,6 +100,7 @@ class Adapter(ABC):
     iou_threshold: ClassVar[float] = 0.0
     study: ClassVar[Study | None] = None
     options_type: ClassVar[type[Options]] = Options
+    suffixes: ClassVar[Sequence[str]] = SUFFIXES
 
     def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
         if not isinstance(options, Options):
@@ -113,6 +131,29 @@ class Adapter(ABC):
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return further figures of an event table, by name."""
         return {}
+
+    def samples(self, path: Path) -> SampleFile:
+        """Return the samples of an HDF5 file.
+
+        Raises:
+            DataError: the file cannot be read, or holds other classes.
+        """
+        file = SampleFile(path)
+        if file.classes != self.classes:
+            raise DataError(f"{path}: holds the classes {list(file.classes)}, expected {list(self.classes)}")
+        return file
+
+    def read(self, path: Path, key: str | None = None) -> NDArray[Any]:
+        """Return what a file holds, for `prepare`.
+
+        Args:
+            path: of the file.
+            key: the array in an `.npz` or HDF5 file.
+
+        Raises:
+            DataError: a file that cannot be read.
+        """
+        return read_array(path, key)
 
     def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
         """Turn what a file holds into images (n, B, *S) in physical units.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oasis.adapters.base import Adapter, Study
+from oasis.adapters.base import Adapter, SplitFiles, Study
 from oasis.adapters.migdal.detector import Detector
 from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
@@ -19,8 +19,7 @@ from oasis.adapters.migdal.tracks import load_library
 from oasis.data.components import Components
 from oasis.data.mixing import Mixer, SampleDataset, keyed_rng, split_indices
 from oasis.data.samples import Sample
-from oasis.data.storage import SampleFile
-from oasis.errors import ConfigError, DataError
+from oasis.errors import ConfigError
 from oasis.options import Options
 
 if TYPE_CHECKING:
@@ -42,20 +41,6 @@ class EventCounts(Options):
     train: int = Field(6000, ge=0)
     val: int = Field(1000, ge=0)
     test: int = Field(4000, ge=0)
-
-
-class SplitFiles(Options):
-    """The file or folder that each split is read from; simulated where there is none.
-
-    Attributes:
-        train: of the training samples.
-        val: of the validation samples.
-        test: of the held-out samples.
-    """
-
-    train: str | None = None
-    val: str | None = None
-    test: str | None = None
 
 
 class MigdalOptions(Options):
@@ -191,10 +176,7 @@ class MigdalAdapter(Adapter):
             return ReferenceTensors(path, split, protocol=protocol)
         if path.suffix == ".pkl":
             return ReferenceFrames(path, protocol=protocol)
-        file = SampleFile(path)
-        if file.classes != self.classes:
-            raise DataError(f"{path}: holds the classes {list(file.classes)}, expected {list(self.classes)}")
-        return file
+        return self.samples(path)
 
     def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
         """Turn frames into images (n, 1, H, W) in ADU.
