@@ -126,9 +126,9 @@ def write_figures(
     figures = {"intensity": intensity_figure(table, adapter.unit)}
     if summary is not None:
         figures |= comparison_figures({name: table}, {name: summary})
-        indices = gallery_indices(table, summary.study)
-        if adapter.spatial_dims > 1 and indices:
-            figures["gallery"] = gallery_figure(separator, dataset, indices, adapter, summary.study.name)
+        events = gallery_indices(table, summary.study)
+        if adapter.spatial_dims > 1 and events:
+            figures["gallery"] = gallery_figure(separator, dataset, events, adapter, summary.study.name)
     figures |= adapter.figures(table)
     return [save_figure(figure, folder / f"{title}.png") for title, figure in figures.items()]
 

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib
@@ -25,13 +25,12 @@ FAINTEST = 0.01  # of the input's top: the lowest top of a class's scale, so tha
 LEVELS = 254  # of a colour scale; one further colour is transparent, for what is not there
 
 
-def gallery_indices(table: pd.DataFrame, study: Study, count: int = 8) -> list[int]:
-    """Return the positions in the data set of events spread evenly over the study's bins, hard and easy ones."""
+def gallery_indices(table: pd.DataFrame, study: Study, count: int = 8) -> dict[int, float]:
+    """Return positions in the data set of events spread evenly by the study's quantity, and its value in each."""
     rows = table[table["class"] == study.name].reset_index(drop=True)
     rows = rows[rows["delta_percent"].notna()].sort_values(study.quantity)
-    if not len(rows):
-        return []
-    return [int(rows.index[place]) for place in np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
+    return {int(rows.index[place]): float(rows[study.quantity].iloc[place]) for place in places}
 
 
 def chosen_events(table: pd.DataFrame, study: Study | None, count: int) -> dict[int, str]:
@@ -255,28 +254,27 @@ def _lines(
 
 
 def gallery_figure(
-    separator: Separator, dataset: SampleDataset, indices: Sequence[int], adapter: Adapter, name: str
+    separator: Separator, dataset: SampleDataset, events: Mapping[int, float], adapter: Adapter, name: str
 ) -> Figure:
     """Draw events of two or three dimensions: input, and of one class truth, prediction and residual.
 
     Args:
         separator: to be shown.
         dataset: of the events.
-        indices: which of them.
+        events: which of them, with the value of the study's quantity.
         adapter: of the domain.
         name: the class.
     """
     label = adapter.classes.index(name)
-    figure = Figure(figsize=(10, 2.3 * len(indices)), layout="constrained")
-    grid = figure.subplots(len(indices), 4, squeeze=False)
-    for axes, index in zip(grid, indices, strict=True):
+    figure = Figure(figsize=(10, 2.3 * len(events)), layout="constrained")
+    grid = figure.subplots(len(events), 4, squeeze=False)
+    for axes, (index, quantity) in zip(grid, events.items(), strict=True):
         sample = dataset[index]
         part = window(sample.valid[0])
         predicted = predicted_maps(separator, sample, adapter)[label]
         image, true, predicted = (view(values, part) for values in (sample.image, sample.target[label], predicted))
-        energy = sample.meta.get(adapter.study.quantity) if adapter.study else None
-        row = "" if energy is None or np.isnan(float(energy)) else f"{float(energy):.1f}"
-        _event_row(axes, image, true, predicted, row, adapter.unit)
+        axes[0].set_ylabel(f"{quantity:.3g}", fontsize=9)
+        _event_row(axes, image, true, predicted, max(adapter.iou_threshold, 1e-6), adapter.unit)
     if adapter.study is not None:
         figure.supylabel(adapter.study.label, fontsize=10)
     for axes, title in zip(
@@ -291,11 +289,11 @@ def _event_row(
     image: NDArray[np.float32],
     true: NDArray[np.float32],
     predicted: NDArray[np.float32],
-    row: str,
+    least: float,
     unit: str,
 ) -> None:
-    top = max(float(true.max()), float(predicted.max()), 1.0)
-    limit = max(float(np.abs(predicted - true).max()), 1.0)
+    top = max(float(true.max()), float(predicted.max()), least)
+    limit = max(float(np.abs(predicted - true).max()), least)
     width = max(float(image.max()) / 300, 1e-6)
     stretch = matplotlib.colors.AsinhNorm(linear_width=width, vmin=0)
     shown = [
@@ -313,4 +311,3 @@ def _event_row(
             bar.set_ticks([0, *(10.0**decades)])
             bar.minorticks_off()
     bar.set_label(unit, fontsize=7)
-    axes[0].set_ylabel(row, fontsize=9)
