@@ -119,18 +119,19 @@ def evaluate(
     """Measure a run on held-out samples: event table, summary and figures."""
     from oasis.calibration import CALIBRATION, Calibration
     from oasis.config import load_config
-    from oasis.evaluation import summarise, table_path, write_table
+    from oasis.evaluation import as_predicted, summarise, table_path, write_table
     from oasis.figures import write_figures
     from oasis.precision import best_device
 
     setup = load_config(run, changes)
     separator = setup.trained(best_device())
     dataset = setup.dataset(split)
-    table = setup.evaluate(separator, dataset)
-    if (run / CALIBRATION).exists():
-        calibration = Calibration.load(run / CALIBRATION)
-        table = table.join(calibration.intervals(table))
-        typer.echo(calibration.check(table).to_string(index=False, float_format="{:.3g}".format))
+    calibration = Calibration.load(run / CALIBRATION) if (run / CALIBRATION).exists() else None
+    table = setup.evaluate(separator, dataset, calibrate=calibration is not None)
+    if calibration is not None:
+        table = table.join(calibration.intervals(as_predicted(table)))
+        checked = calibration.check(as_predicted(table))
+        typer.echo(checked.to_string(index=False, float_format="{:.3g}".format))
     path = table_path(run, split)
     write_table(table, path)
     study = setup.adapter.study
@@ -208,11 +209,12 @@ def calibrate(
     """Fit intervals for intensities, which `evaluate` uses from then on."""
     from oasis.calibration import CALIBRATION, Calibration
     from oasis.config import load_config
+    from oasis.evaluation import as_predicted
     from oasis.precision import best_device
 
     setup = load_config(run, changes)
-    table = setup.evaluate(setup.trained(best_device()), setup.dataset(split))
-    Calibration.fit(table, setup.adapter.classes, setup.config.calibration).save(run / CALIBRATION)
+    table = setup.evaluate(setup.trained(best_device()), setup.dataset(split), calibrate=True)
+    Calibration.fit(as_predicted(table), setup.adapter.classes, setup.config.calibration).save(run / CALIBRATION)
     typer.echo(f"{run / CALIBRATION}: fitted to {len(table) // len(setup.adapter.classes)} events of {split}")
 
 
@@ -282,15 +284,19 @@ def simulate(
 @_verb
 def convert(
     source: Annotated[Path, typer.Argument(help="a foreign file or folder")],
-    out: Annotated[Path, typer.Option(help="the HDF5 file of samples")],
+    out: Annotated[Path, typer.Option(help="the HDF5 file")],
     adapter: Annotated[str, typer.Option(help="whose format it is")] = "migdal",
+    changes: Annotated[
+        list[str], typer.Option("--set", help="change a key of the section data: convert.size=96 (repeatable)")
+    ] = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
-    """Turn a domain's own files into an HDF5 file of samples."""
+    """Turn a domain's own files into an HDF5 file of samples, or of what samples are made of."""
     from oasis.adapters import find_adapter
+    from oasis.config import changed
 
-    count = find_adapter(adapter)().convert(source, out)
-    typer.echo(f"{out}: {count} samples")
+    count = find_adapter(adapter)(changed({}, changes)).convert(source, out)
+    typer.echo(f"{out}: {count} items")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The configuration of a run: one YAML file, checked against the options of what it configures."""
 
+import copy
 import csv
 import hashlib
 import json
@@ -234,10 +235,15 @@ class Setup:
         """
         return Separator.load(self.folder, device, trust_code=True)
 
-    def evaluate(self, separator: Separator, dataset: SampleDataset, workers: int = 1) -> pd.DataFrame:
-        """Return the event table of a data set, with what the calibration asks for; see `oasis.evaluation`."""
+    def evaluate(
+        self, separator: Separator, dataset: SampleDataset, workers: int = 1, calibrate: bool = False
+    ) -> pd.DataFrame:
+        """Return the event table of a data set, if need be with what a calibration reads."""
+        spread = calibrate and self.spread
         thresholds = self.config.loss.thresholds
-        return evaluate(separator, dataset, self.adapter, thresholds, workers=workers, spread=self.spread)
+        return evaluate(
+            separator, dataset, self.adapter, thresholds, workers=workers, visible=calibrate, spread=spread
+        )
 
     @property
     def spread(self) -> bool:
@@ -267,9 +273,7 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> Setup:
     path = Path(path)
     moved = {"run": str(path)} if path.is_dir() else {}  # wherever it was trained
     values = read_yaml(path / CONFIG if moved else path) | moved
-    for change in changes:
-        _change(values, change)
-    return build(values, str(path))
+    return build(changed(values, changes), str(path))
 
 
 def build(values: Mapping[str, Any], where: str = "configuration") -> Setup:
@@ -334,15 +338,27 @@ def parse_change(change: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {change}: {text!r} is not YAML") from None
 
 
-def _change(values: dict[str, Any], change: str) -> None:
-    """Set `a.b=c` in nested values."""
-    key, value = parse_change(change)
-    *sections, last = key.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {change}: {section} is not a section")
-    values[last] = value
+def changed(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Return nested values after changes such as `a.b=c`.
+
+    Raises:
+        ConfigError: no such text, or a key below one that is no section.
+
+    Example:
+        >>> changed({"a": {"b": 1}}, ["a.c=2", "d=[x]"])
+        {'a': {'b': 1, 'c': 2}, 'd': ['x']}
+    """
+    result = copy.deepcopy(dict(values))
+    for change in changes:
+        key, value = parse_change(change)
+        *sections, last = key.split(".")
+        within = result
+        for section in sections:
+            within = within.setdefault(section, {})
+            if not isinstance(within, dict):
+                raise ConfigError(f"--set {change}: {section} is not a section")
+        within[last] = value
+    return result
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,14 +52,24 @@ COLUMNS = {
 
 
 MEASURED = list(COLUMNS)[2:]  # per class by `_measure`
+WITHOUT_TRUTH = ("intensity_predicted", "overlap_fraction_predicted")
+VISIBLE = "visible_"  # begins the names of these over the pixels that the adapter calls visible
 SPREAD = "intensity_spread"  # standard deviation of the predicted intensity over the symmetries of the image
 
 
 class EventBatch(NamedTuple):
-    """Samples of a batch with predicted maps (b, N, B, *S) in physical units, and the column `SPREAD` (b, N)."""
+    """Samples of a batch with predicted maps.
+
+    Attributes:
+        batch: the samples.
+        maps: (b, N, B, *S) in physical units.
+        visible: (b, 1, *S) the pixels that the adapter calls visible, if that was asked for.
+        spread: (b, N) the column `SPREAD`, if that was asked for.
+    """
 
     batch: Batch
     maps: Tensor
+    visible: Tensor | None = None
     spread: Tensor | None = None
 
 
@@ -107,6 +117,7 @@ def evaluate(
     thresholds: Mapping[str, float] | float = 0.0,
     batch_size: int = 32,
     workers: int = 1,
+    visible: bool = False,
     spread: bool = False,
 ) -> pd.DataFrame:
     """Return the event table: one row per sample and class, with the columns `COLUMNS` and the sample's meta.
@@ -118,7 +129,9 @@ def evaluate(
         thresholds: above which a class is present, for the overlap columns.
         batch_size: samples per forward pass.
         workers: processes that prepare samples.
-        spread: add the column `SPREAD`, which takes a pass for every symmetry of the image.
+        visible: also give the columns `WITHOUT_TRUTH` over the pixels that the adapter calls visible, under names
+            that begin with `VISIBLE`: what `oasis predict` gives.
+        spread: add the column `SPREAD`, over the same pixels, which takes a pass for every symmetry of the image.
 
     Raises:
         ModelError: the separator's classes are not the adapter's.
@@ -128,17 +141,31 @@ def evaluate(
     if spread and adapter.interchangeable:
         raise ConfigError(f"{SPREAD}: classes of one kind have no order that symmetries could keep")
     events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable)
-    if spread:
-        events = (_with_spread(separator, event) for event in events)
-    table = _event_table(events, len(dataset), adapter, thresholds, [*MEASURED, *[SPREAD] * spread])
+    columns = [*MEASURED, *(f"{VISIBLE}{name}" for name in WITHOUT_TRUTH if visible), *[SPREAD] * spread]
+    if visible or spread:
+        events = (_as_predicted(separator, event, adapter, spread) for event in events)
+    table = _event_table(events, len(dataset), adapter, thresholds, columns)
     table.attrs.update(separator.options.identity)
     return table
 
 
-def _with_spread(separator: Separator, event: EventBatch) -> EventBatch:
+def _as_predicted(separator: Separator, event: EventBatch, adapter: Adapter, spread: bool) -> EventBatch:
+    """Add what `oasis predict` would give."""
     batch = event.batch
-    spread = symmetry_spread(separator, batch.image, batch.valid, batch.context)
-    return event._replace(spread=spread.intensity_std)
+    visible = torch.from_numpy(adapter.visible(batch.image.cpu().numpy())).to(batch.image.device)
+    if not spread:
+        return event._replace(visible=visible)
+    found = symmetry_spread(separator, batch.image, visible, batch.context)
+    return event._replace(visible=visible, spread=found.intensity_std)
+
+
+def as_predicted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return an event table whose columns `WITHOUT_TRUTH` are over visible pixels, where it has those.
+
+    A calibration is fitted to such a table, so that it holds for what `oasis predict` gives.
+    """
+    columns = {name: table[VISIBLE + name] for name in WITHOUT_TRUTH if VISIBLE + name in table}
+    return table.assign(**columns)
 
 
 def evaluate_maps(
@@ -215,7 +242,7 @@ def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float
 
 def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
     """Return the columns that every domain has, (b, N) each."""
-    batch, maps, spread = event
+    batch, maps, visible, spread = event
     valid = batch.valid.unsqueeze(1)
     true, predicted = (torch.where(valid, values, 0) for values in (batch.target, maps))
     present, shared = _presence(true, limits)
@@ -229,7 +256,12 @@ def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, T
         "overlap_intensity_true": _total(torch.where(shared, true, 0)),
         "overlap_intensity_predicted": _total(torch.where(shared, predicted, 0)),
     }
-    return measured if spread is None else measured | {SPREAD: spread.double()}
+    if visible is not None:
+        seen = _without_truth(torch.where(visible.unsqueeze(1), maps, 0), adapter, limits)
+        measured |= {f"{VISIBLE}{name}": values for name, values in seen.items()}
+    if spread is not None:
+        measured[SPREAD] = spread.double()
+    return measured
 
 
 def measure_maps(

@@ -24,7 +24,7 @@ from oasis.data.samples import Sample
 from oasis.data.storage import replace_when_whole
 from oasis.detection import RATES
 from oasis.errors import ConfigError, DataError
-from oasis.evaluation import Summary, binned, check_same_classes, read_table, summarise, table_path
+from oasis.evaluation import Summary, as_predicted, binned, check_same_classes, read_table, summarise, table_path
 from oasis.figures import COLOURS, bias_figure, intensity_figure, iou_figure, png, roc_figure, training_figure
 from oasis.gallery import (
     INPUT_DEPTH,
@@ -435,7 +435,8 @@ def _coverage(run: _Run) -> _Table:
     calibration = run.calibration
     assert calibration is not None
     options = calibration.options
-    check = calibration.check(run.table.assign(**calibration.intervals(run.table)))
+    table = as_predicted(run.table)
+    check = calibration.check(table.assign(**calibration.intervals(table)))
     rows = []
     for row in check.to_dict("records"):
         coverage = _estimate(".2f", *(row[f"coverage{end}"] for end in ENDS))

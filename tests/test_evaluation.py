@@ -17,6 +17,7 @@ from oasis.errors import ConfigError, DataError, ModelError
 from oasis.evaluation import (
     COLUMNS,
     SPREAD,
+    as_predicted,
     binned,
     evaluate,
     evaluate_maps,
@@ -295,6 +296,7 @@ def test_the_spread_over_symmetries_is_measured_where_it_is_asked_for(toy, toy_s
     dataset = toy.adapter.dataset("test")
     plain = evaluate(toy_separator, dataset, toy.adapter, workers=0)
     table = evaluate(toy_separator, dataset, toy.adapter, workers=0, spread=True)
+    pd.testing.assert_frame_equal(as_predicted(plain), plain)
     assert set(table) - set(plain) == {SPREAD}
     image = torch.from_numpy(np.stack([dataset[index].image for index in range(7)]))
     expected = symmetry_spread(toy_separator, image).intensity_std.numpy().ravel()
@@ -306,3 +308,23 @@ def test_the_spread_over_symmetries_is_measured_where_it_is_asked_for(toy, toy_s
 
     with pytest.raises(ConfigError, match="no order"):
         evaluate(toy_separator, dataset, OfOneKind(), workers=0, spread=True)
+
+
+def test_what_predict_would_give_stands_beside_what_the_truth_makes_valid(toy_separator):
+    class Half(Plain):
+        def visible(self, images):
+            seen = super().visible(images)
+            seen[:, :, 144:] = False
+            return seen
+
+    table = evaluate(toy_separator, Frames(), Half(), batch_size=4, workers=0, visible=True)
+    seen = as_predicted(table)
+    for index in range(6):
+        maps = toy_separator.separate(Frames()[index].image)
+        rows = table["id"] == str(index)
+        valid, visible = (
+            [maps[name][0, part].sum(dtype=float) for name in maps] for part in (slice(7, None), slice(144))
+        )
+        np.testing.assert_allclose(table[rows]["intensity_predicted"], valid, rtol=2e-2)
+        np.testing.assert_allclose(seen[rows]["intensity_predicted"], visible, rtol=2e-2)
+    assert seen["intensity_true"].equals(table["intensity_true"])
