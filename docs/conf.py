@@ -8,8 +8,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import tables
+from tables import columns_table
 
 import oasis
+from oasis.adapters.galaxy.adapter import GalaxyAdapterOptions, LibraryOptions
+from oasis.adapters.galaxy.convert import Conversion
+from oasis.adapters.galaxy.photometry import COLUMNS as PHOTOMETRY
+from oasis.adapters.galaxy.scene import BlendOptions
+from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.adapter import MigdalOptions
 from oasis.adapters.migdal.detector import Detector
@@ -70,8 +76,14 @@ myst_substitutions = {
     "elastic": tables.options_table(Elastic),
     "remix": tables.options_table(Remix),
     "calibration": tables.options_table(CalibrationOptions),
+    "galaxy": tables.options_table(GalaxyAdapterOptions),
+    "galaxy_blend": tables.options_table(BlendOptions),
+    "galaxy_columns": columns_table(PHOTOMETRY),
+    "galaxy_convert": tables.options_table(Conversion),
+    "galaxy_library": tables.options_table(LibraryOptions),
+    "galaxy_population": tables.options_table(GalaxyOptions),
     "training": tables.options_table(TrainingOptions),
-    "columns": tables.table(("column", "meaning"), [(f"`{name}`", text) for name, text in COLUMNS.items()]),
+    "columns": columns_table(COLUMNS),
 }
 
 SHAPE = re.compile(r"(?<!`)\([^()`]*\*\w+[^()`]*(?:\([^()`]*\)[^()`]*)?\)")

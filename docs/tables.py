@@ -4,6 +4,7 @@ import inspect
 import re
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
@@ -12,7 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from oasis.options import Options
 
-NAMES = {int: "integer", float: "number", bool: "true or false", str: "text", Any: "any"}
+NAMES = {int: "integer", float: "number", bool: "true or false", str: "text", Path: "path", Any: "any"}
 BOUNDS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 
 
@@ -47,6 +48,11 @@ def arguments_table(kind: type, leave_out: set[str]) -> str:
         if name not in leave_out
     ]
     return table(("key", "type", "default", "meaning"), rows)
+
+
+def columns_table(columns: Mapping[str, str]) -> str:
+    """Return one row per column of an event table."""
+    return table(("column", "meaning"), [(f"`{name}`", text) for name, text in columns.items()])
 
 
 def terms_table(terms: Mapping[str, type[Options]]) -> str:

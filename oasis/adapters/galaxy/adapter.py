@@ -1,0 +1,235 @@
+"""The galaxy adapters: blends of simulated or measured galaxies, and what is asked of them."""
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from oasis.adapters.base import Adapter, SplitFiles, Study
+from oasis.adapters.galaxy import survey
+from oasis.adapters.galaxy.convert import Conversion, convert, resample
+from oasis.adapters.galaxy.figures import flux_figure
+from oasis.adapters.galaxy.files import SUFFIXES as PICTURES
+from oasis.adapters.galaxy.files import Reading, read_cutouts
+from oasis.adapters.galaxy.photometry import EDGES, noise_of, object_columns
+from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, BlendOptions, GalaxyScene
+from oasis.adapters.galaxy.simulation import GalaxyOptions, simulate_galaxies
+from oasis.adapters.galaxy.stamps import Stamps
+from oasis.data.files import SUFFIXES as ARRAYS
+from oasis.data.mixing import Mixer, SampleDataset, split_indices
+from oasis.data.samples import Sample
+from oasis.errors import ConfigError, DataError
+from oasis.options import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}
+PRESENT_NMGY = 0.01  # per pixel; the sky of the survey has a noise of 0.003 to 0.015
+
+
+class BlendCounts(Options):
+    """How many blends each split has.
+
+    Attributes:
+        train: new ones in every epoch.
+        val: the same ones in every epoch.
+        test: held out.
+    """
+
+    train: int = Field(6000, ge=0)
+    val: int = Field(500, ge=0)
+    test: int = Field(2000, ge=0)
+
+
+class LibraryOptions(Options):
+    """The galaxies that blends are made of. Each belongs to one split alone.
+
+    Attributes:
+        simulated: how many are simulated.
+        population: what they are like.
+        files: libraries of stamps that `oasis convert --adapter galaxy` wrote, whose galaxies join the simulated
+            ones; all of one pixel scale and one size of stamps.
+        held_out: which of them validation and test blends are made of: `all`, or only those of `files`.
+    """
+
+    simulated: int = Field(2000, ge=0)
+    population: GalaxyOptions = GalaxyOptions()
+    files: tuple[str, ...] = ()
+    held_out: Literal["all", "files"] = "all"
+
+
+class GalaxyAdapterOptions(Options):
+    """The section `data` of a run on galaxies.
+
+    Attributes:
+        library: the galaxies.
+        blend: how they are placed on one another and observed.
+        events: blends per split.
+        files: by split: an HDF5 file of samples in the place of the mixing.
+        convert: how `oasis convert` makes a library of stamps of images.
+        reading: what the files that `oasis predict` reads do not say of themselves.
+    """
+
+    library: LibraryOptions = LibraryOptions()
+    blend: BlendOptions = BlendOptions()
+    events: BlendCounts = BlendCounts()
+    files: SplitFiles = SplitFiles()
+    convert: Conversion = Conversion()
+    reading: Reading = Reading()
+
+
+class _BlendAdapter(Adapter):
+    """What both adapters have in common."""
+
+    spatial_dims = 2
+    bands = len(survey.BANDS)
+    unit = "nmgy"
+    iou_threshold = PRESENT_NMGY
+    options_type = GalaxyAdapterOptions
+    suffixes = (*ARRAYS, *PICTURES)
+    single: ClassVar[bool | tuple[bool, ...]] = True
+    study: ClassVar[Study]
+
+    def dataset(self, split: str) -> SampleDataset:
+        """Return the blends of `train`, `val` or `test`, mixed unless the options name a file.
+
+        Raises:
+            ConfigError: a split without events or galaxies.
+            DataError: a file that cannot be used.
+        """
+        options: GalaxyAdapterOptions = self.options
+        file: str | None = getattr(options.files, split)
+        if file is not None:
+            return self.samples(Path(file))
+        events: int = getattr(options.events, split)
+        if not events:
+            raise ConfigError(f"data.events.{split}: expected at least 1 blend, found 0")
+        scene = GalaxyScene(self.library, self._galaxies(split), self.classes, options.blend)
+        return Mixer(scene, events, self.seed, split, fixed=split != "train")
+
+    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+        """Return flux, magnitude, colour, place and shape of every galaxy: `photometry.COLUMNS`."""
+        noise, scale = noise_of(sample.meta, survey.BANDS), self.pixel_scale
+        rows = object_columns(
+            prediction, sample.target, noise, survey.BANDS, scale, sample.image, sample.valid, self.single
+        )
+        return dict(zip(self.classes, rows, strict=True))
+
+    def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
+        """Return the figure `flux`: errors of flux, and what is missed, against how blended a galaxy is."""
+        study = type(self).study
+        rows = table[table["class"] == study.name]
+        return {"flux": flux_figure({study.name: rows}, study.group if study.group in rows else None)}
+
+    @property
+    def pixel_scale(self) -> float:
+        """Side of a pixel, arcsec: that of the libraries, or the survey's."""
+        return self.library.pixel_scale if self.options.library.files else survey.PIXEL_SCALE
+
+    @cached_property
+    def library(self) -> Stamps:
+        """All galaxies: those of the files in their order, then the simulated ones.
+
+        Raises:
+            ConfigError: no galaxies.
+            DataError: a file that is no library, or libraries that do not fit together.
+        """
+        return self._library[0]
+
+    @cached_property
+    def _library(self) -> tuple[Stamps, int]:
+        """The library, and how many of its galaxies are measured."""
+        options: LibraryOptions = self.options.library
+        parts = [Stamps.load(file) for file in options.files]
+        measured = sum(map(len, parts))
+        if options.simulated:
+            parts.append(simulate_galaxies(options.simulated, self.seed, options.population))
+        if not parts:
+            raise ConfigError("data.library: name files, or ask for simulated galaxies")
+        library = Stamps.concatenate(parts)
+        if library.bands != survey.BANDS:
+            raise DataError(f"data.library.files: stamps in {list(library.bands)}, expected {list(survey.BANDS)}")
+        return library, measured
+
+    def _galaxies(self, split: str) -> NDArray[np.intp]:
+        """Return which galaxies a split uses; measured and simulated ones are divided apart."""
+        library, measured = self._library
+        parts, simulated = [], len(library) - measured
+        if measured:
+            parts.append(split_indices(measured, FRACTIONS, self.seed)[split])
+        if simulated and (split == "train" or self.options.library.held_out == "all"):
+            parts.append(measured + split_indices(simulated, FRACTIONS, self.seed)[split])
+        if not parts:
+            raise ConfigError("data.library.held_out: files, but data.library.files names none")
+        return np.concatenate(parts)
+
+    def read(self, path: Path, key: str | None = None) -> NDArray[Any]:
+        """Return images (n, B, H, W) in nmgy per pixel, on the grid of the library where a file states its own."""
+        if not path.name.lower().endswith(tuple(PICTURES)) or path.suffix.lower() in ARRAYS:
+            return super().read(path, key)
+        cutouts = list(read_cutouts(path, self.options.reading))
+        wrong = next((one for one in cutouts if one.bands != survey.BANDS), None)
+        if wrong is not None:
+            raise DataError(f"{path}: bands {list(wrong.bands)}, expected {list(survey.BANDS)}")
+        return np.stack([resample(one.flux, one.pixel_scale, self.pixel_scale) for one in cutouts])
+
+    def convert(self, source: Path, out: Path) -> int:
+        """Turn images of single galaxies into a library of stamps, as `data.convert` says; see `convert`."""
+        report = convert(source, out, self.options.convert)
+        logger.info("%s", report)
+        return report.kept
+
+
+class GalaxyAdapter(_BlendAdapter):
+    """The galaxy in the middle of an image of the sky and its neighbours, in g, r and z, in nanomaggies."""
+
+    classes = (TARGET, NEIGHBOURS)
+    single = (True, False)
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "model": {"name": "unet", "base_channels": 16, "norm": "batch"},
+        "head": {"name": "denoised"},
+        "scaling": {"name": "asinh", "noise": [0.0028, 0.0063, 0.0153]},
+        "loss": {
+            "region_weights": {"rule": "size", "weights": {2: 2}},
+            "thresholds": PRESENT_NMGY,
+            "smoothness": 0.0,
+        },
+    }
+    study = Study(
+        name=TARGET,
+        quantity="blendedness",
+        label="blendedness of the target",
+        edges=EDGES,
+        group="target_galaxy",
+    )
+
+
+class GalaxiesAdapter(_BlendAdapter):
+    """Up to four galaxies that overlap on the sky, one map each in any order, in g, r and z, in nanomaggies."""
+
+    classes = ("galaxy_1", "galaxy_2", "galaxy_3", "galaxy_4")
+    interchangeable = (classes,)
+    defaults: ClassVar[Mapping[str, Any]] = {
+        **GalaxyAdapter.defaults,
+        "loss": {
+            "region_weights": {"rule": "size", "weights": {2: 2, 3: 2, 4: 2}},
+            "thresholds": PRESENT_NMGY,
+            "smoothness": 0.0,
+        },
+    }
+    study = Study(
+        name="galaxy_1",
+        quantity="blendedness",
+        label="blendedness",
+        edges=EDGES,
+        group="galaxy_1_galaxy",
+    )

@@ -1,0 +1,479 @@
+"""Images of the sky become a library of isolated galaxies: one grid, no sky, no neighbours, a list of the rest."""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from scipy import ndimage, sparse
+
+from oasis.adapters.galaxy.catalogue import Selection, find_images, pixel_scales, read_catalogue, why_not
+from oasis.adapters.galaxy.files import NATIVE_SCALE, Cutout, Entry, Reading, entries, find_files
+from oasis.adapters.galaxy.stamps import Stamps, reference_band
+from oasis.data.samples import Array
+from oasis.data.storage import replace_when_whole
+from oasis.errors import DataError, import_extra
+from oasis.options import Options
+
+Mask = NDArray[np.bool_]
+Reason = Literal[
+    "unreadable",
+    "catalogue",
+    "no image",
+    "approximate",
+    "coarse pixels",
+    "no sky",
+    "no galaxy",
+    "too large",
+    "not isolated",
+    "bad pixels",
+    "magnitude",
+]
+
+THRESHOLD, FEWEST_PIXELS = 1.5, 8
+"""From how much noise on a pixel is detected, and how many pixels make an object."""
+
+LEVELS, CONTRAST = 64, 0.002
+"""Levels at which an object is looked at for peaks, and the share of its light that makes one an object of its own.
+
+With SExtractor's 32 and 0.005 stars of 4 % of a galaxy's flux stay part of it. Nor is the image smoothed before, as
+SExtractor does: that hides neighbours.
+"""
+
+KRON = 2.5
+"""Kron radii that a galaxy reaches, for 94-99 % of its flux (Kron 1980, ApJS 43, 305; Bertin & Arnouts 1996)."""
+
+GROW = 0.8
+"""How far neighbours reach beyond their detected pixels, arcsec."""
+
+COARSER = 1.05
+"""How much coarser than the library's an image's pixels may be."""
+
+OFF_CENTRE = 2.0
+"""How far off an image's centre its galaxy may lie, arcsec."""
+
+UNEVEN = 2.0
+"""Scatter of the sky over that of differences within it, from which on it holds more than noise."""
+
+
+class Conversion(Options):
+    """How images become a library of stamps.
+
+    Attributes:
+        pixel_scale: of the library, arcsec.
+        size: of a stamp, pixels.
+        bands: of the library, in its order.
+        psf_fwhm: of the point-spread function per band, arcsec, kept with the library; None where unknown.
+        reading: what the files do not say.
+        catalogue: a Galaxy Zoo catalogue, which then gives pixel scales and selects; None takes all images.
+        selection: from the catalogue.
+        magnitudes: from the brightest to the faintest magnitude in the reference band (r), or None for any.
+        approximate: whether pictures are taken, whose flux is approximate.
+        neighbours: most flux that neighbours may have within the galaxy, and most flux that may be filled in, as
+            shares of the galaxy's.
+        lost: most of the galaxy that may lie beyond the stamp (share of its flux) or the image (of its area).
+        limit: most galaxies to take, or None for all.
+    """
+
+    pixel_scale: PositiveFloat = NATIVE_SCALE
+    size: int = Field(128, ge=8)
+    bands: tuple[str, ...] = Field(("g", "r", "z"), min_length=1)
+    psf_fwhm: tuple[float, ...] | None = None
+    reading: Reading = Reading()
+    catalogue: Path | None = None
+    selection: Selection = Selection()
+    magnitudes: tuple[float, float] | None = None
+    approximate: bool = True
+    neighbours: float = Field(0.1, ge=0)
+    lost: float = Field(0.02, ge=0)
+    limit: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.bands)) != len(self.bands):
+            raise ValueError("bands have to differ")
+        if self.psf_fwhm is not None and len(self.psf_fwhm) != len(self.bands):
+            raise ValueError(f"psf_fwhm has {len(self.psf_fwhm)} values for {len(self.bands)} bands")
+        return self
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A galaxy that is not in the library, and why."""
+
+    name: str
+    path: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the images.
+
+    Attributes:
+        kept: how many galaxies the library has.
+        left_out: the others.
+    """
+
+    kept: int
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many were left out by reason, the most frequent first."""
+        return dict(Counter(one.reason for one in self.left_out).most_common())
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts.items())
+        return f"{self.kept} galaxies" + (f", left out {len(self.left_out)}: {reasons}" if reasons else "")
+
+    def save(self, path: str | Path) -> None:
+        """Write who was left out to a CSV file, one row each.
+
+        Raises:
+            DataError: a place that cannot be written to.
+        """
+        with (
+            replace_when_whole(Path(path)) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(["name", "path", "reason", "detail"])
+            writer.writerows([one.name, one.path, one.reason, one.detail] for one in self.left_out)
+
+
+class RefusedError(Exception):
+    """An image that gives no stamp."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason: Reason = reason
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """One galaxy cut out of an image.
+
+    Attributes:
+        flux: (B, s, s) nmgy per pixel, without sky and neighbours, 0 outside the galaxy.
+        noise: (B,) of a pixel of sky, nmgy.
+        neighbours: flux of neighbours within the galaxy, as a share of its own, in the reference band.
+        filled: share of its flux that was filled in.
+        lost: share of its flux beyond the stamp.
+    """
+
+    flux: Array
+    noise: NDArray[np.float64]
+    neighbours: float
+    filled: float
+    lost: float
+
+
+def convert(source: str | Path, out: str | Path, options: Conversion | None = None) -> Report:
+    """Make a library of stamps of the images in a file or folder, and say what was left out and why.
+
+    What was left out is also written beside the library, as `<out>.left_out.csv`.
+
+    Args:
+        source: images as `oasis.adapters.galaxy.files.read_cutouts` reads them, with one galaxy in the centre.
+        out: the library, HDF5.
+        options: see `Conversion`.
+
+    Raises:
+        DataError: nothing to read, or no image that gives a stamp.
+    """
+    options = options or Conversion()
+    found, left_out = _chosen(source, options)
+    names: list[str] = []
+    facts: list[tuple[bool, float, float]] = []
+    galaxies: list[Galaxy] = []
+    for entry in found:
+        try:
+            cutout = _read(entry, options)
+            galaxies.append(extract(cutout, options))
+        except RefusedError as error:
+            left_out.append(LeftOut(entry.name, str(entry.path), error.reason, str(error)))
+            continue
+        names.append(entry.name)
+        facts.append((cutout.approximate, cutout.ra, cutout.dec))
+        if len(names) == options.limit:
+            break
+    report = Report(len(names), tuple(left_out))
+    report.save(f"{out}.left_out.csv")
+    if not galaxies:
+        raise DataError(f"{source}: no image gives a stamp ({report}); see {out}.left_out.csv")
+    table = dict(
+        zip(("approximate", "ra", "dec"), (np.array(column) for column in zip(*facts, strict=True)), strict=True)
+    )
+    table |= {key: np.array([getattr(one, key) for one in galaxies]) for key in ("neighbours", "filled", "lost")}
+    Stamps.measure(
+        np.stack([one.flux for one in galaxies]),
+        options.bands,
+        options.pixel_scale,
+        {"name": np.array(names), **table},
+        np.stack([one.noise for one in galaxies]),
+        options.psf_fwhm,
+    ).save(out)
+    return report
+
+
+def _chosen(source: str | Path, options: Conversion) -> tuple[Iterator[Entry], list[LeftOut]]:
+    """Return the images to read, and the galaxies of the catalogue that are left out before."""
+    if options.catalogue is None:
+        return entries(find_files(source), options.reading), []
+    table = read_catalogue(options.catalogue)
+    paths, missing = find_images(table, source)
+    reasons = {str(name): why for name, why in why_not(table.loc[list(paths)], options.selection).items()}
+    left_out = [LeftOut(name, "", "no image", "in the catalogue, but not in the folder") for name in missing]
+    left_out += [LeftOut(name, str(paths[name]), "catalogue", why) for name, why in reasons.items() if why]
+    chosen = [path for name, path in paths.items() if not reasons[name]]
+    scales = pixel_scales(table) if "petro_th50" in table else {}
+    return entries(chosen, options.reading, scales), left_out
+
+
+def _read(entry: Entry, options: Conversion) -> Cutout:
+    try:
+        cutout = entry.read()
+    except DataError as error:
+        raise RefusedError("unreadable", str(error)) from None
+    if cutout.approximate and not options.approximate:
+        raise RefusedError("approximate", "a picture, whose flux is approximate")
+    missing = [band for band in options.bands if band not in cutout.bands]
+    if missing:
+        raise RefusedError("unreadable", f"has the bands {', '.join(cutout.bands)}, not {', '.join(missing)}")
+    return cutout
+
+
+def resample(images: NDArray[Any], pixel_scale: float, new_scale: float) -> Array:
+    r"""Put images on a grid of another pixel scale with the same centre; flux is conserved.
+
+    .. math:: f'_{ij} = \sum_{kl} A_{ik} A_{jl} f_{kl}
+
+    with :math:`A_{ik}` the share of the old pixel `k` that lies in the new pixel `i` along one axis: exact for
+    parallel grids. New pixels lie wholly within the image; what is left over at its edges is lost.
+
+    Args:
+        images: (..., H, W) flux per pixel.
+        pixel_scale: of the images, arcsec.
+        new_scale: arcsec.
+
+    Raises:
+        DataError: the image is smaller than one new pixel.
+
+    Example:
+        >>> resample(np.ones((3, 3)), 1.0, 1.5)
+        array([[2.25, 2.25],
+               [2.25, 2.25]], dtype=float32)
+    """
+    ratio = new_scale / pixel_scale
+    height, width = images.shape[-2:]
+    rows, cols = _overlap(height, ratio), _overlap(width, ratio)
+    if not rows.shape[0] or not cols.shape[0]:
+        raise DataError(f"an image of {height} x {width} pixels is smaller than one of {new_scale:g} arcsec")
+    flat = images.reshape(-1, height, width).astype(np.float64)
+    new = np.stack([rows @ image @ cols.T for image in flat])
+    return np.ascontiguousarray(new.reshape(*images.shape[:-2], *new.shape[1:]), np.float32)
+
+
+def _overlap(length: int, ratio: float) -> sparse.csr_array:
+    """Return the share of each old pixel in each new one, `ratio` old pixels long, along one axis."""
+    count = int(length / ratio + 1e-6)
+    edges = (length - count * ratio) / 2 + ratio * np.arange(count + 1)
+    old = np.arange(length)
+    shares = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
+    return sparse.csr_array(np.clip(shares, 0, None))
+
+
+def extract(cutout: Cutout, options: Conversion) -> Galaxy:
+    """Cut the central galaxy out of an image.
+
+    The image is put on the grid of the library. On the sum of its bands, each divided by the square of its noise,
+    objects are found and told apart (sep, the code of SExtractor). The galaxy is the object in the centre: its
+    detected pixels and an ellipse of 2.5 Kron radii. Within these, pixels of neighbours and bad ones get the value
+    opposite the centroid of the galaxy, for galaxies look much the same when turned by 180 degrees. Outside
+    them the stamp reads 0. Nothing is shifted by parts of a pixel.
+
+    Raises:
+        RefusedError: the image gives no stamp.
+        MissingExtraError: sep is not installed.
+    """
+    flux, bad = _on_grid(cutout, options)
+    field = _detect(flux, bad, options.pixel_scale)
+    central = _central(field, options.pixel_scale)
+    reach = _disc(GROW / options.pixel_scale)
+    others = ndimage.binary_dilation((field.labels > 0) & (field.labels != central), reach)
+    seen = ndimage.binary_opening(field.labels == central, reach)  # without the fringes that noise makes
+    parts, _ = ndimage.label(seen | _ellipse(field, central, bad | others, options.lost))
+    inside = parts == np.bincount(parts[parts > 0]).argmax()
+    return _cut(field, inside, others, bad, field.centre(central), options)
+
+
+def _on_grid(cutout: Cutout, options: Conversion) -> tuple[Array, Mask]:
+    """Return the wanted bands and the bad pixels on the library's grid."""
+    old, new = cutout.pixel_scale, options.pixel_scale
+    if old > COARSER * new:
+        raise RefusedError("coarse pixels", f"pixels of {old:.3g} arcsec, the library's have {new:g}")
+    flux = cutout.flux[[cutout.bands.index(band) for band in options.bands]]
+    bad = np.zeros(flux.shape[1:], bool) if cutout.bad is None else np.ascontiguousarray(cutout.bad)
+    if math.isclose(old, new, rel_tol=1e-3):
+        return flux, bad
+    return resample(flux, old, new), resample(bad, old, new) > 1e-3
+
+
+@dataclass(frozen=True)
+class _Field:
+    """An image and what was found in it.
+
+    Attributes:
+        flux: (B, H, W) without sky, nmgy per pixel.
+        noise: (B,) of a pixel of sky.
+        detection: (H, W) the sum of bands that objects were found on, in units of its noise.
+        objects: sep's table of them.
+        labels: (H, W) which pixels they have, from 1.
+    """
+
+    flux: Array
+    noise: NDArray[np.float64]
+    detection: Array
+    objects: NDArray[Any]
+    labels: NDArray[np.int32]
+
+    def centre(self, label: int) -> tuple[float, float]:
+        """Return row and column of an object's centroid."""
+        one = self.objects[label - 1]
+        return float(one["y"]), float(one["x"])
+
+
+def _detect(flux: Array, bad: Mask, pixel_scale: float) -> _Field:
+    """Find objects, subtract the sky between them, and do so once more with what is then known of it."""
+    sep = import_extra("sep", "galaxy")
+    empty = ~bad
+    for _ in range(2):
+        if empty.mean() < 0.1:
+            raise RefusedError("no sky", f"objects and bad pixels cover {1 - empty.mean():.0%} of the image")
+        sky, noise = np.array([_clipped(band[empty]) for band in flux]).T
+        if not noise.all():
+            raise RefusedError("no sky", "most of the sky has one value: no noise to tell objects from")
+        flux = flux - sky[:, None, None].astype(np.float32)
+        total = np.tensordot(1 / noise**2, flux, 1)
+        middle, scatter = _clipped(total[empty])
+        detection = np.ascontiguousarray((total - middle) / scatter, np.float32)
+        detector = {"err": 1.0, "mask": bad, "minarea": FEWEST_PIXELS, "filter_kernel": None}
+        detector |= {"deblend_nthresh": LEVELS, "deblend_cont": CONTRAST, "segmentation_map": True}
+        try:
+            objects, labels = sep.extract(detection, THRESHOLD, **detector)
+        except Exception as error:  # sep raises nothing narrower
+            raise RefusedError("unreadable", f"detection failed: {error}") from None
+        empty = ~bad & ~ndimage.binary_dilation(labels > 0, _disc(2 * GROW / pixel_scale))
+    unevenness = _unevenness(detection, empty, round(0.6 / pixel_scale) + 1)
+    if unevenness > UNEVEN:
+        raise RefusedError(
+            "no sky", f"what is left of objects varies {unevenness:.1f} times as much as noise does"
+        )
+    return _Field(flux, noise, detection, objects, labels)
+
+
+def _clipped(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the median of what lies within 3 sigma, and sigma from its lower half, which sources do not reach."""
+    ordered = np.sort(values)
+    for _ in range(5):
+        middle = ordered[len(ordered) // 2]
+        sigma = middle - ordered[int(0.158655 * len(ordered))]
+        low = np.searchsorted(ordered, middle - 3 * sigma)
+        ordered = ordered[low : np.searchsorted(ordered, middle + 3 * sigma, side="right")]
+    return float(middle), float(sigma)
+
+
+def _unevenness(image: Array, empty: Mask, lag: int) -> float:
+    """Return the scatter of empty pixels over that of their differences, taken far enough apart for noise."""
+    pairs = empty[:, lag:] & empty[:, :-lag]
+    differences = (image[:, lag:] - image[:, :-lag])[pairs]
+    return _clipped(image[empty])[1] / max(_clipped(differences)[1] / math.sqrt(2), 1e-30)
+
+
+def _disc(radius: float) -> Mask:
+    reach = max(math.ceil(radius), 1)
+    rows, cols = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    return np.asarray(np.hypot(rows, cols) <= max(radius, 1))
+
+
+def _central(field: _Field, pixel_scale: float) -> int:
+    """Return the label of the object in the centre of the image."""
+    row, col = (length // 2 for length in field.labels.shape)
+    if field.labels[row, col]:
+        return int(field.labels[row, col])
+    if not len(field.objects):
+        raise RefusedError("no galaxy", "nothing stands out of the noise")
+    distances = pixel_scale * np.hypot(field.objects["y"] - row, field.objects["x"] - col)
+    if distances.min() > OFF_CENTRE:
+        raise RefusedError("no galaxy", f"the nearest object is {distances.min():.1f} arcsec off the centre")
+    return int(distances.argmin()) + 1
+
+
+def _ellipse(field: _Field, central: int, masked: Mask, lost: float) -> Mask:
+    """Return the pixels within the galaxy's ellipse, and refuse it where the image does not hold it."""
+    sep = import_extra("sep", "galaxy")
+    x, y, a, b, theta = ([field.objects[key][central - 1]] for key in ("x", "y", "a", "b", "theta"))
+    radius, _ = sep.kron_radius(field.detection, x, y, a, b, theta, 6.0, mask=masked)
+    reach = max(KRON * float(radius[0]), 3.5)  # the least that SExtractor takes
+    inside = np.zeros(field.labels.shape, bool)
+    sep.mask_ellipse(inside, x, y, a, b, theta, [reach])
+    beyond = 1 - inside.sum() / (math.pi * a[0] * b[0] * reach**2)
+    if beyond > max(lost, 0.01):  # pixels follow an ellipse only roughly
+        raise RefusedError("too large", f"{beyond:.0%} of its area lies beyond the image")
+    return inside
+
+
+def _cut(
+    field: _Field, inside: Mask, others: Mask, bad: Mask, centre: tuple[float, float], options: Conversion
+) -> Galaxy:
+    """Fill what is not known of the galaxy from the opposite side, and cut the stamp."""
+    whole, filled = _mirrored(field.flux, inside, ~(others | bad), centre)
+    stamp = _window(whole, centre, options.size)
+    name = options.bands[reference_band(options.bands)]
+    light, before = (images[reference_band(options.bands)].astype(np.float64) for images in (whole, field.flux))
+    kept = float(stamp[reference_band(options.bands)].sum(dtype=np.float64))
+    if not (light.sum() > 0 and kept > 0):
+        raise RefusedError("no galaxy", f"its flux in {name} is not above 0")
+
+    def share(image: NDArray[np.float64], where: Mask) -> float:
+        return float(image[where].sum() / light.sum())
+
+    lost = 1 - kept / float(light.sum())
+    neighbours, covered = share(before - light, inside & others & ~bad), share(light, filled & others)
+    if lost > options.lost:
+        raise RefusedError("too large", f"{lost:.1%} of its flux lies beyond {options.size} pixels")
+    if share(light, filled & bad) > options.lost:
+        raise RefusedError("bad pixels", f"{share(light, filled & bad):.1%} of its flux falls on bad pixels")
+    if max(neighbours, covered) > options.neighbours:
+        raise RefusedError("not isolated", f"neighbours add {neighbours:.0%} to its flux and cover {covered:.0%}")
+    magnitude = 22.5 - 2.5 * math.log10(kept)
+    if options.magnitudes and not options.magnitudes[0] <= magnitude <= options.magnitudes[1]:
+        low, high = options.magnitudes
+        raise RefusedError("magnitude", f"{name} = {magnitude:.2f} is not within {low:g} and {high:g}")
+    return Galaxy(stamp, field.noise, neighbours, share(light, filled), lost)
+
+
+def _mirrored(flux: Array, inside: Mask, known: Mask, centre: tuple[float, float]) -> tuple[Array, Mask]:
+    """Return the galaxy, 0 outside, with unknown pixels taken from the opposite side; and which these are."""
+    height, width = inside.shape
+    rows, cols = round(2 * centre[0]) - np.arange(height), round(2 * centre[1]) - np.arange(width)
+    exists = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))
+    opposite = np.ix_(rows.clip(0, height - 1), cols.clip(0, width - 1))
+    filled = inside & ~known & exists & known[opposite]
+    turned = flux[:, opposite[0], opposite[1]]
+    return np.where(inside & known, flux, np.where(filled, turned, np.float32(0))), filled
+
+
+def _window(images: Array, centre: tuple[float, float], size: int) -> Array:
+    """Return the pixels (B, size, size) with `centre` in the pixel size // 2, padded with 0."""
+    padded = np.pad(images, ((0, 0), (size, size), (size, size)))
+    top, left = (round(middle) + size - size // 2 for middle in centre)
+    return padded[:, top : top + size, left : left + size]

@@ -1,0 +1,42 @@
+"""Figures of flux errors against how blended galaxies are."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from oasis.adapters.galaxy.photometry import flux_error_table
+
+STYLES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito, colour-blind safe
+PANELS = {"median": "median flux error in r (%)", "mape": "mean |flux error| in r (%)", "missed": "share missed"}
+
+
+def flux_figure(tables: Mapping[str, pd.DataFrame], group: str | None = None) -> Figure:
+    """Draw median and mean absolute flux error, and the share missed, in bins of blendedness, with 95 % intervals.
+
+    Args:
+        tables: rows of one class of an event table, by the name of the method.
+        group: the column that names the galaxy, where galaxies repeat.
+    """
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    panels = figure.subplots(1, len(PANELS))
+    shift = np.linspace(-0.2, 0.2, len(tables)) if len(tables) > 1 else [0.0]
+    for colour, offset, (name, rows) in zip(STYLES, shift, tables.items(), strict=False):
+        bins = flux_error_table(rows, group=group).iloc[:-1]
+        place = np.arange(len(bins)) + offset
+        for axes, column in zip(panels, PANELS, strict=True):
+            value = bins[column].to_numpy()
+            error = [value - bins[f"{column}_low"], bins[f"{column}_high"] - value]
+            axes.errorbar(place, value, error, color=colour, marker="o", linestyle="", capsize=3, label=name)
+    labels = [f"{row.low:g}-{row.high:g}" for row in bins.itertuples()]
+    for axes, (column, label) in zip(panels, PANELS.items(), strict=True):
+        axes.set(xlabel="blendedness", ylabel=label, xticks=range(len(labels)), xticklabels=labels)
+        axes.spines[["top", "right"]].set_visible(False)
+        if column == "median":
+            axes.axhline(0, color="black", linewidth=0.8)
+        else:
+            axes.set_ylim(bottom=0)
+    if len(tables) > 1:
+        panels[0].legend(frameon=False)
+    return figure

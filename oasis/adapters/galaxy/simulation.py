@@ -1,0 +1,261 @@
+"""Simulated galaxies: an exponential disc and a de Vaucouleurs bulge under the survey's point-spread function.
+
+Laws that the galaxies are drawn from, with r the AB magnitude in the r band:
+
+- log10 of the half-light radius falls by 0.13 per magnitude from 1.9 arcsec at r = 17.5, with a log-normal scatter
+  of 0.3: what a galaxy of M_r = -20.9 and 3.5 kpc (Shen et al. 2003, late types) shows at redshifts of 0.1 to 0.5.
+- The bulge has a share of the light (in r) from a beta distribution, and 0.4 times the disc's half-light radius
+  with a log-normal scatter of 0.3.
+- Discs are 0.2 times as thick as wide and inclined at random (Hubble 1926): q^2 = 0.2^2 + (1 - 0.2^2) cos^2 i is
+  the square of their axis ratio, with cos i flat. Bulges have axis ratios of 0.6 to 1 and the disc's direction.
+- The g-r of discs is normal; that of bulges is redder by an amount with a scatter of its own (Allen et al. 2006:
+  bulges are redder than discs but follow their colours). r-z rises by 0.5 per magnitude of g-r, with a scatter.
+
+Bulges end at 8 half-light radii, as in the catalogues of SDSS and DECaLS (Hogg and Lang 2013).
+
+References:
+    Shen et al. (2003), MNRAS 343, 978: sizes of galaxies.
+    Hubble (1926), ApJ 64, 321: axis ratios of inclined discs.
+    Allen et al. (2006), MNRAS 371, 2: bulges and discs of 10,095 galaxies.
+    Hogg and Lang (2013), PASP 125, 719: truncated galaxy profiles.
+    Rowe et al. (2015), A&C 10, 121: GalSim.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from scipy.optimize import brentq
+from scipy.special import gammainc
+
+from oasis.adapters.galaxy import survey
+from oasis.adapters.galaxy.stamps import Stamps
+from oasis.data.mixing import keyed_rng
+from oasis.data.samples import Array
+from oasis.errors import ConfigError, import_extra
+from oasis.options import Options
+
+BULGE_EDGE = 8.0  # half-light radii
+BULGE_AXIS_RATIO = (0.6, 1.0)
+BULGE_SIZE_SCATTER = 0.3
+COLOUR_SLOPE = 0.5  # of r-z over g-r
+DISC_THICKNESS = 0.2
+PIVOT = 17.5  # magnitude at which `r50` holds
+TRIES = 100
+
+Spread = tuple[float, NonNegativeFloat]
+"""Mean and standard deviation."""
+
+
+class GalaxyOptions(Options):
+    """The population of simulated galaxies and how they are drawn.
+
+    Attributes:
+        size: rows and columns of a stamp, pixels.
+        magnitudes: of the brightest and the faintest galaxy, in r.
+        count_slope: numbers grow as 10^(slope x magnitude); 0 is flat, 0.6 that of nearby space.
+        r50: median half-light radius at magnitude 17.5, before the point-spread function, arcsec.
+        r50_slope: by which log10 of it falls per magnitude.
+        r50_scatter: standard deviation of its natural logarithm.
+        bulge_fraction: the two exponents of the beta distribution of the bulge's share of the light in r.
+        bulge_size: median of the bulge's half-light radius over the disc's.
+        g_r: mean and standard deviation of the disc's colour.
+        bulge_g_r: mean and standard deviation of the bulge's colour minus the disc's.
+        r_z: mean of the disc's colour and standard deviation about the line on which it rises with g-r.
+        psf_fwhm: of the Moffat profile in g, r and z, arcsec.
+        contained: a galaxy with a lesser share of its light inside the stamp, in any band, is drawn again: by
+            default one in nine, mostly large and bright ones, which are rarer for it.
+    """
+
+    size: int = Field(64, ge=16)
+    magnitudes: tuple[float, float] = (17.5, 22.0)
+    count_slope: float = 0.0
+    r50: float = Field(1.9, gt=0)
+    r50_slope: float = 0.13
+    r50_scatter: float = Field(0.3, ge=0)
+    bulge_fraction: tuple[PositiveFloat, PositiveFloat] = (0.6, 1.2)
+    bulge_size: float = Field(0.4, gt=0)
+    g_r: Spread = (0.55, 0.15)
+    bulge_g_r: Spread = (0.25, 0.10)
+    r_z: Spread = (0.45, 0.06)
+    psf_fwhm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (
+        survey.PSF_FWHM["g"],
+        survey.PSF_FWHM["r"],
+        survey.PSF_FWHM["z"],
+    )
+    contained: float = Field(0.97, ge=0, lt=1)
+
+
+def simulate_galaxies(count: int, seed: int = 0, options: GalaxyOptions | None = None) -> Stamps:
+    """Draw galaxies without noise in g, r and z, as they are after the atmosphere, the telescope and the pixels.
+
+    Galaxy i is a pure function of (seed, i) and the options, so that a library can grow. The table holds
+
+    - `magnitude`: in r, of all light;
+    - `flux_<band>` and `r50`: of the stamp, as `Stamps.measure` gives them;
+    - `r50_intrinsic`: half-light radius before it is flattened and blurred, arcsec;
+    - `bulge_fraction`: the bulge's share of the light in r;
+    - `ellipticity`: 1 - b/a, weighted by the light of disc and bulge in r;
+    - `position_angle`: from the direction of columns to that of rows, degrees;
+    - `redrawn`: how many galaxies did not fit the stamp before this one did.
+
+    Args:
+        count: how many galaxies.
+        seed: of the library.
+        options: the population; by default that of `GalaxyOptions`.
+
+    Raises:
+        ConfigError: galaxies that do not fit their stamps.
+        MissingExtraError: galsim is not installed.
+
+    Example:
+        >>> galaxies = simulate_galaxies(2)
+        >>> galaxies.flux.shape, galaxies.bands
+        ((2, 3, 64, 64), ('g', 'r', 'z'))
+    """
+    options = options or GalaxyOptions()
+    draw = _Renderer(options)
+    drawn = [_contained_galaxy(keyed_rng(seed, "galaxies", index), options, draw) for index in range(count)]
+    table = {name: np.array([row[name] for _, row in drawn]) for name in (drawn[0][1] if drawn else ())}
+    flux = np.array([stamp for stamp, _ in drawn], np.float32)
+    shape = (count, len(survey.BANDS), options.size, options.size)
+    return Stamps.measure(flux.reshape(shape), survey.BANDS, survey.PIXEL_SCALE, table, psf_fwhm=options.psf_fwhm)
+
+
+@dataclass(frozen=True)
+class _Component:
+    """The disc or the bulge: light per band (nmgy), half-light radius (arcsec) and axis ratio."""
+
+    flux: NDArray[np.float64]
+    r50: float
+    axis_ratio: float
+
+
+@dataclass(frozen=True)
+class _Galaxy:
+    """A galaxy as it is drawn; `offset` is that of its centre from the middle of its pixel, (columns, rows)."""
+
+    disc: _Component
+    bulge: _Component
+    offset: tuple[float, float]
+    table: dict[str, float]
+
+
+def _contained_galaxy(
+    rng: np.random.Generator, options: GalaxyOptions, draw: "_Renderer"
+) -> tuple[Array, dict[str, float]]:
+    """Draw galaxies until one has enough of its light inside the stamp."""
+    for redrawn in range(TRIES):
+        galaxy = _random_galaxy(rng, options)
+        if galaxy.table["r50_intrinsic"] > options.size * survey.PIXEL_SCALE / 2:
+            continue
+        stamp = draw(galaxy)
+        inside = stamp.sum((1, 2)) / (galaxy.disc.flux + galaxy.bulge.flux)
+        if inside.min() >= options.contained:
+            return stamp, galaxy.table | {"redrawn": redrawn}
+    raise ConfigError(
+        f"size: of {TRIES} galaxies none had {options.contained:.0%} of its light in a stamp of {options.size} "
+        "pixels: let the stamps be larger, or the galaxies smaller"
+    )
+
+
+def _random_galaxy(rng: np.random.Generator, options: GalaxyOptions) -> _Galaxy:
+    magnitude = _random_magnitude(rng, options)
+    median = options.r50 * 10 ** (options.r50_slope * (PIVOT - magnitude))
+    r50 = median * np.exp(rng.normal(0, options.r50_scatter))
+    share = rng.beta(*options.bulge_fraction)
+    bulge_size = options.bulge_size * np.exp(rng.normal(0, BULGE_SIZE_SCATTER))
+    disc_r50 = r50 / _composite_r50(share, bulge_size)
+    g_r, r_z = rng.normal(*options.g_r), rng.normal(*options.r_z)
+    colours = np.array([g_r, 0.0, -r_z - COLOUR_SLOPE * (g_r - options.g_r[0])])
+    redder = rng.normal(*options.bulge_g_r) * np.array([1.0, 0.0, -COLOUR_SLOPE])
+    axis_ratio = float(np.sqrt(DISC_THICKNESS**2 + (1 - DISC_THICKNESS**2) * rng.random() ** 2))
+    disc = _Component((1 - share) * survey.nanomaggies(magnitude + colours), disc_r50, axis_ratio)
+    bulge = _Component(
+        share * survey.nanomaggies(magnitude + colours + redder),
+        disc_r50 * bulge_size,
+        rng.uniform(*BULGE_AXIS_RATIO),
+    )
+    table = {
+        "magnitude": magnitude,
+        "r50_intrinsic": r50,
+        "bulge_fraction": share,
+        "ellipticity": (1 - share) * (1 - disc.axis_ratio) + share * (1 - bulge.axis_ratio),
+        "position_angle": rng.uniform(0, 180),
+    }
+    return _Galaxy(disc, bulge, (rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5)), table)
+
+
+def _random_magnitude(rng: np.random.Generator, options: GalaxyOptions) -> float:
+    """Draw from a density that grows as 10^(slope x magnitude), by the inverse of its integral."""
+    low, high = options.magnitudes
+    growth = options.count_slope * np.log(10) * (high - low)
+    share = rng.random()
+    return low + (high - low) * float(np.log1p(share * np.expm1(growth)) / growth if growth else share)
+
+
+class _Renderer:
+    """Draws galaxies through the point-spread function and the pixels, (B, s, s) in nmgy per pixel.
+
+    In Fourier space, where blurring multiplies, disc and bulge are drawn once for all bands and the blurs once for
+    all galaxies. The grid is periodic and twice as wide as the stamp: of a galaxy that is contained in its stamp
+    some 0.05 % of the light comes back into it.
+    """
+
+    def __init__(self, options: GalaxyOptions) -> None:
+        self.galsim: Any = import_extra("galsim", "galaxy")
+        self.size = options.size
+        self.grid = self.galsim.BoundsI(0, options.size, -options.size, options.size - 1)
+        pixel = self.galsim.Pixel(survey.PIXEL_SCALE)
+        profiles = [self.galsim.Moffat(beta=survey.MOFFAT_BETA, fwhm=fwhm) for fwhm in options.psf_fwhm]
+        self.blurs = np.array([self._waves(self.galsim.Convolve(profile, pixel)) for profile in profiles])
+
+    def __call__(self, galaxy: _Galaxy) -> Array:
+        disc, bulge = galaxy.disc, galaxy.bulge
+        profiles = (
+            (self.galsim.Exponential(half_light_radius=disc.r50), disc),
+            (self.galsim.DeVaucouleurs(half_light_radius=bulge.r50, trunc=BULGE_EDGE * bulge.r50), bulge),
+        )
+        angle = galaxy.table["position_angle"] * self.galsim.degrees
+        centre = [(self.size // 2 + each) * survey.PIXEL_SCALE for each in galaxy.offset]
+        waves = sum(
+            self._waves(profile.shear(q=part.axis_ratio, beta=angle).shift(*centre)) * part.flux[:, None, None]
+            for profile, part in profiles
+        )
+        image = np.fft.irfft2(waves * self.blurs, s=(2 * self.size, 2 * self.size))
+        light = image[:, : self.size, : self.size].astype(np.float32)
+        return np.maximum(light, 0)  # the cut at the grid's highest frequency leaves ripples around 0
+
+    def _waves(self, profile: Any) -> NDArray[np.complex128]:
+        """Return the Fourier transform of a profile (2 s, s + 1), as `irfft2` expects it."""
+        image = self.galsim.ImageCD(self.grid, scale=np.pi / (self.size * survey.PIXEL_SCALE))
+        return np.fft.ifftshift(profile.drawKImage(image, recenter=False).array, axes=0)
+
+
+def _composite_r50(bulge_fraction: float, bulge_size: float) -> float:
+    """Return the half-light radius of disc and bulge together, in units of the disc's."""
+
+    def excess(radius: float) -> float:
+        disc, bulge = _light_within(radius, 1.0, np.inf), _light_within(radius / bulge_size, 4.0, BULGE_EDGE)
+        return (1 - bulge_fraction) * disc + bulge_fraction * bulge - 0.5
+
+    return float(brentq(excess, *sorted((0.9 * min(bulge_size, 1), 1.1 * max(bulge_size, 1)))))
+
+
+def _light_within(radius: float, index: float, edge: float) -> float:
+    """Return the share of the light of a Sersic profile within a radius, in half-light radii."""
+    b = _sersic_b(index, edge)
+    return float(
+        gammainc(2 * index, b * min(radius, edge) ** (1 / index)) / gammainc(2 * index, b * edge ** (1 / index))
+    )
+
+
+@cache
+def _sersic_b(index: float, edge: float) -> float:
+    """Return b of the profile exp(-b (r / r50)^(1 / n)), cut at an edge, that has half of its light in r50."""
+    return float(
+        brentq(lambda b: gammainc(2 * index, b) / gammainc(2 * index, b * edge ** (1 / index)) - 0.5, 0.1, 20)
+    )

@@ -1,0 +1,134 @@
+"""The galaxy adapters: their libraries, splits and event tables, and every source of images."""
+
+import numpy as np
+import pytest
+
+from oasis.adapters.galaxy import GalaxiesAdapter, GalaxyAdapter, survey
+from oasis.adapters.galaxy.stamps import Stamps
+from oasis.config import build
+from oasis.data.storage import write_samples
+from oasis.errors import ConfigError, DataError
+from oasis.evaluation import evaluate_maps
+
+pytest.importorskip("galsim")
+pytest.importorskip("sep")
+fits = pytest.importorskip("astropy.io.fits")
+
+SMALL = {"library": {"simulated": 40}, "events": {"train": 6, "val": 6, "test": 12}}
+
+
+@pytest.fixture(scope="module")
+def adapter():
+    return GalaxyAdapter(SMALL, seed=1)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A library of 20 measured galaxies, all round, on the stamps of the simulated ones."""
+    path = tmp_path_factory.mktemp("galaxies") / "measured.h5"
+    rows, columns = np.mgrid[:64, :64] - 32
+    sizes = np.linspace(2, 4, 20)[:, None, None, None]
+    flux = np.repeat(np.exp(-(rows**2 + columns**2) / (2 * sizes**2)), 3, axis=1)
+    noise = np.full((20, 3), 1e-4, np.float32)
+    Stamps.measure(flux, survey.BANDS, survey.PIXEL_SCALE, {}, noise).save(path)
+    return path
+
+
+def test_no_galaxy_is_in_two_splits(adapter):
+    seen = {}
+    for split in ("train", "val", "test"):
+        metas = [sample.meta for sample in map(adapter.dataset(split).__getitem__, range(6))]
+        names = [name for name in metas[0] if name.endswith("_galaxy")]
+        seen[split] = {meta[name] for meta in metas for name in names if meta[name] == meta[name]}
+    assert not seen["train"] & seen["val"]
+    assert not seen["train"] & seen["test"]
+    assert not seen["val"] & seen["test"]
+
+
+def test_the_image_is_the_sum_of_the_maps_and_the_sky(adapter):
+    dataset = adapter.dataset("test")
+    rest, noise = [], []
+    for index in range(12):
+        sample = dataset[index]
+        assert sample.image.shape == (3, 64, 64)
+        faint = sample.target.sum(axis=0) < 1e-3
+        rest.append([(one[where] ** 2).mean() for one, where in zip(sample.image, faint, strict=True)])
+        noise.append([sample.meta[f"noise_{band}"] for band in survey.BANDS])
+    np.testing.assert_allclose(np.sqrt(np.mean(rest, axis=0)), noise[0], rtol=0.05)
+
+
+def test_a_perfect_answer_has_no_error(adapter):
+    table = evaluate_maps(lambda batch: batch.target, adapter.dataset("test"), adapter, workers=0)
+    target = table[table["class"] == "target"]
+    assert len(target) == 12
+    for name in ("flux_r_error", "colour_g_r_error", "centroid_offset", "size_error"):
+        np.testing.assert_allclose(target[name].dropna(), 0, atol=1e-3)
+    assert target["blendedness"].between(0, 1).all()
+    assert not target["missed"].any()
+    assert (target["residual_chi2"] - 1).abs().max() < 0.3
+    assert set(adapter.figures(table)) == {"flux"}
+
+
+def test_galaxies_of_one_kind_may_come_in_any_order():
+    adapter = GalaxiesAdapter(SMALL)
+    dataset = adapter.dataset("test")
+    table = evaluate_maps(lambda batch: batch.target.flip(1), dataset, adapter, workers=0)
+    there = table[table["intensity_true"] > 0]
+    assert 24 <= len(there) <= 48
+    np.testing.assert_allclose(there["flux_z_error"], 0, atol=1e-3)
+    assert not table["invented"].any()
+
+
+def test_measured_galaxies_join_simulated_ones_and_can_be_all_that_is_tested_on(measured):
+    library = {"simulated": 40, "files": [str(measured)]}
+    adapter = GalaxyAdapter({**SMALL, "library": library})
+    assert len(adapter.library) == 60
+    assert np.bincount(adapter._galaxies("test") < 20).tolist() == [10, 5]
+    held_out = GalaxyAdapter({**SMALL, "library": library | {"held_out": "files"}})
+    assert (held_out._galaxies("test") < 20).all()
+    assert (held_out._galaxies("train") >= 20).any()
+    sample = held_out.dataset("test")[0]
+    assert sample.meta["target_galaxy"] < 20
+
+
+def test_a_run_is_built_with_the_defaults_of_the_domain():
+    setup = build({"adapter": "galaxies", "run": "x", "data": SMALL})
+    assert setup.config.head.name == "denoised"
+    assert setup.separator().head.channels == 15
+    loss = setup.loss()
+    assert loss.table[0b0011].item() == loss.table[0b1010].item() == 2 * loss.table[0b0100].item()
+
+
+def test_images_are_read_from_files_onto_the_grid_of_the_library(adapter, tmp_path):
+    flux = np.random.default_rng(0).exponential(1, (3, 40, 40)).astype(">f4")
+    header = fits.Header({"BANDS": "grz", "CD1_1": -0.524 / 3600, "CD2_2": 0.524 / 3600, "CD1_2": 0, "CD2_1": 0})
+    header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 0.0, "SURVEY": "DECaLS"})
+    fits.PrimaryHDU(flux, header).writeto(tmp_path / "cutout.fits")
+    images = adapter.prepare(adapter.read(tmp_path / "cutout.fits"))
+    assert images.shape == (1, 3, 80, 80)
+    assert images.sum() == pytest.approx(4 * flux.sum(), rel=1e-3)  # fluxes of pixels of 0.262 arcsec
+    np.save(tmp_path / "images.npy", images)
+    np.testing.assert_allclose(adapter.prepare(adapter.read(tmp_path / "images.npy")), images)
+
+
+def test_samples_may_come_from_a_file(adapter, tmp_path):
+    path, dataset = tmp_path / "test.h5", adapter.dataset("test")
+    write_samples(path, (dataset[index] for index in range(4)), adapter.classes, adapter.unit)
+    again = GalaxyAdapter({**SMALL, "files": {"test": str(path)}}).dataset("test")
+    np.testing.assert_allclose(again[3].target, dataset[3].target)
+    with pytest.raises(DataError, match="holds the classes"):
+        GalaxiesAdapter({**SMALL, "files": {"test": str(path)}}).dataset("test")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"library": {"simulated": 0}}, "name files, or ask for simulated galaxies"),
+        ({"library": {"simulated": 40, "held_out": "files"}}, "names none"),
+        ({"library": {"simulated": 40}, "events": {"test": 0}}, r"data\.events\.test: expected at least 1 blend"),
+        ({"library": {"files": ["nowhere.h5"]}}, r"nowhere\.h5"),
+    ],
+)
+def test_what_cannot_be_mixed_is_one_clear_line(options, message):
+    with pytest.raises((ConfigError, DataError), match=message):
+        GalaxyAdapter(options).dataset("test")
