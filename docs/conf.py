@@ -19,6 +19,11 @@ from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.adapter import MigdalOptions
 from oasis.adapters.migdal.detector import Detector
+from oasis.adapters.waveform.adapter import PulsesOptions, ReadOptions, WaveformOptions
+from oasis.adapters.waveform.metrics import COLUMNS as PULSE_COLUMNS
+from oasis.adapters.waveform.noise import NoiseOptions
+from oasis.adapters.waveform.scene import BackgroundOptions, PulseOptions
+from oasis.adapters.waveform.shapes import PulseShape
 from oasis.calibration import CalibrationOptions
 from oasis.config import LossOptions, RunConfig
 from oasis.data.augmentation import Augmentation
@@ -82,6 +87,14 @@ myst_substitutions = {
     "galaxy_convert": tables.options_table(Conversion),
     "galaxy_library": tables.options_table(LibraryOptions),
     "galaxy_population": tables.options_table(GalaxyOptions),
+    "waveform": tables.options_table(WaveformOptions),
+    "waveform_background": tables.options_table(BackgroundOptions),
+    "waveform_columns": columns_table(PULSE_COLUMNS),
+    "waveform_noise": tables.options_table(NoiseOptions),
+    "waveform_pulse": tables.options_table(PulseOptions),
+    "waveform_pulses": tables.options_table(PulsesOptions),
+    "waveform_read": tables.options_table(ReadOptions),
+    "waveform_shape": tables.options_table(PulseShape),
     "training": tables.options_table(TrainingOptions),
     "columns": columns_table(COLUMNS),
 }

@@ -74,16 +74,19 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def described(kind: type, section: str) -> dict[str, str]:
-    """Return the entries `name: text` of a section of a Google docstring.
+    """Return the entries `name: text` of a section of a class's Google docstring, and of those it inherits from.
 
     Example:
         >>> described(Options, "Attributes")
         {}
     """
-    _, _, rest = inspect.cleandoc(kind.__doc__ or "").partition(f"{section}:\n")
-    body = re.split(r"\n(?=\S)", rest)[0]
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", body, flags=re.MULTILINE)
-    return {name: sentence(text) for name, text in entries}
+    found = {}
+    for one in (one for one in reversed(kind.__mro__) if one is kind or issubclass(one, Options)):
+        _, _, rest = inspect.cleandoc(one.__doc__ or "").partition(f"{section}:\n")
+        body = re.split(r"\n(?=\S)", rest)[0]
+        entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", body, flags=re.MULTILINE)
+        found |= {name: sentence(text) for name, text in entries}
+    return found
 
 
 def sentence(text: str) -> str:

@@ -88,8 +88,8 @@ def region_errors(setup: Setup, separator: oasis.Separator) -> np.ndarray:
     """Return the mean absolute error (2^N,) of the maps in every region of the test images, in photons."""
     loss = oasis.OverlapLoss(separator.classes, thresholds=1.0, spatial_dims=2)
     sums = torch.zeros(2, 8, dtype=torch.float64)
-    for batch, maps in predictions(separator, setup.dataset("test"), workers=0):
-        sums += loss.region_sums(maps, batch.target, batch.valid)
+    for event in predictions(separator, setup.dataset("test"), workers=0):
+        sums += loss.region_sums(event.maps, event.batch.target, event.batch.valid)
     return (sums[0] / sums[1] / len(separator.classes)).numpy()
 
 

@@ -100,7 +100,8 @@ def main() -> None:
     rows = {name: table[table["class"] == study.name].reset_index(drop=True) for name, table in tables.items()}
     print_errors(rows, study.group)
     print_differences(rows, study.group)
-    print(f"figure: {save_figure(flux_figure(rows, study.group), options.out / 'flux.png')}")
+    drawn = {name: table for name, table in rows.items() if name != "input"}  # far above all others
+    print(f"figure: {save_figure(flux_figure(drawn, study.group), options.out / 'flux.png')}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Array files of other programs, read as data and never executed: NumPy, TIFF and HDF5."""
+"""Array files of other programs, read as data and never executed: NumPy, TIFF, HDF5 and CSV."""
 
 import struct
 import zipfile
@@ -20,15 +20,16 @@ _DAMAGED_CONTAINERS = (zipfile.BadZipFile, zlib.error, struct.error, tifffile.Ti
 
 
 def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
-    """Read the numbers of an image file: `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5` or `.hdf5`.
+    """Read the numbers of an image file: `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5`, `.hdf5` or `.csv`.
 
     Args:
         path: of the file.
         key: the array in an `.npz` or HDF5 file; needed where there are several and none is named `image` or
-            `adu`.
+            `adu`. In a CSV file with a row of names, the column.
 
     Returns:
-        The array in the byte order of the machine; the pages of a TIFF as one stack.
+        The array in the byte order of the machine; the pages of a TIFF as one stack; a CSV file of several columns
+        with two axes, of one column with one.
 
     Raises:
         DataError: a file that is missing, truncated, of another kind, or without numbers.
@@ -98,6 +99,26 @@ def _from_tiff(path: Path, key: str | None) -> NDArray[Any]:
     return np.concatenate([stack.reshape(-1, *stack.shape[-2:]) for stack in stacks])
 
 
+def _from_csv(path: Path, key: str | None) -> NDArray[Any]:
+    """Read numbers that commas separate, below a first row of names if there is one."""
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    names = [name.strip().strip('"') for line in lines[:1] for name in line.split(",")]
+    titled = not all(map(_is_number, names))
+    column = None if key is None else names.index(_chosen(path, names if titled else [], key))
+    if len(lines) == titled:
+        return np.empty(0)
+    rows = np.loadtxt(lines[titled:], delimiter=",", usecols=column, ndmin=2)
+    return rows[:, 0] if rows.shape[1] == 1 else rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 _READERS = {
     ".npy": _from_numpy,
     ".npz": _from_numpy,
@@ -106,5 +127,6 @@ _READERS = {
     ".mtiff": _from_tiff,
     ".h5": _from_hdf5,
     ".hdf5": _from_hdf5,
+    ".csv": _from_csv,
 }
 SUFFIXES = tuple(_READERS)

@@ -1,8 +1,8 @@
-"""Pandas pickles read as data: nothing that a file names is imported or called.
+"""Pickles of data frames and of plain values read as data: nothing that a file names is imported or called.
 
 A pickle is a program: it names functions and calls them. Here its calls are only recorded, and only where they
-name one of the few makers of a plain frame; the frame is then built anew from the numbers and texts in those
-records. That also makes the reader independent of the versions of pandas and numpy that wrote the file.
+name one of the few makers of a plain frame or array; what they make is then built anew from the numbers and texts
+in those records. That also makes the reader independent of the versions of pandas and numpy that wrote the file.
 """
 
 import bz2
@@ -13,7 +13,8 @@ import pickletools
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,9 @@ MODULES: Final = {
     "slice": ("builtins", "__builtin__"),
     "bytes": ("builtins", "__builtin__"),
     "bytearray": ("builtins", "__builtin__"),
+    "list": ("builtins", "__builtin__"),  # what a defaultdict makes of a key that it does not have
+    "defaultdict": ("collections",),
+    "OrderedDict": ("collections",),
     "encode": ("_codecs",),  # how protocol 2 spells bytes
 }
 # Instructions that lay out data, or name a global, which `find_class` then judges.
@@ -93,20 +97,48 @@ def read_dataframe(path: Path | str) -> pd.DataFrame:
         array([0, 1, 2])
     """
     path = Path(path)
-    try:
-        with OPENERS.get(path.suffix, partial(open, mode="rb"))(path) as file:
-            content: object = _Recorder(file, path).load()
+    with _one_line_errors(path, "data frame", mend=": write it again with DataFrame.to_pickle"):
+        content = _load(path)
         if not (isinstance(content, _Call) and content.function == _Name("DataFrame")):
             raise DataError(f"{path}: holds a {_kind(content)}, expected a pickled pandas DataFrame")
         return _frame(content)
+
+
+def read_values(path: Path | str) -> Any:
+    """Read a pickle of numbers, texts, arrays, lists, tuples and dicts, without running anything that it names.
+
+    A `defaultdict` or an `OrderedDict` is read as a dict. The file may be compressed (`.gz`, `.bz2`, `.xz`).
+
+    Raises:
+        DataError: the file cannot be read, or holds anything else.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "values.pkl")
+        >>> path.write_bytes(pickle.dumps((np.arange(3), {"p": [7, 9]}))) > 0
+        True
+        >>> read_values(path)
+        (array([0, 1, 2]), {'p': [7, 9]})
+    """
+    path = Path(path)
+    with _one_line_errors(path, "collection of numbers, texts and arrays"):
+        return _value(_load(path))
+
+
+def _load(path: Path) -> object:
+    with OPENERS.get(path.suffix, partial(open, mode="rb"))(path) as file:
+        return _Recorder(file, path).load()
+
+
+@contextmanager
+def _one_line_errors(path: Path, what: str, mend: str = "") -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     except BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"{path}: is damaged or not the pickle of a plain data frame ({reason}): "
-            "write it again with DataFrame.to_pickle"
-        ) from None
+        raise DataError(f"{path}: is damaged or not the pickle of a plain {what} ({reason}){mend}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +149,20 @@ class _Name:
 
 
 class _Call:
-    """A call that the file asks for, kept as a record."""
+    """A call that the file asks for, kept as a record, with the items that the file puts into what it makes."""
 
-    __slots__ = ("arguments", "function", "made", "state")
+    __slots__ = ("arguments", "function", "items", "made", "state")
 
     def __init__(self, function: object, arguments: tuple[Any, ...]) -> None:
         self.function = function
         self.arguments = arguments
         self.state: Any = None
+        self.items: dict[Any, Any] | None = None
         self.made: Any = None
+
+    def __setitem__(self, key: object, value: object) -> None:
+        self.items = self.items or {}
+        self.items[key] = value
 
 
 class _Instructions(dict[int, Callable[[Any], None]]):
@@ -156,7 +193,7 @@ class _Recorder(pickle._Unpickler):
         if module not in MODULES.get(name, ()):
             raise DataError(
                 f"{self.path}: refused the global {f'{module}.{name}'!r}: the file tries to run code or needs "
-                "something unknown; only plain data frames are read, and nothing was run"
+                "something unknown; only plain values and data frames are read, and nothing was run"
             )
         return _Name(name)
 
@@ -347,4 +384,6 @@ MAKERS: Final[dict[str, Callable[[_Call], Any]]] = {
     "bytes": _bytes,
     "bytearray": _bytes,
     "encode": _encoded,
+    "defaultdict": lambda call: _value(call.items or {}),
+    "OrderedDict": lambda call: _value(call.items or {}),
 }

@@ -195,6 +195,49 @@ def test_the_mask_of_a_file_of_samples_is_not_taken_for_an_image(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1,2,3\n4,5,6\n", [[1, 2, 3], [4, 5, 6]]),
+        ("1e-3, -2.5\r\n nan, 4\r\n", [[1e-3, -2.5], [np.nan, 4]]),
+        ("\ufeff7\n8\n9", [7, 8, 9]),
+        ("volts\n7\n8\n\n", [7, 8]),
+        ('"time","ch 1"\n0,7\n1,8', [[0, 7], [1, 8]]),
+    ],
+)
+def test_numbers_of_a_csv_file_are_read(tmp_path: Path, text: str, expected: list[Any]) -> None:
+    path = tmp_path / "waveform.csv"
+    path.write_bytes(text.encode())
+    np.testing.assert_array_equal(read_array(path), expected)
+
+
+def test_a_column_of_a_csv_file_is_chosen_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "waveform.csv"
+    path.write_text('"time","ch 1"\n0,7\n1,8\n')
+    assert read_array(path, "ch 1").tolist() == [7, 8]
+    assert all(word in refusal(path, "ch 2") for word in ("ch 2", "time", "ch 1"))
+    path.write_text("0,7\n1,8\n")
+    assert "ch 1" in refusal(path, "ch 1")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "holds no numbers"),
+        (b"a,b\n\n", "holds no numbers"),
+        (b"a,b\n1,x\n", "'x'"),
+        (b"1,2\n3\n", "columns"),
+        (b"1;2\n3;4\n", "3;4"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "damaged"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_csv_file_without_rows_of_numbers_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "waveform.csv"
+    path.write_bytes(content)
+    assert words in refusal(path)
+
+
+@pytest.mark.parametrize(
     ("name", "words"), [("missing.npy", "no such file"), ("image.jpg", "unknown kind"), ("folder.h5", "")]
 )
 def test_what_cannot_be_an_image_is_refused(tmp_path: Path, name: str, words: str) -> None:

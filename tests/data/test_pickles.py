@@ -5,6 +5,7 @@ protocols 5, 2, 4 and 5, without pyarrow) from the frame that `plain_frame` buil
 """
 
 import bz2
+import collections
 import copyreg
 import functools
 import gzip
@@ -24,7 +25,7 @@ import pyarrow as pa
 import pytest
 from pandas.core.internals import BlockManager, blocks
 
-from oasis.data.pickles import MODULES, read_dataframe
+from oasis.data.pickles import MODULES, read_dataframe, read_values
 from oasis.errors import DataError
 
 FILES = Path(__file__).parent / "files"
@@ -462,3 +463,41 @@ def test_the_names_are_plain():
     assert not any("." in name for name in MODULES)
     dangerous = {"eval", "exec", "getattr", "setattr", "open", "__import__", "system", "load", "fromfile"}
     assert not dangerous & set(MODULES)
+
+
+def test_plain_values_are_read_whatever_holds_them(tmp_path):
+    table = collections.defaultdict(list, {(np.int64(1), 2): [7, 9], "none": []})
+    content = (np.arange(6.0).reshape(2, 3), [np.float32(2.5), "x"], table, collections.OrderedDict(b=1, a=None))
+    for protocol in range(2, 6):
+        path = tmp_path / f"values{protocol}.pkl"
+        path.write_bytes(pickle.dumps(content, protocol))
+        read = read_values(path)
+        assert same(read[:2], content[:2])
+        assert read[2] == {(1, 2): [7, 9], "none": []}
+        assert list(read[3].items()) == [("b", 1), ("a", None)]
+        assert {type(one) for one in read[2:]} == {dict}
+
+
+@pytest.mark.parametrize("name", ["protocol 2", "protocol 5", "exec", "methodcaller"])
+def test_malicious_values_run_nothing(name, tmp_path):
+    canary, path = tmp_path / "canary", tmp_path / "evil.pkl"
+    refused, make = ATTACKS[name]
+    attack = make(f"touch {canary}")
+    path.write_bytes(attack)
+    with pytest.raises(DataError, match=f"refused the global {refused!r}"):
+        read_values(path)
+    path.write_bytes(pickle.dumps(collections.defaultdict(list, {"a": [Reduces(os.system, f"touch {canary}")]})))
+    with pytest.raises(DataError, match="refused the global"):
+        read_values(path)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", pickle.dumps([1, 2])[:-3], b"cbuiltins\nlist\n."])
+def test_values_that_are_none_give_one_line(data, tmp_path):
+    path = tmp_path / "other.pkl"
+    path.write_bytes(data)
+    with pytest.raises(
+        DataError, match=r"other.pkl: is damaged or not the pickle of a plain collection"
+    ) as caught:
+        read_values(path)
+    assert "\n" not in str(caught.value)

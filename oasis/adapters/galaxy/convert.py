@@ -40,10 +40,10 @@ THRESHOLD, FEWEST_PIXELS = 1.5, 8
 """From how much noise on a pixel is detected, and how many pixels make an object."""
 
 LEVELS, CONTRAST = 64, 0.002
-"""Levels at which an object is looked at for peaks, and the share of its light that makes one an object of its own.
+"""Levels at which peaks of an object are looked for, and the share of its light that makes one an object too.
 
-With SExtractor's 32 and 0.005 stars of 4 % of a galaxy's flux stay part of it. Nor is the image smoothed before, as
-SExtractor does: that hides neighbours.
+With 32 and 0.005, as SExtractor has them, stars of 4 % of a galaxy's flux stay part of it; so they do where the image
+is smoothed before.
 """
 
 KRON = 2.5

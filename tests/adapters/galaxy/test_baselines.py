@@ -231,7 +231,7 @@ def test_pixels_that_are_not_valid_hold_nothing():
     valid = np.ones((1, 64, 64), bool)
     valid[:, 40:] = False
     blend = sample(CENTRAL, BRIGHT, valid=valid)
-    image = np.where(valid, blend.image, np.nan)
+    image = np.where(valid, blend.image, np.where(X < 32, 9.0, np.nan))
     batch = collate([blend.replace(image=image)])
     fluxes = Sep(BANDS, rest=True).fluxes(batch)[0]
     assert fluxes[0] == pytest.approx(20 * SED.ravel(), rel=0.1)

@@ -1,0 +1,215 @@
+"""The neutrino adapters: simulated vertices or those of the public release, and what is asked of them."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from oasis.adapters.base import Adapter, Study
+from oasis.adapters.neutrino.figures import multiplicity_figure, nuclei_figure, visible_energy_figure
+from oasis.adapters.neutrino.metrics import Measurement, calibrate
+from oasis.adapters.neutrino.physics import HIGHEST
+from oasis.adapters.neutrino.release import Release, ReleaseScene
+from oasis.adapters.neutrino.scene import (
+    CONFIGURATION_1,
+    CONFIGURATION_2,
+    CONTEXT,
+    Composition,
+    SimulatedScene,
+    VertexMixer,
+    VertexScene,
+)
+from oasis.adapters.neutrino.simulation import CUBES, Detector
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import Sample
+from oasis.data.storage import SampleFile
+from oasis.errors import DataError
+from oasis.options import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+SIMULATED = {"train": 20_000, "val": 1_000, "test": 4_000}
+
+
+class EventCounts(Options):
+    """How many samples each split has; all there are of the release and 20,000, 1,000 and 4,000 simulated ones.
+
+    Attributes:
+        train: new ones in every epoch.
+        val: the same ones in every epoch.
+        test: held out.
+    """
+
+    train: int | None = Field(None, ge=1)
+    val: int | None = Field(None, ge=1)
+    test: int | None = Field(None, ge=1)
+
+
+class SplitFiles(Options):
+    """The HDF5 file of samples that each split is read from; by default there is none.
+
+    Attributes:
+        train: of the training samples.
+        val: of the validation samples.
+        test: of the held-out samples.
+    """
+
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+
+
+class NeutrinoOptions(Options):
+    """The section `data` of a run on neutrino vertices.
+
+    Attributes:
+        events: samples per split.
+        order: of the protons' maps: by falling `energy`, or `any`, which leaves it to the separator which map is
+            whose.
+        release: the folder of the public data set, in the place of the simulation.
+        files: by split: an HDF5 file of samples in the place of both.
+        energies: of simulated nuclei, MeV.
+        least_charge: p.e. from which a map counts as a particle that is found.
+        detector: its light; for the release only what energies are measured with.
+    """
+
+    events: EventCounts = EventCounts()
+    order: Literal["energy", "any"] = "energy"
+    release: str | None = None
+    files: SplitFiles = SplitFiles()
+    energies: tuple[float, float] = (1.0, 60.0)
+    least_charge: float = Field(50.0, gt=0)
+    detector: Detector = Detector()
+
+    @field_validator("energies")
+    @classmethod
+    def _bounds(cls, energies: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < energies[0] < energies[1] <= HIGHEST:
+            raise ValueError(f"expected two rising energies above 0 and up to {HIGHEST:g} MeV")
+        return energies
+
+
+class NeutrinoAdapter(Adapter):
+    """A muon and 1 to 5 protons from one neutrino vertex, in a scintillator of 10 mm cubes, in photoelectrons.
+
+    Attributes:
+        composition: of the events.
+    """
+
+    composition: ClassVar[Composition] = CONFIGURATION_1
+    classes = CONFIGURATION_1.classes
+    spatial_dims = 3
+    context = CONTEXT
+    unit = "p.e."
+    iou_threshold = 1.0
+    options_type = NeutrinoOptions
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "model": {"name": "unet", "base_channels": 32, "depth": 2},
+        "head": {"name": "fraction", "background": False},  # every photoelectron is some particle's
+        "scaling": {"name": "log", "scale": 10.0, "peak": False},
+        "loss": {
+            "region_weights": {"rule": "size", "weights": {2: 3, 3: 4, 4: 5, 5: 6, 6: 7}},
+            "smoothness": 0.0,
+        },
+    }
+    study = Study(
+        name="proton_1",
+        quantity="proton_1_ke",
+        label="kinetic energy of the most energetic proton (MeV)",
+        edges=tuple(range(0, 61, 10)),
+    )
+
+    def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
+        super().__init__(options, seed)
+        if self.options.order == "any":
+            protons = tuple(name for name in self.classes if name.startswith("proton"))
+            self.interchangeable = (protons,)  # type: ignore[misc]
+
+    def dataset(self, split: str) -> SampleDataset:
+        """Return the samples of `train`, `val` or `test`: of a file, of the release, or simulated.
+
+        Raises:
+            DataError: a file or folder that cannot be read.
+        """
+        options: NeutrinoOptions = self.options
+        file: str | None = getattr(options.files, split)
+        if file is not None:
+            return self._read(file)
+        wanted: int | None = getattr(options.events, split)
+        scene: VertexScene
+        if self._release is None:
+            scene = SimulatedScene(self.composition, options.detector, options.energies)
+            count = wanted or SIMULATED[split]
+        else:
+            scene = ReleaseScene(self._release, split)
+            count = min(wanted or len(scene), len(scene))
+        return VertexMixer(scene, count, self.seed, split, fixed=split != "train")
+
+    @cached_property
+    def _release(self) -> Release | None:
+        folder: str | None = self.options.release
+        return None if folder is None else Release(folder, self.composition)
+
+    def _read(self, path: str) -> SampleDataset:
+        file = SampleFile(Path(path))
+        if file.classes != self.classes:
+            raise DataError(f"{path}: holds the classes {list(file.classes)}, expected {list(self.classes)}")
+        if file.shape[1:] != (CUBES,) * 3:
+            raise DataError(f"{path}: {self._size(file.shape[1:])}")
+        return file
+
+    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+        """Return charge, energy, direction and number of the particles: see `metrics.COLUMNS`."""
+        return self._measurement.columns(prediction, sample)
+
+    @cached_property
+    def _measurement(self) -> Measurement:
+        options: NeutrinoOptions = self.options
+        calibration = calibrate(self.composition, options.detector, options.energies)
+        return Measurement(self.classes, options.detector, calibration, options.least_charge)
+
+    def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
+        """Return the figures `multiplicity`, `visible_energy` and `nuclei` where the table has their columns."""
+        if "nuclei_found" not in table:
+            return {}
+        return {
+            "multiplicity": multiplicity_figure(table),
+            "visible_energy": visible_energy_figure(table),
+            "nuclei": nuclei_figure(table),
+        }
+
+    def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
+        """Turn charges in cubes into images (n, 1, 7, 7, 7), p.e.
+
+        Raises:
+            DataError: a volume of another size.
+        """
+        images = super().prepare(raw, dark)
+        if images.shape[2:] != (CUBES,) * 3:
+            raise DataError(self._size(images.shape[2:]))
+        return images
+
+    @staticmethod
+    def _size(shape: tuple[int, ...]) -> str:
+        found = " x ".join(map(str, shape))
+        return f"an image of {found} cubes, but the model's volume has {CUBES} on each axis: crop it to that"
+
+
+class NeutrinoIonsAdapter(NeutrinoAdapter):
+    """A muon and 0 to 4 protons, 0 or 1 deuteron and 0 or 1 triton from one neutrino vertex, in photoelectrons."""
+
+    composition = CONFIGURATION_2
+    classes = CONFIGURATION_2.classes
+    defaults: ClassVar[Mapping[str, Any]] = {
+        **NeutrinoAdapter.defaults,
+        "loss": {
+            "region_weights": {"rule": "size", "weights": {2: 3, 3: 4, 4: 5, 5: 6, 6: 7, 7: 8}},
+            "smoothness": 0.0,
+        },
+    }

@@ -1,0 +1,220 @@
+r"""What the maps of an event say of its particles: charge, energy, direction, number and vertex.
+
+Nothing here looks at the truth to find a particle: a map with enough charge is one. The energy of a nucleus that
+stops in the volume follows from its charge through the quenched light :math:`E = L^{-1}(Q / Y)` (see
+`physics.Quenching`), or from how far its charge lies from the vertex, as calibrated on the simulation. The vertex
+lies on the muon's line, as far before its exit as the charge of its map says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from scipy.special import kl_div
+
+from oasis.adapters.neutrino import physics
+from oasis.adapters.neutrino.scene import AXES, EXIT_COLUMNS, HALF, Composition, SimulatedScene, Vector, centres
+from oasis.adapters.neutrino.simulation import MASS_OF, SPECIES, Detector, Tracks, expected_charge
+from oasis.data.mixing import keyed_rng
+from oasis.data.samples import Array, Sample
+
+COLUMNS: Final = {
+    "charge_shared": "p.e. of the true map in cubes that hold charge of another particle too",
+    "charge_alone": "p.e. of the true map in the other cubes",
+    "error_shared": "p.e., summed absolute error of the map in cubes that particles share",
+    "error_alone": "p.e., summed absolute error of the map in the other cubes",
+    "split_error_shared": "p.e., error_shared of shares that are equal for all particles truly in a cube",
+    "found": "1 where the predicted map has `least_charge` p.e. or more, else 0",
+    "ke_true": "MeV, kinetic energy at the vertex; NaN for a particle that is not there",
+    "contained": "1 where a nucleus stops within the volume, else 0",
+    "ke_charge": "MeV, from the charge of the map, for a nucleus that is found",
+    "ke_range": "MeV, from the distance of the map's charge from the vertex; says little within a cube (25 MeV)",
+    "angle": "degrees between the axis of the map and the true direction, for a nucleus that is there and found",
+    "nuclei_true": "how many nuclei the event has (in the muon's row, as all below)",
+    "nuclei_found": "how many maps of nuclei have `least_charge` p.e. or more",
+    "visible_energy_true": "MeV, summed kinetic energy of all nuclei",
+    "visible_energy": "MeV, summed `ke_charge`",
+    "visible_energy_sum": "MeV, linear in the charge of the whole image: what is known without maps",
+    "vertex_error": "mm between the vertex from the maps and the true one",
+    "image_deviance": "Poisson deviance of the image from the sum of the maps; 0 for maps that sum to the image",
+}
+FLOOR: Final = 0.01  # p.e.
+EVENTS: Final = 400  # simulated for the calibration
+TRACKS: Final = 50  # simulated per energy for the calibration
+STEP: Final = 5.0  # MeV between these energies
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What the simulation says of charge and range.
+
+    Attributes:
+        offset: MeV, of the visible energy as a linear function of an image's charge.
+        slope: MeV per p.e.
+        energy: (k,) MeV.
+        distance: (species, k) mm of the charge's centroid from the vertex, on average.
+    """
+
+    offset: float
+    slope: float
+    energy: Vector
+    distance: Vector
+
+
+@cache
+def calibrate(composition: Composition, detector: Detector, energies: tuple[float, float]) -> Calibration:
+    """Fit to simulated events and tracks, always the same ones; takes about 1 s."""
+    scene = SimulatedScene(composition, detector, energies)
+    events = [scene.event(index, keyed_rng(0, "calibration", index)) for index in range(EVENTS)]
+    charge = [sum(one.charge.sum() for one in event.particles) for event in events]
+    energy = [sum(one.energy for one in event.particles[1:]) for event in events]
+    slope, offset = np.polyfit(charge, energy, 1)
+    nodes = np.arange(STEP, physics.HIGHEST, STEP)
+    distance = [np.zeros_like(nodes), *(_distances(kind, nodes, detector) for kind in range(1, len(SPECIES)))]
+    return Calibration(float(offset), float(slope), nodes, np.array(distance))
+
+
+def _distances(species: int, energies: Vector, detector: Detector) -> Vector:
+    rng = keyed_rng(0, "tracks", species)
+    count = len(energies) * TRACKS
+    direction = rng.standard_normal((count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    start = rng.uniform(-5, 5, (count, 3))
+    tracks = Tracks(np.full(count, species), np.repeat(energies, TRACKS), start, direction)
+    charge = expected_charge(tracks, detector)
+    centroid = np.einsum("nxyz,xyzd->nd", charge, centres()) / charge.sum(axis=(1, 2, 3))[:, None]
+    mean = np.linalg.norm(centroid - start, axis=1).reshape(-1, TRACKS).mean(axis=1)
+    return np.maximum.accumulate(mean)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How the maps of an event are measured.
+
+    Attributes:
+        classes: the N class names, the muon first.
+        detector: its light.
+        calibration: of it.
+        least_charge: p.e. from which a map is a particle.
+    """
+
+    classes: Sequence[str]
+    detector: Detector
+    calibration: Calibration
+    least_charge: float
+
+    def columns(self, prediction: Array, sample: Sample) -> dict[str, dict[str, float]]:
+        """Return the columns of one event, by class and name: see `COLUMNS`.
+
+        Args:
+            prediction: (N, 1, 7, 7, 7) maps, p.e.
+            sample: the event.
+        """
+        maps, true, meta = prediction[:, 0].astype(float), sample.target[:, 0].astype(float), sample.meta
+        muon, *others = self.classes
+        rows = _charge_errors(maps, true, self.classes)
+        vertex = find_vertex(maps[0], meta, self.detector)
+        for name, charge in zip(others, maps[1:], strict=True):
+            rows[name] |= self._nucleus(charge, name, meta, vertex)
+        rows[muon] |= {"found": float(maps[0].sum() >= self.least_charge), "ke_true": float(meta[f"{muon}_ke"])}
+        rows[muon] |= self._whole([rows[name] for name in others], float(sample.image.sum()))
+        rows[muon]["vertex_error"] = float(np.linalg.norm(vertex - _vector(meta, "vertex_")))
+        rows[muon]["image_deviance"] = deviance(sample.image[0].astype(float), maps.sum(axis=0))
+        return rows
+
+    def _whole(self, nuclei: Sequence[Mapping[str, float]], charge: float) -> dict[str, float]:
+        true, found = ([row[name] for row in nuclei] for name in ("ke_true", "ke_charge"))
+        return {
+            "nuclei_true": float(np.isfinite(true).sum()),
+            "nuclei_found": float(sum(row["found"] for row in nuclei)),
+            "visible_energy_true": float(np.nansum(true)),
+            "visible_energy": float(np.nansum(found)),
+            "visible_energy_sum": self.calibration.offset + self.calibration.slope * charge,
+        }
+
+    def _nucleus(self, charge: Vector, name: str, meta: Mapping[str, Any], vertex: Vector) -> dict[str, float]:
+        species = SPECIES.index(name.partition("_")[0])
+        energy, direction = float(meta[f"{name}_ke"]), _vector(meta, f"{name}_d")
+        end = _vector(meta, "vertex_") + direction * float(meta[f"{name}_length"])
+        row = {
+            "found": float(charge.sum() >= self.least_charge),
+            "ke_true": energy,
+            "contained": float(np.abs(end).max() < HALF) if np.isfinite(energy) else np.nan,
+        }
+        if not row["found"]:
+            return row | dict.fromkeys(("ke_charge", "ke_range", "angle"), np.nan)
+        distance, axis = axis_of(charge, vertex)
+        light = charge.sum() / self.detector.light_yield
+        known = self.calibration
+        return row | {
+            "ke_charge": float(self.detector.quenching.energy_of_light(light, MASS_OF[species])),
+            "ke_range": float(np.interp(distance, known.distance[species], known.energy)),
+            "angle": float(np.degrees(np.arccos(np.clip(axis @ direction, -1, 1)))),
+        }
+
+
+def _vector(meta: Mapping[str, Any], name: str) -> Vector:
+    return np.array([meta[f"{name}{axis}"] for axis in AXES], dtype=float)
+
+
+def _charge_errors(maps: Vector, true: Vector, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    present = true > 0
+    number = present.sum(axis=0)
+    shared = number > 1
+    error = np.abs(maps - true)
+    split = np.abs(present * true.sum(axis=0) / np.maximum(number, 1) - true)
+    sums = {
+        "charge_shared": true * shared,
+        "charge_alone": true * ~shared,
+        "error_shared": error * shared,
+        "error_alone": error * ~shared,
+        "split_error_shared": split * shared,
+    }
+    totals = {name: values.sum(axis=(1, 2, 3)).tolist() for name, values in sums.items()}
+    return {name: {column: total[label] for column, total in totals.items()} for label, name in enumerate(classes)}
+
+
+def axis_of(charge: Vector, vertex: Vector) -> tuple[float, Vector]:
+    r"""Return how far the centroid of a map lies from the vertex (mm), and the map's axis, away from the vertex.
+
+    The axis is the principal one of the charge about the vertex, :math:`\sum_p q_p (r_p - v)(r_p - v)^T`.
+
+    Args:
+        charge: (7, 7, 7) p.e.
+        vertex: (3,) mm.
+    """
+    offset = (centres() - vertex).reshape(-1, 3)
+    weight = charge.ravel() / charge.sum()
+    centroid = weight @ offset
+    axis = np.linalg.eigh((offset * weight[:, None]).T @ offset)[1][:, -1]
+    return float(np.linalg.norm(centroid)), axis * (1 if axis @ centroid >= 0 else -1)
+
+
+def find_vertex(charge: Vector, meta: Mapping[str, Any], detector: Detector) -> Vector:
+    """Return the point of the muon's line from which its way out gives the charge of its map (3,), mm.
+
+    Args:
+        charge: (7, 7, 7) p.e. of the muon's map.
+        meta: `EXIT_COLUMNS`.
+        detector: its light.
+    """
+    numbers = np.array([meta[name] for name in EXIT_COLUMNS], dtype=float)
+    stopping = float(physics.muon_stopping_power(numbers[3]))
+    light = stopping * physics.DENSITY / physics.MM_PER_CM / (1 + detector.birks * stopping)  # MeV / mm
+    path = charge.sum() / (detector.light_yield * light)
+    return np.asarray(numbers[:3] - path * numbers[4:])
+
+
+def deviance(image: Vector, expected: Vector) -> float:
+    r"""Return the Poisson deviance :math:`2 \sum_p I_p \ln(I_p / \lambda_p) - I_p + \lambda_p`.
+
+    Where there is charge, at least `FLOOR` is expected, so that the sum is finite.
+
+    Example:
+        >>> round(deviance(np.array([4.0, 0.0]), np.array([2.0, 1.0])), 3)
+        3.545
+    """
+    rate = np.where(image > 0, np.maximum(expected, FLOOR), expected)
+    return float(2 * kl_div(image, rate).sum())

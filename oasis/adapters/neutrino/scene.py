@@ -1,0 +1,243 @@
+"""Events: one muon and a few nuclei that start at one point, each with its charge in every cube."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.neutrino.physics import DENSITY, MM_PER_CM, muon_stopping_power
+from oasis.adapters.neutrino.simulation import CUBE, CUBES, SPECIES, Detector, Tracks, simulate, way_out
+from oasis.data.mixing import Mixer, Placed, Scene
+from oasis.data.samples import Array, Sample, Scalar
+
+Vector = NDArray[np.float64]
+
+HALF: Final = CUBE * CUBES / 2  # mm, of the volume
+MUON_ENERGIES: Final = (300.0, 1000.0)  # MeV
+SHIFT: Final = 1  # cubes by which the cube of the vertex lies off the centre at most
+AXES: Final = ("x", "y", "z")
+EXIT_COLUMNS: Final = ("exit_x", "exit_y", "exit_z", "exit_ke", "exit_dx", "exit_dy", "exit_dz")
+CONTEXT: Final = len(EXIT_COLUMNS) + 1
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Which particles an event has besides its muon.
+
+    Attributes:
+        fewest: protons.
+        protons: at most.
+        deuterons: at most.
+        tritons: at most.
+    """
+
+    fewest: int
+    protons: int
+    deuterons: int = 0
+    tritons: int = 0
+
+    @property
+    def most(self) -> tuple[int, int, int]:
+        """The largest numbers of protons, deuterons and tritons."""
+        return self.protons, self.deuterons, self.tritons
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The muon and every particle that an event can have."""
+        protons = tuple(f"proton_{rank}" for rank in range(1, self.protons + 1))
+        return ("muon", *protons, *["deuteron"] * self.deuterons, *["triton"] * self.tritons)
+
+    def draw(self, rng: np.random.Generator, available: Sequence[int] | None = None) -> list[int]:
+        """Draw the numbers of protons, deuterons and tritons, at least one nucleus.
+
+        Args:
+            rng: the source of randomness.
+            available: how many of each there are to choose from.
+        """
+        most = [min(pair) for pair in zip(self.most, available or self.most, strict=True)]
+        least = [min(self.fewest, most[0]), 0, 0]
+        counts = [int(rng.integers(low, high + 1)) for low, high in zip(least, most, strict=True)]
+        if not any(counts):
+            counts[rng.choice([place for place, limit in enumerate(most) if limit])] = 1
+        return counts
+
+
+CONFIGURATION_1: Final = Composition(fewest=1, protons=5)
+CONFIGURATION_2: Final = Composition(fewest=0, protons=4, deuterons=1, tritons=1)
+
+
+@dataclass(frozen=True)
+class Particle:
+    """One particle of an event.
+
+    Attributes:
+        species: its name in `SPECIES`.
+        energy: MeV at the vertex.
+        direction: (3,) unit vector at the vertex.
+        length: mm of its path, for a muon as far as it is followed.
+        charge: (s, s, s) p.e.
+    """
+
+    species: str
+    energy: float
+    direction: Vector
+    length: float
+    charge: Array
+
+
+@dataclass(frozen=True)
+class Exit:
+    """Where a muon leaves the volume.
+
+    Attributes:
+        position: (3,) mm.
+        energy: MeV.
+        direction: (3,) unit vector.
+    """
+
+    position: Vector
+    energy: float
+    direction: Vector
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event.
+
+    Attributes:
+        particles: the muon first.
+        vertex: (3,) mm.
+        exit: of the muon.
+        origin: the cube of the volume on which the first cube of every charge image lies.
+    """
+
+    particles: Sequence[Particle]
+    vertex: Vector
+    exit: Exit
+    origin: tuple[int, int, int] = (0, 0, 0)
+
+
+class VertexScene(Scene):
+    """Events of a composition, from wherever a subclass takes them.
+
+    Args:
+        composition: of the events.
+    """
+
+    def __init__(self, composition: Composition) -> None:
+        self.composition = composition
+        self.classes = composition.classes
+        self.shape = (1, CUBES, CUBES, CUBES)
+
+    @abstractmethod
+    def event(self, index: int, rng: np.random.Generator) -> Event:
+        """Return event `index`, its nuclei in any order."""
+
+    def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
+        """Place the particles of an event, protons named in the order of their energy."""
+        event = self.event(index, rng)
+        named = name_particles(event.particles)
+        placed = [Placed(name, one.charge[None], event.origin) for name, one in named.items()]
+        return placed, {"nuclei": len(named) - 1, **self._truth(event, named)}
+
+    def _truth(self, event: Event, named: Mapping[str, Particle]) -> dict[str, float]:
+        out = event.exit
+        numbers = [*event.vertex, *out.position, out.energy, *out.direction]
+        truth = dict(zip([*(f"vertex_{axis}" for axis in AXES), *EXIT_COLUMNS], map(float, numbers), strict=True))
+        for name in self.classes:
+            one = named.get(name)
+            row = [np.nan] * 5 if one is None else [one.energy, *one.direction, one.length]
+            columns = (f"{name}_{quantity}" for quantity in ("ke", "dx", "dy", "dz", "length"))
+            truth |= dict(zip(columns, map(float, row), strict=True))
+        return truth
+
+
+def name_particles(particles: Sequence[Particle]) -> dict[str, Particle]:
+    """Return particles by class: protons are numbered from 1 on in the order of falling energy."""
+    protons = sorted((one for one in particles if one.species == "proton"), key=lambda one: -one.energy)
+    others = {one.species: one for one in particles if one.species != "proton"}
+    return others | {f"proton_{rank}": one for rank, one in enumerate(protons, start=1)}
+
+
+class SimulatedScene(VertexScene):
+    """Events whose directions are isotropic and whose energies are uniform.
+
+    The vertex is uniform in a cube of the detector, which lies at the centre of the volume or beside it.
+
+    Args:
+        composition: of the events.
+        detector: its light.
+        energies: of the nuclei, MeV.
+    """
+
+    def __init__(self, composition: Composition, detector: Detector, energies: tuple[float, float]) -> None:
+        super().__init__(composition)
+        self.detector = detector
+        self.energies = energies
+
+    def event(self, index: int, rng: np.random.Generator) -> Event:
+        """Draw an event."""
+        counts = [1, *self.composition.draw(rng)]
+        species = np.repeat(np.arange(len(SPECIES)), counts)
+        energy = rng.uniform(*self.energies, len(species))
+        energy[0] = rng.uniform(*MUON_ENERGIES)
+        direction = rng.standard_normal((len(species), 3))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        vertex = rng.uniform(-CUBE / 2, CUBE / 2, 3) + CUBE * rng.integers(-SHIFT, SHIFT + 1, 3)
+        tracks = Tracks(species, energy, np.broadcast_to(vertex, direction.shape), direction)
+        charge = simulate(tracks, self.detector, rng)
+        out, length = leave(vertex, direction[0], energy[0]), tracks.length
+        length[0] = np.linalg.norm(out.position - vertex)
+        columns = zip(species, energy, direction, length, charge, strict=True)
+        return Event([Particle(SPECIES[kind], *rest) for kind, *rest in columns], vertex, out)
+
+
+def leave(start: Vector, direction: Vector, energy: float) -> Exit:
+    """Return where a muon leaves the volume, after the mean loss of energy on its way."""
+    path = way_out(start[None], direction[None])[0]
+    loss = float(muon_stopping_power(energy)) * DENSITY * path / MM_PER_CM
+    return Exit(start + path * direction, energy - loss, direction)
+
+
+def muon_context(meta: Mapping[str, Scalar]) -> Array:
+    """Return what is known of the muon where it leaves, in every cube, and how far off its line the cube lies.
+
+    Channels: position (3) over half the volume's edge; kinetic energy, 300 to 1000 MeV as -1 to 1 (clipped);
+    direction (3); exp(-d / 10 mm) for the distance d of the cube's centre from the straight line through position
+    and direction.
+
+    Args:
+        meta: `EXIT_COLUMNS` in mm, MeV and unit vectors.
+
+    Returns:
+        (8, 7, 7, 7)
+    """
+    numbers = np.array([meta[name] for name in EXIT_COLUMNS], dtype=float)
+    position, energy, direction = numbers[:3], numbers[3], numbers[4:]
+    scaled = [*position / HALF, np.interp(energy, MUON_ENERGIES, (-1, 1)), *direction]
+    offset = centres() - position
+    distance = np.linalg.norm(offset - (offset @ direction)[..., None] * direction, axis=-1)
+    context = np.empty((CONTEXT, CUBES, CUBES, CUBES), np.float32)
+    context[:-1] = np.reshape(scaled, (-1, 1, 1, 1))
+    context[-1] = np.exp(-distance / CUBE)
+    return context
+
+
+@cache
+def centres() -> Vector:
+    """Return the centres of the cubes (7, 7, 7, 3), mm."""
+    axis = (np.arange(CUBES) - (CUBES - 1) / 2) * CUBE
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
+
+
+class VertexMixer(Mixer):
+    """Samples of a scene, with the muon's exit as context."""
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        """Mix sample `index` of `epoch`."""
+        sample = super().sample(index, epoch)
+        return sample.replace(context=muon_context(sample.meta))

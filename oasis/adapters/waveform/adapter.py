@@ -1,0 +1,333 @@
+"""The waveform adapters: a signal pulse on a structured background, and pulses that pile up."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from oasis.adapters.base import Adapter, SplitFiles, Study
+from oasis.adapters.waveform.files import FEWEST_SAMPLES, read_templates, read_waveforms
+from oasis.adapters.waveform.metrics import pulse_columns, pulse_figure, separations
+from oasis.adapters.waveform.noise import MeasuredNoise, Noise, NoiseOptions
+from oasis.adapters.waveform.scene import (
+    INTERFERENCE,
+    SIGNAL,
+    BackgroundOptions,
+    PulseOptions,
+    PulseSource,
+    PulsesScene,
+    WaveformScene,
+)
+from oasis.adapters.waveform.trigger import Whitening
+from oasis.data.mixing import Mixer, SampleDataset, Scene, split_indices
+from oasis.data.samples import Sample
+from oasis.errors import ConfigError, DataError
+from oasis.options import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+
+FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
+FEWEST = 10  # measured pulses from which on each split has its own
+
+
+class WaveformCounts(Options):
+    """How many waveforms each split has.
+
+    Attributes:
+        train: new ones in every epoch.
+        val: the same ones in every epoch.
+        test: held out.
+    """
+
+    train: int = Field(4000, ge=0)
+    val: int = Field(1000, ge=0)
+    test: int = Field(4000, ge=0)
+
+
+class ReadOptions(Options):
+    """How files of recorded waveforms are read by `oasis predict`.
+
+    Attributes:
+        mv_per_unit: mV per unit of the file, a count of the digitiser for example; negative for pulses that point
+            down.
+        baseline_samples: how many samples from the first on hold the baseline: their median is subtracted; 0 for
+            waveforms whose baseline is at 0 already.
+    """
+
+    mv_per_unit: float = 1.0
+    baseline_samples: int = Field(0, ge=0)
+
+    @field_validator("mv_per_unit")
+    @classmethod
+    def _not_zero(cls, value: float) -> float:
+        if value == 0:
+            raise ValueError("expected a factor that is not 0")
+        return value
+
+
+class RecordOptions(Options):
+    """What both adapters know of a waveform.
+
+    Attributes:
+        samples: of a waveform.
+        sampling_ns: from one to the next, ns.
+        events: waveforms per split.
+        files: by split: an HDF5 file of samples in the place of the simulation.
+        arrival: bounds of where pulses begin, as a share of the waveform.
+        detect: predicted peak in units of the noise's rms from which on a pulse counts as detected.
+        noise: noise and baseline.
+        read: how files of recorded waveforms are read.
+    """
+
+    samples: int = Field(1024, ge=FEWEST_SAMPLES, le=8192)
+    sampling_ns: float = Field(4.0, gt=0)
+    events: WaveformCounts = WaveformCounts()
+    files: SplitFiles = SplitFiles()
+    arrival: tuple[float, float] = (0.1, 0.8)
+    detect: float = Field(3.0, gt=0)
+    noise: NoiseOptions = NoiseOptions()
+    read: ReadOptions = ReadOptions()
+
+    @field_validator("arrival")
+    @classmethod
+    def _within(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= bounds[0] <= bounds[1] <= 1:
+            raise ValueError("expected two shares from 0 to 1, the smaller one first")
+        return bounds
+
+
+class WaveformOptions(RecordOptions):
+    """The section `data` of the adapter `waveform`.
+
+    Attributes:
+        signal: the pulses that are sought.
+        background: what lies under them.
+    """
+
+    signal: PulseOptions = PulseOptions()
+    background: BackgroundOptions = BackgroundOptions()
+
+
+class PulsesOptions(RecordOptions):
+    """The section `data` of the adapter `pulses`.
+
+    Attributes:
+        pulses: how many there are at most in a waveform: the number of classes.
+        pulse: how they are.
+        gap_ns: mean time from one to the next, ns.
+    """
+
+    pulses: int = Field(3, ge=2, le=6)
+    pulse: PulseOptions = PulseOptions(amplitude=(2.0, 50.0))
+    gap_ns: float = Field(150.0, gt=0)
+
+
+class _RecordAdapter(Adapter):
+    """What both adapters have in common."""
+
+    spatial_dims = 1
+    unit = "mV"
+    iou_threshold = 0.5
+
+    def dataset(self, split: str) -> SampleDataset:
+        """Return the waveforms of `train`, `val` or `test`, simulated unless the options name a file.
+
+        Raises:
+            ConfigError: a split without events, or too few measured traces for three splits.
+            DataError: a file that cannot be used.
+        """
+        options: RecordOptions = self.options
+        file: str | None = getattr(options.files, split)
+        if file is not None:
+            return self._read(Path(file))
+        events: int = getattr(options.events, split)
+        if not events:
+            raise ConfigError(f"data.events.{split}: expected at least 1 waveform, found 0")
+        return Mixer(self.scene(split), events, self.seed, split, fixed=split != "train")
+
+    @abstractmethod
+    def scene(self, split: str) -> Scene:
+        """Return what the waveforms of a split are mixed from."""
+
+    @property
+    def times(self) -> Floats:
+        """When the samples of a waveform are, (n,), ns."""
+        return np.asarray(self.options.sampling_ns * np.arange(self.options.samples))
+
+    def noise(self, split: str = "train") -> Noise:
+        """Return the noise of a split.
+
+        Raises:
+            ConfigError: too few measured traces for three splits.
+            DataError: a file that cannot be used, or traces that are shorter than a waveform.
+        """
+        options: RecordOptions = self.options
+        path = options.noise.traces
+        if path is None:
+            return options.noise.gaussian(options.samples, options.sampling_ns)
+        traces = read_waveforms(path)
+        if traces.shape[1] < options.samples:
+            raise DataError(
+                f"{path}: traces of {traces.shape[1]} samples are shorter than a waveform, data.samples: "
+                f"{options.samples}"
+            )
+        try:
+            return MeasuredNoise(traces[split_indices(len(traces), FRACTIONS)[split]], options.samples)
+        except ConfigError as error:
+            raise ConfigError(f"data.noise.traces: {path}: {error}") from None
+
+    def source(self, pulses: PulseOptions, split: str) -> PulseSource:
+        """Return where pulses of a split come from; few measured pulses are shared by all splits.
+
+        Raises:
+            DataError: a file of measured pulses that cannot be used.
+        """
+        if pulses.templates is None:
+            return PulseSource(pulses)
+        templates = read_templates(pulses.templates)
+        if len(templates) >= FEWEST:
+            templates = templates[split_indices(len(templates), FRACTIONS)[split]]
+        return PulseSource(pulses, templates, self.options.sampling_ns)
+
+    def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
+        """Turn recorded waveforms, one per row, into images (k, 1, n) in mV as `data.read` says.
+
+        Raises:
+            DataError: an array that does not hold waveforms.
+        """
+        options: ReadOptions = self.options.read
+        waveforms = super().prepare(raw, dark)
+        length = waveforms.shape[-1]
+        fewest = max(FEWEST_SAMPLES, options.baseline_samples)
+        if length < fewest:
+            raise DataError(
+                f"waveforms of {length} samples, expected at least {fewest}: in an array with two axes each row "
+                "is one"
+            )
+        waveforms = waveforms * np.float32(options.mv_per_unit)
+        if options.baseline_samples:
+            waveforms -= np.median(waveforms[..., : options.baseline_samples], axis=-1, keepdims=True)
+        return waveforms
+
+    @cached_property
+    def _noise_of_events(self) -> tuple[float, Whitening]:
+        """The rms of the noise, and what gives the significance of a pulse in it."""
+        noise = self.noise()
+        return noise.rms, Whitening(noise.autocovariance)
+
+    def _pulse_columns(self, predicted: NDArray[np.float32], true: NDArray[np.float32]) -> dict[str, float]:
+        """Return the columns of one pulse, of maps (n,)."""
+        rms, whitening = self._noise_of_events
+        columns = pulse_columns(predicted, true, self.options.sampling_ns, rms, self.options.detect)
+        return columns | {"matched_snr": whitening.significance(true) if columns["amplitude_true"] > 0 else np.nan}
+
+    def _read(self, path: Path) -> SampleDataset:
+        file = self.samples(path)
+        if file.shape != (1, self.options.samples):
+            raise DataError(
+                f"{path}: holds waveforms of {file.shape[-1]} samples, but data.samples is {self.options.samples}"
+            )
+        return file
+
+
+class WaveformAdapter(_RecordAdapter):
+    """Signal pulses on a background of slow pulses, afterpulses and pickup in waveforms of a detector, in mV."""
+
+    classes = (SIGNAL, INTERFERENCE)
+    options_type = WaveformOptions
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "model": {"name": "unet", "base_channels": 16, "depth": 6, "norm": "batch"},
+        "head": {"name": "denoised"},
+        "scaling": {"name": "asinh", "noise": 1.0},
+        "loss": {
+            "class_weights": {SIGNAL: 2, INTERFERENCE: 1},
+            "region_weights": {SIGNAL: 3, INTERFERENCE: 1, f"{SIGNAL}&{INTERFERENCE}": 6},
+            "thresholds": 0.5,
+        },
+    }
+    study = Study(
+        name=SIGNAL,
+        quantity="snr",
+        label="signal amplitude / rms of the noise",
+        edges=(0.5, 1, 2, 3, 5, 8, 15, 50),
+        signal="snr >= 1 and snr < 5",
+        background="amplitude_true == 0",
+    )
+
+    def scene(self, split: str) -> WaveformScene:
+        """Return what the waveforms of a split are mixed from."""
+        options: WaveformOptions = self.options
+        return WaveformScene(
+            self.times,
+            options.arrival,
+            self.noise(split),
+            self.source(options.signal, split),
+            self.source(options.background, split),
+        )
+
+    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+        """Return what is measured of the signal pulse: see `pulse_columns`, and its significance `matched_snr`."""
+        return {SIGNAL: self._pulse_columns(prediction[0, 0], sample.target[0, 0])}
+
+    def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
+        """Return the figure `pulses`: errors of amplitude and arrival, and what is detected, against the SNR."""
+        rows = table[table["class"] == SIGNAL]
+        return {"pulses": pulse_figure(rows, "snr", self.study.edges, self.study.label)}
+
+
+class PulsesAdapter(_RecordAdapter):
+    """Pulses of one kind that pile up in waveforms of a detector, in mV.
+
+    The classes are `pulse_1` and so on, as many as the option `pulses` says.
+    """
+
+    classes = ("pulse_1", "pulse_2", "pulse_3")
+    interchangeable = (classes,)
+    options_type = PulsesOptions
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "model": {"name": "unet", "base_channels": 16, "depth": 6, "norm": "batch"},
+        "head": {"name": "denoised"},
+        "scaling": {"name": "asinh", "noise": 1.0},
+        "loss": {"thresholds": 0.5},
+    }
+    study = Study(
+        name="pulse_1",
+        quantity="separation",
+        label="time to the nearest other pulse (ns)",
+        edges=(0, 10, 20, 40, 80, 160, 320, 2000),
+    )
+
+    def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
+        super().__init__(options, seed)
+        classes = tuple(f"pulse_{number + 1}" for number in range(self.options.pulses))
+        vars(self).update(classes=classes, interchangeable=(classes,))  # of this adapter, not of all
+
+    def scene(self, split: str) -> PulsesScene:
+        """Return what the waveforms of a split are mixed from."""
+        options: PulsesOptions = self.options
+        source = self.source(options.pulse, split)
+        return PulsesScene(self.classes, self.times, options.arrival, self.noise(split), source, options.gap_ns)
+
+    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+        """Return what is measured of every pulse, and `separation`, the time to the nearest other one in ns."""
+        columns = [
+            self._pulse_columns(found[0], true[0]) for found, true in zip(prediction, sample.target, strict=True)
+        ]
+        apart = separations(np.array([row["arrival_true"] for row in columns]))
+        return {
+            name: row | {"separation": float(gap)}
+            for name, row, gap in zip(self.classes, columns, apart, strict=True)
+        }
+
+    def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
+        """Return the figure `pulses`: the same as for signal pulses, against the separation."""
+        return {"pulses": pulse_figure(table, self.study.quantity, self.study.edges, self.study.label)}

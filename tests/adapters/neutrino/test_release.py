@@ -1,0 +1,360 @@
+"""The public data set, from small files in its format, its events against a plain rewriting of how they are made.
+
+The files are written with the keys, shapes and kinds of values of the real ones, one particle each.
+"""
+
+import collections
+import os
+import pickle
+import random
+from itertools import product
+
+import numpy as np
+import pytest
+
+from oasis.adapters.neutrino.release import Release, ReleaseScene, shifted_exit
+from oasis.adapters.neutrino.scene import CONFIGURATION_1, CONFIGURATION_2, Exit, VertexMixer
+from oasis.errors import DataError
+
+SPECIES = {"muon": "mu", "proton": "p", "deuteron": "D+", "triton": "T+"}
+CELLS = [(a, b, c) for a, b, c in product((0, 7), (3, 4), (1, 49))]
+PER_CELL = {"muon": 5, "proton": 14, "deuteron": 4, "triton": 4}
+
+
+def stored_muon(rng, start):
+    """Where a straight muon crosses the faces at 45 and 35 mm, with the kinematics there."""
+    theta, phi = np.degrees(np.arccos(rng.uniform(-1, 1))), rng.uniform(0, 360)
+    direction = unit(theta, phi)
+    ke, entries = rng.uniform(300, 1000), {"exit": np.array(True)}
+    for ending, half in (("", 45), ("_reduce", 35)):
+        path = ((np.copysign(half, direction) - start) / direction).min()
+        entries |= {f"pos_exit{ending}": start + path * direction, f"ke_exit{ending}": ke - 0.2 * path}
+        entries |= {f"theta_exit{ending}": theta + half / 100, f"phi_exit{ending}": phi}
+    return {"ke": ke, "theta": theta, "phi": phi, "pos_fin": entries["pos_exit"], **entries}
+
+
+def unit(theta, phi):
+    theta, phi = np.radians([theta, phi])
+    return np.array([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
+
+
+def particle(species, rng, start):
+    hits = np.unique(rng.integers(0, 9, (12, 3)), axis=0)
+    values = {
+        "pos_ini": start,
+        "sparse_image": np.column_stack([hits, rng.integers(1, 900, len(hits)), hits[:, 0]]),
+    }
+    values["sparse_image"] = values["sparse_image"].astype(np.float32)
+    if species == "muon":
+        return values | stored_muon(rng, start)
+    kinematics = {"ke": rng.uniform(0, 60), "theta": rng.uniform(0, 180), "phi": rng.uniform(0, 360)}
+    return values | kinematics | {"pos_fin": start + rng.normal(0, 5, 3), "exit": np.array(False)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data set of 8 cells."""
+    root = tmp_path_factory.mktemp("release")
+    (root / "metadata").mkdir()
+    rng = np.random.default_rng(0)
+    indices = {}
+    for species, name in SPECIES.items():
+        (root / f"dataset_{name}").mkdir()
+        table, number = collections.defaultdict(list), 0
+        for cell in CELLS:
+            for _ in range(PER_CELL[species]):
+                start = np.array(cell) * 0.2 - 5 + rng.uniform(0, 0.2, 3)
+                np.savez(root / f"dataset_{name}" / f"event{number}.npz", **particle(species, rng, start))
+                table[cell].append(number)
+                number += 1
+        edges = np.linspace(-5, 5, 51)
+        numbers = rng.uniform(0, 900, 50)
+        content = (numbers, rng.uniform(-5, 5, (50, 3)), numbers, numbers, numbers, table, [edges] * 3)
+        (root / "metadata" / f"dataset_{name}_metadata.pkl").write_bytes(pickle.dumps(content))
+        indices[f"indices_{name.rstrip('+')}_conf2"] = {
+            "train_indices": np.arange(4, number),
+            "test_indices": np.arange(4),
+        }
+    (root / "metadata" / "dataset_indices.pkl").write_bytes(pickle.dumps(indices))
+    return root
+
+
+def tables(root, names):
+    loaded = {}
+    for name in names:
+        loaded[name] = pickle.loads((root / "metadata" / f"dataset_{name}_metadata.pkl").read_bytes())[5]
+    return loaded
+
+
+def held_out_counts(cells, configuration):
+    """How many nuclei of every cell are held out, and in how many cells one had to be added, as published."""
+    draw = np.random.RandomState(7)
+    if configuration == 1:
+        return {("p", part): draw.randint(1, 6, cells) for part in ("val", "test")}, 0
+    counts, added = {}, 0
+    for name, most in (("p", 4), ("D+", 1), ("T+", 1)):
+        for part in ("val", "test"):
+            counts[name, part] = draw.randint(0, most + 1, cells)
+    for part in ("val", "test"):
+        empty = sum(counts[name, part] for name in ("p", "D+", "T+")) == 0
+        if empty.sum():
+            extra = draw.randint(0, 3, size=(empty.sum(), 1)).flatten()
+            for column, name in enumerate(("p", "D+", "T+")):
+                counts[name, part][np.flatnonzero(empty)[extra == column]] += 1
+            added += len(set(extra))
+    return counts, added
+
+
+def held_out_event(root, cell, split, configuration):
+    """The muon, the nuclei and the shift of an event, in the steps of the published loader."""
+    names = ["p", "mu"] if configuration == 1 else ["p", "mu", "D+", "T+"]
+    table = tables(root, names)
+    keys = list(table["p"])
+    counts, _ = held_out_counts(len(keys), configuration)
+    random.seed(7)
+    for key in keys:
+        for name in names:
+            random.shuffle(table[name][key])
+    numbers = table["mu"][keys[cell]]
+    chosen = {"mu": numbers[-1:] if split == "test" else numbers[-2:-1]}
+    for name in names:
+        if name != "mu":
+            numbers = table[name][keys[cell]]
+            last = len(numbers) - counts[name, "test"][cell]
+            chosen[name] = numbers[last:] if split == "test" else numbers[last - counts[name, "val"][cell] : last]
+    return chosen, np.random.RandomState(cell).randint(-1, 2, 3)
+
+
+def load(root, name, number):
+    return dict(np.load(root / f"dataset_{name}" / f"event{number}.npz"))
+
+
+def shifted(values, shift):
+    """An image of 9 cubes, moved and cropped to 7."""
+    image = np.zeros((9, 9, 9))
+    x, y, z, charge, _ = values["sparse_image"].astype(int).T
+    image[x, y, z] = charge
+    moved = np.zeros((11, 11, 11))
+    moved[1:-1, 1:-1, 1:-1] = image
+    return np.roll(moved, shift, axis=(0, 1, 2))[2:-2, 2:-2, 2:-2]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize(("configuration", "composition"), [(1, CONFIGURATION_1), (2, CONFIGURATION_2)])
+def test_held_out_events_are_the_authors(folder, split, configuration, composition):
+    scene = ReleaseScene(Release(folder, composition), split)
+    mixer = VertexMixer(scene, len(scene), 0, split, fixed=True)
+    assert len(scene) == len(CELLS)
+    for cell in range(len(CELLS)):
+        chosen, shift = held_out_event(folder, cell, split, configuration)
+        sample = mixer[cell]
+        assert sample.meta["cell"] == cell
+        muon = load(folder, "mu", chosen["mu"][0])
+        assert sample.meta["muon_ke"] == muon["ke"]
+        np.testing.assert_array_equal(sample.target[0, 0], shifted(muon, shift))
+        nuclei = [(load(folder, name, number), name) for name in chosen if name != "mu" for number in chosen[name]]
+        protons = sorted((one for one, name in nuclei if name == "p"), key=lambda one: -one["ke"])
+        expected = {f"proton_{rank}": one for rank, one in enumerate(protons, 1)}
+        expected |= {{"D+": "deuteron", "T+": "triton"}[name]: one for one, name in nuclei if name != "p"}
+        assert sample.meta["nuclei"] == len(expected) > 0
+        for label, name in enumerate(scene.classes[1:], 1):
+            if name not in expected:
+                assert not sample.target[label].any()
+                assert np.isnan(sample.meta[f"{name}_ke"])
+                continue
+            one = expected[name]
+            np.testing.assert_array_equal(sample.target[label, 0], shifted(one, shift))
+            assert sample.meta[f"{name}_ke"] == one["ke"]
+            direction = [sample.meta[f"{name}_d{axis}"] for axis in "xyz"]
+            assert direction == pytest.approx(unit(one["theta"], one["phi"]))
+            assert sample.meta[f"{name}_length"] == pytest.approx(np.linalg.norm(one["pos_fin"] - one["pos_ini"]))
+        np.testing.assert_array_equal(sample.image, sample.target.sum(axis=0))
+        start = np.mean([one["pos_ini"] for one in (muon, *expected.values())], axis=0)
+        vertex = [sample.meta[f"vertex_{axis}"] for axis in "xyz"]
+        assert vertex == pytest.approx(start + 10 * shift)
+
+
+def test_training_events_share_a_cell_and_no_particle_with_the_others(folder):
+    release = Release(folder, CONFIGURATION_2)
+    for cell in range(len(CELLS)):
+        parts = {split: release.candidates(cell, split) for split in ("train", "val", "test")}
+        for column, (species, name) in enumerate(SPECIES.items()):
+            together = [number for split in parts for number in parts[split][column]]
+            assert sorted(together) == tables(folder, [name])[name][CELLS[cell]]
+            assert len(together) == PER_CELL[species]
+    scene = ReleaseScene(release, "train")
+    mixer = VertexMixer(scene, len(scene), 0, "train", fixed=False)
+    counts, shifts = [], []
+    for epoch in range(30):
+        for index in range(len(scene)):
+            event = scene.event(index, np.random.default_rng([epoch, index]))
+            counts.append([sum(one.species == species for one in event.particles) for species in SPECIES])
+            shifts.append(event.origin)
+    counts = np.array(counts)
+    assert (counts[:, 0] == 1).all()
+    assert counts[:, 1:].sum(axis=1).min() == 1
+    assert counts.max(axis=0).tolist() == [1, 4, 1, 1]
+    assert np.unique(shifts).tolist() == [-2, -1, 0]
+    assert not np.array_equal(mixer[(0, 1)].image, mixer[(1, 1)].image)
+    assert np.array_equal(mixer[(1, 1)].image, mixer[(1, 1)].image)
+
+
+def test_events_that_would_have_no_nucleus_get_the_authors_one(tmp_path):
+    (tmp_path / "metadata").mkdir()
+    for name in SPECIES.values():
+        content = metadata({cell: list(range(20 * cell, 20 * cell + 20)) for cell in range(300)})
+        (tmp_path / f"metadata/dataset_{name}_metadata.pkl").write_bytes(pickle.dumps(content))
+    release = Release(tmp_path, CONFIGURATION_2)
+    counts, added = held_out_counts(300, 2)
+    assert added == 6, "every species is added somewhere in both splits"
+    for cell, (column, name) in product(range(300), enumerate(("p", "D+", "T+"), 1)):
+        for part in ("val", "test"):
+            assert len(release.candidates(cell, part)[column]) == counts[name, part][cell]
+
+
+def test_configuration_1_has_1_to_5_protons(folder):
+    scene = ReleaseScene(Release(folder, CONFIGURATION_1), "train")
+    counts = [len(scene.event(index % 8, np.random.default_rng(index)).particles) - 1 for index in range(200)]
+    assert set(counts) == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("shift", list(product((-1, 0, 1), repeat=3)))
+def test_a_straight_muon_leaves_where_its_line_meets_the_surface(shift):
+    """A muon that crosses opposite faces: then the published rule is exact."""
+    direction = np.array([0.2, -0.1, -0.97])
+    direction /= np.linalg.norm(direction)
+    start = np.array([1.0, 2, -3])
+    outer, inner = (
+        Exit(start + (-half - start[2]) / direction[2] * direction, energy, direction)
+        for half, energy in ((45, 400.0), (35, 402.0))
+    )
+    found = shifted_exit(outer, inner, np.array(shift))
+    moved = start + 10 * np.array(shift)
+    assert found.position == pytest.approx(moved + (-35 - moved[2]) / direction[2] * direction)
+    assert found.energy == (400 if shift[2] else 402)
+
+
+def test_exits_stay_on_the_surface():
+    """Where a shift would move the exit off it, it is clipped to the volume and scaled to touch its surface."""
+    outer = Exit(np.array([45.0, 40, 0]), 400.0, np.array([1.0, 0, 0]))
+    inner = Exit(np.array([34.0, 33, 0]), 402.0, np.array([1.0, 0, 0]))
+    found = shifted_exit(outer, inner, np.array([0, 1, 0]))
+    assert found.position.tolist() == [34, 35, 0]
+    found = shifted_exit(outer, inner, np.array([0, -1, 0]))
+    assert found.position == pytest.approx([35, 23 * 35 / 34, 0])
+
+
+def test_single_particles(folder):
+    release = Release(folder, CONFIGURATION_2)
+    assert release.single_particles("deuteron", 2, "test") == [0, 1, 2, 3]
+    assert release.single_particles("muon", 2, "train")[0] == 4
+    with pytest.raises(DataError, match=r"dataset_indices.pkl: no entry 'indices_p_conf1'; did you mean"):
+        release.single_particles("proton", 1, "train")
+    with pytest.raises(DataError, match=r"no entry 'val_indices'; did you mean 'train_indices'"):
+        release.single_particles("proton", 2, "val")
+
+
+BAD = {
+    "an empty event": ({"sparse_image": np.zeros((0, 5))}, "an empty event: sparse_image has no hits"),
+    "a missing key": ({"ke": None}, "no array 'ke'; found exit, phi, pos_fin, pos_ini"),
+    "an object array": ({"ke": np.array([{}], object)}, "Python objects are never loaded"),
+    "a text": ({"theta": np.array("north")}, r"theta is an array of <U5 .* expected one finite numbers"),
+    "no number": ({"phi": np.nan}, "phi is an array of float64 of the shape"),
+    "another shape": ({"pos_fin": np.zeros(2)}, r"pos_fin .* shape \(2,\), expected 3 finite numbers"),
+    "too few columns": ({"sparse_image": np.zeros((4, 3))}, "has 3 columns, expected x, y, z, charge, tag"),
+    "a hit outside": ({"sparse_image": np.array([[1, 2, 9, 5, 0]])}, r"a hit in cube \(1, 2, 9\) lies outside"),
+    "a hit before it": (
+        {"sparse_image": np.array([[1, -1, 3, 5, 0]])},
+        r"a hit in cube \(1, -1, 3\) lies outside",
+    ),
+    "a negative charge": ({"sparse_image": np.array([[1, 2, 3, -5, 0]])}, "a charge of -5 p.e."),
+    "a start elsewhere": ({"pos_ini": np.array([0, 15.0, 0])}, r"pos_ini is \[0.0, 15.0, 0.0\] mm, expected"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_particles_give_one_line(name, folder, tmp_path):
+    changes, message = BAD[name]
+    values = particle("proton", np.random.default_rng(0), np.zeros(3)) | changes
+    release = Release(folder, CONFIGURATION_1)
+    release.folder = tmp_path
+    (tmp_path / "dataset_p").mkdir()
+    path = tmp_path / "dataset_p" / "event3.npz"
+    values = {key: value for key, value in sorted(values.items()) if value is not None}
+    np.savez(path, **values)
+    with pytest.raises(DataError, match=message) as caught:
+        release.read("proton", 3)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_muons_that_stop_and_broken_files_give_one_line(folder, tmp_path):
+    release = Release(folder, CONFIGURATION_1)
+    release.folder = tmp_path
+    (tmp_path / "dataset_mu").mkdir()
+    path = tmp_path / "dataset_mu" / "event0.npz"
+    with pytest.raises(DataError, match=r"event0.npz: no such file"):
+        release.read("muon", 0)
+    np.savez(path, **particle("muon", np.random.default_rng(0), np.zeros(3)) | {"exit": False})
+    with pytest.raises(DataError, match="this muon does not leave the volume"):
+        release.read("muon", 0)
+    for data in (path.read_bytes()[:400], b"", b"hello"):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=r"event0.npz: damaged, or not an archive") as caught:
+            release.read("muon", 0)
+        assert "\n" not in str(caught.value)
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def metadata(table):
+    return (np.ones(3), np.ones((3, 3)), *[np.ones(3)] * 3, table, [np.ones(3)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (metadata({(9, 9, 9): [1]}), "lists 1 cells that are not the 8 of dataset_p_metadata.pkl"),
+        (metadata({cell: [1] for cell in CELLS})[:5], "expected a tuple of 7 whose entry 5 is a dict"),
+        (metadata([1, 2]), "expected a tuple of 7 whose entry 5 is a dict"),
+        (metadata(dict.fromkeys(CELLS, 3)), "expected a list of event numbers for every cell"),
+        (metadata(Attack()), r"refused the global '\w+\.system'"),
+    ],
+)
+def test_bad_metadata_give_one_line(folder, tmp_path, content, message):
+    (tmp_path / "metadata").mkdir()
+    for name in ("p", "mu"):
+        path = f"metadata/dataset_{name}_metadata.pkl"
+        (tmp_path / path).write_bytes((folder / path).read_bytes())
+    (tmp_path / path).write_bytes(pickle.dumps(content))
+    with pytest.raises(DataError, match=message) as caught:
+        Release(tmp_path, CONFIGURATION_1)
+    assert f"{tmp_path / path}: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_species_that_are_missing_are_named(folder, tmp_path):
+    (tmp_path / "metadata").mkdir()
+    for name in ("p", "mu"):
+        path = f"metadata/dataset_{name}_metadata.pkl"
+        (tmp_path / path).write_bytes((folder / path).read_bytes())
+    Release(tmp_path, CONFIGURATION_1)
+    with pytest.raises(DataError, match=r"dataset_D\+_metadata.pkl: cannot be read: No such file"):
+        Release(tmp_path, CONFIGURATION_2)
+
+
+def test_cells_without_enough_particles_are_left_out(folder, tmp_path):
+    (tmp_path / "metadata").mkdir()
+    for name in ("p", "mu"):
+        content = pickle.loads((folder / f"metadata/dataset_{name}_metadata.pkl").read_bytes())
+        content[5][CELLS[2]] = content[5][CELLS[2]][:0] if name == "mu" else content[5][CELLS[2]]
+        (tmp_path / f"metadata/dataset_{name}_metadata.pkl").write_bytes(pickle.dumps(content))
+    release = Release(tmp_path, CONFIGURATION_1)
+    assert ReleaseScene(release, "test").cells == [0, 1, 3, 4, 5, 6, 7]
+    for cell in CELLS:
+        release._tables["muon"][cell] = []
+    with pytest.raises(DataError, match="no cell has a muon and a nucleus for the split val"):
+        ReleaseScene(release, "val")
