@@ -42,8 +42,7 @@ THRESHOLD, FEWEST_PIXELS = 1.5, 8
 LEVELS, CONTRAST = 64, 0.002
 """Levels at which peaks of an object are looked for, and the share of its light that makes one an object too.
 
-With 32 and 0.005, as SExtractor has them, stars of 4 % of a galaxy's flux stay part of it; so they do where the image
-is smoothed before.
+With SExtractor's 32 and 0.005 stars of 4 % of a galaxy's flux stay part of it, as they do in a smoothed image.
 """
 
 KRON = 2.5
