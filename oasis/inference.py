@@ -94,11 +94,13 @@ def predict(
     failed: dict[Path, OasisError] = {}
     count = 0
     objects: list[pd.DataFrame] = []
+    size: tuple[int, ...] | None = None
     with replace_when_whole(out) as temporary:
         with _writer(temporary, out.suffix.lower(), separator) as write:
             for path in image_files(source, adapter.suffixes):
                 try:
                     images = adapter.prepare(adapter.read(path, key), dark)
+                    _check_size(images.shape[2:], size)
                     _warn_of_size(separator, images.shape[2:], path)
                     parts = [
                         _separated(separator, adapter, images[start : start + BATCH], thresholds, spread)
@@ -113,6 +115,7 @@ def predict(
                 rows.insert(0, "source", str(path))
                 rows.insert(1, "frame", np.repeat(np.arange(len(images)), len(separator.classes)))
                 objects.append(rows)
+                size = images.shape[2:]
                 count += len(images)
         if not count:
             raise next(iter(failed.values()))
@@ -140,6 +143,14 @@ def _separated(
         measured[SPREAD] = found.intensity_std
     columns = {name: values.cpu().numpy().reshape(-1) for name, values in measured.items()}
     return arrays, pd.DataFrame({"class": list(separator.classes) * len(images), **columns})
+
+
+def _check_size(size: tuple[int, ...], first: tuple[int, ...] | None) -> None:
+    if first is not None and size != first:
+        found, expected = (" x ".join(map(str, each)) for each in (size, first))
+        raise DataError(
+            f"images of {found} pixels, but those before of {expected}: give each size an output of its own"
+        )
 
 
 def _warn_of_size(separator: Separator, size: tuple[int, ...], path: Path) -> None:

@@ -117,6 +117,18 @@ def test_another_size_than_in_training_is_warned_of_where_it_matters(toy_values,
         assert not caplog.text
 
 
+def test_images_of_another_size_are_named_and_the_rest_goes_on(toy, toy_separator, tmp_path, frames, write):
+    first = write("a.npy", frames)
+    write("b.npy", frames[:, :16])
+    write("c.npy", frames)
+    report = predict(toy_separator, toy.adapter, first.parent, tmp_path / "m.h5")
+    assert report.images == 6
+    ((path, error),) = report.failed.items()
+    assert path.name == "b.npy"
+    assert "b.npy: images of 16 x 20 pixels, but those before of 24 x 20" in str(error)
+    assert len(report.objects) == 12
+
+
 @pytest.mark.parametrize("spread", [False, True])
 def test_objects_are_measured_as_in_the_event_table(toy, toy_separator, tmp_path, frames, write, spread):
     class Half(type(toy.adapter)):

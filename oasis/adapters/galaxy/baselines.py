@@ -42,7 +42,7 @@ CORRECTIONS = np.linspace(0.5, 2.0, 301)
 GRID: Mapping[str, Sequence[Any]] = {
     "kernel": ("gaussian", "mexhat"),
     "kernel_fwhm": (2.0, 2.5, 3.0, 3.5, 4.0, 5.0),
-    "thresh": (0.5, 0.7, 1.0, 1.5, 2.0, 3.0),
+    "thresh": (0.3, 0.5, 0.7, 1.0, 1.5, 3.0),
     "minarea": (1, 3, 5, 10),
     "deblend_nthresh": (32, 64, 128),
     "deblend_cont": (1e-5, 1e-4, 1e-3, 5e-3, 2e-2),

@@ -35,7 +35,7 @@ def flux_figure(tables: Mapping[str, pd.DataFrame], group: str | None = None) ->
         axes.spines[["top", "right"]].set_visible(False)
         if column == "median":
             axes.axhline(0, color="black", linewidth=0.8)
-        elif column == "mape":
+        elif column == "mape" and axes.dataLim.y0 > 0:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
         else:
