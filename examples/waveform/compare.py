@@ -136,7 +136,7 @@ def efficiency_figure(tables: dict[str, pd.DataFrame], false_rate: float) -> Fig
     axes.set(
         xscale="log",
         xlabel="signal amplitude / rms of the noise",
-        ylabel=f"found at {false_rate:g} false positives",
+        ylabel=f"share found at {100 * false_rate:g} % false positives",
     )
     axes.set(ylim=(0, 1.02), xticks=EDGES[1:], xticklabels=[f"{edge:g}" for edge in EDGES[1:]])
     axes.minorticks_off()
@@ -158,7 +158,7 @@ def waveform_figure(setup: Setup, rows: pd.DataFrame) -> Figure:
         axes.plot(times, maps[0, 0], color=COLOURS[1], linewidth=1.2, linestyle="--", label="predicted signal")
         axes.set(xlabel="time (µs)", ylabel="mV", title=f"amplitude / noise = {snr:g}")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every number of docs/waveform.md. Trains five networks, one after the other; run it from the folder that holds examples/.
+# Every number of docs/waveform.md: trains five networks, one by one. Run it from the folder that holds examples/.
 set -e
 runs=runs/waveform_study
 train() { name=$1; shift; oasis train examples/waveform/quickstart.yaml --run $runs/$name "$@"; }

@@ -26,6 +26,7 @@ COLUMNS = {
 }
 
 FRACTION = 0.5  # of the peak, at which a pulse arrives
+FEWEST = 10  # values of which quartiles are stated
 QUARTILES = ("quarter", "median", "three_quarters")
 BLUE, RED = "#0072b2", "#d55e00"  # Okabe and Ito, colour-blind safe
 
@@ -112,8 +113,8 @@ def binned_pulses(table: pd.DataFrame, quantity: str, edges: Sequence[float]) ->
 
     Returns:
         One row per bin: `low`, `high`, `events`; of `amplitude_percent` and of `arrival_error` (ns, of detected
-        pulses) the quartiles `_quarter`, `_median` and `_three_quarters`; and the share `detected` with its exact
-        95 % interval `detected_low` and `detected_high`.
+        pulses) the quartiles `_quarter`, `_median` and `_three_quarters`, NaN for fewer than 10 values; and the
+        share `detected` with its exact 95 % interval `detected_low` and `detected_high`.
     """
     rows = []
     for low, high in pairwise(edges):
@@ -121,7 +122,7 @@ def binned_pulses(table: pd.DataFrame, quantity: str, edges: Sequence[float]) ->
         row: dict[str, float] = {"low": low, "high": high, "events": len(events)}
         for column in ("amplitude_percent", "arrival_error"):
             values = events[column].dropna().to_numpy(float)
-            quartiles = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) else (np.nan,) * 3
+            quartiles = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) >= FEWEST else (np.nan,) * 3
             row |= {f"{column}_{part}": value for part, value in zip(QUARTILES, quartiles, strict=True)}
         found = rate(events["detected"])
         row |= {"detected": found.value, "detected_low": found.low, "detected_high": found.high}
@@ -171,6 +172,8 @@ def pulse_figure(table: pd.DataFrame, quantity: str, edges: Sequence[float], lab
         share.legend(frameon=False)
     share.set(ylabel="detected", ylim=(0, 1.02))
     for axes in (amplitude, time, share):
-        axes.set(xscale="log", xlabel=label)
+        ticks = [edge for edge in edges if edge > 0]
+        axes.set(xscale="log", xlabel=label, xticks=ticks, xticklabels=[f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
     return figure

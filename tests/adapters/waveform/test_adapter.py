@@ -4,11 +4,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from oasis.adapters.waveform import PulsesAdapter, WaveformAdapter
 from oasis.adapters.waveform.metrics import COLUMNS, arrival
-from oasis.config import build
+from oasis.config import build, load_config
 from oasis.data.storage import write_samples
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.inference import predict
@@ -132,9 +131,8 @@ def test_separations_are_measured_between_true_pulses(pileup):
 
 
 @pytest.mark.parametrize("most", [2, 4])
-def test_the_number_of_classes_is_an_option(root, most):
-    adapter = f"{root / 'oasis/adapters/waveform/adapter.py'}:PulsesAdapter"
-    setup = build({"adapter": adapter, "run": "x", "data": {"pulses": most}, "model": {"base_channels": 4}})
+def test_the_number_of_classes_is_an_option(most):
+    setup = build({"adapter": "pulses", "run": "x", "data": {"pulses": most}, "model": {"base_channels": 4}})
     names = tuple(f"pulse_{number}" for number in range(1, most + 1))
     assert setup.adapter.classes == setup.separator().classes == names
     assert setup.dataset("val")[0].target.shape == (most, 1, 1024)
@@ -142,8 +140,8 @@ def test_the_number_of_classes_is_an_option(root, most):
     assert PulsesAdapter.classes == ("pulse_1", "pulse_2", "pulse_3")
 
 
-def test_the_order_of_pulse_maps_does_not_count(pileup, root):
-    setup = build({"adapter": f"{root / 'oasis/adapters/waveform/adapter.py'}:PulsesAdapter", "run": "x"})
+def test_the_order_of_pulse_maps_does_not_count(pileup):
+    setup = build({"adapter": "pulses", "run": "x"})
     loss = setup.loss()
     target = torch.from_numpy(np.stack([sample.target for sample in pileup[:8]]))
     prediction = target + 0.1 * torch.rand(target.shape, generator=torch.manual_seed(0))
@@ -263,7 +261,7 @@ def test_traces_that_cannot_be_used_are_refused(tmp_path, values, message):
         WaveformAdapter({"noise": {"traces": str(path)}}).dataset("val")
 
 
-def test_figures_are_drawn_of_an_event_table(tmp_path, root):
+def test_figures_are_drawn_of_an_event_table():
     for name in ("WaveformAdapter", "PulsesAdapter"):
         adapter = f"{root / 'oasis/adapters/waveform/adapter.py'}:{name}"
         setup = build(
@@ -272,13 +270,13 @@ def test_figures_are_drawn_of_an_event_table(tmp_path, root):
         table = setup.evaluate(setup.separator(), setup.dataset("val"), workers=0)
         assert set(setup.adapter.figures(table)) == {"pulses"}
         assert set(COLUMNS) - {"separation"} <= set(table)
-        assert ("separation" in table) == (name == "PulsesAdapter")
+        assert ("separation" in table) == (name == "pulses")
 
 
-def test_waveforms_of_every_kind_of_file_are_separated(tmp_path, root, samples):
+def test_waveforms_of_every_kind_of_file_are_separated(tmp_path, samples):
     setup = build(
         {
-            "adapter": f"{root / 'oasis/adapters/waveform/adapter.py'}:WaveformAdapter",
+            "adapter": "waveform",
             "run": str(tmp_path / "run"),
             "model": {"base_channels": 4},
         }
@@ -309,8 +307,7 @@ def test_waveforms_of_every_kind_of_file_are_separated(tmp_path, root, samples):
     assert "waveforms of 3 samples" in str(report.failed[folder / "c.csv"])
 
 
-def test_the_example_is_a_configuration(root):
-    values = yaml.safe_load((root / "examples/waveform/quickstart.yaml").read_text())
-    adapter = f"{root / 'oasis/adapters/waveform/adapter.py'}:WaveformAdapter"
-    setup = build({**values, "adapter": adapter})
-    assert setup.adapter.options.samples == 1024
+@pytest.mark.parametrize("name", ["quickstart", "pulses"])
+def test_the_examples_are_configurations(root, name):
+    setup = load_config(root / f"examples/waveform/{name}.yaml")
+    assert setup.dataset("val")[0].target.shape == (len(setup.adapter.classes), 1, 1024)

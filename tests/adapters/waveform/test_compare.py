@@ -21,11 +21,11 @@ def compare(root, monkeypatch):
 
 
 @pytest.fixture
-def train(root, tmp_path):
+def train(tmp_path):
     def trained(name, **data):
         setup = build(
             {
-                "adapter": f"{root / 'oasis/adapters/waveform/adapter.py'}:WaveformAdapter",
+                "adapter": "waveform",
                 "run": str(tmp_path / name),
                 "data": {**DATA, **data},
                 "model": {"base_channels": 4, "depth": 3},
