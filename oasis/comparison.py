@@ -148,15 +148,15 @@ class Difference(NamedTuple):
 
     Attributes:
         label: what it is.
-        a: of the first run.
-        b: of the second one.
+        first: of the first run.
+        second: of the second one.
         by: how much larger it is in the second one.
         spec: how many digits it is worth writing.
     """
 
     label: str
-    a: float
-    b: float
+    first: float
+    second: float
     by: Estimate
     spec: str
 
@@ -170,14 +170,14 @@ class Comparison(NamedTuple):
     """A run against another on the same events.
 
     Attributes:
-        a: name of the first run.
-        b: name of the second one.
+        first: name of the first run.
+        second: name of the second one.
         events: how many there are.
         differences: of all numbers of the study.
     """
 
-    a: str
-    b: str
+    first: str
+    second: str
     events: int
     differences: Sequence[Difference]
 
@@ -219,14 +219,16 @@ def compare(tables: Mapping[str, Tables], study: Study, unit: str = "") -> str:
     for name_a, name, events, rows in comparisons(tables, study, unit):
         lines.append(f"{study.name} of {name} against {name_a} on the same {events:,} events, by {study.label}")
         lines.append(f"{'':>22} {name_a[-16:]:>16} {name[-16:]:>16}   difference with 95 % interval")
-        lines += [
-            f"{row.label:>22} {row.a:>16{row.spec}} {row.b:>16{row.spec}}   {row.by:+{row.spec}}{' *' * row.real}"
-            for row in rows
-        ]
+        lines += map(_line, rows)
     lines.append(by_chance(len(rows)))
     if min(len(_as_list(side)) for side in tables.values()) == 1:
         lines.append("A run of a single seed does not show how trainings scatter: intervals are of events.")
     return "\n".join(lines)
+
+
+def _line(row: Difference) -> str:
+    spec = row.spec
+    return f"{row.label:>22} {row.first:>16{spec}} {row.second:>16{spec}}   {row.by:+{spec}}{' *' * row.real}"
 
 
 def by_chance(count: int) -> str:

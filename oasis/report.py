@@ -248,8 +248,8 @@ def _comparisons(runs: Sequence[_Run], study: Study) -> Iterator[_Table]:
             [
                 (
                     row.label,
-                    _text(row.a, row.spec),
-                    _text(row.b, row.spec),
+                    _text(row.first, row.spec),
+                    _text(row.second, row.spec),
                     _estimate(f"+{row.spec}", *row.by) + " *" * row.real,
                 )
                 for row in rows

@@ -250,7 +250,7 @@ def test_two_runs_are_shown_side_by_side(tmp_path, runs):
     (expected,) = comparisons(tables, Images.study, Images.unit)
     assert [row[0] for row in compared[1:]] == [row.label for row in expected.differences]
     bias = expected.differences[0]
-    assert compared[1][1].replace("−", "-") == f"{bias.a:.1f}"
+    assert compared[1][1].replace("−", "-") == f"{bias.first:.1f}"
     assert compared[1][3].replace("−", "-").startswith(f"{bias.by.value:+.1f}")
     assert f"oasis report {runs[0]} {runs[1]} --events 4" in page.text("pre")[0]
     assert (runs[1] / "config.yaml").read_text() in page.text("pre")[2]

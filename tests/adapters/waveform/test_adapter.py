@@ -262,11 +262,9 @@ def test_traces_that_cannot_be_used_are_refused(tmp_path, values, message):
 
 
 def test_figures_are_drawn_of_an_event_table():
-    for name in ("WaveformAdapter", "PulsesAdapter"):
-        adapter = f"{root / 'oasis/adapters/waveform/adapter.py'}:{name}"
-        setup = build(
-            {"adapter": adapter, "run": "x", "data": {"events": {"val": 12}}, "model": {"base_channels": 4}}
-        )
+    for name in ("waveform", "pulses"):
+        data, model = {"events": {"val": 12}}, {"base_channels": 4}
+        setup = build({"adapter": name, "run": "x", "data": data, "model": model})
         table = setup.evaluate(setup.separator(), setup.dataset("val"), workers=0)
         assert set(setup.adapter.figures(table)) == {"pulses"}
         assert set(COLUMNS) - {"separation"} <= set(table)
