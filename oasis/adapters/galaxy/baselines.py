@@ -333,7 +333,7 @@ class Scarlet:
     psf_fwhm: Sequence[float]
     pixel_scale: float
     shape: Literal["sersic", "pixels"] = "sersic"
-    iterations: int = 200
+    iterations: int = 1000
 
     def maps(self, batch: Batch) -> Tensor:
         """Return the fitted galaxies that belong to each class, as they appear in the image.

@@ -179,7 +179,7 @@ def _checked(where: Path | str, cutout: Cutout, native_scale: float | None) -> C
             )
     bad = missing.any(axis=0) if cutout.bad is None else missing.any(axis=0) | cutout.bad
     factor = np.float32((cutout.pixel_scale / native_scale) ** 2 if native_scale else 1)
-    flux = np.where(np.isfinite(cutout.flux), cutout.flux, 0).astype(np.float32)
+    flux = np.where(np.isfinite(cutout.flux), cutout.flux, 0).astype(np.float32)  # in the machine's byte order
     inverse_variance = None if cutout.inverse_variance is None else cutout.inverse_variance / factor**2
     return replace(cutout, flux=flux * factor, inverse_variance=inverse_variance, bad=bad if bad.any() else None)
 
@@ -203,12 +203,11 @@ def read_fits(path: str | Path, reading: Reading | None = None) -> Cutout:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message="File may have been truncated")
             with fits.open(path, memmap=False) as units:
                 planes = _planes(path, units)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (*_DAMAGED, Warning) as error:
+    except _DAMAGED as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{path}: truncated, or not a FITS file: {reason}") from None
     if "image" not in planes:
@@ -228,7 +227,7 @@ def read_fits(path: str | Path, reading: Reading | None = None) -> Cutout:
 
 
 def _planes(path: Path, units: Sequence[Any]) -> dict[str, tuple[Any, NDArray[Any]]]:
-    """Return header and values (B, H, W), in the byte order of the machine, of each kind of plane."""
+    """Return header and values (B, H, W) of each kind of plane."""
     planes: dict[str, tuple[Any, NDArray[Any]]] = {}
     for unit in units:
         if not unit.is_image or unit.header.get("NAXIS", 0) < 2:
@@ -238,7 +237,6 @@ def _planes(path: Path, units: Sequence[Any]) -> dict[str, tuple[Any, NDArray[An
         values = np.asarray(unit.data)
         if values.ndim > 3:
             raise DataError(f"{path}: an image of shape {values.shape}, expected (bands, rows, columns)")
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
         kind = str(unit.header.get("IMAGETYP", "image")).strip().lower()
         planes.setdefault(kind, (unit.header, values[None] if values.ndim == 2 else values))
     return planes
