@@ -292,9 +292,9 @@ def _event_row(
     least: float,
     unit: str,
 ) -> None:
-    top = max(float(true.max()), float(predicted.max()), least)
-    limit = max(float(np.abs(predicted - true).max()), least)
-    width = max(float(image.max()) / 300, 1e-6)
+    top = max(_top(true), _top(predicted), least)
+    limit = max(_top(np.abs(predicted - true)), least)
+    width = max(_top(image) / 300, 1e-6)
     stretch = matplotlib.colors.AsinhNorm(linear_width=width, vmin=0)
     shown = [
         axes[0].imshow(image, norm=stretch, cmap="viridis"),

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oasis.adapters import Study
+from oasis.config import build
 from oasis.data.samples import Sample
+from oasis.figures import save_figure
 from oasis.gallery import (
     chosen_events,
     colour_scale,
@@ -206,3 +208,14 @@ def test_panels_are_input_truth_prediction_and_residual(toy, toy_separator):
         panels, (sample.image[0], sample.target[0, 0], predicted, predicted - sample.target[0, 0]), strict=True
     ):
         np.testing.assert_allclose(shown, expected, rtol=1e-6)
+
+
+def test_a_volume_is_drawn_with_the_gaps_between_its_views(tmp_path):
+    setup = build({"adapter": "neutrino", "run": str(tmp_path), "data": {"events": {"test": 2}}})
+    dataset, name = setup.dataset("test"), setup.adapter.classes[0]
+    figure = gallery_figure(setup.separator(), dataset, {0: 1.0, 1: 2.0}, setup.adapter, name)
+    save_figure(figure, tmp_path / "gallery.png")
+    for axes in figure.axes[:4]:
+        low, high = axes.images[0].get_clim()
+        assert np.isfinite([low, high]).all()
+        assert low < high
