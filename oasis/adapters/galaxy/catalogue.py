@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
@@ -44,7 +45,7 @@ def read_catalogue(path: str | Path) -> pd.DataFrame:
 
     Returns:
         One row per galaxy, indexed by its name (`iauname` or `id_str`), with `merging_*`, and with `mag_r` from
-        `sersic_nmgy_r` where it lacks it.
+        `sersic_nmgy_r` where it lacks it. What is not a number reads NaN.
 
     Raises:
         DataError: a file that is missing, damaged, or names no galaxies.
@@ -57,7 +58,7 @@ def read_catalogue(path: str | Path) -> pd.DataFrame:
             table = pd.read_csv(path, usecols=_wanted, low_memory=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a readable catalogue: {str(error).splitlines()[0]}") from None
     key = next((name for name in ("iauname", "id_str") if name in table), None)
     if key is None:
@@ -66,6 +67,8 @@ def read_catalogue(path: str | Path) -> pd.DataFrame:
     table.index.name = "name"
     table = table.rename(columns=_plain_name)
     table = table.loc[:, ~table.columns.duplicated()]
+    numbers = table.columns.difference(["wrong_size_warning"])
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     if "mag_r" not in table and "sersic_nmgy_r" in table:
         flux = table["sersic_nmgy_r"].where(table["sersic_nmgy_r"] > 0)
         table["mag_r"] = 22.5 - 2.5 * np.log10(flux)

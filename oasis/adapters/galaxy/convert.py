@@ -148,7 +148,7 @@ class Report:
             writer.writerows([one.name, one.path, one.reason, one.detail] for one in self.left_out)
 
 
-class RefusedError(Exception):
+class RefusedError(DataError):
     """An image that gives no stamp."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -197,8 +197,9 @@ def convert(source: str | Path, out: str | Path, options: Conversion | None = No
         try:
             cutout = _read(entry, options)
             galaxies.append(extract(cutout, options))
-        except RefusedError as error:
-            left_out.append(LeftOut(entry.name, str(entry.path), error.reason, str(error)))
+        except DataError as error:
+            reason = error.reason if isinstance(error, RefusedError) else "unreadable"
+            left_out.append(LeftOut(entry.name, str(entry.path), reason, str(error)))
             continue
         names.append(entry.name)
         facts.append((cutout.approximate, cutout.ra, cutout.dec))
@@ -238,10 +239,7 @@ def _chosen(source: str | Path, options: Conversion) -> tuple[Iterator[Entry], l
 
 
 def _read(entry: Entry, options: Conversion) -> Cutout:
-    try:
-        cutout = entry.read()
-    except DataError as error:
-        raise RefusedError("unreadable", str(error)) from None
+    cutout = entry.read()
     if cutout.approximate and not options.approximate:
         raise RefusedError("approximate", "a picture, whose flux is approximate")
     missing = [band for band in options.bands if band not in cutout.bands]
@@ -354,9 +352,8 @@ def _detect(flux: Array, bad: Mask, pixel_scale: float) -> _Field:
     """Find objects, subtract the sky between them, and do so once more with what is then known of it."""
     sep = import_extra("sep", "galaxy")
     empty = ~bad
+    _require_sky(empty)
     for _ in range(2):
-        if empty.mean() < 0.1:
-            raise RefusedError("no sky", f"objects and bad pixels cover {1 - empty.mean():.0%} of the image")
         sky, noise = np.array([_clipped(band[empty]) for band in flux]).T
         if not noise.all():
             raise RefusedError("no sky", "most of the sky has one value: no noise to tell objects from")
@@ -371,12 +368,18 @@ def _detect(flux: Array, bad: Mask, pixel_scale: float) -> _Field:
         except Exception as error:  # sep raises nothing narrower
             raise RefusedError("unreadable", f"detection failed: {error}") from None
         empty = ~bad & ~ndimage.binary_dilation(labels > 0, _disc(2 * GROW / pixel_scale))
+        _require_sky(empty)
     unevenness = _unevenness(detection, empty, round(0.6 / pixel_scale) + 1)
     if unevenness > UNEVEN:
         raise RefusedError(
             "no sky", f"what is left of objects varies {unevenness:.1f} times as much as noise does"
         )
     return _Field(flux, noise, detection, objects, labels)
+
+
+def _require_sky(empty: Mask) -> None:
+    if empty.mean() < 0.1:
+        raise RefusedError("no sky", f"objects and bad pixels cover {1 - empty.mean():.0%} of the image")
 
 
 def _clipped(values: NDArray[Any]) -> tuple[float, float]:
@@ -394,6 +397,8 @@ def _unevenness(image: Array, empty: Mask, lag: int) -> float:
     """Return the scatter of empty pixels over that of their differences, taken far enough apart for noise."""
     pairs = empty[:, lag:] & empty[:, :-lag]
     differences = (image[:, lag:] - image[:, :-lag])[pairs]
+    if not differences.size:
+        return math.inf
     return _clipped(image[empty])[1] / max(_clipped(differences)[1] / math.sqrt(2), 1e-30)
 
 
@@ -421,7 +426,7 @@ def _ellipse(field: _Field, central: int, masked: Mask, lost: float) -> Mask:
     sep = import_extra("sep", "galaxy")
     x, y, a, b, theta = ([field.objects[key][central - 1]] for key in ("x", "y", "a", "b", "theta"))
     radius, _ = sep.kron_radius(field.detection, x, y, a, b, theta, 6.0, mask=masked)
-    reach = max(KRON * float(radius[0]), 3.5)  # the least that SExtractor takes
+    reach = max(3.5, KRON * float(radius[0]))  # 3.5 where there is no radius, and at least, as in SExtractor
     inside = np.zeros(field.labels.shape, bool)
     sep.mask_ellipse(inside, x, y, a, b, theta, [reach])
     beyond = 1 - inside.sum() / (math.pi * a[0] * b[0] * reach**2)

@@ -5,6 +5,7 @@ because the service interpolates; they are multiplied by (pixel scale / 0.262)^2
 """
 
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,7 +43,10 @@ PICTURES = (".png", ".jpg", ".jpeg")
 HDF5 = (".h5", ".hdf5")
 SUFFIXES = (*FITS, *PICTURES, *HDF5)
 
-_DAMAGED = (OSError, EOFError, ValueError, TypeError, LookupError, SyntaxError, Image.DecompressionBombError)
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, SyntaxError, RuntimeError),
+    *(zlib.error, Image.DecompressionBombError),
+)
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,10 @@ def object_name(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)]
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def _refuse(reason: DataError) -> Cutout:
     raise reason
 
@@ -199,17 +207,20 @@ def read_fits(path: str | Path, reading: Reading | None = None) -> Cutout:
         MissingExtraError: astropy is not installed.
     """
     path, reading = Path(path), reading or Reading()
-    fits = import_extra("astropy.io.fits", "galaxy")
+    fits, wcs = import_extra("astropy.io.fits", "galaxy"), import_extra("astropy.wcs", "galaxy")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with fits.open(path, memmap=False) as units:
-                planes = _planes(path, units)
+                return _fits_cutout(path, units, reading)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except _DAMAGED as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: truncated, or not a FITS file: {reason}") from None
+    except (*_DAMAGED, fits.VerifyError, wcs.WcsError) as error:
+        raise DataError(f"{path}: truncated, or not a FITS file: {_first_line(error)}") from None
+
+
+def _fits_cutout(path: Path, units: Sequence[Any], reading: Reading) -> Cutout:
+    planes = _planes(path, units)
     if "image" not in planes:
         raise DataError(f"{path}: holds no image (an empty cutout lies outside the survey)")
     header, flux = planes["image"]
@@ -265,9 +276,7 @@ def _bands(path: Path, header: Any, count: int, reading: Reading) -> tuple[str, 
 def _geometry(path: Path, header: Any, shape: tuple[int, ...], reading: Reading) -> tuple[float, float, float]:
     """Return pixel scale (arcsec), right ascension and declination of the centre (degrees)."""
     wcs = import_extra("astropy.wcs", "galaxy")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        system = wcs.WCS(header, naxis=2)
+    system = wcs.WCS(header, naxis=2)
     if not system.has_celestial:
         if reading.pixel_scale is None:
             raise DataError(f"{path}: has no world coordinate system (CTYPE1, CD1_1): give pixel_scale")
@@ -352,7 +361,7 @@ def _read_picture(path: Path, reading: Reading, pixel_scale: float | None) -> Cu
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except _DAMAGED as error:
-        raise DataError(f"{path}: damaged, or not a picture: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path}: damaged, or not a picture: {_first_line(error)}") from None
     if mode != "RGB":
         raise DataError(f"{path}: a picture of mode {mode}, expected RGB with 8 bits each")
     if pixel_scale is None:
@@ -388,11 +397,12 @@ def _hdf5_entries(path: Path, reading: Reading) -> Iterator[Entry]:
             if not isinstance(images, h5py.Dataset) or images.ndim != 4:
                 raise DataError(
                     f"{path}: expected a data set 'images' of (n, bands, rows, columns) or (n, rows, columns, 3), "
-                    f"found {', '.join(file) or 'nothing'}"
+                    f"found {', '.join(map(str, file)) or 'nothing'}"
                 )
             count = len(images)
-    except DataError as error:
-        yield Entry(path.stem, path, partial(_refuse, error))
+    except (DataError, *_DAMAGED) as error:
+        reason = error if isinstance(error, DataError) else DataError(f"{path}: damaged: {_first_line(error)}")
+        yield Entry(path.stem, path, partial(_refuse, reason))
         return
     for index in range(count):
         yield Entry(f"{path.stem}/{index}", path, partial(_read_hdf5, path, index, reading))
@@ -405,8 +415,8 @@ def _read_hdf5(path: Path, index: int, reading: Reading) -> Cutout:
             values = file["images"][index]
             ra, dec = (float(file[key][index]) if key in file else np.nan for key in ("ra", "dec"))
             scale = float(file["pxscale"][index]) if "pxscale" in file else reading.pixel_scale
-        except (OSError, LookupError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: image {index} is damaged: {str(error).splitlines()[0]}") from None
+        except _DAMAGED as error:
+            raise DataError(f"{path}: image {index} is damaged: {_first_line(error)}") from None
     where, name, bands = f"{path}: image {index}", f"{path.stem}/{index}", reading.bands
     if values.dtype == np.uint8 and values.shape[-1] == 3:
         if scale is None:

@@ -128,6 +128,11 @@ def test_images_are_found_and_the_missing_are_listed(tmp_path):
     assert missing == [NAMES[1], NAMES[3]]
 
 
+def test_what_is_not_a_number_is_not_known(tmp_path):
+    read = read_catalogue(write(tmp_path / "c.csv", table(merging_none_fraction=[0.9, 0.95, 0.99, "0.9x"])))
+    assert (why_not(read) == "").tolist() == [True, True, False, False]
+
+
 def test_repeated_names_are_read_once(tmp_path):
     read = read_catalogue(write(tmp_path / "c.csv", pd.concat([table(), table().iloc[:2]])))
     assert read.index.tolist() == NAMES

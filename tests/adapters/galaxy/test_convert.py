@@ -165,8 +165,6 @@ def test_bad_pixels_are_filled_too():
 
 
 GALAXY = disc(150, 300.0)
-BAD = np.zeros((150, 150), bool)
-BAD[66:74, 66:74] = True
 
 
 @pytest.mark.parametrize(
@@ -190,9 +188,14 @@ def test_what_gives_no_stamp_is_refused_with_its_reason(image, options, reason, 
     assert caught.value.reason == reason
 
 
-def test_a_core_of_bad_pixels_is_refused():
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_core_of_bad_pixels_is_refused(factor):
+    size = 150 * factor
+    bad = np.zeros((size, size), bool)
+    bad[size // 2 - 9 * factor : size // 2 - factor, size // 2 - 9 * factor : size // 2 - factor] = True
+    image = sky(disc(size, 300.0, 5 * factor), noise=NOISE / factor)
     with pytest.raises(RefusedError, match="of its flux falls on bad pixels") as caught:
-        extract(cutout(sky(GALAXY), bad=BAD), Conversion())
+        extract(cutout(image, 0.262 / factor, bad=bad), Conversion())
     assert caught.value.reason == "bad pixels"
 
 

@@ -217,6 +217,34 @@ def test_files_that_are_no_fits_are_refused(tmp_path, content):
         read_fits(tmp_path / "b.fits")
 
 
+def damaged(whole, seed):
+    """Return a file with some bytes changed, and sometimes cut short."""
+    rng = np.random.default_rng(seed)
+    content = bytearray(whole)
+    for place in rng.integers(0, min(len(content), 3000), 4):
+        content[place] = rng.integers(0, 256)
+    return bytes(content[: rng.integers(0, len(content)) if seed % 4 == 0 else None])
+
+
+@pytest.mark.parametrize("name", ["a.fits", "a.fits.gz", "a.fits.fz", "a.png", "a.h5"])
+def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path, name):
+    makers = {
+        ".png": lambda path: save(path, galaxy_zoo_picture(flux() * 0.01)),
+        ".h5": lambda path: hdf5(path, images=[flux()]),
+    }
+    path = tmp_path / name
+    makers.get(path.suffix, lambda path: write(path, flux(), cards()))(path)
+    whole, refusals = path.read_bytes(), []
+    for seed in range(40):
+        path.write_bytes(damaged(whole, seed))
+        try:
+            list(read_cutouts(path, Reading(pixel_scale=0.2)))
+        except DataError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 10
+    assert not any("\n" in refusal for refusal in refusals)
+
+
 # pictures
 
 
