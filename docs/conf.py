@@ -32,6 +32,7 @@ from oasis.data.warping import Affine, Elastic
 from oasis.evaluation import COLUMNS
 from oasis.losses import OverlapLoss
 from oasis.models.unet import UNet
+from oasis.objects import ObjectOptions
 from oasis.scaling import AsinhScale, LogScale
 from oasis.separator import HeadOptions
 from oasis.terms import TERMS
@@ -74,6 +75,7 @@ myst_substitutions = {
     "scaling": tables.options_table(LogScale, {"name": "the kind of scaling"}),
     "asinh": tables.options_table(AsinhScale, {"name": "the kind of scaling"}),
     "head": tables.options_table(HeadOptions),
+    "objects": tables.options_table(ObjectOptions),
     "loss": tables.options_table(LossOptions, tables.described(OverlapLoss, "Args")),
     "terms": tables.terms_table(TERMS),
     "augmentation": tables.options_table(Augmentation),

@@ -27,6 +27,7 @@ app = typer.Typer(
 ConfigPath = Annotated[Path, typer.Argument(help="a YAML configuration, or a run's folder")]
 RunPath = Annotated[Path, typer.Argument(help="a run's folder")]
 Changes = Annotated[list[str], typer.Option("--set", help="change a key: training.epochs=20 (repeatable)")]
+Refine = Annotated[bool, typer.Option("--refine", help="also fit the domain's model to each image")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print warnings and errors only")]
 
 
@@ -114,6 +115,7 @@ def evaluate(
     run: RunPath,
     changes: Changes = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    refine: Refine = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on held-out samples: event table, summary and figures."""
@@ -127,7 +129,7 @@ def evaluate(
     separator = setup.trained(best_device())
     dataset = setup.dataset(split)
     calibration = Calibration.load(run / CALIBRATION) if (run / CALIBRATION).exists() else None
-    table = setup.evaluate(separator, dataset, calibrate=calibration is not None)
+    table = setup.evaluate(separator, dataset, calibrate=calibration is not None, refine=refine)
     if calibration is not None:
         table = table.join(calibration.intervals(as_predicted(table)))
         checked = calibration.check(as_predicted(table))
@@ -229,6 +231,7 @@ def predict(
     spread: Annotated[
         bool, typer.Option("--spread", help="also write how far the maps of all orientations lie apart")
     ] = False,
+    refine: Refine = False,
     changes: Changes = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
@@ -245,7 +248,7 @@ def predict(
     calibration = Calibration.load(run / CALIBRATION) if (run / CALIBRATION).exists() else None
     thresholds, spread = setup.config.loss.thresholds, spread or setup.spread
     separator = setup.trained(best_device())
-    report = separate(separator, setup.adapter, source, out, frame, key, thresholds, spread)
+    report = separate(separator, setup.adapter, source, out, frame, key, thresholds, spread, refine)
     objects = report.objects
     if calibration is not None:
         objects = objects.join(calibration.intervals(objects))

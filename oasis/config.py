@@ -23,6 +23,7 @@ from oasis.data.storage import replace_when_whole
 from oasis.errors import ConfigError, DataError, OasisError, nearest
 from oasis.evaluation import SPREAD, evaluate
 from oasis.losses import OverlapLoss
+from oasis.objects import ObjectOptions, Quantities
 from oasis.options import Options
 from oasis.scaling import LogScale, Scaling
 from oasis.separator import HeadOptions, Separator, SeparatorOptions
@@ -58,6 +59,7 @@ class RunConfig(Options):
         model: `name` of the backbone and its options.
         scaling: of intensity.
         head: from features to maps.
+        objects: the head that predicts numbers of objects, such as their energy, or null.
         loss: weights of classes and regions.
         augmentation: of training samples, or null.
         training: how to train.
@@ -72,6 +74,7 @@ class RunConfig(Options):
     model: dict[str, Any] = {"name": "unet"}
     scaling: Scaling = LogScale()
     head: HeadOptions = HeadOptions()
+    objects: ObjectOptions | None = None
     loss: LossOptions = LossOptions()
     augmentation: Augmentation | None = None
     training: TrainingOptions = TrainingOptions()
@@ -114,6 +117,9 @@ class Setup:
                 model=config.model,
                 scaling=config.scaling,
                 head=config.head,
+                objects=config.objects,
+                quantities=adapter.quantities if config.objects else Quantities(),
+                interchangeable=tuple(map(tuple, adapter.interchangeable)),
                 trained_size=trained_size,
                 adapter=config.adapter,
                 identity={"run": config.run, "configuration": self.fingerprint},
@@ -186,6 +192,7 @@ class Setup:
             "adapter": f"{config.adapter}: {', '.join(self.adapter.classes)} in {self.adapter.unit or 'no unit'}",
             "model": f"{_inline(config.model)}; {parameters:,} parameters",
             "head": _inline(config.head.model_dump()),
+            "objects": "none" if config.objects is None else _inline(config.objects.model_dump()),
             "scaling": _inline(config.scaling.model_dump()),
             "loss": _inline(config.loss.model_dump(exclude={"region_weights", "class_weights"})),
             "training": _inline(config.training.model_dump()),
@@ -236,13 +243,23 @@ class Setup:
         return Separator.load(self.folder, device, trust_code=True)
 
     def evaluate(
-        self, separator: Separator, dataset: SampleDataset, workers: int = 1, calibrate: bool = False
+        self,
+        separator: Separator,
+        dataset: SampleDataset,
+        workers: int = 1,
+        calibrate: bool = False,
+        refine: bool = False,
     ) -> pd.DataFrame:
-        """Return the event table of a data set, if need be with what a calibration reads."""
-        spread = calibrate and self.spread
-        thresholds = self.config.loss.thresholds
+        """Return the event table of a data set, if need be with what a calibration reads or a fit gives."""
         return evaluate(
-            separator, dataset, self.adapter, thresholds, workers=workers, visible=calibrate, spread=spread
+            separator,
+            dataset,
+            self.adapter,
+            self.config.loss.thresholds,
+            workers=workers,
+            visible=calibrate,
+            spread=calibrate and self.spread,
+            refine=refine,
         )
 
     @property
@@ -286,6 +303,11 @@ def build(values: Mapping[str, Any], where: str = "configuration") -> Setup:
         adapter = kind(config.data, config.seed if config.data_seed is None else config.data_seed)
         setup = Setup(config.model_copy(update={"data": adapter.options.model_dump(mode="json")}), adapter)
         setup.loss(region_counts={0: 1})
+        if config.augmentation is not None and adapter.oriented:
+            raise ConfigError(
+                "augmentation: what is known of these samples states directions and places, which do not turn "
+                "with the image: leave the section out"
+            )
     except OasisError as error:
         raise type(error)(f"{where}: {error}") from None
     return setup

@@ -29,7 +29,7 @@ from oasis.detection import (
 )
 from oasis.errors import ConfigError, DataError, ModelError
 from oasis.intervals import Estimate, bootstrap, group_column
-from oasis.matching import align
+from oasis.matching import matching_order
 from oasis.precision import autocast
 from oasis.regions import per_class
 from oasis.separator import Separator
@@ -50,8 +50,6 @@ COLUMNS = {
     "overlap_intensity_predicted": "sum of the predicted map over those pixels",
 }
 
-
-MEASURED = list(COLUMNS)[2:]  # per class by `_measure`
 WITHOUT_TRUTH = ("intensity_predicted", "overlap_fraction_predicted")
 VISIBLE = "visible_"  # begins the names of these over the pixels that the adapter calls visible
 SPREAD = "intensity_spread"  # standard deviation of the predicted intensity over the symmetries of the image
@@ -63,12 +61,14 @@ class EventBatch(NamedTuple):
     Attributes:
         batch: the samples.
         maps: (b, N, B, *S) in physical units.
+        numbers: of objects, by column (b, N).
         visible: (b, 1, *S) the pixels that the adapter calls visible, if that was asked for.
         spread: (b, N) the column `SPREAD`, if that was asked for.
     """
 
     batch: Batch
     maps: Tensor
+    numbers: Mapping[str, Tensor] = {}
     visible: Tensor | None = None
     spread: Tensor | None = None
 
@@ -95,19 +95,22 @@ def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[
     device = next(separator.parameters()).device
     with torch.inference_mode(), autocast(device):
         batch = batch.to(device)
-        maps = separator.maps(batch.image, batch.valid, batch.context)
-    return _aligned(batch, maps, separator.classes, interchangeable)
+        maps, objects = separator.maps_objects(batch.image, batch.valid, batch.context)
+        event = EventBatch(batch, maps, separator.columns(objects))
+    return _aligned(event, separator.classes, interchangeable)
 
 
-def _aligned(
-    batch: Batch, maps: Tensor, classes: Sequence[str], interchangeable: Sequence[Sequence[str]]
-) -> EventBatch:
+def _aligned(event: EventBatch, classes: Sequence[str], interchangeable: Sequence[Sequence[str]]) -> EventBatch:
+    batch, maps = event.batch, event.maps
     groups = [[classes.index(name) for name in group] for group in interchangeable]
     if not groups:
-        return EventBatch(batch, maps)
+        return event
     with torch.inference_mode():
         weights = batch.valid.expand_as(batch.image).to(maps.dtype)
-        return EventBatch(batch, align(maps, batch.target, groups, weights))
+        order = matching_order(maps, batch.target, groups, weights)
+        rows = torch.arange(len(order), device=order.device).unsqueeze(1)
+        numbers = {name: values[rows, order] for name, values in event.numbers.items()}
+        return event._replace(maps=maps[rows, order], numbers=numbers)
 
 
 def evaluate(
@@ -119,6 +122,7 @@ def evaluate(
     workers: int = 1,
     visible: bool = False,
     spread: bool = False,
+    refine: bool = False,
 ) -> pd.DataFrame:
     """Return the event table: one row per sample and class, with the columns `COLUMNS` and the sample's meta.
 
@@ -132,31 +136,60 @@ def evaluate(
         visible: also give the columns `WITHOUT_TRUTH` over the pixels that the adapter calls visible, under names
             that begin with `VISIBLE`: what `oasis predict` gives.
         spread: add the column `SPREAD`, over the same pixels, which takes a pass for every symmetry of the image.
+        refine: add the columns that the adapter's `refine` gives.
 
     Raises:
         ModelError: the separator's classes are not the adapter's.
-        ConfigError: `spread` of classes that are of one kind, whose maps have no order.
+        ConfigError: `spread` of classes that are of one kind, whose maps have no order, or where a context does
+            not turn with the image; `refine` where the adapter has no model to fit.
     """
     check_same_classes(separator, adapter)
-    if spread and adapter.interchangeable:
-        raise ConfigError(f"{SPREAD}: classes of one kind have no order that symmetries could keep")
+    if spread:
+        check_spread(adapter)
     events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable)
-    columns = [*MEASURED, *(f"{VISIBLE}{name}" for name in WITHOUT_TRUTH if visible), *[SPREAD] * spread]
     if visible or spread:
-        events = (_as_predicted(separator, event, adapter, spread) for event in events)
-    table = _event_table(events, len(dataset), adapter, thresholds, columns)
+        events = (_as_predicted(separator, event, adapter, visible, spread) for event in events)
+    if refine:
+        events = (_refined(event, adapter) for event in events)
+    table = _event_table(events, len(dataset), adapter, thresholds)
     table.attrs.update(separator.options.identity)
     return table
 
 
-def _as_predicted(separator: Separator, event: EventBatch, adapter: Adapter, spread: bool) -> EventBatch:
+def check_spread(adapter: Adapter) -> None:
+    """Check that the spread over the symmetries of an image says something.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if adapter.interchangeable:
+        raise ConfigError(f"{SPREAD}: classes of one kind have no order that symmetries could keep")
+    if adapter.oriented:
+        raise ConfigError(
+            f"{SPREAD}: what is known of these images states directions, which do not turn with them"
+        )
+
+
+def _refined(event: EventBatch, adapter: Adapter) -> EventBatch:
+    batch = event.batch
+    context = None if batch.context is None else batch.context.cpu().numpy()
+    numbers = {name: values.cpu().numpy() for name, values in event.numbers.items()}
+    found = adapter.refine(batch.image.cpu().numpy(), context, event.maps.cpu().numpy(), numbers)
+    fitted = {name: torch.as_tensor(values, device=event.maps.device) for name, values in found.items()}
+    return event._replace(numbers={**event.numbers, **fitted})
+
+
+def _as_predicted(
+    separator: Separator, event: EventBatch, adapter: Adapter, visible: bool, spread: bool
+) -> EventBatch:
     """Add what `oasis predict` would give."""
     batch = event.batch
-    visible = torch.from_numpy(adapter.visible(batch.image.cpu().numpy())).to(batch.image.device)
-    if not spread:
-        return event._replace(visible=visible)
-    found = symmetry_spread(separator, batch.image, visible, batch.context)
-    return event._replace(visible=visible, spread=found.intensity_std)
+    seen = torch.from_numpy(adapter.visible(batch.image.cpu().numpy())).to(batch.image.device)
+    if visible:
+        event = event._replace(visible=seen)
+    if spread:
+        event = event._replace(spread=symmetry_spread(separator, batch.image, seen, batch.context).intensity_std)
+    return event
 
 
 def as_predicted(table: pd.DataFrame) -> pd.DataFrame:
@@ -187,7 +220,8 @@ def evaluate_maps(
         workers: processes that prepare samples.
     """
     loader = make_loader(dataset, EpochSampler(len(dataset), shuffle=False), batch_size, workers)
-    events = (_aligned(batch, maps_of(batch), adapter.classes, adapter.interchangeable) for batch in loader)
+    predicted = (EventBatch(batch, maps_of(batch)) for batch in loader)
+    events = (_aligned(event, adapter.classes, adapter.interchangeable) for event in predicted)
     return _event_table(events, len(dataset), adapter, thresholds)
 
 
@@ -196,24 +230,27 @@ def _event_table(
     count: int,
     adapter: Adapter,
     thresholds: Mapping[str, float] | float,
-    columns: Sequence[str] = MEASURED,
 ) -> pd.DataFrame:
     limits = per_class(adapter.classes, thresholds, 0.0, "thresholds")
     classes = len(adapter.classes)
-    # Allocated at once: a small tensor kept of every batch would break up the heap.
-    values = np.empty((count, classes, len(columns)))
+    columns: list[str] = []
+    values = np.empty((count, classes, 0))
     metas: list[Mapping[str, Scalar]] = []
     own: list[Mapping[str, float]] = []
     for event in events:
         part = slice(len(metas), len(metas) + len(event.batch))
         measured = _measure(event, adapter, limits)
+        if not columns:
+            # Allocated at once: a small tensor kept of every batch would break up the heap.
+            columns = list(measured)
+            values = np.empty((count, classes, len(columns)))
         values[part] = torch.stack([measured[name] for name in columns], dim=2).cpu().numpy()
         metas.extend(event.batch.meta)
         if adapter.measures_events:
             own.extend(_domain_rows(event, adapter))
     table = pd.DataFrame(metas).loc[np.repeat(np.arange(len(metas)), classes)].reset_index(drop=True)
     table.insert(1, "class", np.tile(adapter.classes, len(metas)))
-    numbers = pd.DataFrame(values.reshape(-1, len(columns)), columns=list(columns))
+    numbers = pd.DataFrame(values.reshape(-1, len(columns)), columns=columns)
     table = pd.concat([table, numbers, pd.DataFrame(own)], axis=1)
     table.attrs.update(unit=adapter.unit, classes=list(adapter.classes))
     return table
@@ -234,22 +271,24 @@ def check_same_classes(separator: Separator, adapter: Adapter) -> None:
 
 def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float]]:
     rows: list[Mapping[str, float]] = []
-    for sample, maps in zip(event.batch.samples(), event.maps.cpu().numpy(), strict=True):
+    numbers = {name: values.cpu().numpy() for name, values in event.numbers.items()}
+    for place, (sample, maps) in enumerate(zip(event.batch.samples(), event.maps.cpu().numpy(), strict=True)):
         extra = adapter.event_rows(maps, sample)
-        rows.extend(extra.get(name, {}) for name in adapter.classes)
+        own = adapter.object_rows({name: values[place] for name, values in numbers.items()}, sample)
+        rows.extend({**extra.get(name, {}), **own.get(name, {})} for name in adapter.classes)
     return rows
 
 
 def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
     """Return the columns that every domain has, (b, N) each."""
-    batch, maps, visible, spread = event
+    batch, maps, numbers, visible, spread = event
     valid = batch.valid.unsqueeze(1)
     true, predicted = (torch.where(valid, values, 0) for values in (batch.target, maps))
     present, shared = _presence(true, limits)
     mask_true, mask_predicted = (_mask(values, adapter.iou_threshold) for values in (true, predicted))
     intensity, known = _total(true), _without_truth(predicted, adapter, limits)
-    measured = known | {
-        "intensity_true": intensity,
+    measured = dict.fromkeys(list(COLUMNS)[2:], intensity) | known  # in their order
+    measured |= {
         "delta_percent": _ratio(known["intensity_predicted"] - intensity, intensity) * 100,
         "iou": _ratio(_total(mask_true & mask_predicted), _total(mask_true | mask_predicted)),
         "overlap_fraction": _ratio(_total(shared), _total(present)),
@@ -261,7 +300,7 @@ def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, T
         measured |= {f"{VISIBLE}{name}": values for name, values in seen.items()}
     if spread is not None:
         measured[SPREAD] = spread.double()
-    return measured
+    return measured | {name: values.double() for name, values in numbers.items()}
 
 
 def measure_maps(

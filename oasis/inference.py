@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.data.files import SUFFIXES
 from oasis.data.storage import create_hdf5, replace_when_whole
-from oasis.errors import DataError, OasisError
-from oasis.evaluation import SPREAD, check_same_classes, measure_maps
+from oasis.errors import ConfigError, DataError, OasisError
+from oasis.evaluation import SPREAD, check_same_classes, check_spread, measure_maps
 from oasis.separator import Separator
 from oasis.spread import symmetry_spread
 
@@ -66,6 +66,7 @@ def predict(
     key: str | None = None,
     thresholds: Mapping[str, float] | float = 0.0,
     spread: bool = False,
+    refine: bool = False,
 ) -> Report:
     """Separate every image of a file or folder and write the maps to an HDF5 or `.npz` file.
 
@@ -83,14 +84,18 @@ def predict(
         thresholds: above which a class is present, for the overlap.
         spread: also write the standard deviation of every pixel over the symmetries of the image, as
             `spread/<class>`, which takes a pass for each.
+        refine: also give the columns of the adapter's `refine`.
 
     Raises:
+        ConfigError: `spread` or `refine` where the adapter has none.
         DataError: an output of another kind, a place that cannot be written to, or no image that could be used.
     """
     out = Path(out)
     if out.suffix.lower() not in (".h5", ".hdf5", ".npz"):
         raise DataError(f"{out}: unknown kind of output; expected .h5, .hdf5 or .npz")
     check_same_classes(separator, adapter)
+    if spread:
+        check_spread(adapter)
     failed: dict[Path, OasisError] = {}
     count = 0
     objects: list[pd.DataFrame] = []
@@ -100,12 +105,15 @@ def predict(
             for path in image_files(source, adapter.suffixes):
                 try:
                     images = adapter.prepare(adapter.read(path, key), dark)
+                    context = _context(adapter, path, images)
                     _check_size(images.shape[2:], size)
                     _warn_of_size(separator, images.shape[2:], path)
                     parts = [
-                        _separated(separator, adapter, images[start : start + BATCH], thresholds, spread)
-                        for start in range(0, len(images), BATCH)
+                        _separated(separator, adapter, images[part], context[part], thresholds, spread, refine)
+                        for part in (slice(start, start + BATCH) for start in range(0, len(images), BATCH))
                     ]
+                except ConfigError:
+                    raise
                 except OasisError as error:
                     located = error if str(path) in str(error) else DataError(f"{path}: {error}")
                     failed[path] = located
@@ -128,21 +136,43 @@ def _separated(
     separator: Separator,
     adapter: Adapter,
     images: NDArray[np.float32],
+    context: NDArray[np.float32],
     thresholds: Mapping[str, float] | float,
     spread: bool,
+    refine: bool,
 ) -> tuple[dict[str, NDArray[np.float32]], pd.DataFrame]:
     """Return arrays by their place in the output, and the rows of the objects."""
-    maps = separator.separate(images)
+    extra = context if context.shape[1] else None
+    maps, numbers = separator.separate_objects(images, extra)
     valid = torch.from_numpy(adapter.visible(images))
-    stacked = torch.from_numpy(np.stack([maps[name] for name in separator.classes], axis=1))
-    measured = measure_maps(stacked, valid, adapter, thresholds)
-    arrays = {f"maps/{name}": values for name, values in maps.items()}
+    measured = {**measure_maps(torch.from_numpy(maps), valid, adapter, thresholds)}
+    arrays = {f"maps/{name}": maps[:, label] for label, name in enumerate(separator.classes)}
     if spread:
-        found = symmetry_spread(separator, torch.from_numpy(images), valid)
+        found = symmetry_spread(
+            separator, torch.from_numpy(images), valid, None if extra is None else torch.from_numpy(extra)
+        )
         arrays |= {f"spread/{name}": found.std[:, i].cpu().numpy() for i, name in enumerate(separator.classes)}
         measured[SPREAD] = found.intensity_std
+    if refine:
+        numbers = {**numbers, **adapter.refine(images, extra, maps, numbers)}
     columns = {name: values.cpu().numpy().reshape(-1) for name, values in measured.items()}
+    columns |= {name: np.reshape(values, -1) for name, values in numbers.items()}
     return arrays, pd.DataFrame({"class": list(separator.classes) * len(images), **columns})
+
+
+def _context(adapter: Adapter, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the context (n, C, *S) of the images of a file; C is 0 where the domain has none.
+
+    Raises:
+        DataError: a context of another shape.
+    """
+    context = adapter.read_context(path)
+    expected = (len(images), adapter.context, *images.shape[2:])
+    if context is None:
+        return np.empty(expected, np.float32)
+    if context.shape != expected:
+        raise DataError(f"{path}: a context of shape {context.shape}, expected {expected} for these images")
+    return context
 
 
 def _check_size(size: tuple[int, ...], first: tuple[int, ...] | None) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from oasis.distances import Distance, find_distance
 from oasis.errors import ConfigError, DataError, nearest
-from oasis.matching import align
+from oasis.matching import align, matching_order
 from oasis.regions import check_classes, check_weight, per_class, region_codes
 from oasis.scaling import FittedScale
 from oasis.terms import (
@@ -127,6 +127,20 @@ class OverlapLoss(nn.Module):
         limits = self.thresholds.view(1, -1, *[1] * (target.ndim - 2))
         return region_codes(target > limits)
 
+    @torch.no_grad()
+    def order(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
+    ) -> Tensor | None:
+        """Return which predicted map is taken for each true one (b, N); None where no classes are of one kind.
+
+        The arguments are those of `forward`.
+        """
+        if not self.groups:
+            return None
+        checked = self._check(prediction, target, valid, codes)
+        prediction, target, _, weights = self._weighed(prediction, target, checked, codes, self.table)
+        return matching_order(prediction, target, self.groups, weights, self.distance)
+
     def ratios(
         self,
         prediction: Tensor,
@@ -220,10 +234,16 @@ class OverlapLoss(nn.Module):
         self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None, table: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return both maps in float32 at least and in matching order, region codes and the weights of pixels."""
+        prediction, target, codes, weights = self._weighed(prediction, target, valid, codes, table)
+        return align(prediction, target, self.groups, weights, self.distance), target, codes, weights
+
+    def _weighed(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None, table: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         prediction, target = _at_least_float32(prediction), _at_least_float32(target)
         codes = self.regions(target) if codes is None else codes
         weights = pixel_weights(codes, table.to(target.dtype), None if valid is None else valid[:, 0])
-        return align(prediction, target, self.groups, weights, self.distance), target, codes, weights
+        return prediction, target, codes, weights
 
     def _groups(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
         """Return groups of class names as indices, after a check that nothing tells their members apart."""

@@ -72,14 +72,14 @@ def best_order(cost: Tensor) -> Tensor:
     return torch.from_numpy(np.array(orders_found)).to(cost.device).view(-1, members)
 
 
-def align(
+def matching_order(
     prediction: Tensor,
     target: Tensor,
     groups: Sequence[Sequence[int]],
     weights: Tensor | None = None,
     distance: Distance = absolute,
 ) -> Tensor:
-    """Return the predicted maps with the members of every group in the order that fits the target best.
+    """Return the order in which the members of every group fit the target best: entry j is the map for true map j.
 
     Args:
         prediction: (b, N, ...).
@@ -88,6 +88,32 @@ def align(
         weights: (b, ...), as for `pairwise_cost`.
         distance: per pixel.
 
+    Returns:
+        (b, N) int64.
+
+    Example:
+        >>> target = torch.tensor([[[4.0], [1.0], [9.0]]])
+        >>> matching_order(target[:, [1, 0, 2]], target, groups=[(0, 1)])
+        tensor([[1, 0, 2]])
+    """
+    order = torch.arange(prediction.shape[1], device=prediction.device).repeat(len(prediction), 1)
+    for group in groups:
+        members = torch.tensor(group, device=prediction.device)
+        with torch.no_grad():
+            cost = pairwise_cost(prediction[:, members], target[:, members], weights, distance)
+            order[:, members] = members[best_order(cost)]
+    return order
+
+
+def align(
+    prediction: Tensor,
+    target: Tensor,
+    groups: Sequence[Sequence[int]],
+    weights: Tensor | None = None,
+    distance: Distance = absolute,
+) -> Tensor:
+    """Return the predicted maps (b, N, ...) in their `matching_order`; the arguments are those of that.
+
     Example:
         >>> target = torch.tensor([[[4.0], [1.0], [9.0]]])
         >>> align(target[:, [1, 0, 2]], target, groups=[(0, 1)]).flatten()
@@ -95,10 +121,5 @@ def align(
     """
     if not groups:
         return prediction
-    order = torch.arange(prediction.shape[1], device=prediction.device).repeat(len(prediction), 1)
-    for group in groups:
-        members = torch.tensor(group, device=prediction.device)
-        with torch.no_grad():
-            cost = pairwise_cost(prediction[:, members], target[:, members], weights, distance)
-            order[:, members] = members[best_order(cost)]
+    order = matching_order(prediction, target, groups, weights, distance)
     return prediction[torch.arange(len(prediction), device=prediction.device).unsqueeze(1), order]

@@ -18,6 +18,7 @@ from oasis.data.storage import replace_when_whole
 from oasis.errors import DataError, ModelError, import_extra, nearest
 from oasis.heads import HEADS, FractionHead, Head
 from oasis.models import create_model, own_backbone
+from oasis.objects import ObjectHead, ObjectOptions, Objects, Quantities
 from oasis.options import Options
 from oasis.precision import autocast
 from oasis.regions import check_classes
@@ -60,6 +61,9 @@ class SeparatorOptions(Options):
             was handed over.
         scaling: how intensity is scaled for the backbone and the loss.
         head: how its output becomes maps.
+        objects: the head that predicts numbers of objects, or None.
+        quantities: which numbers.
+        interchangeable: groups of classes that are of one kind.
         trained_size: the spatial size of the images it was trained on, or None.
         adapter: the domain it was trained for.
         identity: what distinguishes the run that trained it.
@@ -73,6 +77,9 @@ class SeparatorOptions(Options):
     model: dict[str, Any] = {"name": "unet"}
     scaling: Scaling = LogScale()
     head: HeadOptions = HeadOptions()
+    objects: ObjectOptions | None = None
+    quantities: Quantities = Quantities()
+    interchangeable: tuple[tuple[str, ...], ...] = ()
     trained_size: tuple[int, ...] | None = None
     adapter: str = ""
     identity: dict[str, Any] = {}
@@ -110,6 +117,20 @@ class Separator(nn.Module):
             self.backbone = own_backbone(backbone, *facts)
             options = options.model_copy(update={"model": {"name": f"{OWN}{type(backbone).__name__}"}})
         self.options = options
+        self.object_head = self._object_head()
+
+    def _object_head(self) -> ObjectHead | None:
+        options = self.options
+        if options.objects is None:
+            return None
+        features = self.backbone.encoder_channels
+        if features is None:
+            raise ModelError(
+                f"objects: the model {options.model.get('name')} hands out no features of an encoder; unet, "
+                "timm/* and smp/* do"
+            )
+        facts = (options.bands, options.spatial_dims, options.quantities, options.objects, options.interchangeable)
+        return ObjectHead(options.classes, features, *facts)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -134,17 +155,41 @@ class Separator(nn.Module):
         Returns:
             (b, N, B, *S) and the fitted scaling.
         """
-        image, features, scale = self._features(image, valid, context)
-        return self.head.scaled(features, image, scale), scale
+        scaled, scale, _ = self.forward_objects(image, valid, context)
+        return scaled, scale
+
+    def forward_objects(
+        self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None
+    ) -> tuple[Tensor, FittedScale, Objects | None]:
+        """Return what `forward` does, and the numbers of objects, if any are predicted."""
+        image, features, scale, encoded = self._features(image, valid, context)
+        scaled = self.head.scaled(features, image, scale)
+        if self.object_head is None:
+            return scaled, scale, None
+        maps = self.head.maps(features.detach(), image, scale)
+        return scaled, scale, self._objects(maps, image, encoded, scale)
 
     def maps(self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """Return the maps (b, N, B, *S) in physical units; the arguments are those of `forward`."""
-        image, features, scale = self._features(image, valid, context)
-        return self.head.maps(features, image, scale)
+        return self.maps_objects(image, valid, context)[0]
+
+    def maps_objects(
+        self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None
+    ) -> tuple[Tensor, Objects | None]:
+        """Return the maps in physical units, and the numbers of objects, if any are predicted."""
+        image, features, scale, encoded = self._features(image, valid, context)
+        maps = self.head.maps(features, image, scale)
+        return maps, self._objects(maps, image, encoded, scale)
+
+    def _objects(self, maps: Tensor, image: Tensor, encoded: Tensor | None, scale: FittedScale) -> Objects | None:
+        if self.object_head is None or encoded is None:
+            return None
+        found: Objects = self.object_head(maps, image, encoded, scale)
+        return found
 
     def _features(
         self, image: Tensor, valid: Tensor | None, context: Tensor | None
-    ) -> tuple[Tensor, Tensor, FittedScale]:
+    ) -> tuple[Tensor, Tensor, FittedScale, Tensor | None]:
         image = torch.where(image.isfinite(), image, 0)  # bad pixels must not spread through the network
         scale = self.options.scaling.fit(image, valid)
         inputs = scale.forward(image)
@@ -153,7 +198,8 @@ class Separator(nn.Module):
                 found = "none" if context is None else tuple(context.shape)
                 raise DataError(f"context: expected (batch, {self.options.context}, *spatial), found {found}")
             inputs = torch.cat([inputs, context], dim=1)
-        return image, self.backbone(inputs).float(), scale
+        features, encoded = self.backbone.forward_encoded(inputs)
+        return image, features.float(), scale, encoded
 
     def separate(
         self,
@@ -174,9 +220,21 @@ class Separator(nn.Module):
         Raises:
             DataError: an image of another shape, with NaN or infinite pixels, or all zero.
         """
+        maps = self.separate_objects(image, context, precision)[0]
+        return {name: maps[:, label].reshape(np.shape(image)) for label, name in enumerate(self.classes)}
+
+    def separate_objects(
+        self,
+        image: np.ndarray[Any, Any] | Tensor,
+        context: np.ndarray[Any, Any] | Tensor | None = None,
+        precision: Literal["auto", "float32"] = "auto",
+    ) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Return all maps (b, N, B, *S), and by column the numbers of objects (b, N), if any are predicted.
+
+        The arguments are those of `separate`.
+        """
         device = next(self.parameters()).device
-        values = torch.as_tensor(image).float()
-        batch = self._batched(values, self.options.bands, "image")
+        batch = self._batched(torch.as_tensor(image).float(), self.options.bands, "image")
         check_image(batch)
         extra = None
         if context is not None:
@@ -184,9 +242,14 @@ class Separator(nn.Module):
         training = self.training
         self.eval()
         with torch.inference_mode(), autocast(device, precision):
-            maps = self.maps(batch.to(device), context=extra).cpu().numpy()
+            maps, objects = self.maps_objects(batch.to(device), context=extra)
+            columns = self.columns(objects)
         self.train(training)
-        return {name: maps[:, label].reshape(values.shape) for label, name in enumerate(self.classes)}
+        return maps.cpu().numpy(), {name: values.cpu().numpy() for name, values in columns.items()}
+
+    def columns(self, objects: Objects | None) -> dict[str, Tensor]:
+        """Return numbers of objects as columns of an event table, (b, N) each; see `ObjectHead.columns`."""
+        return {} if self.object_head is None or objects is None else self.object_head.columns(objects)
 
     def _batched(self, values: Tensor, channels: int, what: str) -> Tensor:
         dims = self.options.spatial_dims

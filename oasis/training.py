@@ -29,12 +29,13 @@ from oasis.models import UNet
 from oasis.options import Options
 from oasis.precision import best_precision
 from oasis.separator import Separator
-from oasis.terms import mean_of
+from oasis.terms import Ratio, mean_of
 from oasis.weights import region_table
 
 CHECKPOINTS = "checkpoints"
 LOG = "log.csv"
 REGION_WEIGHTS = "region_weights.csv"
+OBJECTS = "objects_"  # begins the names of the terms that numbers of objects add to the loss
 COLLAPSED = 1e-3  # of the true intensity: predictions of a class below this share are called collapsed
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class SeparatorTraining(L.LightningModule):
         self._collect(
             "train", {name: ratio.totals(self.loss.reduction).detach() for name, ratio in ratios.items()}
         )
-        return self.loss.combine({name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()})
+        return self._total({name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()})
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Add a batch to the sums of which the epoch's validation loss is made."""
@@ -115,8 +116,8 @@ class SeparatorTraining(L.LightningModule):
         self._collect("val", {name: ratio.totals(self.loss.reduction) for name, ratio in ratios.items()})
         self._collect("val", {"intensities": intensities})
 
-    def _ratios(self, batch: Batch) -> tuple[Mapping[str, Any], Tensor]:
-        scaled, scale = self.separator(batch.image, batch.valid, batch.context)
+    def _ratios(self, batch: Batch) -> tuple[dict[str, Ratio], Tensor]:
+        scaled, scale, objects = self.separator.forward_objects(batch.image, batch.valid, batch.context)
         target = scale.forward(batch.target)
         codes = self.loss.regions(batch.target)
         if self.training and self.loss.learned is not None:
@@ -130,7 +131,21 @@ class SeparatorTraining(L.LightningModule):
                     for maps in (scaled.detach(), target)
                 ]
             )
-        return self.loss.ratios(scaled, target, batch.valid, codes, scale, batch.image), intensities
+        ratios = self.loss.ratios(scaled, target, batch.valid, codes, scale, batch.image)
+        if self.separator.object_head is not None and objects is not None:
+            order = self.loss.order(scaled, target, batch.valid, codes)
+            ordered = objects if order is None else objects.ordered(order)
+            terms = self.separator.object_head.ratios(ordered, batch.meta)
+            ratios |= {f"{OBJECTS}{name}": ratio for name, ratio in terms.items()}
+        return ratios, intensities
+
+    def _total(self, means: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss of maps and, if there are any, of the numbers of objects."""
+        total = self.loss.combine(means)
+        if self.separator.object_head is None:
+            return total
+        terms = [value for name, value in means.items() if name.startswith(OBJECTS)]
+        return total + self.separator.object_head.weight * torch.stack(terms).sum()
 
     def _collect(self, split: str, totals: Mapping[str, Tensor]) -> None:
         for name, value in totals.items():
@@ -157,7 +172,7 @@ class SeparatorTraining(L.LightningModule):
                 if name.startswith(f"{split}/")
             }
             if means:
-                means = {"total": self.loss.combine(means), **means}
+                means = {"total": self._total(means), **means}
                 self.log_dict({f"{split}/{name}": value.float() for name, value in means.items()})
         if not self.trainer.sanity_checking:
             self._warn_of_collapse(*intensities)

@@ -89,11 +89,14 @@ def test_maps_of_one_kind_are_matched_before_they_are_measured(toy, toy_separato
         interchangeable = (("dot", "bar"),)
 
     dataset = toy.adapter.dataset("test")
-    flipped = {float(dataset[index].image.sum()): dataset[index].target[::-1].copy() for index in range(7)}
+    swapped = {float(dataset[index].image.sum()): dataset[index].target[::-1].copy() for index in range(7)}
     monkeypatch.setattr(
         toy_separator,
-        "maps",
-        lambda image, *_: torch.stack([torch.from_numpy(flipped[float(one.numpy().sum())]) for one in image]),
+        "maps_objects",
+        lambda image, *_: (
+            torch.stack([torch.from_numpy(swapped[float(one.numpy().sum())]) for one in image]),
+            None,
+        ),
     )
     mistaken = evaluate(toy_separator, dataset, toy.adapter, workers=0)
     matched = evaluate(toy_separator, dataset, OfOneKind(), workers=0)

@@ -4,6 +4,7 @@ import numpy as np
 
 from oasis.adapters import Adapter, Study
 from oasis.data.mixing import Mixer, Placed, Scene
+from oasis.objects import Quantities, Quantity
 from oasis.options import Options
 
 
@@ -23,7 +24,12 @@ class DotsAndBars(Scene):
         placed = [Placed("bar", np.full((1, 24, 3), 100, np.float32), (0, int(rng.integers(4, 12))))]
         if index % 2 == 0:
             placed.append(Placed("dot", np.full((1, 4, 4), height, np.float32), (int(row), int(col))))
-        return placed, {"kind": "both" if index % 2 == 0 else "bar", "height": height}
+        there = index % 2 == 0
+        return placed, {
+            "kind": "both" if there else "bar",
+            "height": height,
+            "dot_height": height if there else np.nan,
+        }
 
     def observe(self, target, rng):
         image = target.sum(axis=0) + rng.exponential(0.1, self.shape).astype(np.float32)
@@ -35,6 +41,7 @@ class ToyAdapter(Adapter):
 
     classes = ("dot", "bar")
     unit = "counts"
+    quantities = Quantities(classes=("dot",), of_object=(Quantity(name="height", centre=12, width=4),))
     options_type = Settings
     iou_threshold = 1.0
     defaults = {

@@ -16,6 +16,7 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.data.storage import SampleFile
 from oasis.errors import ConfigError, DataError, nearest
+from oasis.objects import Quantities
 from oasis.options import Options
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ class Adapter(ABC):
         bands: how many bands an image has.
         context: how many channels of context there are.
         interchangeable: groups of classes that are of one kind, whose maps may come in any order.
+        quantities: numbers of objects and of the image that a separator can learn to predict.
+        oriented: context or quantities state directions or places, which do not turn with the image: samples are
+            not augmented.
         unit: of the intensities.
         defaults: what the domain wants in the sections `model`, `scaling`, `head`, `loss` and `training` of a run
             that does not say otherwise.
@@ -95,6 +99,8 @@ class Adapter(ABC):
     bands: ClassVar[int] = 1
     context: ClassVar[int] = 0
     interchangeable: ClassVar[Sequence[Sequence[str]]] = ()
+    quantities: ClassVar[Quantities] = Quantities()
+    oriented: ClassVar[bool] = False
     unit: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any]] = {}
     iou_threshold: ClassVar[float] = 0.0
@@ -123,10 +129,44 @@ class Adapter(ABC):
         """
         return {}
 
+    def object_rows(
+        self, numbers: Mapping[str, NDArray[Any]], sample: Sample
+    ) -> Mapping[str, Mapping[str, float]]:
+        """Return the domain's own quantities of what was predicted of an event's objects, by class and by column.
+
+        Args:
+            numbers: by column (N,): `<quantity>_predicted`, and what `refine` gave.
+            sample: the event.
+        """
+        return {}
+
+    def refine(
+        self,
+        images: NDArray[np.float32],
+        context: NDArray[np.float32] | None,
+        maps: NDArray[np.float32],
+        numbers: Mapping[str, NDArray[Any]],
+    ) -> Mapping[str, NDArray[Any]]:
+        """Fit a model of the domain to images, beginning at what was predicted, and return columns (b, N).
+
+        No truth is used, so that it works on measured images too.
+
+        Args:
+            images: (b, B, *S) in physical units.
+            context: (b, C, *S).
+            maps: (b, N, B, *S) predicted.
+            numbers: by column (b, N), predicted.
+
+        Raises:
+            ConfigError: the domain has no such model.
+        """
+        raise ConfigError("refine: this adapter has no model to fit")
+
     @property
     def measures_events(self) -> bool:
-        """Whether `event_rows` has anything to say; if not, events need not leave the device."""
-        return type(self).event_rows is not Adapter.event_rows
+        """Whether the domain has anything to say of single events; if not, they need not leave the device."""
+        kind = type(self)
+        return kind.event_rows is not Adapter.event_rows or kind.object_rows is not Adapter.object_rows
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return further figures of an event table, by name."""
@@ -154,6 +194,14 @@ class Adapter(ABC):
             DataError: a file that cannot be read.
         """
         return read_array(path, key)
+
+    def read_context(self, path: Path) -> NDArray[np.float32] | None:
+        """Return the context (n, C, *S) of the images of a file: by default its array `context`.
+
+        Raises:
+            DataError: the domain has a context, and the file has none.
+        """
+        return np.asarray(read_array(path, "context"), np.float32) if self.context else None
 
     def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
         """Turn what a file holds into images (n, B, *S) in physical units.

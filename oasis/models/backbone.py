@@ -40,6 +40,9 @@ class Backbone(nn.Module, ABC):
         padding: how to pad: `"reflect"` mirrors the image at its outermost pixels, `"zero"` adds zeros.
         image_size: of a network that takes images of this one size, per axis or for all; smaller ones are padded.
 
+    Attributes:
+        encoder_channels: channels of the features that `compute_encoded` hands out; None where it has none.
+
     Raises:
         ModelError: an argument out of its range.
 
@@ -51,6 +54,8 @@ class Backbone(nn.Module, ABC):
         >>> Halves(in_channels=1, out_channels=1, spatial_dims=1, divisor=2)(torch.ones(1, 1, 3))
         tensor([[[0.5000, 0.5000, 0.5000]]])
     """
+
+    encoder_channels: int | None = None
 
     def __init__(
         self,
@@ -79,8 +84,18 @@ class Backbone(nn.Module, ABC):
     def compute(self, image: Tensor) -> Tensor:
         """Return (b, out_channels, *S) for `image` (b, in_channels, *S) of a size that the network takes."""
 
+    def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what `compute` does, and the deepest features of the encoder (b, encoder_channels, *coarser)."""
+        return self.compute(image), None
+
     def forward(self, image: Tensor) -> Tensor:
-        """Return (b, out_channels, *S) for `image` (b, in_channels, *S) of any size.
+        """Return (b, out_channels, *S) for `image` (b, in_channels, *S) of any size; see `forward_encoded`."""
+        return self.forward_encoded(image)[0]
+
+    def forward_encoded(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return (b, out_channels, *S) for `image` (b, in_channels, *S) of any size, and the encoder's features.
+
+        The features lie evenly over the image, with the margins that the network may need.
 
         Raises:
             ModelError: another number of axes or channels, an image above `image_size`, a training batch too small
@@ -90,7 +105,7 @@ class Backbone(nn.Module, ABC):
         margins = self._margins(image.shape[2:])
         padded = pad(image, margins, self.padding)
         try:
-            maps = self.compute(padded)
+            maps, encoded = self.compute_encoded(padded)
         except ValueError as error:
             if "when training" not in str(error):
                 raise
@@ -98,7 +113,7 @@ class Backbone(nn.Module, ABC):
         expected = (image.shape[0], self.out_channels, *padded.shape[2:])
         if maps.shape != expected:
             raise ModelError(f"expected maps of shape {expected} from the network, found {tuple(maps.shape)}")
-        return crop(maps, margins)
+        return crop(maps, margins), encoded
 
     @cached_property
     def sees_whole_frame(self) -> bool:

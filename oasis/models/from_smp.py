@@ -5,6 +5,8 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
+from torch import Tensor
+
 from oasis.errors import MissingExtraError, ModelError, import_extra, nearest
 from oasis.models import from_timm
 from oasis.models.backbone import Backbone, Wrapped, check_options, fetching, hint, settle
@@ -21,6 +23,24 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "linknet": ("mit_",),
     "unetplusplus": ("mit_",),
 }
+
+
+class Encoded(Wrapped):
+    """A network of smp that hands out the last map of its encoder; all but dpt work like this."""
+
+    def __init__(self, network: Any, *args: Any) -> None:
+        super().__init__(network, *args)
+        self.encoder_channels = network.encoder.out_channels[-1]
+
+    def compute(self, image: Tensor) -> Tensor:
+        """Return (b, out_channels, H, W) for `image` (b, in_channels, H, W)."""
+        return self.compute_encoded(image)[0]
+
+    def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (b, out_channels, H, W), and the last of the encoder's maps."""
+        network: Any = self.network
+        features = network.encoder(image)
+        return network.segmentation_head(network.decoder(features)), features[-1]
 
 
 def names(pattern: str) -> list[str]:
@@ -100,7 +120,8 @@ def build(
     free = not universal and not network.requires_divisible_input_shape
     divisor = 1 if free else 2 * stride if architecture == "dpt" else stride
     usual = from_timm.usual_size(encoder.removeprefix(TIMM)) if universal else None
-    return settle(Wrapped(network, in_channels, out_channels, 2, divisor, stride, padding, image_size), usual)
+    kind = Wrapped if architecture == "dpt" else Encoded
+    return settle(kind(network, in_channels, out_channels, 2, divisor, stride, padding, image_size), usual)
 
 
 def _encoder(smp: ModuleType, encoder: str, weights: str | None) -> tuple[str, str | bool | None]:

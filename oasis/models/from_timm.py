@@ -72,11 +72,16 @@ class TimmUNet(Backbone):
         sizes = zip(inputs, widths, skips, strict=True)
         self.decoder = nn.ModuleList([Up(*size, style) for size in sizes][::-1])
         self.output = nn.Conv2d(widths[0] if widths else channels[-1], out_channels, 1)
+        self.encoder_channels = channels[-1]
         for module in (self.stem, self.decoder, self.output):
             module.apply(initialise)
 
     def compute(self, image: Tensor) -> Tensor:
         """Return (b, out_channels, H, W) for `image` (b, in_channels, H, W)."""
+        return self.compute_encoded(image)[0]
+
+    def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (b, out_channels, H, W), and the last of the encoder's maps."""
         image = image.to(memory_format=torch.channels_last)
         x, skips = image, []
         for level in self.stem:
@@ -86,10 +91,10 @@ class TimmUNet(Backbone):
         if self.channels_last:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         skips.extend(features)
-        x = skips.pop()
+        x = encoded = skips.pop()
         for up, skip in zip(self.decoder, reversed(skips), strict=True):
             x = up(x, skip)
-        return self.output(x)  # type: ignore[no-any-return]
+        return self.output(x), encoded
 
 
 def names(pattern: str) -> list[str]:

@@ -76,19 +76,24 @@ class UNet(Backbone):
         self.decoder = nn.ModuleList([Up(deep, width, width, style) for width, deep in pairwise(widths)][::-1])
         self.bottleneck = block(widths[-1], widths[-1], style)
         self.output = CONVOLUTIONS[spatial_dims](base_channels, out_channels, 1)
+        self.encoder_channels = widths[-1]
         self.apply(initialise)
 
     def compute(self, image: Tensor) -> Tensor:
         """Return (b, out_channels, *S) for `image` (b, in_channels, *S)."""
+        return self.compute_encoded(image)[0]
+
+    def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (b, out_channels, *S), and the output of the bottleneck."""
         x = image.to(memory_format=MEMORY_FORMATS[self.spatial_dims])
         skips = []
         for level in self.encoder:
             x = level(x)
             skips.append(x)
-        x = self.bottleneck(x)
+        x = encoded = self.bottleneck(x)
         for level, skip in zip(self.decoder, skips[-2::-1], strict=True):
             x = level(x, skip)
-        return self.output(x)  # type: ignore[no-any-return]
+        return self.output(x), encoded
 
 
 @dataclass(frozen=True)

@@ -9,25 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from oasis.adapters.base import Adapter, Study
+from oasis.adapters.base import Adapter, SplitFiles, Study
 from oasis.adapters.neutrino.figures import multiplicity_figure, nuclei_figure, visible_energy_figure
 from oasis.adapters.neutrino.metrics import Measurement, calibrate
 from oasis.adapters.neutrino.physics import HIGHEST
 from oasis.adapters.neutrino.release import Release, ReleaseScene
 from oasis.adapters.neutrino.scene import (
+    AXES,
     CONFIGURATION_1,
     CONFIGURATION_2,
     CONTEXT,
+    EXIT_COLUMNS,
     Composition,
     SimulatedScene,
     VertexMixer,
     VertexScene,
+    muon_context,
 )
 from oasis.adapters.neutrino.simulation import CUBES, Detector
+from oasis.data.files import read_array
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.data.storage import SampleFile
 from oasis.errors import DataError
+from oasis.objects import Quantities, Quantity
 from oasis.options import Options
 
 if TYPE_CHECKING:
@@ -49,20 +54,6 @@ class EventCounts(Options):
     train: int | None = Field(None, ge=1)
     val: int | None = Field(None, ge=1)
     test: int | None = Field(None, ge=1)
-
-
-class SplitFiles(Options):
-    """The HDF5 file of samples that each split is read from; by default there is none.
-
-    Attributes:
-        train: of the training samples.
-        val: of the validation samples.
-        test: of the held-out samples.
-    """
-
-    train: str | None = None
-    val: str | None = None
-    test: str | None = None
 
 
 class NeutrinoOptions(Options):
@@ -95,6 +86,14 @@ class NeutrinoOptions(Options):
         return energies
 
 
+def quantities(composition: Composition) -> Quantities:
+    """Return what a separator predicts of the nuclei of a composition, and of their vertex."""
+    energy = Quantity(name="ke", centre=30, width=15)
+    direction = [Quantity(name=f"d{axis}", width=0.5) for axis in AXES]
+    vertex = [Quantity(name=f"vertex_{axis}", width=8) for axis in AXES]
+    return Quantities(classes=composition.classes[1:], of_object=(energy, *direction), of_image=tuple(vertex))
+
+
 class NeutrinoAdapter(Adapter):
     """A muon and 1 to 5 protons from one neutrino vertex, in a scintillator of 10 mm cubes, in photoelectrons.
 
@@ -106,12 +105,15 @@ class NeutrinoAdapter(Adapter):
     classes = CONFIGURATION_1.classes
     spatial_dims = 3
     context = CONTEXT
+    quantities = quantities(CONFIGURATION_1)
+    oriented = True
     unit = "p.e."
     iou_threshold = 1.0
     options_type = NeutrinoOptions
     defaults: ClassVar[Mapping[str, Any]] = {
         "model": {"name": "unet", "base_channels": 32, "depth": 2},
         "head": {"name": "fraction", "background": False},  # every photoelectron is some particle's
+        "objects": {"weight": 0.1},
         "scaling": {"name": "log", "scale": 10.0, "peak": False},
         "loss": {
             "region_weights": {"rule": "size", "weights": {2: 3, 3: 4, 4: 5, 5: 6, 6: 7}},
@@ -140,7 +142,7 @@ class NeutrinoAdapter(Adapter):
         options: NeutrinoOptions = self.options
         file: str | None = getattr(options.files, split)
         if file is not None:
-            return self._read(file)
+            return self.samples(Path(file))
         wanted: int | None = getattr(options.events, split)
         scene: VertexScene
         if self._release is None:
@@ -156,10 +158,13 @@ class NeutrinoAdapter(Adapter):
         folder: str | None = self.options.release
         return None if folder is None else Release(folder, self.composition)
 
-    def _read(self, path: str) -> SampleDataset:
-        file = SampleFile(Path(path))
-        if file.classes != self.classes:
-            raise DataError(f"{path}: holds the classes {list(file.classes)}, expected {list(self.classes)}")
+    def samples(self, path: Path) -> SampleFile:
+        """Return the samples of an HDF5 file.
+
+        Raises:
+            DataError: the file cannot be read, or holds other classes or a volume of another size.
+        """
+        file = super().samples(path)
         if file.shape[1:] != (CUBES,) * 3:
             raise DataError(f"{path}: {self._size(file.shape[1:])}")
         return file
@@ -167,6 +172,20 @@ class NeutrinoAdapter(Adapter):
     def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return charge, energy, direction and number of the particles: see `metrics.COLUMNS`."""
         return self._measurement.columns(prediction, sample)
+
+    def object_rows(
+        self, numbers: Mapping[str, NDArray[Any]], sample: Sample
+    ) -> Mapping[str, Mapping[str, float]]:
+        """Return number, energy, direction and vertex of the predicted and of the fitted particles.
+
+        See `metrics.NUMBERS`.
+        """
+        rows: dict[str, dict[str, float]] = {name: {} for name in self.classes}
+        for kind in ("predicted", "refined"):
+            if f"ke_{kind}" in numbers:
+                for name, columns in self._measurement.number_columns(numbers, kind, sample.meta).items():
+                    rows[name] |= columns
+        return rows
 
     @cached_property
     def _measurement(self) -> Measurement:
@@ -195,6 +214,21 @@ class NeutrinoAdapter(Adapter):
             raise DataError(self._size(images.shape[2:]))
         return images
 
+    def read_context(self, path: Path) -> NDArray[np.float32]:
+        """Return what is known of the muons of a file's images: from its array `exit` (n, 7).
+
+        Raises:
+            DataError: a file without that array, or with one of another shape.
+        """
+        wanted = "an array exit (events, 7): position in mm, kinetic energy in MeV and unit direction of the muon"
+        try:
+            exits = read_array(path, "exit")
+        except DataError as error:
+            raise DataError(f"{path}: needs beside the images {wanted} ({error})") from None
+        if exits.ndim != 2 or exits.shape[1] != len(EXIT_COLUMNS) or not np.isfinite(exits).all():
+            raise DataError(f"{path}: exit has shape {exits.shape} or is not finite, expected {wanted}")
+        return muon_context(exits)
+
     @staticmethod
     def _size(shape: tuple[int, ...]) -> str:
         found = " x ".join(map(str, shape))
@@ -206,6 +240,7 @@ class NeutrinoIonsAdapter(NeutrinoAdapter):
 
     composition = CONFIGURATION_2
     classes = CONFIGURATION_2.classes
+    quantities = quantities(CONFIGURATION_2)
     defaults: ClassVar[Mapping[str, Any]] = {
         **NeutrinoAdapter.defaults,
         "loss": {

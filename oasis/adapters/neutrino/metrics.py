@@ -40,10 +40,20 @@ COLUMNS: Final = {
     "vertex_error": "mm between the vertex from the maps and the true one",
     "image_deviance": "Poisson deviance of the image from the sum of the maps; 0 for maps that sum to the image",
 }
+NUMBERS: Final = {
+    "nuclei_{}": "how many nuclei are said to exist (in the muon's row, as visible energy, vertex and deviance)",
+    "visible_energy_{}": "MeV, summed kinetic energy of these",
+    "vertex_error_{}": "mm between this vertex and the true one",
+    "angle_{}": "degrees between this direction and the true one, for a nucleus that is there and said to exist",
+    "deviance_{}": "Poisson deviance of the image from the charge that is expected of these particles",
+}
 FLOOR: Final = 0.01  # p.e.
 EVENTS: Final = 400  # simulated for the calibration
 TRACKS: Final = 50  # simulated per energy for the calibration
 STEP: Final = 5.0  # MeV between these energies
+EXISTS_FROM: Final = 0.5  # the probability
+
+Rows = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +115,7 @@ class Measurement:
     calibration: Calibration
     least_charge: float
 
-    def columns(self, prediction: Array, sample: Sample) -> dict[str, dict[str, float]]:
+    def columns(self, prediction: Array, sample: Sample) -> Rows:
         """Return the columns of one event, by class and name: see `COLUMNS`.
 
         Args:
@@ -122,6 +132,33 @@ class Measurement:
         rows[muon] |= self._whole([rows[name] for name in others], float(sample.image.sum()))
         rows[muon]["vertex_error"] = float(np.linalg.norm(vertex - _vector(meta, "vertex_")))
         rows[muon]["image_deviance"] = deviance(sample.image[0].astype(float), maps.sum(axis=0))
+        return rows
+
+    def number_columns(self, numbers: Mapping[str, Vector], kind: str, meta: Mapping[str, Any]) -> Rows:
+        """Return the columns `NUMBERS` but for the deviance, of numbers that are not of the maps.
+
+        Args:
+            numbers: by column (N,), of one event.
+            kind: what their names end with: `predicted` or `refined`.
+            meta: of the event.
+        """
+        muon, *others = self.classes
+        energy, *direction = (numbers[f"{name}_{kind}"] for name in ("ke", "dx", "dy", "dz"))
+        exists = np.isfinite(energy)
+        if kind == "predicted":
+            exists &= numbers["exists_predicted"] > EXISTS_FROM
+        vertex = np.array([numbers[f"vertex_{axis}_{kind}"][0] for axis in AXES])
+        rows: Rows = {
+            muon: {
+                f"nuclei_{kind}": float(exists.sum()),
+                f"visible_energy_{kind}": float(energy[exists].sum()),
+                f"vertex_error_{kind}": float(np.linalg.norm(vertex - _vector(meta, "vertex_"))),
+            }
+        }
+        for place, name in enumerate(others, start=1):
+            axis = np.array([part[place] for part in direction])
+            cosine = axis / np.linalg.norm(axis) @ _vector(meta, f"{name}_d") if exists[place] else np.nan
+            rows[name] = {f"angle_{kind}": float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))}
         return rows
 
     def _whole(self, nuclei: Sequence[Mapping[str, float]], charge: float) -> dict[str, float]:

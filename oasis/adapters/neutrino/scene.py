@@ -7,7 +7,7 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from oasis.adapters.neutrino.physics import DENSITY, MM_PER_CM, muon_stopping_power
 from oasis.adapters.neutrino.simulation import CUBE, CUBES, SPECIES, Detector, Tracks, simulate, way_out
@@ -203,28 +203,40 @@ def leave(start: Vector, direction: Vector, energy: float) -> Exit:
     return Exit(start + path * direction, energy - loss, direction)
 
 
-def muon_context(meta: Mapping[str, Scalar]) -> Array:
-    """Return what is known of the muon where it leaves, in every cube, and how far off its line the cube lies.
+def muon_context(exits: ArrayLike) -> Array:
+    """Return what is known of muons where they leave, in every cube, and how far off their line the cube lies.
 
     Channels: position (3) over half the volume's edge; kinetic energy, 300 to 1000 MeV as -1 to 1 (clipped);
     direction (3); exp(-d / 10 mm) for the distance d of the cube's centre from the straight line through position
     and direction.
 
     Args:
-        meta: `EXIT_COLUMNS` in mm, MeV and unit vectors.
+        exits: (n, 7) `EXIT_COLUMNS` in mm, MeV and unit vectors.
 
     Returns:
-        (8, 7, 7, 7)
+        (n, 8, 7, 7, 7)
     """
-    numbers = np.array([meta[name] for name in EXIT_COLUMNS], dtype=float)
-    position, energy, direction = numbers[:3], numbers[3], numbers[4:]
-    scaled = [*position / HALF, np.interp(energy, MUON_ENERGIES, (-1, 1)), *direction]
-    offset = centres() - position
-    distance = np.linalg.norm(offset - (offset @ direction)[..., None] * direction, axis=-1)
-    context = np.empty((CONTEXT, CUBES, CUBES, CUBES), np.float32)
-    context[:-1] = np.reshape(scaled, (-1, 1, 1, 1))
-    context[-1] = np.exp(-distance / CUBE)
+    position, energy, direction = np.split(np.asarray(exits, float), [3, 4], axis=1)
+    scaled = np.concatenate([position / HALF, np.interp(energy, MUON_ENERGIES, (-1, 1)), direction], axis=1)
+    offset = centres() - position[:, None, None, None]
+    along = np.einsum("nxyzd,nd->nxyz", offset, direction)[..., None] * direction[:, None, None, None]
+    context = np.empty((len(position), CONTEXT, CUBES, CUBES, CUBES), np.float32)
+    context[:, :-1] = scaled[..., None, None, None]
+    context[:, -1] = np.exp(-np.linalg.norm(offset - along, axis=-1) / CUBE)
     return context
+
+
+def muon_exits(context: Array) -> Vector:
+    """Return what `muon_context` was made of (n, 7), with energies beyond `MUON_ENERGIES` at these.
+
+    Example:
+        >>> muon_exits(muon_context([[35, 0, 5, 400, 1, 0, 0]])).round(3)
+        array([[ 35.,   0.,   5., 400.,   1.,   0.,   0.]])
+    """
+    numbers = context[:, :-1, 0, 0, 0].astype(float)
+    numbers[:, :3] *= HALF
+    numbers[:, 3] = np.interp(numbers[:, 3], (-1, 1), MUON_ENERGIES)
+    return numbers
 
 
 @cache
@@ -240,4 +252,5 @@ class VertexMixer(Mixer):
     def sample(self, index: int, epoch: int) -> Sample:
         """Mix sample `index` of `epoch`."""
         sample = super().sample(index, epoch)
-        return sample.replace(context=muon_context(sample.meta))
+        exits = [[float(sample.meta[name]) for name in EXIT_COLUMNS]]
+        return sample.replace(context=muon_context(exits)[0])

@@ -7,13 +7,16 @@ import yaml
 
 from oasis.adapters.neutrino import NeutrinoAdapter, NeutrinoIonsAdapter
 from oasis.adapters.neutrino.metrics import COLUMNS
+from oasis.adapters.neutrino.scene import EXIT_COLUMNS
 from oasis.config import build
 from oasis.data.samples import collate
 from oasis.data.storage import write_samples
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation import evaluate, evaluate_maps, summarise
+from oasis.inference import predict
 
 SMALL = {"events": {"train": 8, "val": 24, "test": 8}}
+DIRECTED = ("ke", "dx", "dy", "dz")
 ADAPTERS = {1: NeutrinoAdapter, 2: NeutrinoIonsAdapter}
 
 
@@ -119,6 +122,61 @@ def test_images_of_other_programs():
         DataError, match=r"^an image of 9 x 9 x 9 cubes, but the model's volume has 7 on each axis"
     ):
         adapter.prepare(np.ones((9, 9, 9)))
+
+
+def test_measured_images_come_with_the_muons_exit(root, tmp_path):
+    setup = setup_of(root)
+    samples = [setup.dataset("val")[index] for index in range(3)]
+    exits = np.array([[float(sample.meta[name]) for name in EXIT_COLUMNS] for sample in samples])
+    images = np.stack([sample.image[0] for sample in samples])
+    np.savez(tmp_path / "events.npz", image=images, exit=exits)
+    found = setup.adapter.read_context(tmp_path / "events.npz")
+    np.testing.assert_allclose(found, np.stack([sample.context for sample in samples]), atol=1e-6)
+    separator = setup.separator((7, 7, 7))
+    report = predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
+    assert {"exists_predicted", "ke_predicted", "vertex_z_predicted"} <= set(report.objects)
+    table = evaluate(separator, setup.dataset("val"), setup.adapter, workers=0)
+    np.testing.assert_allclose(report.objects["ke_predicted"], table["ke_predicted"][: 3 * 6], rtol=0.02, atol=0.2)
+    np.savez(tmp_path / "events.npz", image=images)
+    with pytest.raises(DataError, match=r"events.npz: needs beside the images an array exit \(events, 7\)"):
+        predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
+    np.savez(tmp_path / "events.npz", image=images, exit=exits[:2])
+    with pytest.raises(DataError, match=r"events.npz: a context of shape \(2, 8, 7, 7, 7\), expected \(3, 8"):
+        predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
+
+
+def test_directions_are_not_turned(root):
+    with pytest.raises(ConfigError, match="augmentation: what is known of these samples states directions"):
+        setup_of(root, augmentation={})
+    setup = setup_of(root)
+    with pytest.raises(ConfigError, match="intensity_spread: what is known"):
+        evaluate(setup.separator(), setup.dataset("val"), setup.adapter, workers=0, spread=True)
+
+
+def test_numbers_of_the_set_head_are_measured():
+    adapter = NeutrinoAdapter(SMALL)
+    sample = next(one for one in adapter.dataset("val") if one.meta["nuclei"] == 2)
+    truth = {name: [float(sample.meta[f"{label}_{name}"]) for label in adapter.classes] for name in DIRECTED}
+    truth |= {f"vertex_{axis}": [float(sample.meta[f"vertex_{axis}"])] * 6 for axis in "xyz"}
+    numbers = {f"{name}_predicted": np.array(values) for name, values in truth.items()}
+    numbers["exists_predicted"] = np.array([np.nan, 0.9, 0.9, 0.1, 0.1, 0.1])
+    rows = adapter.object_rows(numbers, sample)
+    energy = sample.meta["proton_1_ke"] + sample.meta["proton_2_ke"]
+    assert rows["muon"] == pytest.approx(
+        {"nuclei_predicted": 2, "visible_energy_predicted": energy, "vertex_error_predicted": 0}
+    )
+    assert [rows[f"proton_{rank}"]["angle_predicted"] for rank in (1, 2)] == pytest.approx([0, 0], abs=1e-3)
+    assert np.isnan(rows["proton_3"]["angle_predicted"])
+    numbers["exists_predicted"][2] = 0.4
+    numbers["vertex_z_predicted"] = numbers["vertex_z_predicted"] + 3
+    numbers["dx_predicted"], numbers["dy_predicted"] = -numbers["dy_predicted"], numbers["dx_predicted"]
+    rows = adapter.object_rows(numbers, sample)
+    assert rows["muon"]["nuclei_predicted"] == 1
+    assert rows["muon"]["visible_energy_predicted"] == sample.meta["proton_1_ke"]
+    assert rows["muon"]["vertex_error_predicted"] == pytest.approx(3)
+    cosine = sample.meta["proton_1_dz"] ** 2  # turned by 90 degrees about z
+    assert np.cos(np.radians(rows["proton_1"]["angle_predicted"])) == pytest.approx(cosine)
+    assert np.isnan(rows["proton_2"]["angle_predicted"])
 
 
 def test_an_empty_image_has_nothing_to_separate(root):

@@ -14,6 +14,7 @@ from oasis.adapters.neutrino.scene import (
     VertexMixer,
     centres,
     muon_context,
+    muon_exits,
 )
 from oasis.adapters.neutrino.simulation import Detector
 
@@ -131,8 +132,17 @@ def test_the_context_shows_the_line_of_the_muon(samples):
 
 
 def test_energies_of_exit_beyond_the_scale_are_clipped():
-    meta = dict.fromkeys(EXIT_COLUMNS, 0.0) | {"exit_x": 35.0, "exit_dx": 1.0, "exit_ke": 290.0}
-    assert (muon_context(meta)[3] == -1).all()
+    context = muon_context([[35.0, 0, 0, 290.0, 1.0, 0, 0]])
+    assert (context[0, 3] == -1).all()
+    assert muon_exits(context)[0, 3] == 300
+
+
+def test_the_context_alone_holds_the_exit():
+    dataset = mixer(CONFIGURATION_1)
+    for sample in (dataset[index] for index in range(8)):
+        exits = [float(sample.meta[name]) for name in EXIT_COLUMNS]
+        exits[3] = np.clip(exits[3], 300, 1000)
+        np.testing.assert_allclose(muon_exits(sample.context[None])[0], exits, rtol=1e-5, atol=1e-3)
 
 
 def test_samples_are_functions_of_their_key():
