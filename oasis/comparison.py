@@ -206,7 +206,7 @@ def comparisons(tables: Mapping[str, Tables], study: Study, unit: str = "") -> l
             chosen = [table[number.chosen] for table in aligned]
             pair = _pair(chosen, len(side_a), number.statistic, number.columns, group)
             rows.append(Difference(number.label, pair.a, pair.b, pair.difference, number.spec))
-        found.append(Comparison(name_a, name, len(aligned[0]), rows))
+        found.append(Comparison(name_a, name, len(aligned[0]) // (1 + len(study.alike)), rows))
     return found
 
 
@@ -217,7 +217,7 @@ def compare(tables: Mapping[str, Tables], study: Study, unit: str = "") -> str:
     """
     lines = []
     for name_a, name, events, rows in comparisons(tables, study, unit):
-        lines.append(f"{study.name} of {name} against {name_a} on the same {events:,} events, by {study.label}")
+        lines.append(f"{study.what} of {name} against {name_a} on the same {events:,} events, by {study.label}")
         lines.append(f"{'':>22} {name_a[-16:]:>16} {name[-16:]:>16}   difference with 95 % interval")
         lines += map(_line, rows)
     lines.append(by_chance(len(rows)))
@@ -243,7 +243,7 @@ def _prepared(side: Tables, study: Study) -> list[pd.DataFrame]:
     """Return the rows of the study's class, with truth values `signal` and `background` if asked for."""
     prepared = []
     for table in _as_list(side):
-        rows = table[table["class"] == study.name].reset_index(drop=True)
+        rows = study.rows(table).reset_index(drop=True)
         if study.signal is not None and study.background is not None:
             found = {name: rows.query(getattr(study, name)).index for name in ("signal", "background")}
             rows = rows.assign(**{name: rows.index.isin(index) for name, index in found.items()})

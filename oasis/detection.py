@@ -227,7 +227,7 @@ def equivalent_false_positive_rate(
     """
     if study.background is None:
         raise DataError(f"the study of {study.name} names no background events")
-    rows = table[table["class"] == study.name].reset_index(drop=True)
+    rows = study.rows(table).reset_index(drop=True)
     if study.quantity not in rows:
         names = map(str, rows)
         raise DataError(f"the event table has no column {study.quantity!r}; {nearest(study.quantity, names)}")
@@ -270,7 +270,7 @@ def detection_groups(table: pd.DataFrame, study: Study) -> Groups:
 def _signal_and_background(table: pd.DataFrame, study: Study) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     if study.signal is None or study.background is None:
         return None
-    rows = table[table["class"] == study.name]
+    rows = study.rows(table)
     return rows.query(study.signal), rows.query(study.background)
 
 

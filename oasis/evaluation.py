@@ -458,7 +458,7 @@ class Summary(NamedTuple):
         """Return the summary as a table for a terminal."""
         over = f" over {self.group}" if self.group else ""
         lines = [
-            f"{self.study.name} against {self.study.label}, median with 95 % bootstrap interval{over}",
+            f"{self.study.what} against {self.study.label}, median with 95 % bootstrap interval{over}",
             f"{'bin':>9} {'events':>7} {'bias %':>24} {'25-75 % spread':>24} {'IoU':>20}",
         ]
         for row in self.bins.to_dict("records"):
@@ -495,7 +495,7 @@ def _estimate(row: Mapping[Hashable, Any], name: str) -> Estimate:
 
 def summarise(table: pd.DataFrame, study: Study) -> Summary:
     """Answer a domain's study from its event table."""
-    rows = table[table["class"] == study.name]
+    rows = study.rows(table)
     group = study.group
     group = group if group in rows else None
     bins = binned(rows, study.quantity, study.edges, group)

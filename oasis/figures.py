@@ -50,7 +50,7 @@ def bias_figure(summaries: Mapping[str, Summary]) -> Figure:
         axes.errorbar(centre, bins["bias"], error, color=colour, marker="o", capsize=3, label=name)
     axes.axhline(0, color="black", linewidth=0.8)
     study = next(iter(summaries.values())).study
-    axes.set(xlabel=study.label, ylabel=f"{study.name}: median (predicted − true) / true (%)")
+    axes.set(xlabel=study.label, ylabel=f"{study.what}: median (predicted − true) / true (%)")
     axes.legend(frameon=False)
     return figure
 
@@ -65,7 +65,7 @@ def iou_figure(summaries: Mapping[str, Summary]) -> Figure:
             (bins["low"] + bins["high"]) / 2, bins["iou"], error, color=colour, marker="o", capsize=3, label=name
         )
     study = next(iter(summaries.values())).study
-    axes.set(xlabel=study.label, ylabel=f"{study.name}: median IoU", ylim=(0, 1))
+    axes.set(xlabel=study.label, ylabel=f"{study.what}: median IoU", ylim=(0, 1))
     axes.legend(frameon=False, loc="lower right")
     return figure
 

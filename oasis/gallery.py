@@ -27,7 +27,8 @@ LEVELS = 254  # of a colour scale; one further colour is transparent, for what i
 
 def gallery_indices(table: pd.DataFrame, study: Study, count: int = 8) -> dict[int, float]:
     """Return positions in the data set of events spread evenly by the study's quantity, and its value in each."""
-    rows = table[table["class"] == study.name].reset_index(drop=True)
+    rows = study.rows(table.reset_index(drop=True))
+    rows = rows.set_axis(rows.index // table["class"].nunique())
     rows = rows[rows["delta_percent"].notna()].sort_values(study.quantity)
     places = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
     return {int(rows.index[place]): float(rows[study.quantity].iloc[place]) for place in places}
@@ -50,7 +51,7 @@ def chosen_events(table: pd.DataFrame, study: Study | None, count: int) -> dict[
         >>> chosen_events(table, Study("ER", "energy", "energy", (0, 1)), 4)
         {0: 'worst', 2: 'typical', 1: 'best', 4: 'without ER'}
     """
-    rows = table if study is None else table[table["class"] == study.name]
+    rows = table if study is None else study.rows(table)
     rows = rows.assign(error=rows["delta_percent"].abs())
     place = np.arange(len(rows)) // max(rows["class"].nunique(), 1)
     events = rows.groupby(place)[["error", "intensity_predicted"]].max()

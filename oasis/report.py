@@ -243,7 +243,7 @@ def _comparisons(runs: Sequence[_Run], study: Study) -> Iterator[_Table]:
     tables = {run.name: run.table for run in runs}
     for name_a, name_b, events, rows in comparisons(tables, study, runs[0].setup.adapter.unit):
         yield _Table(
-            f"{study.name} of {name_b} against {name_a} on the same {events:,} events. {by_chance(len(rows))}",
+            f"{study.what} of {name_b} against {name_a} on the same {events:,} events. {by_chance(len(rows))}",
             ["", name_a, name_b, "difference"],
             [
                 (
@@ -355,7 +355,7 @@ def _study_tables(summaries: Mapping[str, Summary], unit: str) -> Iterator[_Tabl
     for name, summary in summaries.items():
         study = summary.study
         rows = [(f"{row['low']:g} to {row['high']:g}", *_cells(row)) for row in summary.bins.to_dict("records")]
-        yield _Table(f"{name}: {study.name} in bins", [study.label, *MEASURES], rows)
+        yield _Table(f"{name}: {study.what} in bins", [study.label, *MEASURES], rows)
     caption = f"Telling {study.signal} from {study.background} by the predicted {study.name}"
     yield _side_by_side(caption, {name: _detected(summary, unit) for name, summary in summaries.items()})
 
@@ -398,9 +398,9 @@ def _study_figures(
     tables: Mapping[str, pd.DataFrame], summaries: Mapping[str, Summary], study: Study
 ) -> Iterator[_Picture]:
     bins = f"against {study.label}, one line per run."
-    alt = f"Median intensity error of {study.name} with its 25–75 % range {bins}"
+    alt = f"Median intensity error of {study.what} with its 25–75 % range {bins}"
     yield _picture("Intensity error", alt, bias_figure(summaries))
-    alt = f"Median IoU of true and predicted masks of {study.name} {bins}"
+    alt = f"Median IoU of true and predicted masks of {study.what} {bins}"
     yield _picture("Overlap of masks", alt, iou_figure(summaries))
     if any(summary.auc is not None for summary in summaries.values()):
         alt = f"ROC curve of telling events with {study.name} from events without, one line per run."
@@ -503,7 +503,7 @@ def _value(value: Any) -> str:
 
 def _order(rows: Mapping[str, pd.DataFrame], study: Study | None) -> dict[str, float]:
     """Return what an event can be sorted by: of the study's class, or the worst of all classes."""
-    of = {name: part if study is None else part[part["class"] == study.name] for name, part in rows.items()}
+    of = {name: part if study is None else study.rows(part) for name, part in rows.items()}
     first = next(iter(of.values()))
     error = {name: part["delta_percent"].abs().max() for name, part in of.items()}
     order = {} if study is None else {study.label: first[study.quantity].iloc[0]}

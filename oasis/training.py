@@ -28,7 +28,7 @@ from oasis.losses import OverlapLoss
 from oasis.models import UNet
 from oasis.options import Options
 from oasis.precision import best_precision
-from oasis.separator import Separator
+from oasis.separator import WEIGHTS, Separator
 from oasis.terms import Ratio, mean_of
 from oasis.weights import region_table
 
@@ -349,6 +349,11 @@ def fit(
             trainer.fit(module, ckpt_path=checkpoint if resume else None, weights_only=True if resume else None)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+    if not (run / WEIGHTS).is_file():
+        raise ModelError(
+            f"{run}: the validation loss was not finite in any epoch, so that no separator was kept: lower "
+            "training.learning_rate, or set training.precision to float32"
+        )
     return Separator.load(run, backbone=separator.backbone)
 
 

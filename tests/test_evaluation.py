@@ -26,6 +26,7 @@ from oasis.evaluation import (
     summarise,
     write_table,
 )
+from oasis.gallery import gallery_indices
 from oasis.spread import symmetry_spread
 
 
@@ -331,3 +332,23 @@ def test_what_predict_would_give_stands_beside_what_the_truth_makes_valid(toy_se
         np.testing.assert_allclose(table[rows]["intensity_predicted"], valid, rtol=2e-2)
         np.testing.assert_allclose(seen[rows]["intensity_predicted"], visible, rtol=2e-2)
     assert seen["intensity_true"].equals(table["intensity_true"])
+
+
+def test_a_study_of_classes_of_one_kind_counts_the_objects_of_all():
+    rng = np.random.default_rng(0)
+    error = rng.normal(0, 10, 60)
+    table = pd.DataFrame(
+        {
+            "id": np.repeat(np.arange(20), 3),
+            "class": ["a", "b", "other"] * 20,
+            "size": np.tile([1.0, 3.0, 2.0], 20),
+            "delta_percent": error,
+            "iou": 0.5,
+        }
+    )
+    study = Study("a", "size", "size", (0, 2, 4), group="id", alike=("b",))
+    bins = summarise(table, study).bins
+    assert bins["events"].tolist() == [20, 20]
+    assert bins["bias"].tolist() == pytest.approx([np.median(error[::3]), np.median(error[1::3])])
+    assert study.what == "a to b"
+    assert set(gallery_indices(table, study, 40)) == set(range(20))

@@ -13,7 +13,7 @@ from oasis.config import build
 from oasis.data.samples import collate
 from oasis.errors import ConfigError, MissingExtraError, ModelError
 from oasis.separator import Separator
-from oasis.training import TrainingOptions, fit
+from oasis.training import SeparatorTraining, TrainingOptions, fit
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -50,6 +50,13 @@ def test_a_run_holds_what_it_should_and_the_loss_falls(toy_values):
         "dot&bar,2,4.0",
     ]
     assert {path.name for path in (setup.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_training_that_diverges_at_once_is_one_line(toy_values, monkeypatch):
+    setup = build({**toy_values, "training": {"epochs": 1}})
+    monkeypatch.setattr(SeparatorTraining, "_total", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    with pytest.raises(ModelError, match=r"loss was not finite in any epoch.*training.learning_rate"):
+        setup.train()
 
 
 def test_learned_weights_are_learned_stored_and_resumed(tmp_path, toy_values):

@@ -56,6 +56,7 @@ class Study:
             resample objects.
         background_group: the same for background events.
         equivalent: the quantity of an object as bright as which false positives are counted, or None.
+        alike: further classes of the same kind, whose objects count too.
     """
 
     name: str
@@ -67,6 +68,16 @@ class Study:
     group: str | None = None
     background_group: str | None = None
     equivalent: float | None = None
+    alike: Sequence[str] = ()
+
+    @property
+    def what(self) -> str:
+        """What is studied, in words."""
+        return f"{self.name} to {self.alike[-1]}" if self.alike else self.name
+
+    def rows(self, table: "pd.DataFrame") -> "pd.DataFrame":
+        """Return the rows of an event table that the study is about."""
+        return table[table["class"].isin((self.name, *self.alike))]
 
 
 class Adapter(ABC):

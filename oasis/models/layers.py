@@ -13,10 +13,28 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 ROW = 128  # numbers in a row that keep the vector units busy
 PART = 2**20  # numbers that are worked on together, few enough for a cache
+TINY = 2  # pixels along each axis up to which 3D convolutions on a CPU compute in float32
+
+
+class Conv3d(nn.Conv3d):
+    """Convolution of volumes whose gradient is finite for the smallest ones too.
+
+    In bfloat16 on a CPU the gradient of the weights holds NaN now and then where the volume is 2 x 2 x 2
+    (torch 2.15.0); such volumes are computed in float32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of `x` (b, c, D, H, W)."""
+        if x.device.type == "cpu" and max(x.shape[2:]) <= TINY:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
+
+
+CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: Conv3d}
 
 
 class GroupNormSiLU(nn.GroupNorm):

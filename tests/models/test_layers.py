@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from oasis.models import layers
-from oasis.models.layers import DepthwiseDown, GroupNormSiLU, upsample
+from oasis.models.layers import CONVOLUTIONS, DepthwiseDown, GroupNormSiLU, upsample
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -138,3 +138,12 @@ def test_upsampling_has_a_dense_gradient_of_the_same_value() -> None:
     assert seen == [True]
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(x.grad, plain.grad)
+
+
+def test_volumes_of_two_pixels_are_convolved_in_float32_on_a_cpu():
+    layer = CONVOLUTIONS[3](3, 3, 3, padding=1)
+    image = torch.rand(2, 3, 2, 2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        small, large = layer(image.bfloat16()), layer(torch.rand(2, 3, 3, 2, 2))
+    assert (small.dtype, large.dtype) == (torch.float32, torch.bfloat16)
+    torch.testing.assert_close(small, F.conv3d(image.bfloat16().float(), layer.weight, layer.bias, padding=1))

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -304,12 +305,14 @@ class PulsesAdapter(_RecordAdapter):
         quantity="separation",
         label="time to the nearest other pulse (ns)",
         edges=(0, 10, 20, 40, 80, 160, 320, 2000),
+        group="id",
     )
 
     def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
         super().__init__(options, seed)
         classes = tuple(f"pulse_{number + 1}" for number in range(self.options.pulses))
-        vars(self).update(classes=classes, interchangeable=(classes,))  # of this adapter, not of all
+        study = replace(type(self).study, alike=classes[1:])
+        vars(self).update(classes=classes, interchangeable=(classes,), study=study)  # of this adapter, not of all
 
     def scene(self, split: str) -> PulsesScene:
         """Return what the waveforms of a split are mixed from."""
