@@ -7,7 +7,7 @@ so that it knows how the structured background is correlated too.
 
 import argparse
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from oasis.gallery import predicted_maps
 
 EDGES = (0.5, 1, 2, 3, 4, 6, 10, 20, 50)  # of the signal-to-noise ratio
 MEASURED_ON = 2000  # waveforms without a pulse, for the second matched filter
+TRIGGERS = {"threshold": ":", "matched filter": "--", "measured filter": "-."}  # how they are drawn
 SHOWN = (1.5, 3, 6, 15)  # signal-to-noise ratios of the waveforms that are drawn
 
 Trigger = Callable[[NDArray[np.float64]], Found]
@@ -125,10 +126,11 @@ def efficiency_figure(tables: dict[str, pd.DataFrame], false_rate: float) -> Fig
     """Draw the share of pulses found against the signal-to-noise ratio."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots()
-    for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
+    colours = cycle(COLOURS)
+    for name, table in tables.items():
+        colour, style = ("0.35", TRIGGERS[name]) if name in TRIGGERS else (next(colours), "-")
         error = [table["efficiency"] - table["efficiency_low"], table["efficiency_high"] - table["efficiency"]]
         centre = np.sqrt(table["low"] * table["high"])
-        style = "--" if name in ("threshold", "matched filter", "measured filter") else "-"
         axes.errorbar(
             centre, table["efficiency"], error, color=colour, marker="o", linestyle=style, capsize=3, label=name
         )
