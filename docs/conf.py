@@ -19,6 +19,11 @@ from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.adapter import MigdalOptions
 from oasis.adapters.migdal.detector import Detector
+from oasis.adapters.neutrino.adapter import NeutrinoOptions
+from oasis.adapters.neutrino.metrics import COLUMNS as PARTICLE_COLUMNS
+from oasis.adapters.neutrino.metrics import NUMBERS
+from oasis.adapters.neutrino.refinement import RefinementOptions
+from oasis.adapters.neutrino.simulation import Detector as ScintillatorCubes
 from oasis.adapters.waveform.adapter import PulsesOptions, ReadOptions, WaveformOptions
 from oasis.adapters.waveform.metrics import COLUMNS as PULSE_COLUMNS
 from oasis.adapters.waveform.noise import NoiseOptions
@@ -75,6 +80,11 @@ myst_substitutions = {
     "scaling": tables.options_table(LogScale, {"name": "the kind of scaling"}),
     "asinh": tables.options_table(AsinhScale, {"name": "the kind of scaling"}),
     "head": tables.options_table(HeadOptions),
+    "neutrino": tables.options_table(NeutrinoOptions),
+    "neutrino_columns": columns_table(PARTICLE_COLUMNS),
+    "neutrino_detector": tables.options_table(ScintillatorCubes),
+    "neutrino_numbers": columns_table({name.format("…"): text for name, text in NUMBERS.items()}),
+    "neutrino_refinement": tables.options_table(RefinementOptions),
     "objects": tables.options_table(ObjectOptions),
     "loss": tables.options_table(LossOptions, tables.described(OverlapLoss, "Args")),
     "terms": tables.terms_table(TERMS),

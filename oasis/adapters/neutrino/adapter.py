@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from zlib import crc32
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from oasis.adapters.base import Adapter, SplitFiles, Study
 from oasis.adapters.neutrino.figures import multiplicity_figure, nuclei_figure, visible_energy_figure
-from oasis.adapters.neutrino.metrics import Measurement, calibrate
+from oasis.adapters.neutrino.metrics import EXISTS_FROM, Measurement, calibrate
 from oasis.adapters.neutrino.physics import HIGHEST
+from oasis.adapters.neutrino.refinement import LOWEST, Refined, RefinementOptions, refine
 from oasis.adapters.neutrino.release import Release, ReleaseScene
+from oasis.adapters.neutrino.renderer import Particles, Renderer
 from oasis.adapters.neutrino.scene import (
     AXES,
     CONFIGURATION_1,
@@ -25,13 +29,14 @@ from oasis.adapters.neutrino.scene import (
     VertexMixer,
     VertexScene,
     muon_context,
+    muon_exits,
 )
 from oasis.adapters.neutrino.simulation import CUBES, Detector
 from oasis.data.files import read_array
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.data.storage import SampleFile
-from oasis.errors import DataError
+from oasis.errors import ConfigError, DataError
 from oasis.objects import Quantities, Quantity
 from oasis.options import Options
 
@@ -68,6 +73,7 @@ class NeutrinoOptions(Options):
         energies: of simulated nuclei, MeV.
         least_charge: p.e. from which a map counts as a particle that is found.
         detector: its light; for the release only what energies are measured with.
+        refinement: how `--refine` fits particles to images.
     """
 
     events: EventCounts = EventCounts()
@@ -77,6 +83,7 @@ class NeutrinoOptions(Options):
     energies: tuple[float, float] = (1.0, 60.0)
     least_charge: float = Field(50.0, gt=0)
     detector: Detector = Detector()
+    refinement: RefinementOptions = RefinementOptions()
 
     @field_validator("energies")
     @classmethod
@@ -187,6 +194,32 @@ class NeutrinoAdapter(Adapter):
                     rows[name] |= columns
         return rows
 
+    def refine(
+        self,
+        images: NDArray[np.float32],
+        context: NDArray[np.float32] | None,
+        maps: NDArray[np.float32],
+        numbers: Mapping[str, NDArray[Any]],
+    ) -> Mapping[str, NDArray[Any]]:
+        """Fit the particles that are said to exist to images, through a renderer of their light: see `refinement`.
+
+        Raises:
+            ConfigError: a run without the section `objects`, at whose numbers the fit begins.
+        """
+        if "ke_predicted" not in numbers or context is None:
+            raise ConfigError("refine: the fit begins at predicted particles: train with the section objects")
+        answer = particles_of(numbers)
+        exits = torch.from_numpy(muon_exits(context)).float()
+        image = torch.from_numpy(images[:, 0])
+        ids = [crc32(one.tobytes()) for one in images]  # so that a fit does not depend on the others of its batch
+        options = self.options.refinement
+        return refined_columns(refine(image, exits, answer, self._renderer, options, self.seed, ids))
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        species = [name.partition("_")[0] for name in self.classes[1:]]
+        return Renderer(species, self.options.detector)
+
     @cached_property
     def _measurement(self) -> Measurement:
         options: NeutrinoOptions = self.options
@@ -248,3 +281,32 @@ class NeutrinoIonsAdapter(NeutrinoAdapter):
             "smoothness": 0.0,
         },
     }
+
+
+def particles_of(numbers: Mapping[str, NDArray[Any]]) -> Particles:
+    """Return the particles that predicted numbers (b, N) of the muon and the nuclei stand for."""
+    columns = {name: torch.as_tensor(values[:, 1:]).float() for name, values in numbers.items()}
+    direction = torch.stack([columns[f"d{axis}_predicted"] for axis in AXES], dim=-1)
+    return Particles(
+        vertex=torch.stack([columns[f"vertex_{axis}_predicted"][:, 0] for axis in AXES], dim=-1),
+        energy=columns["ke_predicted"].clamp(LOWEST, HIGHEST),
+        direction=torch.nn.functional.normalize(direction, dim=-1),
+        present=columns["exists_predicted"] > EXISTS_FROM,
+    )
+
+
+def refined_columns(found: Refined) -> dict[str, NDArray[Any]]:
+    """Return fitted particles as columns (b, N) of an event table; NaN for the muon and what does not exist."""
+    particles = found.particles
+    absent = ~particles.present
+    of_nuclei = {f"d{axis}": particles.direction[..., place] for place, axis in enumerate(AXES)}
+    of_nuclei["ke"] = particles.energy
+    columns = {
+        f"{name}_refined": torch.nn.functional.pad(values.masked_fill(absent, torch.nan), (1, 0), value=torch.nan)
+        for name, values in of_nuclei.items()
+    }
+    of_event = {f"vertex_{axis}_refined": particles.vertex[:, i] for i, axis in enumerate(AXES)}
+    of_event |= {"deviance_predicted": found.deviance_before, "deviance_refined": found.deviance_after}
+    shape = absent.shape[0], absent.shape[1] + 1
+    columns |= {name: values.unsqueeze(1).expand(shape) for name, values in of_event.items()}
+    return {name: values.numpy() for name, values in columns.items()}

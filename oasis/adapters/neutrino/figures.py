@@ -1,10 +1,17 @@
-"""Figures of an event table with the columns of `metrics`: number of nuclei, visible energy, energy of each."""
+"""Figures: number of nuclei, visible energy and energy of each from an event table; an event in 3D."""
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from oasis.adapters.neutrino.physics import csda_range
+from oasis.adapters.neutrino.scene import AXES, HALF
+from oasis.adapters.neutrino.simulation import CUBE, CUBES
+from oasis.data.samples import Array, Sample
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,6 +19,8 @@ if TYPE_CHECKING:
 BLUE, RED = "#0072b2", "#d55e00"  # Okabe and Ito, colour-blind safe
 ENERGY_EDGES: Final = tuple(range(0, 61, 5))  # MeV
 BINS: Final = 60
+FAINT: Final = 2.0  # p.e. below which a cube is not drawn
+TOP: Final = 1000.0  # p.e. of the darkest cubes
 
 
 def multiplicity_matrix(table: pd.DataFrame) -> pd.DataFrame:
@@ -105,3 +114,78 @@ def nuclei_figure(table: pd.DataFrame) -> "Figure":
     panels[2].plot(centre, [part["found"].mean() for part in bins], color=BLUE, marker="o")
     panels[2].set(xlabel="true kinetic energy (MeV)", ylabel="share found", ylim=(0, 1.05))
     return figure
+
+
+def event_figure(
+    sample: Sample, maps: Array, classes: Sequence[str], numbers: Mapping[str, NDArray[Any]] | None = None
+) -> "Figure":
+    """Draw an event in 3D: the image and each true particle above, and below it what was predicted.
+
+    Arrows lead from the vertex along the directions, as far as a nucleus goes (true ones black, fitted or else
+    predicted ones red); a cross marks where the muon leaves.
+
+    Args:
+        sample: the event.
+        maps: (N, 7, 7, 7) predicted, p.e.
+        classes: the N class names.
+        numbers: by column (N,), what was predicted or fitted of the particles.
+    """
+    from matplotlib.figure import Figure
+
+    true = sample.target[:, 0]
+    shown = [label for label in range(len(classes)) if max(true[label].max(), maps[label].max()) >= FAINT]
+    figure = Figure(figsize=(2.5 * (len(shown) + 1), 5.4), layout="constrained")
+    panels = figure.subplots(2, len(shown) + 1, subplot_kw={"projection": "3d"}, squeeze=False)
+    columns = [(sample.image[0], maps.sum(axis=0), "image", "sum of maps")]
+    columns += [(true[label], maps[label], f"true {classes[label]}", "predicted") for label in shown]
+    for place, (above, below, *titles) in enumerate(columns):
+        for axes, charge, title in zip(panels[:, place], (above, below), titles, strict=True):
+            _cubes(axes, charge)
+            axes.set_title(f"{title.replace('_', ' ')}: {charge.sum():,.0f} p.e.", fontsize="small", y=0.97)
+    truth = {name: float(value) for name, value in sample.meta.items() if isinstance(value, int | float)}
+    vertex = np.array([truth[f"vertex_{axis}"] for axis in AXES])
+    for place, label in enumerate(shown, start=1):
+        name = classes[label]
+        direction = np.array([truth[f"{name}_d{axis}"] for axis in AXES])
+        _arrow(panels[0, place], vertex, direction * truth[f"{name}_length"], "black")
+        found = _found(numbers or {}, label)
+        if found is not None:
+            _arrow(panels[1, place], *found, RED)
+    for axes in panels.flat:
+        axes.scatter(*([truth[f"exit_{axis}"]] for axis in AXES), color="black", marker="x", s=20)
+    return figure
+
+
+def _found(numbers: Mapping[str, NDArray[Any]], label: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return vertex and way of a fitted or else a predicted nucleus, None where there is none."""
+    for kind in ("refined", "predicted"):
+        if f"ke_{kind}" in numbers and np.isfinite(numbers[f"ke_{kind}"][label]):
+            energy = max(float(numbers[f"ke_{kind}"][label]), 1.0)
+            direction = np.array([numbers[f"d{axis}_{kind}"][label] for axis in AXES])
+            vertex = np.array([numbers[f"vertex_{axis}_{kind}"][label] for axis in AXES])
+            return vertex, direction / np.linalg.norm(direction) * float(csda_range(energy))
+    return None
+
+
+def _cubes(axes: Any, charge: NDArray[Any]) -> None:
+    """Draw the cubes with charge, the darker and the more opaque the more they have."""
+    import matplotlib
+
+    edges = np.indices([side + 1 for side in charge.shape]) * CUBE - HALF
+    filled = charge >= FAINT
+    depth = np.clip(np.log(np.maximum(charge, FAINT) / FAINT) / np.log(TOP / FAINT), 0, 1)
+    colours = matplotlib.colormaps["Blues"](0.2 + 0.8 * depth)
+    colours[..., 3] = 0.15 + 0.55 * depth
+    axes.voxels(*edges, filled, facecolors=colours, edgecolors=(0, 0, 0, 0.08), linewidth=0.3, shade=False)
+    ends, ticks = (-HALF, HALF), [-CUBE * (CUBES // 2), 0, CUBE * (CUBES // 2)]
+    axes.set(xlim=ends, ylim=ends, zlim=ends, xticks=ticks, yticks=ticks, zticks=ticks)
+    axes.set_box_aspect((1, 1, 1), zoom=0.95)
+    axes.tick_params(labelsize=5, pad=-4)
+    for axis in AXES:
+        axes.set(**{f"{axis}label": f"{axis} (mm)"})
+        getattr(axes, f"{axis}axis").label.set_size(6)
+        getattr(axes, f"{axis}axis").labelpad = -9
+
+
+def _arrow(axes: Any, vertex: NDArray[Any], way: NDArray[Any], colour: str) -> None:
+    axes.quiver(*vertex, *way, color=colour, linewidth=1.4, arrow_length_ratio=0.15)

@@ -145,6 +145,33 @@ def test_measured_images_come_with_the_muons_exit(root, tmp_path):
         predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
 
 
+def test_fits_need_no_truth_and_do_not_depend_on_their_batch(root, tmp_path):
+    quick = {"method": "adam", "steps": 8, "starts": 2}
+    setup = setup_of(root, data={**SMALL, "refinement": quick})
+    separator, dataset = setup.separator((7, 7, 7)), setup.dataset("val")
+    table = evaluate(separator, dataset, setup.adapter, batch_size=24, workers=0, refine=True)
+    muons = table[table["class"] == "muon"]
+    assert (muons["deviance_refined"] <= muons["deviance_predicted"]).all()
+    assert muons["deviance_refined"].median() < muons["deviance_predicted"].median()
+    exists = (table["exists_predicted"] > 0.5) & (table["class"] != "muon")
+    assert (table["ke_refined"].notna() == exists).all()
+    assert {"angle_refined", "vertex_error_refined", "visible_energy_refined"} <= set(table)
+    samples = [dataset[index] for index in range(3)]
+    exits = [[float(sample.meta[name]) for name in EXIT_COLUMNS] for sample in samples]
+    np.savez(tmp_path / "events.npz", image=np.stack([sample.image[0] for sample in samples]), exit=exits)
+    source, out = tmp_path / "events.npz", tmp_path / "maps.h5"
+    alone = predict(separator, setup.adapter, source, out, refine=True).objects
+    np.testing.assert_allclose(alone["vertex_x_refined"], table["vertex_x_refined"][: 3 * 6], atol=0.3)
+    again = predict(separator, setup.adapter, source, out, refine=True).objects
+    np.testing.assert_array_equal(again["ke_refined"], alone["ke_refined"])
+
+
+def test_a_fit_begins_at_predicted_numbers(root):
+    setup = setup_of(root, objects=None)
+    with pytest.raises(ConfigError, match="refine: the fit begins at predicted particles"):
+        evaluate(setup.separator((7, 7, 7)), setup.dataset("val"), setup.adapter, workers=0, refine=True)
+
+
 def test_directions_are_not_turned(root):
     with pytest.raises(ConfigError, match="augmentation: what is known of these samples states directions"):
         setup_of(root, augmentation={})

@@ -1,0 +1,217 @@
+"""Compare runs on the same held-out vertices: particles from maps, from the set head and from the fit.
+
+    python examples/neutrino/compare.py runs/neutrino runs/neutrino-unweighted --refine
+
+Every number has its 95 % interval, which draws whole events.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from oasis.adapters.neutrino import NeutrinoAdapter
+from oasis.adapters.neutrino.figures import event_figure, multiplicity_matrix
+from oasis.config import Setup, load_config
+from oasis.data.samples import collate
+from oasis.errors import ConfigError
+from oasis.evaluation import evaluate, predict_batch, write_table
+from oasis.figures import save_figure
+from oasis.intervals import Estimate, bootstrap, rate
+
+ENERGIES = (1, 10, 20, 30, 40, 50, 60)  # MeV
+LENGTHS = (0, 5, 10, 20, 30)  # mm; a proton of 60 MeV goes 30
+KINDS = {"charge": "maps", "predicted": "set head", "refined": "fit"}
+ANGLES = {"angle": "maps", "angle_predicted": "set head", "angle_refined": "fit"}
+VERTICES = {"vertex_error": "maps", "vertex_error_predicted": "set head", "vertex_error_refined": "fit"}
+VISIBLE = {
+    "visible_energy_sum": "sum of charge",
+    "visible_energy": "maps",
+    "visible_energy_predicted": "set head",
+    "visible_energy_refined": "fit",
+}
+
+Values = NDArray[np.float64]
+
+
+def middle(values: Values) -> Values:
+    """Return the median over the last axis."""
+    return np.asarray(np.nanmedian(values, axis=-1))
+
+
+def half_width(values: Values) -> Values:
+    """Return half of the range of the middle 68 % over the last axis: the resolution."""
+    low, high = np.nanquantile(values, [0.16, 0.84], axis=-1)
+    return np.asarray((high - low) / 2)
+
+
+def estimate(rows: pd.DataFrame, values: pd.Series, statistic: Callable[[Values], Values] = middle) -> Estimate:
+    """Return a statistic of rows; rows without a value do not count."""
+    known = values.notna()
+    return bootstrap(values[known].to_numpy(float), statistic, groups=rows.loc[known, "id"].to_numpy())
+
+
+def load_runs(folders: Sequence[Path]) -> dict[str, Setup]:
+    """Read runs that were trained on the same kind of vertices."""
+    setups = {folder.name: load_config(folder) for folder in folders}
+    if len(setups) < len(folders):
+        raise ConfigError("two of the folders have the same name: rename one")
+    first = next(iter(setups.values()))
+    for name, setup in setups.items():
+        if not isinstance(setup.adapter, NeutrinoAdapter) or setup.adapter.classes != first.adapter.classes:
+            raise ConfigError(f"{name}: expected a run of the adapter {first.config.adapter}")
+    return setups
+
+
+def print_table(title: str, columns: Sequence[str], rows: dict[str, Sequence[str]]) -> None:
+    """Print texts in columns."""
+    print(f"\n{title}")
+    width = max(map(len, rows)) + 2
+    cells = max([len(cell) for row in [columns, *rows.values()] for cell in row]) + 2
+    print(" " * width + "".join(f"{name:>{cells}}" for name in columns))
+    for name, row in rows.items():
+        print(f"{name:<{width}}" + "".join(f"{cell:>{cells}}" for cell in row))
+
+
+def charge_errors(table: pd.DataFrame) -> list[str]:
+    """Return the misplaced share of the charge in shared cubes, of an equal split there, and in other cubes."""
+    events = table.groupby("id").sum(numeric_only=True)
+    pairs = (
+        ("error_shared", "charge_shared"),
+        ("split_error_shared", "charge_shared"),
+        ("error_alone", "charge_alone"),
+    )
+    texts = []
+    for error, charge in pairs:
+        shares = events[error] / 2 / events[charge].where(events[charge] > 0)
+        texts.append(f"{100 * shares.median():.1f} [{', '.join(f'{100 * end:.1f}' for end in _ends(shares))}]")
+    return texts
+
+
+def _ends(values: pd.Series) -> tuple[float, float]:
+    return bootstrap(values.dropna().to_numpy(float), middle)[1:]
+
+
+def energy_errors(table: pd.DataFrame, statistic: Callable[[Values], Values], by: str) -> dict[str, list[str]]:
+    """Return a statistic of the energy errors of contained nuclei, by energy or by number of nuclei."""
+    nuclei = table[(table["contained"] == 1) & table["ke_true"].notna()]
+    number = nuclei["id"].map(table.groupby("id")["nuclei_true"].first())
+    edges = [(low, high) for low, high in pairwise(ENERGIES)]
+    bins = [nuclei["ke_true"].between(*edge, inclusive="left") for edge in edges]
+    if by == "number":
+        bins = [number == count for count in range(1, int(number.max()) + 1)]
+    rows = {}
+    for kind, name in KINDS.items():
+        if f"ke_{kind}" in nuclei:
+            error = nuclei[f"ke_{kind}"] - nuclei["ke_true"]
+            rows[name] = [f"{estimate(nuclei[one], error[one], statistic):.1f}" for one in bins]
+    return rows
+
+
+def angles(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the median angle to the true direction of contained nuclei, by the length of their track."""
+    nuclei = table[(table["contained"] == 1) & table["ke_true"].notna()]
+    length = pd.Series([row[f"{row['class']}_length"] for row in nuclei.to_dict("records")], nuclei.index)
+    bins = [length.between(low, high, inclusive="left") for low, high in pairwise(LENGTHS)]
+    return {
+        name: [f"{estimate(nuclei[one], nuclei.loc[one, column]):.1f}" for one in bins]
+        for column, name in ANGLES.items()
+        if column in nuclei
+    }
+
+
+def whole(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return for every source: the share of events with the right number, energy, vertex and deviance."""
+    muons = table[table["class"] == "muon"]
+    rows = {}
+    for name, number, energy, vertex, deviance in (
+        ("sum of charge", None, "visible_energy_sum", None, None),
+        ("maps", "nuclei_found", "visible_energy", "vertex_error", None),
+        (
+            "set head",
+            "nuclei_predicted",
+            "visible_energy_predicted",
+            "vertex_error_predicted",
+            "deviance_predicted",
+        ),
+        ("fit", "nuclei_refined", "visible_energy_refined", "vertex_error_refined", "deviance_refined"),
+    ):
+        if energy not in muons:
+            continue
+        error = muons[energy] - muons["visible_energy_true"]
+        row = ["", f"{estimate(muons, error):+.1f}", f"{estimate(muons, error, half_width):.1f}", "", ""]
+        if number is not None:
+            row[0] = f"{rate(muons[number] == muons['nuclei_true']):.1%}"
+        if vertex is not None:
+            row[3] = f"{estimate(muons, muons[vertex]):.2f}"
+        if deviance is not None and deviance in muons:
+            row[4] = f"{estimate(muons, muons[deviance]):.0f}"
+        rows[name] = row
+    return rows
+
+
+def print_run(name: str, table: pd.DataFrame) -> None:
+    """Print all tables of a run."""
+    columns = ["right number", "energy bias (MeV)", "resolution (MeV)", "vertex (mm)", "deviance"]
+    print_table(f"{name}: all nuclei of an event, vertex and image", columns, whole(table))
+    energies = [f"{low}-{high} MeV" for low, high in pairwise(ENERGIES)]
+    print_table(f"{name}: bias of the energy of a nucleus (MeV)", energies, energy_errors(table, middle, "energy"))
+    print_table(f"{name}: its resolution (MeV)", energies, energy_errors(table, half_width, "energy"))
+    counts = [f"{count} nuclei" for count in range(1, int(table["nuclei_true"].max()) + 1)]
+    print_table(f"{name}: its resolution (MeV)", counts, energy_errors(table, half_width, "number"))
+    lengths = [f"{low}-{high} mm" for low, high in pairwise(LENGTHS)]
+    print_table(f"{name}: median angle to the true direction (degrees)", lengths, angles(table))
+    for column, source in (("nuclei_found", "maps"), ("nuclei_predicted", "set head")):
+        if column in table:
+            counted = table.assign(nuclei_found=table[column])
+            print(f"\n{name}: events by true number of nuclei and number from the {source}")
+            print(multiplicity_matrix(counted).to_string())
+
+
+def draw_event(setup: Setup, index: int, refine: bool, path: Path) -> None:
+    """Draw an event: input, truth and prediction."""
+    batch = collate([setup.dataset("test")[index]])
+    event = predict_batch(setup.trained(), batch, setup.adapter.interchangeable)
+    numbers = {name: values.numpy() for name, values in event.numbers.items()}
+    if refine:
+        context = None if batch.context is None else batch.context.numpy()
+        numbers |= setup.adapter.refine(batch.image.numpy(), context, event.maps.numpy(), numbers)
+    row = {name: values[0] for name, values in numbers.items()}
+    figure = event_figure(batch.samples()[0], event.maps[0, :, 0].numpy(), setup.adapter.classes, row)
+    print(f"figure: {save_figure(figure, path)}")
+
+
+def main() -> None:
+    """Run the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
+    parser.add_argument("--refine", action="store_true", help="fit the particles to the images too")
+    parser.add_argument("--split", default="test", help="val or test")
+    parser.add_argument("--events", type=int, nargs="*", default=[], help="numbers of test events to draw")
+    parser.add_argument("--out", type=Path, default=Path("runs/neutrino_comparison"), help="folder of the results")
+    options = parser.parse_args()
+    setups = load_runs(options.runs)
+    tables = {}
+    for name, setup in setups.items():
+        dataset = next(iter(setups.values())).dataset(options.split)
+        limits = setup.config.loss.thresholds
+        table = evaluate(setup.trained(), dataset, setup.adapter, limits, 256, refine=options.refine)
+        write_table(table, options.out / f"{name}.parquet")
+        tables[name] = table
+    print_table(
+        "misplaced charge, median over events (%)",
+        ["shared cubes", "equal split there", "other cubes"],
+        {name: charge_errors(table) for name, table in tables.items()},
+    )
+    for name, table in tables.items():
+        print_run(name, table)
+    for index in options.events:
+        draw_event(next(iter(setups.values())), index, options.refine, options.out / f"event_{index}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+r"""Particles fitted to the image of an event by gradient descent through the renderer, from a network's answer on.
+
+The vertex, the energies and the directions are described by coordinates u: how far they are from the answer, in
+units of how far that is trusted (the spreads of `RefinementOptions`). Minimised is
+
+.. math:: D(u) + |u|^2, \qquad D(u) = 2 \sum_p I_p \ln \frac{I_p}{\lambda_p(u)} - I_p + \lambda_p(u),
+
+the Poisson deviance of the image I from the mean charge :math:`\lambda` plus the distance from the answer; it is
+minus twice the logarithm of the posterior probability if the errors of answers are normal. So the answer stays
+where the image tells nothing, as of the direction of a nucleus that stops within one cube. Against local minima
+there are several starts, drawn from those normal errors, and the faces between cubes are soft at first. No truth
+is needed.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from oasis.adapters.neutrino.metrics import FLOOR
+from oasis.adapters.neutrino.physics import HIGHEST
+from oasis.adapters.neutrino.renderer import Particles, Renderer
+from oasis.data.mixing import keyed_rng
+from oasis.errors import DataError
+from oasis.options import Options
+
+LOWEST: Final = 0.1  # MeV of an answer from which a fit starts
+BETAS: Final = (0.8, 0.95)  # of Adam: shorter memories than usual, as there are few steps
+STAGES: Final = 4  # of falling softness, for L-BFGS, which needs a function that stays the same
+STILL: Final = 0.7  # of the steps, after which the softness is the last one
+
+Width = Annotated[float, Field(gt=0, lt=9)]  # mm; a face reaches no other one
+Objective = Callable[[Tensor, float], Tensor]
+
+
+class RefinementOptions(Options):
+    """How particles are fitted.
+
+    Attributes:
+        method: the optimiser. L-BFGS moves all events of a batch by one common step length.
+        steps: of the optimiser.
+        learning_rate: of Adam's first step, in units of the spreads; it falls to 0 along a cosine.
+        starts: fits of every event, the first from the answer, the others from around it; the best is kept.
+        softness: mm, widths of the faces between cubes in the first and in the last step, between them geometric.
+        background: p.e. expected in every cube besides, so that charge far from all tracks has a finite slope.
+        energy_spread: expected relative error of the answer's energies.
+        direction_spread: degrees, expected error of its directions along each of two axes.
+        vertex_spread: mm, expected error of its vertex along each axis.
+    """
+
+    method: Literal["adam", "lbfgs"] = "adam"
+    steps: int = Field(150, ge=1)
+    learning_rate: float = Field(0.3, gt=0)
+    starts: int = Field(6, ge=1)
+    softness: tuple[Width, Width] = (8.0, 0.3)
+    background: float = Field(0.2, gt=0)
+    energy_spread: float = Field(0.2, gt=0)
+    direction_spread: float = Field(15.0, gt=0)
+    vertex_spread: float = Field(1.5, gt=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """Particles of b events after their fit.
+
+    Attributes:
+        particles: the fitted ones, or the answer where no fit was better.
+        deviance_before: (b,) Poisson deviance of the image from the answer's charge, as `metrics.deviance`.
+        deviance_after: (b,) of the image from the fitted particles' charge; never larger.
+    """
+
+    particles: Particles
+    deviance_before: Tensor
+    deviance_after: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Coordinates:
+    """Particles of b events as functions of u (b, 3 + 3 K): vertex, logarithms of energies, turns of directions.
+
+    Attributes:
+        answer: the particles at 0.
+        axes: (b, K, 2, 3) unit vectors, at right angles to the directions and to each other.
+        options: with the spreads.
+    """
+
+    answer: Particles
+    axes: Tensor
+    options: RefinementOptions
+
+    @classmethod
+    def around(cls, answer: Particles, options: RefinementOptions) -> Self:
+        """Return coordinates around an answer, whose energies are moved into the range of the tables."""
+        present = answer.present
+        energy = torch.where(present, answer.energy, 1.0).clamp(LOWEST, HIGHEST)
+        direction = F.normalize(torch.where(present[..., None], answer.direction, 1.0), dim=-1)
+        least = F.one_hot(direction.abs().argmin(dim=-1), 3).to(direction)
+        first = F.normalize(torch.linalg.cross(direction, least), dim=-1)
+        axes = torch.stack([first, torch.linalg.cross(direction, first)], dim=-2)
+        return cls(Particles(answer.vertex, energy, direction, present), axes, options)
+
+    def __call__(self, u: Tensor) -> Particles:
+        """Return the particles; a turn follows a great circle."""
+        nuclei, spread = self.answer.energy.shape[1], self.options
+        vertex = self.answer.vertex + spread.vertex_spread * u[:, :3]
+        energy = self.answer.energy * (spread.energy_spread * u[:, 3 : 3 + nuclei]).exp()
+        turn = math.radians(spread.direction_spread) * u[:, 3 + nuclei :].reshape(-1, nuclei, 2)
+        angle = (turn.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()  # its slope at 0 is finite
+        across = (turn[..., None] * self.axes).sum(dim=-2)
+        direction = angle.cos() * self.answer.direction + torch.sinc(angle / math.pi) * across
+        return Particles(vertex, energy.clamp(max=HIGHEST), direction, self.answer.present)
+
+
+def refine(
+    image: Tensor,
+    exits: Tensor,
+    answer: Particles,
+    renderer: Renderer,
+    options: RefinementOptions,
+    seed: int = 0,
+    ids: Iterable[int] | None = None,
+) -> Refined:
+    """Fit the particles of b events, all at once; which slots hold a particle stays as it is.
+
+    Args:
+        image: (b, 7, 7, 7) p.e.
+        exits: (b, 7) where the muons leave, `EXIT_COLUMNS`.
+        answer: of the network.
+        renderer: on the device of the tensors.
+        options: of the fit.
+        seed: of the starts.
+        ids: (b,) numbers of the events, to which their starts are keyed; 0 to b - 1 if None.
+
+    Raises:
+        DataError: a number is not finite.
+    """
+    _check(image, exits, answer)
+    numbers = range(len(answer)) if ids is None else ids
+    shape = options.starts, 3 + 3 * answer.energy.shape[1]
+    draws = np.stack([keyed_rng(seed, "refinement", index).standard_normal(shape) for index in numbers], axis=1)
+    draws[0] = 0
+    event = torch.arange(len(answer), device=image.device).repeat(options.starts)
+    start = torch.as_tensor(draws, dtype=image.dtype, device=image.device).flatten(0, 1)
+    u, particles = _fit(image[event], exits[event], answer.at(event), renderer, start, options)
+    with torch.no_grad():
+        before = poisson_deviance(image, renderer.total(answer, exits))
+        after = poisson_deviance(image[event], renderer.total(particles, exits[event]))
+    objective = (after + u.square().sum(dim=1)).reshape(options.starts, -1)
+    best = objective.argmin(dim=0) * len(answer) + event[: len(answer)]
+    better = objective.amin(dim=0) < before  # then the deviance is lower, too
+    return Refined(_choose(better, particles.at(best), answer), before, torch.where(better, after[best], before))
+
+
+def _check(image: Tensor, exits: Tensor, answer: Particles) -> None:
+    present = answer.present
+    numbers = (image, exits, answer.vertex, answer.energy[present], answer.direction[present])
+    names = ("image", "exits", "vertex", "energy", "direction")
+    for name, values in zip(names, numbers, strict=True):
+        if not values.isfinite().all():
+            raise DataError(f"{name}: found a number that is not finite; leave out events without an answer")
+
+
+def _fit(
+    image: Tensor, exits: Tensor, answer: Particles, renderer: Renderer, start: Tensor, options: RefinementOptions
+) -> tuple[Tensor, Particles]:
+    """Return the coordinates (n, 3 + 3 K) at which n fits from `start` end, and their particles."""
+    coordinates = _Coordinates.around(answer, options)
+
+    def objective(u: Tensor, softness: float) -> Tensor:
+        expected = renderer.total(coordinates(u), exits, softness) + options.background
+        return (poisson_deviance(image, expected) + u.square().sum(dim=1)).sum()
+
+    with torch.enable_grad():
+        minimise = {"adam": _adam, "lbfgs": _lbfgs}[options.method]
+        u = minimise(objective, start.clone().requires_grad_(), options).detach()
+    return u, coordinates(u)
+
+
+def _adam(objective: Objective, u: Tensor, options: RefinementOptions) -> Tensor:
+    optimiser = torch.optim.Adam([u], lr=options.learning_rate, betas=BETAS)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
+    for step in range(options.steps):
+        optimiser.zero_grad()
+        objective(u, _softness(step / options.steps, options)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        cosine.step()
+    return u
+
+
+def _lbfgs(objective: Objective, u: Tensor, options: RefinementOptions) -> Tensor:
+    for stage in range(STAGES):
+        softness = _softness(stage / (STAGES - 1), options)
+        optimiser = torch.optim.LBFGS([u], max_iter=-(-options.steps // STAGES), line_search_fn="strong_wolfe")
+
+        def closure(softness: float = softness, optimiser: torch.optim.LBFGS = optimiser) -> Tensor:
+            optimiser.zero_grad()
+            value = objective(u, softness)
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return u
+
+
+def _softness(progress: float, options: RefinementOptions) -> float:
+    first, last = options.softness
+    return float(first * (last / first) ** min(1.0, progress / STILL))
+
+
+def poisson_deviance(image: Tensor, expected: Tensor) -> Tensor:
+    """Return the Poisson deviance (b,) of images (b, 7, 7, 7); see `metrics.deviance`.
+
+    Example:
+        >>> poisson_deviance(torch.tensor([[4.0, 0.0]]), torch.tensor([[2.0, 1.0]]))
+        tensor([3.5452])
+    """
+    rate = torch.where(image > 0, expected.clamp(min=FLOOR), expected)
+    logarithms = torch.xlogy(image, image) - image * rate.clamp(min=FLOOR).log()
+    return 2 * (logarithms - image + rate).flatten(1).sum(dim=1)
+
+
+def _choose(first: Tensor, one: Particles, other: Particles) -> Particles:
+    """Return, by event, the particles of one where `first` (b,) says so, else those of the other."""
+    nuclei = first[:, None] & other.present
+    return Particles(
+        torch.where(first[:, None], one.vertex, other.vertex),
+        torch.where(nuclei, one.energy, other.energy),
+        torch.where(nuclei[..., None], one.direction, other.direction),
+        other.present,
+    )

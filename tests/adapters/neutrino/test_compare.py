@@ -1,0 +1,89 @@
+"""The comparison of runs, in small, as anyone would run it, and the figure of an event."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from oasis.adapters.neutrino import NeutrinoAdapter
+from oasis.adapters.neutrino.figures import event_figure
+from oasis.config import build
+from oasis.errors import ConfigError
+
+
+@pytest.fixture
+def compare(root, monkeypatch):
+    spec = importlib.util.spec_from_file_location("compare", root / "examples/neutrino/compare.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "compare", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def train(tmp_path):
+    def trained(name, **sections):
+        setup = build(
+            {
+                "adapter": "neutrino",
+                "run": str(tmp_path / name),
+                "data": {"events": {"train": 32, "val": 8, "test": 40}, "refinement": {"steps": 3, "starts": 1}},
+                "model": {"base_channels": 4, "depth": 2},
+                "training": {"epochs": 1, "workers": 0},
+                **sections,
+            }
+        )
+        setup.train()
+        return setup.folder
+
+    return trained
+
+
+def test_maps_set_head_and_fit_stand_in_one_table(compare, train, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "out"
+    arguments = [str(train("one")), str(train("softplus", head={"name": "softplus"}))]
+    monkeypatch.setattr(sys, "argv", ["compare", *arguments, "--refine", "--events", "1", "--out", str(out)])
+    compare.main()
+    printed = capsys.readouterr().out
+    for run in ("one", "softplus"):
+        block = printed.split(f"{run}: all nuclei")[1].split(": bias of")[0]
+        for source in ("sum of charge", "maps", "set head", "fit"):
+            assert source in block
+        table = pd.read_parquet(out / f"{run}.parquet")
+        muons = table[table["class"] == "muon"]
+        assert (muons["deviance_refined"] <= muons["deviance_predicted"] + 1e-3).all()
+        assert muons["nuclei_refined"].equals(muons["nuclei_predicted"])
+    assert (out / "event_1.png").stat().st_size > 10_000
+
+
+def test_statistics_are_those_of_numpy(compare):
+    values = np.random.default_rng(0).normal(3, 2, 10_000)
+    rows = pd.DataFrame({"id": np.arange(10_000)})
+    found = compare.estimate(rows, pd.Series(values))
+    assert found.low < 3 < found.high
+    assert compare.estimate(rows, pd.Series(values), compare.half_width).value == pytest.approx(2, rel=0.03)
+    values[::2] = np.nan
+    assert compare.estimate(rows, pd.Series(values)).value == np.nanmedian(values)
+
+
+def test_the_same_run_twice_or_another_domain_is_refused(compare, train):
+    one = train("one")
+    with pytest.raises(ConfigError, match="same name"):
+        compare.load_runs([one, one])
+
+
+def test_an_event_is_drawn_with_what_is_true_and_what_is_found():
+    adapter = NeutrinoAdapter()
+    sample = next(one for one in adapter.dataset("val") if one.meta["nuclei"] == 2)
+    numbers = {"ke_predicted": np.array([np.nan, 30.0, *[np.nan] * 4])}
+    numbers |= {f"d{axis}_predicted": np.full(6, 1.0) for axis in "xyz"}
+    numbers |= {f"vertex_{axis}_predicted": np.zeros(6) for axis in "xyz"}
+    figure = event_figure(sample, sample.target[:, 0], adapter.classes, numbers)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert len(titles) == 2 * 4  # the image, the muon and two protons, above and below
+    assert titles[1] == f"true muon: {sample.target[0].sum():,.0f} p.e."
+    arrows = [sum(type(one).__name__ == "Line3DCollection" for one in axes.collections) for axes in figure.axes]
+    assert arrows == [0, 1, 1, 1, 0, 0, 1, 0]
+    figure.canvas.draw()

@@ -1,0 +1,220 @@
+"""Fits from spoilt answers, against the truth, the likelihood of numpy, and a peer's minimiser."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from oasis.adapters.neutrino import metrics
+from oasis.adapters.neutrino.refinement import RefinementOptions, refine
+from oasis.adapters.neutrino.renderer import Particles, Renderer
+from oasis.adapters.neutrino.scene import CONFIGURATION_1, CONFIGURATION_2, SimulatedScene, name_particles
+from oasis.adapters.neutrino.simulation import SPECIES, Detector, Tracks, expected_charge
+from oasis.data.mixing import keyed_rng
+from oasis.errors import ConfigError, DataError
+
+COUNT = 16
+FEW = RefinementOptions(steps=60, starts=2)
+
+
+class Events:
+    """Simulated events, what is true of them, and an answer with errors like a network's."""
+
+    def __init__(self, composition, count=COUNT, spoil=1.0):
+        self.species = [name.partition("_")[0] for name in composition.classes[1:]]
+        scene = SimulatedScene(composition, Detector(fluctuations=False), (5.0, 60.0))
+        events = [scene.event(index, keyed_rng(0, "val", index)) for index in range(count)]
+        named = [name_particles(event.particles) for event in events]
+        self.muons = [one.pop("muon") for one in named]
+        self.image = tensor([sum(one.charge for one in event.particles) for event in events])
+        outs = [event.exit for event in events]
+        self.exits = tensor([[*out.position, out.energy, *out.direction] for out in outs])
+        slots = [[one.get(name) for name in composition.classes[1:]] for one in named]
+        energy = tensor([[np.nan if one is None else one.energy for one in row] for row in slots])
+        direction = tensor([[[np.nan] * 3 if one is None else one.direction for one in row] for row in slots])
+        vertex = tensor([event.vertex for event in events])
+        self.truth = Particles(vertex, energy, direction, energy.isfinite())
+        noise = torch.Generator().manual_seed(1)
+        turned = direction + 0.25 * spoil * torch.randn(direction.shape, generator=noise)
+        self.answer = Particles(
+            vertex + 1.2 * spoil * torch.randn(vertex.shape, generator=noise),
+            energy * (0.15 * spoil * torch.randn(energy.shape, generator=noise)).exp(),
+            turned / turned.norm(dim=-1, keepdim=True),
+            energy.isfinite(),
+        )
+
+    def refine(self, options, answer=None, index=None, **known):
+        index = torch.arange(len(self.image)) if index is None else torch.tensor(index)
+        answer = (answer or self.answer).at(index)
+        return refine(self.image[index], self.exits[index], answer, self.renderer, options, **known)
+
+    @property
+    def renderer(self):
+        return Renderer(self.species, Detector())
+
+    def expected(self, index, vertex, energy, direction):
+        """The simulation's mean charge (7, 7, 7) of an event with other nuclei, by numpy."""
+        way = self.exits[index, :3].numpy() - vertex
+        direction = np.concatenate([way[None] / np.linalg.norm(way), direction])
+        species = [0, *(SPECIES.index(name) for name in np.array(self.species)[self.truth.present[index].numpy()])]
+        energy = np.array([self.muons[index].energy, *energy])
+        start = np.broadcast_to(vertex, direction.shape)
+        return expected_charge(Tracks(np.array(species), energy, start, direction), Detector()).sum(axis=0)
+
+    def deviance(self, index, particles):
+        """The deviance of an event, by numpy."""
+        present = particles.present[index]
+        nuclei = particles.energy[index, present].numpy(), particles.direction[index, present].numpy()
+        expected = self.expected(index, particles.vertex[index].numpy(), *nuclei)
+        return metrics.deviance(self.image[index].double().numpy(), expected)
+
+    def errors(self, particles):
+        """Median relative error of energies, and median distance of vertices in mm."""
+        energy = (particles.energy / self.truth.energy - 1).abs()[self.truth.present]
+        return energy.median().item(), (particles.vertex - self.truth.vertex).norm(dim=1).median().item()
+
+
+def tensor(values):
+    return torch.tensor(np.asarray(values), dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def events():
+    return Events(CONFIGURATION_1)
+
+
+@pytest.fixture(scope="module")
+def refined(events):
+    return events.refine(FEW)
+
+
+def test_deviances_are_those_of_the_simulation(events, refined):
+    for index in range(COUNT):
+        before, after = events.deviance(index, events.answer), events.deviance(index, refined.particles)
+        assert refined.deviance_before[index].item() == pytest.approx(before, rel=0.01, abs=8)
+        assert refined.deviance_after[index].item() == pytest.approx(after, rel=0.01, abs=8)
+
+
+@pytest.mark.parametrize("composition", [CONFIGURATION_1, CONFIGURATION_2])
+def test_a_fit_comes_nearer_to_the_truth_and_explains_the_image_as_well(composition):
+    events = Events(composition)
+    refined = events.refine(FEW.model_copy(update={"steps": 100}))
+    true = np.array([events.deviance(index, events.truth) for index in range(COUNT)])
+    assert refined.deviance_before.median() > 1000
+    assert np.median(refined.deviance_after) < np.median(true) + 10  # some 50, of as many cubes with charge
+    before, after = events.errors(events.answer), events.errors(refined.particles)
+    assert after[0] < 0.9 * before[0]
+    assert after[1] < 0.9 * before[1]
+
+
+def test_lbfgs_fits_too(events):
+    refined = events.refine(RefinementOptions(method="lbfgs", steps=80, starts=1))
+    assert refined.deviance_after.median() < 0.2 * refined.deviance_before.median()
+
+
+def test_the_minimum_is_that_of_another_minimiser():
+    """One nucleus, from the same answer, with the charge of the simulation and Nelder's and Mead's simplex."""
+    events = Events(CONFIGURATION_1, 12)
+    options = RefinementOptions(steps=150, starts=3)
+    for index in np.nonzero((events.truth.present.sum(dim=1) == 1).numpy())[0][:2]:
+        answer = events.answer.at(torch.tensor([index]))
+        vertex, energy = answer.vertex[0].double().numpy(), answer.energy[0, 0].item()
+        direction = answer.direction[0, 0].double().numpy()
+        across = np.linalg.svd(direction[None])[2][1:]
+        image = events.image[index].double().numpy()
+
+        def objective(
+            u, index=index, vertex=vertex, energy=energy, direction=direction, across=across, image=image
+        ):
+            turn = np.radians(options.direction_spread) * u[4:]
+            angle = np.linalg.norm(turn)
+            turned = np.cos(angle) * direction + np.sinc(angle / np.pi) * turn @ across
+            nuclei = [energy * np.exp(options.energy_spread * u[3])], turned[None]
+            expected = events.expected(index, vertex + options.vertex_spread * u[:3], *nuclei)
+            return metrics.deviance(image, expected) + u @ u
+
+        refined = events.refine(options, index=[index])
+        one = refined.particles
+        turn = np.arccos(np.clip(one.direction[0, 0].double().numpy() @ direction, -1, 1))
+        u = [
+            *((one.vertex[0].numpy() - vertex) / options.vertex_spread),
+            np.log(one.energy[0, 0].item() / energy) / options.energy_spread,
+            turn / np.radians(options.direction_spread),
+        ]
+        found = refined.deviance_after.item() + np.square(u).sum()
+        search = {"maxiter": 800, "xatol": 1e-2, "fatol": 0.1}
+        peer = minimize(objective, np.zeros(6), method="Nelder-Mead", options=search).fun
+        assert found < peer + 3
+        assert found < objective(np.zeros(6)) - 10
+
+
+def test_a_fit_is_never_worse_than_the_answer(events, refined):
+    assert (refined.deviance_after <= refined.deviance_before).all()
+    wild = RefinementOptions(steps=1, starts=1, learning_rate=50.0)
+    kept = events.refine(wild, answer=events.truth)
+    assert (kept.deviance_after == kept.deviance_before).all()
+    for name in ("vertex", "energy", "direction"):
+        expected = getattr(events.truth, name)
+        torch.testing.assert_close(getattr(kept.particles, name), expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_empty_slots_stay_as_they_are(events, refined):
+    present = events.answer.present
+    assert (refined.particles.present == present).all()
+    assert refined.particles.energy[~present].isnan().all()
+    assert refined.particles.energy[present].isfinite().all()
+    norms = refined.particles.direction[present].norm(dim=-1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=1e-5)
+
+
+def test_more_starts_find_better_minima():
+    events = Events(CONFIGURATION_1, spoil=2.5)
+    one, many = (events.refine(FEW.model_copy(update={"starts": starts})).deviance_after for starts in (1, 6))
+    assert many.mean() < 0.6 * one.mean()
+
+
+def test_a_fit_depends_on_the_number_of_its_event_alone(events):
+    options = FEW.model_copy(update={"steps": 3, "starts": 4})
+    whole = events.refine(options)
+    part = events.refine(options, index=[3, 9], ids=[3, 9])
+    torch.testing.assert_close(part.particles.vertex, whole.particles.vertex[[3, 9]], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(part.deviance_after, whole.deviance_after[[3, 9]], rtol=1e-2, atol=1)
+    for other in (events.refine(options, ids=range(100, 100 + COUNT)), events.refine(options, seed=1)):
+        assert ((other.particles.vertex - whole.particles.vertex).abs().amax(dim=1) > 0.01).sum() > 3
+
+
+def test_a_trusted_answer_stays(events):
+    trust = {"energy_spread": 1e-4, "direction_spread": 0.01, "vertex_spread": 1e-3}
+    kept = events.refine(FEW.model_copy(update=trust)).particles
+    present = events.answer.present
+    assert (kept.vertex - events.answer.vertex).abs().max() < 0.1
+    assert (kept.energy / events.answer.energy - 1)[present].abs().max() < 0.01
+    assert (kept.direction * events.answer.direction).sum(dim=-1)[present].min() > 0.999
+
+
+def test_steps_are_in_units_of_the_spreads(events):
+    """The first step of Adam is the learning rate, along every coordinate."""
+    options = RefinementOptions(steps=1, starts=1, learning_rate=0.1)
+    stepped, answer = events.refine(options), events.answer
+    moved = stepped.deviance_after < stepped.deviance_before
+    assert moved.sum() > COUNT / 2
+    present = answer.present & moved[:, None]
+    vertex = (stepped.particles.vertex - answer.vertex)[moved].abs().median().item()
+    energy = (stepped.particles.energy / answer.energy).log()[present].abs().median().item()
+    turn = torch.linalg.cross(stepped.particles.direction, answer.direction)[present].norm(dim=-1).median().item()
+    assert vertex == pytest.approx(0.1 * options.vertex_spread, rel=1e-3)
+    assert energy == pytest.approx(0.1 * options.energy_spread, rel=1e-3)
+    assert np.degrees(np.arcsin(turn)) == pytest.approx(0.1 * 2**0.5 * options.direction_spread, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["image", "exits", "energy"])
+def test_numbers_that_are_not_finite_are_named(events, name):
+    image, exits, answer = events.image.clone(), events.exits.clone(), events.answer.at(torch.arange(COUNT))
+    {"image": image, "exits": exits, "energy": answer.energy}[name][0] = torch.nan
+    with pytest.raises(DataError, match=name):
+        refine(image, exits, answer, events.renderer, FEW)
+
+
+def test_a_face_as_wide_as_a_cube_is_refused():
+    with pytest.raises(ConfigError, match="softness"):
+        RefinementOptions.parse({"softness": [10.0, 0.3]})
