@@ -42,8 +42,15 @@ class Report(NamedTuple):
     objects: pd.DataFrame
 
 
-def image_files(source: str | Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+def image_files(
+    source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: Sequence[Path] = ()
+) -> list[Path]:
     """Return the image files that a path stands for: itself, or those in a folder with a known suffix, by name.
+
+    Args:
+        source: a file or a folder.
+        suffixes: of image files.
+        without: files of a folder that are no images, such as the results of an earlier prediction.
 
     Raises:
         DataError: nothing there.
@@ -51,7 +58,9 @@ def image_files(source: str | Path, suffixes: Sequence[str] = SUFFIXES) -> list[
     source = Path(source)
     if not source.is_dir():
         return [source]
-    files = sorted(path for path in source.iterdir() if path.name.lower().endswith(tuple(suffixes)))
+    results = {path.resolve() for path in without}
+    found = (path for path in source.iterdir() if path.name.lower().endswith(tuple(suffixes)))
+    files = sorted(path for path in found if path.resolve() not in results)
     if not files:
         raise DataError(f"{source}: no image files in this folder; expected {', '.join(suffixes)}")
     return files
@@ -102,7 +111,7 @@ def predict(
     size: tuple[int, ...] | None = None
     with replace_when_whole(out) as temporary:
         with _writer(temporary, out.suffix.lower(), separator) as write:
-            for path in image_files(source, adapter.suffixes):
+            for path in image_files(source, adapter.suffixes, without=(out, out.with_suffix(".csv"))):
                 try:
                     images = adapter.prepare(adapter.read(path, key), dark)
                     context = _context(adapter, path, images)

@@ -157,3 +157,11 @@ def test_objects_are_measured_as_in_the_event_table(toy, toy_separator, tmp_path
             assert file["spread/dot"].shape == file["maps/dot"].shape
             assert file["spread/dot"][:].max() > 0
     assert ("intensity_spread" in objects) == spread
+
+
+def test_results_in_the_folder_of_images_are_no_images(toy, toy_separator, frames, write):
+    folder = write("a.npy", frames).parent
+    for _ in range(2):
+        report = predict(toy_separator, toy.adapter, folder, folder / "maps.h5")
+        report.objects.to_csv(folder / "maps.csv")
+        assert (report.images, report.failed) == (3, {})
