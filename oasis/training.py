@@ -361,7 +361,8 @@ def _strategy(module: SeparatorTraining) -> str:
     """Return how processes share the work; some networks of other libraries hold parameters that nothing uses."""
     if module.options.devices == 1:
         return "auto"
-    return "ddp" if isinstance(module.separator.backbone, UNet) else "ddp_find_unused_parameters_true"
+    plain = isinstance(module.separator.backbone, UNet) and module.separator.object_head is None
+    return "ddp" if plain else "ddp_find_unused_parameters_true"
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

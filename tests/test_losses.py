@@ -465,3 +465,18 @@ def test_learned_weights_count_in_training_and_those_they_began_with_in_evaluati
     other = OverlapLoss(("a", "b"), {"a": 5}, {"rule": "learned", "rate": 0.5, "start": {"a&b": 2}})
     other.load_state_dict(loss.state_dict())
     assert torch.equal(other.table, loss.train().table)
+
+
+def test_the_order_that_a_loss_names_is_the_one_it_counts():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(4, 3, 1, 6, 6, generator=generator)
+    valid = torch.rand(4, 1, 6, 6, generator=generator) > 0.3
+    prediction = target[:, [1, 0, 2]] + 0.1 * torch.rand(4, 3, 1, 6, 6, generator=generator)
+    prediction[0] = prediction[0, [1, 0, 2]]
+    free = OverlapLoss(("a", "b", "c"), interchangeable=[("a", "b")], spatial_dims=2)
+    fixed = OverlapLoss(("a", "b", "c"), spatial_dims=2)
+    order = free.order(prediction, target, valid)
+    assert order.tolist() == [[0, 1, 2], *[[1, 0, 2]] * 3]
+    ordered = prediction[torch.arange(4).unsqueeze(1), order]
+    torch.testing.assert_close(free(prediction, target, valid), fixed(ordered, target, valid))
+    assert fixed.order(prediction, target, valid) is None
