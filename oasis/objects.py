@@ -23,7 +23,7 @@ from oasis.terms import Ratio
 
 EXISTS = "exists"  # the column of the probability that an object is there
 PREDICTED = "_predicted"  # ends the names of the columns of predicted numbers
-TINY = 1e-6  # of a unit of intensity: a map with less has no shape
+TINY = 1e-6  # of a unit of intensity, or of a length: a map with less has no shape, a vector no direction
 
 
 class Quantity(Options):
@@ -47,11 +47,13 @@ class Quantities(Options):
         classes: whose objects they are predicted of; all by default.
         of_object: of the object of each class. An object is there if all of them are finite in the meta.
         of_image: of the whole image.
+        directions: groups of names of `of_object` that are the components of a unit vector.
     """
 
     classes: tuple[str, ...] = ()
     of_object: tuple[Quantity, ...] = ()
     of_image: tuple[Quantity, ...] = ()
+    directions: tuple[tuple[str, ...], ...] = ()
 
 
 class ObjectOptions(Options):
@@ -176,10 +178,14 @@ class ObjectHead(nn.Module):
     def columns(self, objects: Objects) -> dict[str, Tensor]:
         """Return the numbers in physical units as columns of an event table, (b, N) each.
 
-        A number of the image stands in the rows of all its classes; a class without numbers has NaN.
+        A number of the image stands in the rows of all its classes; a class without numbers has NaN. Directions
+        are scaled to unit vectors.
         """
         values = {EXISTS: objects.exists.sigmoid()} if self.quantities.of_object else {}
         values |= zip_physical(self.quantities.of_object, objects.of_object)
+        for names in self.quantities.directions:
+            length = torch.stack([values[name] for name in names]).norm(dim=0).clamp_min(TINY)
+            values |= {name: values[name] / length for name in names}
         values = {name: value.masked_fill(~self.described, torch.nan) for name, value in values.items()}
         of_image = zip_physical(self.quantities.of_image, objects.of_image)
         values |= {name: value.unsqueeze(1).expand_as(objects.exists) for name, value in of_image.items()}

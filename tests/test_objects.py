@@ -93,6 +93,18 @@ def test_columns_are_in_physical_units():
     assert columns["place_predicted"].tolist() == [[6, 6]]
 
 
+def test_directions_are_unit_vectors():
+    vector = [Quantity(name=name, width=0.5) for name in ("dx", "dy", "dz")]
+    wanted = Quantities(of_object=(ENERGY, *vector), directions=(("dx", "dy", "dz"),))
+    own = ObjectHead(("a", "b"), 4, 1, 2, wanted, ObjectOptions(channels=16)).eval()
+    maps, image, encoded, scale = batch()
+    columns = own.columns(own(maps, image, encoded, scale))
+    found = torch.stack([columns[f"{name}_predicted"] for name in ("dx", "dy", "dz")])
+    torch.testing.assert_close(found.norm(dim=0), torch.ones(3, 2))
+    raw = own(maps, image, encoded, scale).of_object[..., 1:]
+    torch.testing.assert_close(found.movedim(0, -1), F.normalize(raw, dim=-1))
+
+
 def test_the_loss_counts_what_is_there():
     own = head()
     objects = Objects(torch.zeros(2, 2), torch.zeros(2, 2, 1), torch.zeros(2, 1))

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from oasis.adapters.neutrino import NeutrinoAdapter
-from oasis.adapters.neutrino.figures import event_figure, multiplicity_matrix
+from oasis.adapters.neutrino.figures import event_figure, multiplicity_matrix, sources_of
 from oasis.config import Setup, load_config
 from oasis.data.samples import collate
 from oasis.errors import ConfigError
@@ -25,16 +25,6 @@ from oasis.intervals import Estimate, bootstrap, rate
 
 ENERGIES = (1, 10, 20, 30, 40, 50, 60)  # MeV
 LENGTHS = (0, 5, 10, 20, 30)  # mm; a proton of 60 MeV goes 30
-KINDS = {"charge": "maps", "predicted": "set head", "refined": "fit"}
-ANGLES = {"angle": "maps", "angle_predicted": "set head", "angle_refined": "fit"}
-VERTICES = {"vertex_error": "maps", "vertex_error_predicted": "set head", "vertex_error_refined": "fit"}
-VISIBLE = {
-    "visible_energy_sum": "sum of charge",
-    "visible_energy": "maps",
-    "visible_energy_predicted": "set head",
-    "visible_energy_refined": "fit",
-}
-
 Values = NDArray[np.float64]
 
 
@@ -105,10 +95,9 @@ def energy_errors(table: pd.DataFrame, statistic: Callable[[Values], Values], by
     if by == "number":
         bins = [number == count for count in range(1, int(number.max()) + 1)]
     rows = {}
-    for kind, name in KINDS.items():
-        if f"ke_{kind}" in nuclei:
-            error = nuclei[f"ke_{kind}"] - nuclei["ke_true"]
-            rows[name] = [f"{estimate(nuclei[one], error[one], statistic):.1f}" for one in bins]
+    for source in sources_of(nuclei):
+        error = (nuclei[source.energy] - nuclei["ke_true"]).where(nuclei[source.found] == 1)
+        rows[source.name] = [f"{estimate(nuclei[one], error[one], statistic):.1f}" for one in bins]
     return rows
 
 
@@ -118,39 +107,48 @@ def angles(table: pd.DataFrame) -> dict[str, list[str]]:
     length = pd.Series([row[f"{row['class']}_length"] for row in nuclei.to_dict("records")], nuclei.index)
     bins = [length.between(low, high, inclusive="left") for low, high in pairwise(LENGTHS)]
     return {
-        name: [f"{estimate(nuclei[one], nuclei.loc[one, column]):.1f}" for one in bins]
-        for column, name in ANGLES.items()
-        if column in nuclei
+        source.name: [f"{estimate(nuclei[one], nuclei.loc[one, source.angle]):.1f}" for one in bins]
+        for source in sources_of(nuclei)
     }
+
+
+def found(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the share of nuclei that are found, by energy, and of slots without one in which one is invented."""
+    nuclei = table[table["class"] != "muon"]
+    bins = [nuclei["ke_true"].between(low, high, inclusive="left") for low, high in pairwise(ENERGIES)]
+    bins.append(nuclei["ke_true"].isna())
+    rows = {}
+    for source in sources_of(nuclei):
+        if source.name != "fit":  # which changes no number
+            parts = [nuclei[one] for one in bins]
+            rows[source.name] = [f"{rate(part[source.found] == 1, part['id']):.0%}" for part in parts]
+    return rows
 
 
 def whole(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return for every source: the share of events with the right number, energy, vertex and deviance."""
     muons = table[table["class"] == "muon"]
-    rows = {}
-    for name, number, energy, vertex, deviance in (
-        ("sum of charge", None, "visible_energy_sum", None, None),
-        ("maps", "nuclei_found", "visible_energy", "vertex_error", None),
-        (
-            "set head",
-            "nuclei_predicted",
-            "visible_energy_predicted",
-            "vertex_error_predicted",
-            "deviance_predicted",
-        ),
-        ("fit", "nuclei_refined", "visible_energy_refined", "vertex_error_refined", "deviance_refined"),
-    ):
-        if energy not in muons:
-            continue
-        error = muons[energy] - muons["visible_energy_true"]
-        row = ["", f"{estimate(muons, error):+.1f}", f"{estimate(muons, error, half_width):.1f}", "", ""]
-        if number is not None:
-            row[0] = f"{rate(muons[number] == muons['nuclei_true']):.1%}"
-        if vertex is not None:
-            row[3] = f"{estimate(muons, muons[vertex]):.2f}"
-        if deviance is not None and deviance in muons:
-            row[4] = f"{estimate(muons, muons[deviance]):.0f}"
-        rows[name] = row
+    error = muons["visible_energy_sum"] - muons["visible_energy_true"]
+    rows = {
+        "sum of charge": [
+            "",
+            f"{estimate(muons, error):+.1f}",
+            f"{estimate(muons, error, half_width):.1f}",
+            "",
+            "",
+        ]
+    }
+    deviances = {"set head": "deviance_predicted", "fit": "deviance_refined"}
+    for source in sources_of(table):
+        error = muons[source.visible_energy] - muons["visible_energy_true"]
+        deviance = deviances.get(source.name, "")
+        rows[source.name] = [
+            f"{rate(muons[source.number] == muons['nuclei_true']):.1%}",
+            f"{estimate(muons, error):+.1f}",
+            f"{estimate(muons, error, half_width):.1f}",
+            f"{estimate(muons, muons[source.vertex]):.2f}",
+            f"{estimate(muons, muons[deviance]):.0f}" if deviance in muons else "",
+        ]
     return rows
 
 
@@ -165,11 +163,11 @@ def print_run(name: str, table: pd.DataFrame) -> None:
     print_table(f"{name}: its resolution (MeV)", counts, energy_errors(table, half_width, "number"))
     lengths = [f"{low}-{high} mm" for low, high in pairwise(LENGTHS)]
     print_table(f"{name}: median angle to the true direction (degrees)", lengths, angles(table))
-    for column, source in (("nuclei_found", "maps"), ("nuclei_predicted", "set head")):
-        if column in table:
-            counted = table.assign(nuclei_found=table[column])
-            print(f"\n{name}: events by true number of nuclei and number from the {source}")
-            print(multiplicity_matrix(counted).to_string())
+    print_table(f"{name}: nuclei found, and invented where there is none", [*energies, "no nucleus"], found(table))
+    for source in sources_of(table):
+        if source.name != "fit":
+            print(f"\n{name}: events by true number of nuclei and number from the {source.name}")
+            print(multiplicity_matrix(table, source.number).to_string())
 
 
 def draw_event(setup: Setup, index: int, refine: bool, path: Path) -> None:

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from oasis.adapters.base import Adapter, SplitFiles, Study
-from oasis.adapters.neutrino.figures import multiplicity_figure, nuclei_figure, visible_energy_figure
+from oasis.adapters.neutrino.figures import (
+    multiplicity_figure,
+    nuclei_figure,
+    sources_of,
+    visible_energy_figure,
+)
 from oasis.adapters.neutrino.metrics import EXISTS_FROM, Measurement, calibrate
 from oasis.adapters.neutrino.physics import HIGHEST
 from oasis.adapters.neutrino.refinement import LOWEST, Refined, RefinementOptions, refine
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+DIRECTION = tuple(f"d{axis}" for axis in AXES)
 SIMULATED = {"train": 20_000, "val": 1_000, "test": 4_000}
 
 
@@ -96,9 +102,14 @@ class NeutrinoOptions(Options):
 def quantities(composition: Composition) -> Quantities:
     """Return what a separator predicts of the nuclei of a composition, and of their vertex."""
     energy = Quantity(name="ke", centre=30, width=15)
-    direction = [Quantity(name=f"d{axis}", width=0.5) for axis in AXES]
+    direction = [Quantity(name=name, width=0.5) for name in DIRECTION]
     vertex = [Quantity(name=f"vertex_{axis}", width=8) for axis in AXES]
-    return Quantities(classes=composition.classes[1:], of_object=(energy, *direction), of_image=tuple(vertex))
+    return Quantities(
+        classes=composition.classes[1:],
+        of_object=(energy, *direction),
+        of_image=tuple(vertex),
+        directions=(DIRECTION,),
+    )
 
 
 class NeutrinoAdapter(Adapter):
@@ -227,11 +238,15 @@ class NeutrinoAdapter(Adapter):
         return Measurement(self.classes, options.detector, calibration, options.least_charge)
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
-        """Return the figures `multiplicity`, `visible_energy` and `nuclei` where the table has their columns."""
+        """Return figures of multiplicity, visible energy and nuclei where the table has their columns."""
         if "nuclei_found" not in table:
             return {}
         return {
-            "multiplicity": multiplicity_figure(table),
+            **{
+                "_".join(["multiplicity", *source.name.split()]): multiplicity_figure(table, source.number)
+                for source in sources_of(table)
+                if source.name != "fit"  # which changes no number
+            },
             "visible_energy": visible_energy_figure(table),
             "nuclei": nuclei_figure(table),
         }

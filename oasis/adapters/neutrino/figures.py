@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from oasis.adapters.neutrino.metrics import EXISTS_FROM
 from oasis.adapters.neutrino.physics import csda_range
 from oasis.adapters.neutrino.scene import AXES, HALF
 from oasis.adapters.neutrino.simulation import CUBE, CUBES
@@ -16,14 +17,40 @@ from oasis.data.samples import Array, Sample
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, RED = "#0072b2", "#d55e00"  # Okabe and Ito, colour-blind safe
+BLUE, GREEN, RED = "#0072b2", "#009e73", "#d55e00"  # Okabe and Ito, colour-blind safe
 ENERGY_EDGES: Final = tuple(range(0, 61, 5))  # MeV
 BINS: Final = 60
 FAINT: Final = 2.0  # p.e. below which a cube is not drawn
 TOP: Final = 1000.0  # p.e. of the darkest cubes
 
 
-def multiplicity_matrix(table: pd.DataFrame) -> pd.DataFrame:
+class Source(NamedTuple):
+    """Where particles come from, its colour in figures, and the columns of an event table that describe them."""
+
+    name: str
+    colour: str
+    found: str
+    energy: str
+    angle: str
+    number: str
+    visible_energy: str
+    vertex: str
+
+
+_COLUMNS = ("found_{}", "ke_{}", "angle_{}", "nuclei_{}", "visible_energy_{}", "vertex_error_{}")
+SOURCES: Final = (
+    Source("maps", BLUE, "found", "ke_charge", "angle", "nuclei_found", "visible_energy", "vertex_error"),
+    Source("set head", GREEN, *(name.format("predicted") for name in _COLUMNS)),
+    Source("fit", RED, *(name.format("refined") for name in _COLUMNS)),
+)
+
+
+def sources_of(table: pd.DataFrame) -> list[Source]:
+    """Return the sources whose columns a table has."""
+    return [source for source in SOURCES if source.found in table]
+
+
+def multiplicity_matrix(table: pd.DataFrame, found: str = "nuclei_found") -> pd.DataFrame:
     """Return how many events there are by their true number of nuclei (rows) and the number found (columns).
 
     What lies below the diagonal has misses, what lies above it inventions; an event with both can lie on it.
@@ -36,30 +63,31 @@ def multiplicity_matrix(table: pd.DataFrame) -> pd.DataFrame:
                [0, 1, 0, 1],
                [0, 0, 0, 0]])
     """
-    events = table.dropna(subset="nuclei_found")
-    true, found = (events[name].astype(int) for name in ("nuclei_true", "nuclei_found"))
-    numbers = range(max(true.max(), found.max()) + 1)
-    counts = pd.crosstab(true, found)
+    events = table.dropna(subset=found)
+    true, number = (events[name].astype(int) for name in ("nuclei_true", found))
+    numbers = range(max(true.max(), number.max()) + 1)
+    counts = pd.crosstab(true, number)
     return counts.reindex(index=numbers, columns=numbers, fill_value=0).rename_axis(index="true", columns="found")
 
 
-def multiplicity_figure(table: pd.DataFrame) -> "Figure":
+def multiplicity_figure(table: pd.DataFrame, found: str = "nuclei_found") -> "Figure":
     """Draw `multiplicity_matrix` as shares of each true number, with the share of each number found that is right.
 
     Args:
         table: an event table.
+        found: the column of the number that is found.
     """
     from matplotlib.figure import Figure
 
-    counts = multiplicity_matrix(table)
+    counts = multiplicity_matrix(table, found)
     shares = counts.div(counts.sum(axis=1).where(lambda rows: rows > 0), axis=0)
     precision = pd.Series(np.diag(counts), counts.columns) / counts.sum().where(lambda columns: columns > 0)
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, origin="lower")
-    for (true, found), share in np.ndenumerate(shares.to_numpy()):
+    for (true, number), share in np.ndenumerate(shares.to_numpy()):
         if share > 0:
-            axes.text(found, true, f"{share:.2f}", ha="center", va="center", color="w" if share > 0.5 else "k")
+            axes.text(number, true, f"{share:.2f}", ha="center", va="center", color="w" if share > 0.5 else "k")
     axes.set(xlabel="nuclei found (below: share that is right)", ylabel="true nuclei")
     right = ["" if np.isnan(share) else f"{share:.2f}" for share in precision]
     axes.set_xticks(range(len(counts)), [f"{number}\n{share}" for number, share in enumerate(right)])
@@ -68,7 +96,7 @@ def multiplicity_figure(table: pd.DataFrame) -> "Figure":
 
 
 def visible_energy_figure(table: pd.DataFrame) -> "Figure":
-    """Draw the error of the summed kinetic energy of the nuclei, from the maps and from the image's charge alone.
+    """Draw the error of the summed kinetic energy of the nuclei, from each source and the image's charge alone.
 
     Args:
         table: an event table.
@@ -78,7 +106,8 @@ def visible_energy_figure(table: pd.DataFrame) -> "Figure":
     events = table.dropna(subset="visible_energy_true")
     figure = Figure(figsize=(5.6, 4), layout="constrained")
     axes = figure.subplots()
-    columns = {"visible_energy": ("maps", BLUE), "visible_energy_sum": ("sum of charge", RED)}
+    columns = {"visible_energy_sum": ("sum of charge", "0.4")}
+    columns |= {source.visible_energy: (source.name, source.colour) for source in sources_of(events)}
     errors = events[list(columns)].sub(events["visible_energy_true"], axis=0)
     limit = float(errors.abs().quantile(0.99).max()) or 1.0
     for column, (label, colour) in columns.items():
@@ -93,7 +122,7 @@ def visible_energy_figure(table: pd.DataFrame) -> "Figure":
 def nuclei_figure(table: pd.DataFrame) -> "Figure":
     """Draw the energy error of contained nuclei and the angle to their direction, and how many are found.
 
-    Lines are medians, bands hold the middle half.
+    Lines are medians, bands hold the middle half, for each source.
 
     Args:
         table: an event table.
@@ -101,17 +130,21 @@ def nuclei_figure(table: pd.DataFrame) -> "Figure":
     from matplotlib.figure import Figure
 
     nuclei = table[(table["contained"] == 1) & table["ke_true"].notna()]
-    nuclei = nuclei.assign(error=nuclei["ke_charge"] - nuclei["ke_true"])
     figure = Figure(figsize=(5.6, 7), layout="constrained")
     panels = figure.subplots(3, sharex=True)
     bins = [nuclei[nuclei["ke_true"].between(low, high, inclusive="left")] for low, high in pairwise(ENERGY_EDGES)]
     centre = np.add(ENERGY_EDGES[1:], ENERGY_EDGES[:-1]) / 2
-    for axes, column, label in zip(panels, ("error", "angle"), ("energy error (MeV)", "angle (°)"), strict=False):
-        low, middle, high = np.array([part[column].quantile([0.25, 0.5, 0.75]) for part in bins]).T
-        axes.fill_between(centre, low, high, color=BLUE, alpha=0.15, linewidth=0)
-        axes.plot(centre, middle, color=BLUE, marker="o")
-        axes.set_ylabel(label)
-    panels[2].plot(centre, [part["found"].mean() for part in bins], color=BLUE, marker="o")
+    for source in sources_of(nuclei):
+        known = [part[part[source.found] == 1] for part in bins]
+        errors = [part[source.energy] - part["ke_true"] for part in known]
+        for axes, values in zip(panels, (errors, [part[source.angle] for part in known]), strict=False):
+            low, middle, high = np.array([value.quantile([0.25, 0.5, 0.75]) for value in values]).T
+            axes.fill_between(centre, low, high, color=source.colour, alpha=0.15, linewidth=0)
+            axes.plot(centre, middle, color=source.colour, marker="o", label=source.name)
+        panels[2].plot(centre, [part[source.found].mean() for part in bins], color=source.colour, marker="o")
+    panels[0].legend(frameon=False)
+    panels[0].set_ylabel("energy error (MeV)")
+    panels[1].set_ylabel("angle (°)")
     panels[2].set(xlabel="true kinetic energy (MeV)", ylabel="share found", ylim=(0, 1.05))
     return figure
 
@@ -158,13 +191,13 @@ def event_figure(
 
 def _found(numbers: Mapping[str, NDArray[Any]], label: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return vertex and way of a fitted or else a predicted nucleus, None where there is none."""
-    for kind in ("refined", "predicted"):
-        if f"ke_{kind}" in numbers and np.isfinite(numbers[f"ke_{kind}"][label]):
-            energy = max(float(numbers[f"ke_{kind}"][label]), 1.0)
-            direction = np.array([numbers[f"d{axis}_{kind}"][label] for axis in AXES])
-            vertex = np.array([numbers[f"vertex_{axis}_{kind}"][label] for axis in AXES])
-            return vertex, direction / np.linalg.norm(direction) * float(csda_range(energy))
-    return None
+    kind = "refined" if "ke_refined" in numbers else "predicted"
+    if f"ke_{kind}" not in numbers or not numbers["exists_predicted"][label] > EXISTS_FROM:
+        return None
+    energy = max(float(numbers[f"ke_{kind}"][label]), 1.0)
+    direction = np.array([numbers[f"d{axis}_{kind}"][label] for axis in AXES])
+    vertex = np.array([numbers[f"vertex_{axis}_{kind}"][label] for axis in AXES])
+    return vertex, direction / np.linalg.norm(direction) * float(csda_range(energy))
 
 
 def _cubes(axes: Any, charge: NDArray[Any]) -> None:

@@ -41,6 +41,7 @@ COLUMNS: Final = {
     "image_deviance": "Poisson deviance of the image from the sum of the maps; 0 for maps that sum to the image",
 }
 NUMBERS: Final = {
+    "found_{}": "1 where the nucleus is said to exist, else 0",
     "nuclei_{}": "how many nuclei are said to exist (in the muon's row, as visible energy, vertex and deviance)",
     "visible_energy_{}": "MeV, summed kinetic energy of these",
     "vertex_error_{}": "mm between this vertex and the true one",
@@ -158,7 +159,8 @@ class Measurement:
         for place, name in enumerate(others, start=1):
             axis = np.array([part[place] for part in direction])
             cosine = axis / np.linalg.norm(axis) @ _vector(meta, f"{name}_d") if exists[place] else np.nan
-            rows[name] = {f"angle_{kind}": float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))}
+            angle = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+            rows[name] = {f"found_{kind}": float(exists[place]), f"angle_{kind}": angle}
         return rows
 
     def _whole(self, nuclei: Sequence[Mapping[str, float]], charge: float) -> dict[str, float]:

@@ -68,7 +68,7 @@ def test_an_evaluation_has_every_column_and_its_figures(root):
     assert set(COLUMNS) <= set(table)
     assert table["nuclei_found"].notna().sum() == 24
     figures = setup.adapter.figures(table)
-    assert set(figures) == {"multiplicity", "visible_energy", "nuclei"}
+    assert set(figures) == {"multiplicity_maps", "multiplicity_set_head", "visible_energy", "nuclei"}
     for figure in figures.values():
         figure.canvas.draw()
     assert setup.adapter.figures(table.drop(columns="nuclei_found")) == {}
@@ -82,7 +82,7 @@ def test_true_maps_need_no_separator():
     assert (muons["nuclei_true"] == muons["nuclei"]).all()
     assert not table["error_shared"].any()
     np.testing.assert_allclose(table["charge_shared"], table["overlap_intensity_true"])
-    adapter.figures(table)["multiplicity"].canvas.draw()
+    adapter.figures(table)["multiplicity_maps"].canvas.draw()
 
 
 def test_splits_differ_and_follow_the_seed():
@@ -192,6 +192,7 @@ def test_numbers_of_the_set_head_are_measured():
     assert rows["muon"] == pytest.approx(
         {"nuclei_predicted": 2, "visible_energy_predicted": energy, "vertex_error_predicted": 0}
     )
+    assert [rows[f"proton_{rank}"]["found_predicted"] for rank in (1, 2, 3)] == [1, 1, 0]
     assert [rows[f"proton_{rank}"]["angle_predicted"] for rank in (1, 2)] == pytest.approx([0, 0], abs=1e-3)
     assert np.isnan(rows["proton_3"]["angle_predicted"])
     numbers["exists_predicted"][2] = 0.4
