@@ -60,8 +60,8 @@ class RefinementOptions(Options):
     starts: int = Field(6, ge=1)
     softness: tuple[Width, Width] = (8.0, 0.3)
     background: float = Field(0.2, gt=0)
-    energy_spread: float = Field(0.2, gt=0)
-    direction_spread: float = Field(15.0, gt=0)
+    energy_spread: float = Field(0.15, gt=0)
+    direction_spread: float = Field(30.0, gt=0)
     vertex_spread: float = Field(1.5, gt=0)
 
 
