@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.figures import event_figure, multiplicity_matrix, sources_of
+from oasis.comparison import paired_difference
 from oasis.config import Setup, load_config
 from oasis.data.samples import collate
 from oasis.errors import ConfigError
@@ -25,6 +26,8 @@ from oasis.intervals import Estimate, bootstrap, rate
 
 ENERGIES = (1, 10, 20, 30, 40, 50, 60)  # MeV
 LENGTHS = (0, 5, 10, 20, 30)  # mm; a proton of 60 MeV goes 30
+NO_DIFFERENCE = ("id", "intensity_true", "equal split there")  # between runs
+
 Values = NDArray[np.float64]
 
 
@@ -67,23 +70,42 @@ def print_table(title: str, columns: Sequence[str], rows: dict[str, Sequence[str
         print(f"{name:<{width}}" + "".join(f"{cell:>{cells}}" for cell in row))
 
 
-def charge_errors(table: pd.DataFrame) -> list[str]:
-    """Return the misplaced share of the charge in shared cubes, of an equal split there, and in other cubes."""
-    events = table.groupby("id").sum(numeric_only=True)
-    pairs = (
-        ("error_shared", "charge_shared"),
-        ("split_error_shared", "charge_shared"),
-        ("error_alone", "charge_alone"),
-    )
-    texts = []
-    for error, charge in pairs:
-        shares = events[error] / 2 / events[charge].where(events[charge] > 0)
-        texts.append(f"{100 * shares.median():.1f} [{', '.join(f'{100 * end:.1f}' for end in _ends(shares))}]")
-    return texts
+def misplaced(table: pd.DataFrame) -> pd.DataFrame:
+    """Return for every event which share of charge (%) lies in the wrong map, and other errors of runs."""
+    events = table.groupby("id", sort=False).sum(numeric_only=True)
+    shares = {
+        "shared cubes": ("error_shared", "charge_shared"),
+        "equal split there": ("split_error_shared", "charge_shared"),
+        "other cubes": ("error_alone", "charge_alone"),
+    }
+    columns = {
+        name: 50 * events[error] / events[charge].where(events[charge] > 0)  # each p.e. is missing and too many
+        for name, (error, charge) in shares.items()
+    }
+    columns["intensity_true"] = events["intensity_true"]  # by which a comparison knows that events are the same
+    muons = table[table["class"] == "muon"].set_index("id")
+    for source in sources_of(table):
+        error = muons[source.visible_energy] - muons["visible_energy_true"]
+        columns[f"{source.name}: energy error (MeV)"] = error.abs()
+        columns[f"{source.name}: vertex error (mm)"] = muons[source.vertex]
+    return pd.DataFrame(columns).reset_index()
 
 
-def _ends(values: pd.Series) -> tuple[float, float]:
-    return bootstrap(values.dropna().to_numpy(float), middle)[1:]
+def print_misplaced(tables: dict[str, pd.DataFrame]) -> None:
+    """Print the medians of `misplaced`, and by how much runs differ from the first one on the same events."""
+    events = {name: misplaced(table) for name, table in tables.items()}
+    first, *others = events
+    shares = ["shared cubes", "equal split there", "other cubes"]
+    rows = {name: [f"{estimate(one, one[column]):.1f}" for column in shares] for name, one in events.items()}
+    print_table("charge in the wrong map, median over events (%)", shares, rows)
+    rows = {}
+    for column in [name for name in events[first] if name not in NO_DIFFERENCE]:
+        rows[column] = []
+        for other in others:
+            pair = [events[name][["id", "intensity_true", column]].dropna() for name in (first, other)]
+            rows[column].append(f"{paired_difference(*pair, middle, (column,)):+.2f}")
+    if others:
+        print_table(f"medians of others less those of {first}, the same events", others, rows)
 
 
 def energy_errors(table: pd.DataFrame, statistic: Callable[[Values], Values], by: str) -> dict[str, list[str]]:
@@ -200,11 +222,7 @@ def main() -> None:
         table = evaluate(setup.trained(), dataset, setup.adapter, limits, 256, refine=options.refine)
         write_table(table, options.out / f"{name}.parquet")
         tables[name] = table
-    print_table(
-        "misplaced charge, median over events (%)",
-        ["shared cubes", "equal split there", "other cubes"],
-        {name: charge_errors(table) for name, table in tables.items()},
-    )
+    print_misplaced(tables)
     for name, table in tables.items():
         print_run(name, table)
     for index in options.events:
