@@ -2,9 +2,11 @@
 
     python examples/galaxy/compare.py runs/galaxy runs/galaxy-unweighted
 
-SEP, the library of SExtractor, is tuned on the validation blends of the first run. All methods are measured on its
-test blends: flux errors of the study's class in bins of blendedness, in every band, with 95 % intervals that draw
-whole galaxies.
+SEP, the library of SExtractor, is tuned on validation blends of the first run, or on training ones
+(--tune-split). All methods are measured on its test blends: flux errors of the galaxy in the middle (of all,
+where classes are of one kind) in every band and what is missed, in bins of blendedness and with 95 % intervals
+that draw whole galaxies. With --split val it is the validation blends, to choose between settings; SEP then may
+have been tuned on some of them.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from oasis.adapters.base import Study
+from oasis.adapters.galaxy import GalaxiesAdapter, GalaxyAdapter
 from oasis.adapters.galaxy.baselines import input_maps, oracle_mask_maps, tune_sep
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.photometry import EDGES, flux_error_table, with_fluxes
@@ -28,27 +30,60 @@ from oasis.evaluation import evaluate_maps, write_table
 from oasis.figures import save_figure
 
 
-def of_runs(setups: dict[str, Setup]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Give the event table of every run on the test blends of the first one."""
+def of_runs(setups: dict[str, Setup], split: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the event table of every run on the blends of the first one."""
     first = next(iter(setups.values()))
     for name, setup in setups.items():
-        yield name, first.evaluate(setup.trained(), first.dataset("test"))
+        yield name, first.evaluate(setup.trained(), first.dataset(split))
 
 
-def of_baselines(setup: Setup, samples: int, draws: int) -> Iterator[tuple[str, pd.DataFrame]]:
+def of_baselines(
+    setup: Setup, split: str, samples: int, draws: int, tune_split: str = "val"
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """Give the event table of every baseline, SEP last."""
-    test, adapter, limits = setup.dataset("test"), setup.adapter, setup.config.loss.thresholds
-    yield "input", evaluate_maps(input_maps, test, adapter, limits)
-    yield "oracle mask", evaluate_maps(oracle_mask_maps, test, adapter, limits)
+    blends, adapter, limits = setup.dataset(split), setup.adapter, setup.config.loss.thresholds
+    yield "input", evaluate_maps(input_maps, blends, adapter, limits)
+    yield "oracle mask", evaluate_maps(oracle_mask_maps, blends, adapter, limits)
     rest = not adapter.interchangeable
-    tuned = tune_sep(setup.dataset("val"), BANDS, rest, [0] if rest else None, samples, draws)
-    print(f"SEP as tuned on {samples} validation blends ({len(tuned.trials)} settings): {tuned.sep.options}")
-    table = evaluate_maps(tuned.sep.maps, test, adapter, limits)
-    loader = make_loader(test, EpochSampler(len(test), shuffle=False), 32, 1)
+    tuned = tune_sep(setup.dataset(tune_split), BANDS, rest, [0] if rest else None, samples, draws)
+    print(f"SEP as tuned on {samples} blends of {tune_split} ({len(tuned.trials)} settings): {tuned.sep.options}")
+    table = evaluate_maps(tuned.sep.maps, blends, adapter, limits)
+    loader = make_loader(blends, EpochSampler(len(blends), shuffle=False), 32, 1)
     yield "SEP", with_fluxes(table, np.concatenate([tuned.sep.fluxes(batch) for batch in loader]), BANDS)
 
 
-def print_errors(tables: dict[str, pd.DataFrame], group: str | None) -> None:
+def galaxies_of(table: pd.DataFrame, adapter: GalaxyAdapter | GalaxiesAdapter) -> pd.DataFrame:
+    """Return the rows of the study's class, or of all where they are of one kind, with the column `galaxy`."""
+    rows = table if adapter.interchangeable else table[table["class"] == adapter.study.name]
+    numbers = [row[f"{row['class']}_galaxy"] for row in rows.to_dict("records")]
+    return rows.assign(galaxy=numbers, id=rows["id"] + "/" + rows["class"]).reset_index(drop=True)
+
+
+def print_counts(rows: pd.DataFrame) -> None:
+    """Print how many galaxies every bin of blendedness holds, and how many different ones."""
+    print("\ngalaxies by blendedness, and how many of them are different ones")
+    for low, high in pairwise(EDGES):
+        chosen = rows[rows["blendedness"].between(low, high, inclusive="left")]
+        print(f"{f'{low:g}-{high:g}':>20}{len(chosen):>8}{chosen['galaxy'].nunique():>8}")
+
+
+def print_shares(tables: dict[str, pd.DataFrame]) -> None:
+    """Print what is missed or off by more than a factor of two, and how many empty maps hold a galaxy."""
+    bins = [*(f"{low:g}-{high:g}" for low, high in pairwise(EDGES)), "all"]
+    for column, words in (("missed", "missed"), ("catastrophic", "missed or off in r by more than a factor of 2")):
+        print(f"\nshare {words} (%) by blendedness")
+        print(f"{'':>20}" + "".join(f"{name:>22}" for name in bins))
+        for name, rows in tables.items():
+            found = 100 * flux_error_table(rows, group="galaxy")[[column, f"{column}_low", f"{column}_high"]]
+            cells = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in found.to_numpy()]
+            print(f"{name:>20}" + "".join(f"{cell:>22}" for cell in cells))
+    for name, rows in tables.items():
+        empty = rows["invented"].dropna()
+        if len(empty):
+            print(f"{name}: a galaxy in {empty.sum():.0f} of {len(empty)} maps that ought to be empty")
+
+
+def print_errors(tables: dict[str, pd.DataFrame]) -> None:
     """Print for every band and bin of blendedness the mean absolute and the median flux error."""
     bins = [*(f"{low:g}-{high:g}" for low, high in pairwise(EDGES)), "all"]
     for band in BANDS:
@@ -56,7 +91,7 @@ def print_errors(tables: dict[str, pd.DataFrame], group: str | None) -> None:
             print(f"\n{words} flux error in {band} (%) by blendedness")
             print(f"{'':>20}" + "".join(f"{name:>22}" for name in bins))
             for name, rows in tables.items():
-                found = flux_error_table(rows, band=band, group=group)
+                found = flux_error_table(rows, band=band, group="galaxy")
                 cells = [
                     f"{row[column]:.1f} [{row[f'{column}_low']:.1f}, {row[f'{column}_high']:.1f}]"
                     for row in found.to_dict("records")
@@ -64,7 +99,7 @@ def print_errors(tables: dict[str, pd.DataFrame], group: str | None) -> None:
                 print(f"{name:>20}" + "".join(f"{cell:>22}" for cell in cells))
 
 
-def print_differences(tables: dict[str, pd.DataFrame], group: str | None) -> None:
+def print_differences(tables: dict[str, pd.DataFrame]) -> None:
     """Print by how much the mean absolute flux error in r of the first method is below that of the others."""
     first, *others = tables
     print(f"\nmean absolute flux error in r (%) of others minus that of {first}, the same blends drawn for both")
@@ -74,7 +109,7 @@ def print_differences(tables: dict[str, pd.DataFrame], group: str | None) -> Non
             chosen = [one[one["blendedness"].between(low, high, inclusive="left")] for one in tables.values()]
             of = dict(zip(tables, chosen, strict=True))
             found = paired_difference(
-                of[first], of[name], lambda error: np.nanmean(np.abs(error), axis=-1), ("flux_r_error",), group
+                of[first], of[name], lambda error: np.nanmean(np.abs(error), axis=-1), ("flux_r_error",), "galaxy"
             )
             cells.append(f"{found:+.1f}")
         print(f"{name:>20}" + "".join(f"{cell:>22}" for cell in cells))
@@ -84,24 +119,31 @@ def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
+    parser.add_argument(
+        "--split", choices=("val", "test"), default="test", help="whose blends they are measured on"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/galaxy_comparison"), help="folder of the results")
-    parser.add_argument("--tune-on", type=int, default=300, help="validation blends that SEP is tuned on")
+    parser.add_argument("--tune-on", type=int, default=150, help="blends that SEP is tuned on")
+    parser.add_argument("--tune-split", choices=("train", "val"), default="val", help="whose blends these are")
+    parser.add_argument("--set", action="append", default=[], help="change a key of all runs, as for oasis")
     parser.add_argument("--draws", type=int, default=60, help="settings of SEP to try at random")
     options = parser.parse_args()
-    setups = {run.name: load_config(run) for run in options.runs}
+    setups = {run.name: load_config(run, options.set) for run in options.runs}
     if len(setups) < len(options.runs):
         raise ConfigError("two of the folders have the same name: rename one")
     first = next(iter(setups.values()))
-    study = first.adapter.study
-    assert isinstance(study, Study)
-    tables = dict(of_runs(setups)) | dict(of_baselines(first, options.tune_on, options.draws))
+    assert isinstance(first.adapter, GalaxyAdapter | GalaxiesAdapter)
+    tables = dict(of_runs(setups, options.split))
+    tables |= dict(of_baselines(first, options.split, options.tune_on, options.draws, options.tune_split))
     for name, table in tables.items():
         write_table(table, options.out / f"{name.replace(' ', '_')}.parquet")
-    rows = {name: table[table["class"] == study.name].reset_index(drop=True) for name, table in tables.items()}
-    print_errors(rows, study.group)
-    print_differences(rows, study.group)
+    rows = {name: galaxies_of(table, first.adapter) for name, table in tables.items()}
+    print_counts(next(iter(rows.values())))
+    print_errors(rows)
+    print_shares(rows)
+    print_differences(rows)
     drawn = {name: table for name, table in rows.items() if name != "input"}  # far above all others
-    print(f"figure: {save_figure(flux_figure(drawn, study.group), options.out / 'flux.png')}")
+    print(f"figure: {save_figure(flux_figure(drawn, 'galaxy'), options.out / 'flux.png')}")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class LibraryOptions(Options):
 
     Attributes:
         simulated: how many are simulated.
-        population: what they are like.
+        population: what they are like, and on what grid they are drawn.
         files: libraries of stamps that `oasis convert --adapter galaxy` wrote, whose galaxies join the simulated
             ones; all of one pixel scale and one size of stamps.
         held_out: which of them validation and test blends are made of: `all`, or only those of `files`.
@@ -130,10 +130,11 @@ class _BlendAdapter(Adapter):
         rows = table[table["class"] == study.name]
         return {"flux": flux_figure({study.name: rows}, study.group if study.group in rows else None)}
 
-    @property
+    @cached_property
     def pixel_scale(self) -> float:
-        """Side of a pixel, arcsec: that of the libraries, or the survey's."""
-        return self.library.pixel_scale if self.options.library.files else survey.PIXEL_SCALE
+        """Side of a pixel of the library, arcsec."""
+        options: LibraryOptions = self.options.library
+        return Stamps.load(options.files[0]).pixel_scale if options.files else options.population.pixel_scale
 
     @cached_property
     def library(self) -> Stamps:
@@ -155,7 +156,13 @@ class _BlendAdapter(Adapter):
             parts.append(simulate_galaxies(options.simulated, self.seed, options.population))
         if not parts:
             raise ConfigError("data.library: name files, or ask for simulated galaxies")
-        library = Stamps.concatenate(parts)
+        try:
+            library = Stamps.concatenate(parts)
+        except DataError as error:
+            raise DataError(
+                f"data.library: {error}; simulated galaxies are drawn as population.size and "
+                "population.pixel_scale say"
+            ) from None
         if library.bands != survey.BANDS:
             raise DataError(f"data.library.files: stamps in {list(library.bands)}, expected {list(survey.BANDS)}")
         return library, measured

@@ -21,6 +21,7 @@ References:
     Rowe et al. (2015), A&C 10, 121: GalSim.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -55,6 +56,7 @@ class GalaxyOptions(Options):
 
     Attributes:
         size: rows and columns of a stamp, pixels.
+        pixel_scale: side of a pixel, arcsec: that of the measured galaxies which simulated ones are to join.
         magnitudes: of the brightest and the faintest galaxy, in r.
         count_slope: numbers grow as 10^(slope x magnitude); 0 is flat, 0.6 that of nearby space.
         r50: median half-light radius at magnitude 17.5, before the point-spread function, arcsec.
@@ -71,6 +73,7 @@ class GalaxyOptions(Options):
     """
 
     size: int = Field(64, ge=16)
+    pixel_scale: PositiveFloat = survey.PIXEL_SCALE
     magnitudes: tuple[float, float] = (17.5, 22.0)
     count_slope: float = 0.0
     r50: float = Field(1.9, gt=0)
@@ -122,7 +125,7 @@ def simulate_galaxies(count: int, seed: int = 0, options: GalaxyOptions | None =
     table = {name: np.array([row[name] for _, row in drawn]) for name in (drawn[0][1] if drawn else ())}
     flux = np.array([stamp for stamp, _ in drawn], np.float32)
     shape = (count, len(survey.BANDS), options.size, options.size)
-    return Stamps.measure(flux.reshape(shape), survey.BANDS, survey.PIXEL_SCALE, table, psf_fwhm=options.psf_fwhm)
+    return Stamps.measure(flux.reshape(shape), survey.BANDS, options.pixel_scale, table, psf_fwhm=options.psf_fwhm)
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def _contained_galaxy(
     """Draw galaxies until one has enough of its light inside the stamp."""
     for redrawn in range(TRIES):
         galaxy = _random_galaxy(rng, options)
-        if galaxy.table["r50_intrinsic"] > options.size * survey.PIXEL_SCALE / 2:
+        if galaxy.table["r50_intrinsic"] > options.size * options.pixel_scale / 2:
             continue
         stamp = draw(galaxy)
         inside = stamp.sum((1, 2)) / (galaxy.disc.flux + galaxy.bulge.flux)
@@ -202,16 +205,20 @@ class _Renderer:
 
     In Fourier space, where blurring multiplies, disc and bulge are drawn once for all bands and the blurs once for
     all galaxies. The grid is periodic and twice as wide as the stamp: of a galaxy that is contained in its stamp
-    some 0.05 % of the light comes back into it.
+    some 0.05 % of the light comes back into it. Pixels wider than the survey's are sampled in `step` places along
+    each axis, of which every `step`-th is kept, so that the frequencies of the survey's own pixels are all there.
     """
 
     def __init__(self, options: GalaxyOptions) -> None:
         self.galsim: Any = import_extra("galsim", "galaxy")
-        self.size = options.size
-        self.grid = self.galsim.BoundsI(0, options.size, -options.size, options.size - 1)
-        pixel = self.galsim.Pixel(survey.PIXEL_SCALE)
+        self.options = options
+        self.step = math.ceil(options.pixel_scale / survey.PIXEL_SCALE - 0.05)
+        self.size = options.size * self.step
+        self.grid = self.galsim.BoundsI(0, self.size, -self.size, self.size - 1)
+        pixel = self.galsim.Pixel(options.pixel_scale)
         profiles = [self.galsim.Moffat(beta=survey.MOFFAT_BETA, fwhm=fwhm) for fwhm in options.psf_fwhm]
-        self.blurs = np.array([self._waves(self.galsim.Convolve(profile, pixel)) for profile in profiles])
+        blurs = np.array([self._waves(self.galsim.Convolve(profile, pixel)) for profile in profiles])
+        self.blurs = blurs * self.step**2
 
     def __call__(self, galaxy: _Galaxy) -> Array:
         disc, bulge = galaxy.disc, galaxy.bulge
@@ -220,18 +227,19 @@ class _Renderer:
             (self.galsim.DeVaucouleurs(half_light_radius=bulge.r50, trunc=BULGE_EDGE * bulge.r50), bulge),
         )
         angle = galaxy.table["position_angle"] * self.galsim.degrees
-        centre = [(self.size // 2 + each) * survey.PIXEL_SCALE for each in galaxy.offset]
+        centre = [(self.options.size // 2 + each) * self.options.pixel_scale for each in galaxy.offset]
         waves = sum(
             self._waves(profile.shear(q=part.axis_ratio, beta=angle).shift(*centre)) * part.flux[:, None, None]
             for profile, part in profiles
         )
         image = np.fft.irfft2(waves * self.blurs, s=(2 * self.size, 2 * self.size))
-        light = image[:, : self.size, : self.size].astype(np.float32)
+        light = image[:, : self.size : self.step, : self.size : self.step].astype(np.float32)
         return np.maximum(light, 0)  # the cut at the grid's highest frequency leaves ripples around 0
 
     def _waves(self, profile: Any) -> NDArray[np.complex128]:
         """Return the Fourier transform of a profile (2 s, s + 1), as `irfft2` expects it."""
-        image = self.galsim.ImageCD(self.grid, scale=np.pi / (self.size * survey.PIXEL_SCALE))
+        spacing = np.pi / (self.options.size * self.options.pixel_scale)
+        image = self.galsim.ImageCD(self.grid, scale=spacing)
         return np.fft.ifftshift(profile.drawKImage(image, recenter=False).array, axes=0)
 
 

@@ -1,5 +1,7 @@
 """The galaxy adapters: their libraries, splits and event tables, and every source of images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,27 @@ def test_measured_galaxies_join_simulated_ones_and_can_be_all_that_is_tested_on(
     assert (held_out._galaxies("train") >= 20).any()
     sample = held_out.dataset("test")[0]
     assert sample.meta["target_galaxy"] < 20
+
+
+def test_simulated_galaxies_join_measured_ones_in_larger_pixels(measured, tmp_path):
+    fine, path = Stamps.load(measured), tmp_path / "coarse.h5"
+    replace(fine, pixel_scale=0.524, noise=np.zeros((20, 3), np.float32)).save(path)
+    library = {"simulated": 40, "files": [str(path)]}
+    with pytest.raises(DataError, match=r"0\.262 arcsec .* 0\.524 arcsec .* population\.pixel_scale"):
+        GalaxyAdapter({**SMALL, "library": library}).dataset("test")
+    adapter = GalaxyAdapter({**SMALL, "library": library | {"population": {"pixel_scale": 0.524}}})
+    assert adapter.pixel_scale == adapter.library.pixel_scale == 0.524
+    assert len(adapter.library) == 60
+    sample = adapter.dataset("test")[0]
+    for band in survey.BANDS:  # pixels of four times the area
+        assert sample.meta[f"noise_{band}"] == pytest.approx(2 * survey.sky_noise(band), rel=1e-6)
+    rest = (sample.image - sample.target.sum(axis=0))[:, :8].std(axis=(1, 2))
+    np.testing.assert_allclose(rest, [sample.meta[f"noise_{band}"] for band in survey.BANDS], rtol=0.2)
+
+
+def test_a_library_that_is_only_simulated_tells_the_grid_of_images():
+    adapter = GalaxyAdapter({"library": {"simulated": 0, "population": {"pixel_scale": 0.4}}})
+    assert adapter.pixel_scale == 0.4
 
 
 def test_a_run_is_built_with_the_defaults_of_the_domain():

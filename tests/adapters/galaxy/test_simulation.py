@@ -54,9 +54,9 @@ def covariance(image):
     return [np.average(product, weights=image) for product in (cols * cols, rows * rows, cols * rows)]
 
 
-@pytest.mark.parametrize("size", [64, 65])
-def test_galaxies_are_drawn_as_galsim_draws_them_in_real_space(size):
-    renderer = _Renderer(GalaxyOptions(size=size))
+@pytest.mark.parametrize(("size", "scale"), [(64, 0.262), (65, 0.262), (64, 0.524), (65, 0.4)])
+def test_galaxies_are_drawn_as_galsim_draws_them_in_real_space(size, scale):
+    renderer = _Renderer(GalaxyOptions(size=size, pixel_scale=scale))
     strict = galsim.GSParams(folding_threshold=2e-4, maxk_threshold=1e-5, maximum_fft_size=16384)
     for galaxy in drawn(6, magnitudes=(18.5, 21.5)):
         angle, disc, bulge = galaxy.table["position_angle"] * galsim.degrees, galaxy.disc, galaxy.bulge
@@ -70,10 +70,10 @@ def test_galaxies_are_drawn_as_galsim_draws_them_in_real_space(size):
             blur = galsim.Moffat(beta=3, fwhm=survey.PSF_FWHM[survey.BANDS[band]])
             corner = 0.5 * (size % 2 == 0)  # from the middle of the image to that of the pixel size // 2
             expected = galsim.Convolve(light, blur, gsparams=strict).drawImage(
-                nx=size, ny=size, scale=0.262, offset=[corner + each for each in galaxy.offset]
+                nx=size, ny=size, scale=scale, offset=[corner + each for each in galaxy.offset]
             )
             assert np.abs(stamp[band] - expected.array).sum() < 2e-3 * expected.array.sum()
-            assert np.abs(stamp[band] - expected.array).max() < 0.02 * survey.sky_noise("g")
+            assert np.abs(stamp[band] - expected.array).max() < 0.02 * survey.sky_noise("g", scale)
 
 
 def test_a_galaxy_has_the_flux_of_its_magnitude(library):
@@ -133,6 +133,15 @@ def test_stamps_are_centred_to_a_pixel_and_nowhere_negative(library):
     offsets = np.stack([light.sum(2) @ axis, light.sum(1) @ axis])
     assert np.abs(offsets).max() < 0.7
     assert np.abs(offsets.std(axis=1) - 12**-0.5).max() < 0.03  # even over a pixel
+
+
+def test_galaxies_are_the_same_in_pixels_of_another_size():
+    fine = simulate_galaxies(5, options=GalaxyOptions(size=128, magnitudes=(18, 20)))
+    coarse = simulate_galaxies(5, options=GalaxyOptions(size=64, pixel_scale=0.524, magnitudes=(18, 20)))
+    assert coarse.pixel_scale == 0.524
+    np.testing.assert_array_equal(coarse.table["magnitude"], fine.table["magnitude"])
+    np.testing.assert_allclose(coarse.table["flux_r"], fine.table["flux_r"], rtol=2e-3)
+    np.testing.assert_allclose(coarse.table["r50"], fine.table["r50"], rtol=0.03)
 
 
 def test_colours_follow_their_law():
