@@ -1,4 +1,6 @@
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,18 @@ def toy_run(tmp_path_factory):
     path.write_text(yaml.safe_dump({"adapter": TOY, "run": str(folder / "run")}))
     load_config(path).train()
     return folder / "run"
+
+
+@pytest.fixture
+def example(root, monkeypatch):
+    """Return a function that loads a script of the examples, such as `galaxy/compare`."""
+
+    def load(name):
+        module_name = name.replace("/", "_")
+        spec = importlib.util.spec_from_file_location(module_name, root / "examples" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, module_name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

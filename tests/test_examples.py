@@ -1,6 +1,5 @@
 """The examples, in reduced size, as anyone would run them; about 40 s."""
 
-import importlib.util
 import sys
 
 import numpy as np
@@ -10,14 +9,11 @@ from oasis.config import build
 
 
 @pytest.fixture
-def run_example(root, monkeypatch, tmp_path):
+def run_example(example, monkeypatch, tmp_path):
     """Return a function that loads an example and runs its main function with arguments."""
 
     def run(name, *arguments):
-        spec = importlib.util.spec_from_file_location(name, root / "examples" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
+        module = example(name)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         module.main()

@@ -1,6 +1,5 @@
 """The examples on galaxies, in small, as anyone would run them; 10 s."""
 
-import importlib.util
 import sys
 
 import numpy as np
@@ -15,20 +14,6 @@ pytest.importorskip("galsim")
 pytest.importorskip("sep")
 
 DATA = {"library": {"simulated": 40, "population": {"size": 32, "pixel_scale": 0.524}}, "blend": {"size": 32}}
-
-
-@pytest.fixture
-def example(root, monkeypatch):
-    """Return a function that loads an example."""
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, root / "examples/galaxy" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture
@@ -52,7 +37,7 @@ def test_networks_and_baselines_are_measured_on_the_same_blends(example, trained
     arguments = [trained, "--split", "val", "--out", out, "--tune-on", 3, "--draws", 0]
     monkeypatch.setattr(sys, "argv", ["compare", *map(str, arguments)])
     monkeypatch.setattr(baselines, "GRID", {"clean": (True, False)})
-    module = example("compare")
+    module = example("galaxy/compare")
     module.main()
     printed = capsys.readouterr().out
     for name in ("one", "input", "oracle mask", "SEP"):
@@ -68,7 +53,7 @@ def test_galaxies_of_one_kind_count_all_with_their_own_numbers(example):
     adapter = GalaxiesAdapter({**DATA, "events": {"test": 12}})
     dataset = adapter.dataset("test")
     table = evaluate_maps(lambda batch: batch.target, dataset, adapter, workers=0)
-    rows = example("compare").galaxies_of(table, adapter)
+    rows = example("galaxy/compare").galaxies_of(table, adapter)
     there = rows[rows["intensity_true"] > 0]
     assert len(there) == sum(dataset[index].meta["galaxies"] for index in range(12))
     assert there["id"].is_unique
@@ -87,7 +72,7 @@ def test_fields_without_truth_are_drawn_on_the_grid_of_the_library(
         Image.fromarray(rng.integers(20, 60, (200, 200, 3), np.uint8)).save(tmp_path / "fields" / f"{name}.png")
     arguments = [trained, tmp_path / "fields", "--pixel-scale", 0.15, "--out", tmp_path / "fields.png"]
     monkeypatch.setattr(sys, "argv", ["fields", *map(str, arguments)])
-    module = example("fields")
+    module = example("galaxy/fields")
     seen = []
     monkeypatch.setattr(module, "colours", lambda signal: seen.append(signal.shape) or signal[0])
     module.main()
@@ -98,11 +83,11 @@ def test_fields_without_truth_are_drawn_on_the_grid_of_the_library(
 
 
 def test_colours_run_from_the_sky_to_white(example):
-    module = example("fields")
+    module = example("galaxy/fields")
     signal = np.array([-5.0, 0.0, 1000.0], np.float32)[:, None, None]  # g, r, z
     np.testing.assert_allclose(module.colours(signal)[0, 0], [1, 0, 0])
 
 
 def test_the_middle_of_an_image_is_cut_where_it_is_larger(example):
     image = np.arange(36.0).reshape(1, 6, 6)
-    np.testing.assert_array_equal(example("fields").middle(image, (2, 8)), image[:, 2:4])
+    np.testing.assert_array_equal(example("galaxy/fields").middle(image, (2, 8)), image[:, 2:4])

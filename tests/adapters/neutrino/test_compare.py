@@ -1,6 +1,5 @@
 """The comparison of runs, in small, as anyone would run it, and the figure of an event."""
 
-import importlib.util
 import sys
 
 import numpy as np
@@ -14,12 +13,8 @@ from oasis.errors import ConfigError
 
 
 @pytest.fixture
-def compare(root, monkeypatch):
-    spec = importlib.util.spec_from_file_location("compare", root / "examples/neutrino/compare.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "compare", module)
-    spec.loader.exec_module(module)
-    return module
+def compare(example):
+    return example("neutrino/compare")
 
 
 @pytest.fixture

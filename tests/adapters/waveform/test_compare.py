@@ -1,6 +1,5 @@
 """The comparison of networks and triggers, in small, as anyone would run it."""
 
-import importlib.util
 import sys
 
 import pytest
@@ -12,12 +11,8 @@ DATA = {"samples": 128, "events": {"train": 60, "val": 8, "test": 80}, "signal":
 
 
 @pytest.fixture
-def compare(root, monkeypatch):
-    spec = importlib.util.spec_from_file_location("compare", root / "examples/waveform/compare.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "compare", module)
-    spec.loader.exec_module(module)
-    return module
+def compare(example):
+    return example("waveform/compare")
 
 
 @pytest.fixture
