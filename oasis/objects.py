@@ -267,7 +267,7 @@ def moments(maps: Tensor, scale: FittedScale) -> Tensor:
         >>> from oasis.scaling import LogScale
         >>> line = torch.tensor([[[[1.0, 0.0, 1.0]]]])
         >>> moments(line, LogScale(scale=1.0, peak=False).fit(line[:, 0]))
-        tensor([[[0.4771, 1.2599, 0.0000, 1.0000]]])
+        tensor([[[0.4771, 1.2599, 0.0000, 0.4444]]])
     """
     dims = maps.ndim - 3
     maps = maps.clamp_min(0)

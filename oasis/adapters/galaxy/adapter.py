@@ -127,8 +127,8 @@ class _BlendAdapter(Adapter):
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return the figure `flux`: errors of flux, and what is missed, against how blended a galaxy is."""
         study = type(self).study
-        rows = table[table["class"] == study.name]
-        return {"flux": flux_figure({study.name: rows}, study.group if study.group in rows else None)}
+        rows = study.rows(table)
+        return {"flux": flux_figure({study.what: rows}, study.group if study.group in rows else None)}
 
     @cached_property
     def pixel_scale(self) -> float:
@@ -238,5 +238,6 @@ class GalaxiesAdapter(_BlendAdapter):
         quantity="blendedness",
         label="blendedness",
         edges=EDGES,
-        group="galaxy_1_galaxy",
+        group="id",
+        alike=classes[1:],
     )
