@@ -182,6 +182,7 @@ def print_run(name: str, table: pd.DataFrame) -> None:
     print_table(f"{name}: bias of the energy of a nucleus (MeV)", energies, energy_errors(table, middle, "energy"))
     print_table(f"{name}: its resolution (MeV)", energies, energy_errors(table, half_width, "energy"))
     counts = [f"{count} nuclei" for count in range(1, int(table["nuclei_true"].max()) + 1)]
+    print_table(f"{name}: bias of the energy of a nucleus (MeV)", counts, energy_errors(table, middle, "number"))
     print_table(f"{name}: its resolution (MeV)", counts, energy_errors(table, half_width, "number"))
     lengths = [f"{low}-{high} mm" for low, high in pairwise(LENGTHS)]
     print_table(f"{name}: median angle to the true direction (degrees)", lengths, angles(table))
