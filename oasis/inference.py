@@ -117,10 +117,12 @@ def predict(
                     context = _context(adapter, path, images)
                     _check_size(images.shape[2:], size)
                     _warn_of_size(separator, images.shape[2:], path)
-                    parts = [
-                        _separated(separator, adapter, images[part], context[part], thresholds, spread, refine)
-                        for part in (slice(start, start + BATCH) for start in range(0, len(images), BATCH))
-                    ]
+                    parts = []
+                    for part in (slice(start, start + BATCH) for start in range(0, len(images), BATCH)):
+                        extra = None if context is None else context[part]
+                        parts.append(
+                            _separated(separator, adapter, images[part], extra, thresholds, spread, refine)
+                        )
                 except ConfigError:
                     raise
                 except OasisError as error:
@@ -145,41 +147,38 @@ def _separated(
     separator: Separator,
     adapter: Adapter,
     images: NDArray[np.float32],
-    context: NDArray[np.float32],
+    context: NDArray[np.float32] | None,
     thresholds: Mapping[str, float] | float,
     spread: bool,
     refine: bool,
 ) -> tuple[dict[str, NDArray[np.float32]], pd.DataFrame]:
     """Return arrays by their place in the output, and the rows of the objects."""
-    extra = context if context.shape[1] else None
-    maps, numbers = separator.separate_objects(images, extra)
+    maps, numbers = separator.separate_objects(images, context)
     valid = torch.from_numpy(adapter.visible(images))
     measured = {**measure_maps(torch.from_numpy(maps), valid, adapter, thresholds)}
     arrays = {f"maps/{name}": maps[:, label] for label, name in enumerate(separator.classes)}
     if spread:
         found = symmetry_spread(
-            separator, torch.from_numpy(images), valid, None if extra is None else torch.from_numpy(extra)
+            separator, torch.from_numpy(images), valid, None if context is None else torch.from_numpy(context)
         )
         arrays |= {f"spread/{name}": found.std[:, i].cpu().numpy() for i, name in enumerate(separator.classes)}
         measured[SPREAD] = found.intensity_std
     if refine:
-        numbers = {**numbers, **adapter.refine(images, extra, maps, numbers)}
+        numbers = {**numbers, **adapter.refine(images, context, maps, numbers)}
     columns = {name: values.cpu().numpy().reshape(-1) for name, values in measured.items()}
     columns |= {name: np.reshape(values, -1) for name, values in numbers.items()}
     return arrays, pd.DataFrame({"class": list(separator.classes) * len(images), **columns})
 
 
-def _context(adapter: Adapter, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the context (n, C, *S) of the images of a file; C is 0 where the domain has none.
+def _context(adapter: Adapter, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return the context (n, C, *S) of the images of a file, None where the domain has none.
 
     Raises:
         DataError: a context of another shape.
     """
     context = adapter.read_context(path)
     expected = (len(images), adapter.context, *images.shape[2:])
-    if context is None:
-        return np.empty(expected, np.float32)
-    if context.shape != expected:
+    if context is not None and context.shape != expected:
         raise DataError(f"{path}: a context of shape {context.shape}, expected {expected} for these images")
     return context
 

@@ -145,6 +145,14 @@ def test_measured_images_come_with_the_muons_exit(root, tmp_path):
         predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
 
 
+def test_a_context_that_is_not_read_is_missed_and_not_made_up(root, tmp_path, monkeypatch):
+    setup = setup_of(root)
+    np.savez(tmp_path / "events.npz", image=setup.dataset("val")[0].image)
+    monkeypatch.setattr(setup.adapter, "read_context", lambda path: None)
+    with pytest.raises(DataError, match=r"context: expected \(batch, 8, \*spatial\), found none"):
+        predict(setup.separator((7, 7, 7)), setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
+
+
 def test_fits_need_no_truth_and_do_not_depend_on_their_batch(root, tmp_path):
     quick = {"method": "adam", "steps": 8, "starts": 2}
     setup = setup_of(root, data={**SMALL, "refinement": quick})
