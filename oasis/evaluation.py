@@ -29,7 +29,7 @@ from oasis.detection import (
 )
 from oasis.errors import ConfigError, DataError, ModelError
 from oasis.intervals import Estimate, bootstrap, group_column
-from oasis.matching import matching_order
+from oasis.matching import matching_order, reorder
 from oasis.precision import autocast
 from oasis.regions import per_class
 from oasis.separator import Separator
@@ -108,9 +108,8 @@ def _aligned(event: EventBatch, classes: Sequence[str], interchangeable: Sequenc
     with torch.inference_mode():
         weights = batch.valid.expand_as(batch.image).to(maps.dtype)
         order = matching_order(maps, batch.target, groups, weights)
-        rows = torch.arange(len(order), device=order.device).unsqueeze(1)
-        numbers = {name: values[rows, order] for name, values in event.numbers.items()}
-        return event._replace(maps=maps[rows, order], numbers=numbers)
+        numbers = {name: reorder(values, order) for name, values in event.numbers.items()}
+        return event._replace(maps=reorder(maps, order), numbers=numbers)
 
 
 def evaluate(
@@ -150,7 +149,7 @@ def evaluate(
     if visible or spread:
         events = (_as_predicted(separator, event, adapter, visible, spread) for event in events)
     if refine:
-        events = (_refined(event, adapter) for event in events)
+        events = (refine_batch(event, adapter) for event in events)
     table = _event_table(events, len(dataset), adapter, thresholds)
     table.attrs.update(separator.options.identity)
     return table
@@ -170,7 +169,8 @@ def check_spread(adapter: Adapter) -> None:
         )
 
 
-def _refined(event: EventBatch, adapter: Adapter) -> EventBatch:
+def refine_batch(event: EventBatch, adapter: Adapter) -> EventBatch:
+    """Add the columns that the adapter's `refine` gives to a batch."""
     batch = event.batch
     context = None if batch.context is None else batch.context.cpu().numpy()
     numbers = {name: values.cpu().numpy() for name, values in event.numbers.items()}

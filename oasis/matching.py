@@ -121,5 +121,14 @@ def align(
     """
     if not groups:
         return prediction
-    order = matching_order(prediction, target, groups, weights, distance)
-    return prediction[torch.arange(len(prediction), device=prediction.device).unsqueeze(1), order]
+    return reorder(prediction, matching_order(prediction, target, groups, weights, distance))
+
+
+def reorder(values: Tensor, order: Tensor) -> Tensor:
+    """Return values (b, N, ...) in an order (b, N) such as that of `matching_order`.
+
+    Example:
+        >>> reorder(torch.tensor([[4.0, 1.0]]), torch.tensor([[1, 0]]))
+        tensor([[1., 4.]])
+    """
+    return values[torch.arange(len(values), device=values.device).unsqueeze(1), order]

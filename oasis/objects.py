@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oasis.errors import ConfigError, DataError, nearest
+from oasis.matching import reorder
 from oasis.options import Options
 from oasis.scaling import FittedScale
 from oasis.terms import Ratio
@@ -87,8 +88,7 @@ class Objects(NamedTuple):
 
     def ordered(self, order: Tensor) -> "Objects":
         """Return the numbers with the objects in an order (b, N) such as `oasis.matching.matching_order` gives."""
-        rows = torch.arange(len(order), device=order.device).unsqueeze(1)
-        return Objects(self.exists[rows, order], self.of_object[rows, order], self.of_image)
+        return Objects(reorder(self.exists, order), reorder(self.of_object, order), self.of_image)
 
 
 class ObjectHead(nn.Module):
@@ -182,12 +182,12 @@ class ObjectHead(nn.Module):
         are scaled to unit vectors.
         """
         values = {EXISTS: objects.exists.sigmoid()} if self.quantities.of_object else {}
-        values |= zip_physical(self.quantities.of_object, objects.of_object)
+        values |= _physical(self.quantities.of_object, objects.of_object)
         for names in self.quantities.directions:
             length = torch.stack([values[name] for name in names]).norm(dim=0).clamp_min(TINY)
             values |= {name: values[name] / length for name in names}
         values = {name: value.masked_fill(~self.described, torch.nan) for name, value in values.items()}
-        of_image = zip_physical(self.quantities.of_image, objects.of_image)
+        of_image = _physical(self.quantities.of_image, objects.of_image)
         values |= {name: value.unsqueeze(1).expand_as(objects.exists) for name, value in of_image.items()}
         return {name + PREDICTED: value for name, value in values.items()}
 
@@ -282,7 +282,7 @@ def moments(maps: Tensor, scale: FittedScale) -> Tensor:
     return torch.cat([intensity, total.sign() * total.abs().pow(1 / 3), mean, covariance], dim=2)
 
 
-def zip_physical(quantities: Sequence[Quantity], values: Tensor) -> dict[str, Tensor]:
+def _physical(quantities: Sequence[Quantity], values: Tensor) -> dict[str, Tensor]:
     """Return numbers (..., Q) in units of their widths as physical ones, by name."""
     return {one.name: one.centre + one.width * values[..., place] for place, one in enumerate(quantities)}
 

@@ -53,8 +53,8 @@ def of_baselines(
 
 
 def galaxies_of(table: pd.DataFrame, adapter: GalaxyAdapter | GalaxiesAdapter) -> pd.DataFrame:
-    """Return the rows of the study's class, or of all where they are of one kind, with the column `galaxy`."""
-    rows = table if adapter.interchangeable else table[table["class"] == adapter.study.name]
+    """Return the rows of the study, with the column `galaxy`."""
+    rows = adapter.study.rows(table)
     numbers = [row[f"{row['class']}_galaxy"] for row in rows.to_dict("records")]
     return rows.assign(galaxy=numbers, id=rows["id"] + "/" + rows["class"]).reset_index(drop=True)
 

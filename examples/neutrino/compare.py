@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from oasis.adapters.neutrino import NeutrinoAdapter
-from oasis.adapters.neutrino.figures import event_figure, multiplicity_matrix, sources_of
+from oasis.adapters.neutrino.figures import counting_sources, event_figure, multiplicity_matrix, sources_of
 from oasis.comparison import paired_difference
 from oasis.config import Setup, load_config
 from oasis.data.samples import collate
 from oasis.errors import ConfigError
-from oasis.evaluation import evaluate, predict_batch, write_table
+from oasis.evaluation import evaluate, predict_batch, refine_batch, write_table
 from oasis.figures import save_figure
 from oasis.intervals import Estimate, bootstrap, rate
 
@@ -140,10 +140,9 @@ def found(table: pd.DataFrame) -> dict[str, list[str]]:
     bins = [nuclei["ke_true"].between(low, high, inclusive="left") for low, high in pairwise(ENERGIES)]
     bins.append(nuclei["ke_true"].isna())
     rows = {}
-    for source in sources_of(nuclei):
-        if source.name != "fit":  # which changes no number
-            parts = [nuclei[one] for one in bins]
-            rows[source.name] = [f"{rate(part[source.found] == 1, part['id']):.0%}" for part in parts]
+    for source in counting_sources(nuclei):
+        parts = [nuclei[one] for one in bins]
+        rows[source.name] = [f"{rate(part[source.found] == 1, part['id']):.0%}" for part in parts]
     return rows
 
 
@@ -187,21 +186,18 @@ def print_run(name: str, table: pd.DataFrame) -> None:
     lengths = [f"{low}-{high} mm" for low, high in pairwise(LENGTHS)]
     print_table(f"{name}: median angle to the true direction (degrees)", lengths, angles(table))
     print_table(f"{name}: nuclei found, and invented where there is none", [*energies, "no nucleus"], found(table))
-    for source in sources_of(table):
-        if source.name != "fit":
-            print(f"\n{name}: events by true number of nuclei and number from the {source.name}")
-            print(multiplicity_matrix(table, source.number).to_string())
+    for source in counting_sources(table):
+        print(f"\n{name}: events by true number of nuclei and number from the {source.name}")
+        print(multiplicity_matrix(table, source.number).to_string())
 
 
 def draw_event(setup: Setup, index: int, refine: bool, path: Path) -> None:
     """Draw an event: input, truth and prediction."""
     batch = collate([setup.dataset("test")[index]])
     event = predict_batch(setup.trained(), batch, setup.adapter.interchangeable)
-    numbers = {name: values.numpy() for name, values in event.numbers.items()}
     if refine:
-        context = None if batch.context is None else batch.context.numpy()
-        numbers |= setup.adapter.refine(batch.image.numpy(), context, event.maps.numpy(), numbers)
-    row = {name: values[0] for name, values in numbers.items()}
+        event = refine_batch(event, setup.adapter)
+    row = {name: values[0].numpy() for name, values in event.numbers.items()}
     figure = event_figure(batch.samples()[0], event.maps[0, :, 0].numpy(), setup.adapter.classes, row)
     print(f"figure: {save_figure(figure, path)}")
 

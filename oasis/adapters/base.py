@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from oasis.code import from_file, is_code
 from oasis.data.files import SUFFIXES, read_array
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
 
 GROUP = "oasis.adapters"
 SPLITS = ("train", "val", "test")
+
+
+class SplitCounts(Options):
+    """How many samples each split has; a domain gives its defaults.
+
+    Attributes:
+        train: new ones in every epoch.
+        val: the same ones in every epoch.
+        test: held out.
+    """
+
+    train: int = Field(ge=0)
+    val: int = Field(ge=0)
+    test: int = Field(ge=0)
 
 
 class SplitFiles(Options):

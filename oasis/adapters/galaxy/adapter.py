@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oasis.adapters.base import Adapter, SplitFiles, Study
+from oasis.adapters.base import Adapter, SplitCounts, SplitFiles, Study
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.convert import Conversion, convert, resample
 from oasis.adapters.galaxy.figures import flux_figure
@@ -36,14 +36,8 @@ FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}
 PRESENT_NMGY = 0.01  # per pixel; the sky of the survey has a noise of 0.003 to 0.015
 
 
-class BlendCounts(Options):
-    """How many blends each split has.
-
-    Attributes:
-        train: new ones in every epoch.
-        val: the same ones in every epoch.
-        test: held out.
-    """
+class BlendCounts(SplitCounts):
+    """How many blends each split has."""
 
     train: int = Field(6000, ge=0)
     val: int = Field(500, ge=0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oasis.adapters.base import Adapter, SplitFiles, Study
+from oasis.adapters.base import Adapter, SplitCounts, SplitFiles, Study
 from oasis.adapters.migdal.detector import Detector
 from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
@@ -29,14 +29,8 @@ if TYPE_CHECKING:
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
-class EventCounts(Options):
-    """How many samples each split has.
-
-    Attributes:
-        train: new ones in every epoch.
-        val: the same ones in every epoch.
-        test: held out.
-    """
+class EventCounts(SplitCounts):
+    """How many samples each split has."""
 
     train: int = Field(6000, ge=0)
     val: int = Field(1000, ge=0)

@@ -13,9 +13,9 @@ from pydantic import Field, field_validator
 
 from oasis.adapters.base import Adapter, SplitFiles, Study
 from oasis.adapters.neutrino.figures import (
+    counting_sources,
     multiplicity_figure,
     nuclei_figure,
-    sources_of,
     visible_energy_figure,
 )
 from oasis.adapters.neutrino.metrics import EXISTS_FROM, Measurement, calibrate
@@ -244,8 +244,7 @@ class NeutrinoAdapter(Adapter):
         return {
             **{
                 "_".join(["multiplicity", *source.name.split()]): multiplicity_figure(table, source.number)
-                for source in sources_of(table)
-                if source.name != "fit"  # which changes no number
+                for source in counting_sources(table)
             },
             "visible_energy": visible_energy_figure(table),
             "nuclei": nuclei_figure(table),

@@ -50,6 +50,11 @@ def sources_of(table: pd.DataFrame) -> list[Source]:
     return [source for source in SOURCES if source.found in table]
 
 
+def counting_sources(table: pd.DataFrame) -> list[Source]:
+    """Return the sources that say how many nuclei there are: all but the fit, which keeps the set head's."""
+    return [source for source in sources_of(table) if source.name != "fit"]
+
+
 def multiplicity_matrix(table: pd.DataFrame, found: str = "nuclei_found") -> pd.DataFrame:
     """Return how many events there are by their true number of nuclei (rows) and the number found (columns).
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from oasis.adapters.base import Adapter, SplitFiles, Study
+from oasis.adapters.base import Adapter, SplitCounts, SplitFiles, Study
 from oasis.adapters.waveform.files import FEWEST_SAMPLES, read_templates, read_waveforms
 from oasis.adapters.waveform.metrics import pulse_columns, pulse_figure, separations
 from oasis.adapters.waveform.noise import MeasuredNoise, Noise, NoiseOptions
@@ -40,14 +40,8 @@ FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 FEWEST = 10  # measured pulses from which on each split has its own
 
 
-class WaveformCounts(Options):
-    """How many waveforms each split has.
-
-    Attributes:
-        train: new ones in every epoch.
-        val: the same ones in every epoch.
-        test: held out.
-    """
+class WaveformCounts(SplitCounts):
+    """How many waveforms each split has."""
 
     train: int = Field(4000, ge=0)
     val: int = Field(1000, ge=0)
