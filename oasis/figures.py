@@ -50,7 +50,7 @@ def bias_figure(summaries: Mapping[str, Summary]) -> Figure:
         axes.errorbar(centre, bins["bias"], error, color=colour, marker="o", capsize=3, label=name)
     axes.axhline(0, color="black", linewidth=0.8)
     study = next(iter(summaries.values())).study
-    axes.set(xlabel=study.label, ylabel=f"{study.what}: median (predicted − true) / true (%)")
+    axes.set(xlabel=study.label, ylabel=f"{study.what}:\nmedian (predicted − true) / true (%)")
     axes.legend(frameon=False)
     return figure
 
