@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.topology import SCALE_ADU, THRESHOLD_ADU, TOLERANCE
-from oasis.curves import PrincipalCurve, axial_angle, axis_at, principal_curve
+from oasis.stats.curves import PrincipalCurve, axial_angle, axis_at, principal_curve
 
 Track = tuple[NDArray[np.intp], NDArray[np.float64], tuple[float, float]]
 Fit = Callable[[NDArray[np.intp], NDArray[np.float64]], PrincipalCurve]

@@ -17,11 +17,11 @@ from unittest.mock import patch
 
 import torch
 
-from oasis import evaluation
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
-from oasis.separator import Separator, SeparatorOptions
+from oasis.evaluation import event_table as evaluation
+from oasis.separator.separator import Separator, SeparatorOptions
 
 KEPT = 8  # different samples in memory
 

@@ -20,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from oasis.losses import OverlapLoss
+from oasis.loss.overlap import OverlapLoss
 
 EPSILON = 1e-6
 FRAME = (288, 512)  # of the paper's camera

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oasis.losses import OverlapLoss
+from oasis.device import autocast, best_precision
+from oasis.loss.overlap import OverlapLoss
 from oasis.models import create_model
-from oasis.precision import autocast, best_precision
 
 CLASSES = ("ER", "NR")
 Context = Callable[[], AbstractContextManager[None]]

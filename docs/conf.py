@@ -29,19 +29,19 @@ from oasis.adapters.waveform.metrics import COLUMNS as PULSE_COLUMNS
 from oasis.adapters.waveform.noise import NoiseOptions
 from oasis.adapters.waveform.scene import BackgroundOptions, PulseOptions
 from oasis.adapters.waveform.shapes import PulseShape
-from oasis.calibration import CalibrationOptions
-from oasis.config import LossOptions, RunConfig
+from oasis.config.schema import LossOptions, RunConfig
 from oasis.data.augmentation import Augmentation
 from oasis.data.remixing import Remix
 from oasis.data.warping import Affine, Elastic
-from oasis.evaluation import COLUMNS
-from oasis.losses import OverlapLoss
+from oasis.evaluation.calibration import CalibrationOptions
+from oasis.evaluation.event_table import COLUMNS
+from oasis.loss.overlap import OverlapLoss
+from oasis.loss.terms import TERMS
 from oasis.models.unet import UNet
-from oasis.objects import ObjectOptions
 from oasis.scaling import AsinhScale, LogScale
-from oasis.separator import HeadOptions
-from oasis.terms import TERMS
-from oasis.training import TrainingOptions
+from oasis.separator.objects import ObjectOptions
+from oasis.separator.separator import HeadOptions
+from oasis.training.module import TrainingOptions
 
 project = "oasis-seg"
 author = "The oasis-seg developers"

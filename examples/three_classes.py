@@ -14,11 +14,11 @@ import torch
 
 import oasis
 from oasis.adapters import Adapter
-from oasis.config import Setup, build
 from oasis.data.mixing import Mixer, Placed, SampleDataset, Scene
 from oasis.data.samples import Array, Scalar
-from oasis.evaluation import predictions
+from oasis.evaluation.event_table import predictions
 from oasis.options import Options
+from oasis.run import Setup, build
 
 SIZE = 64  # pixels
 DARK = 3.0  # photons per pixel that are no object's

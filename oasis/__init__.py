@@ -4,30 +4,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oasis.config import load_config
     from oasis.errors import OasisError
-    from oasis.losses import OverlapLoss
+    from oasis.loss.overlap import OverlapLoss
     from oasis.models import create_model, list_models, load_reference
+    from oasis.run import load_config
     from oasis.scaling import AsinhScale, LogScale
-    from oasis.separator import Separator, SeparatorOptions, load
-    from oasis.training import TrainingOptions, fit
+    from oasis.separator.separator import Separator, SeparatorOptions, load
+    from oasis.training.fit import fit
+    from oasis.training.module import TrainingOptions
 
 __version__ = "0.1.0"
 
 _HOME = {
     "OasisError": "errors",
-    "OverlapLoss": "losses",
+    "OverlapLoss": "loss.overlap",
     "AsinhScale": "scaling",
     "LogScale": "scaling",
     "create_model": "models",
     "list_models": "models",
     "load_reference": "models",
-    "Separator": "separator",
-    "SeparatorOptions": "separator",
-    "load": "separator",
-    "TrainingOptions": "training",
-    "fit": "training",
-    "load_config": "config",
+    "Separator": "separator.separator",
+    "SeparatorOptions": "separator.separator",
+    "load": "separator.separator",
+    "TrainingOptions": "training.module",
+    "fit": "training.fit",
+    "load_config": "run",
 }
 
 __all__ = [

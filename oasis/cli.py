@@ -87,8 +87,8 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a separator as a configuration says, into a run's folder."""
-    from oasis.config import load_config
-    from oasis.training import CHECKPOINTS, is_main_process
+    from oasis.run import load_config
+    from oasis.training.fit import CHECKPOINTS, is_main_process
 
     if (config is None) == (resume is None):
         raise ConfigError("give either a configuration or --resume RUN")
@@ -119,11 +119,12 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on held-out samples: event table, summary and figures."""
-    from oasis.calibration import CALIBRATION, Calibration
-    from oasis.config import load_config
-    from oasis.evaluation import as_predicted, summarise, table_path, write_table
-    from oasis.figures import write_figures
-    from oasis.precision import best_device
+    from oasis.device import best_device
+    from oasis.evaluation.calibration import CALIBRATION, Calibration
+    from oasis.evaluation.event_table import as_predicted, table_path, write_table
+    from oasis.evaluation.figures import write_figures
+    from oasis.evaluation.summary import summarise
+    from oasis.run import load_config
 
     setup = load_config(run, changes)
     separator = setup.trained(best_device())
@@ -154,7 +155,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write a report of one or several runs as one HTML file."""
-    from oasis.report import write_report
+    from oasis.report.report import write_report
 
     path = write_report(runs, out, events)
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
@@ -167,9 +168,9 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Pair runs event by event and say which differences are outside the 95 % interval."""
-    from oasis.comparison import compare as differences
-    from oasis.config import load_config
-    from oasis.evaluation import read_table, table_path
+    from oasis.evaluation.comparison import compare as differences
+    from oasis.evaluation.event_table import read_table, table_path
+    from oasis.run import load_config
 
     adapter = load_config(runs[0]).adapter
     if adapter.study is None or len(runs) < 2:
@@ -194,7 +195,7 @@ def ablate(
     quiet: Quiet = False,
 ) -> None:
     """Train and compare runs that differ in chosen keys, or search for the best; go on with what is begun."""
-    from oasis.ablation import load_ablation
+    from oasis.ablation.ablation import load_ablation
 
     ablation = load_ablation(study, changes, run)
     typer.echo(ablation.search(workers, trials) if search else ablation.run(workers))
@@ -209,10 +210,10 @@ def calibrate(
     quiet: Quiet = False,
 ) -> None:
     """Fit intervals for intensities, which `evaluate` uses from then on."""
-    from oasis.calibration import CALIBRATION, Calibration
-    from oasis.config import load_config
-    from oasis.evaluation import as_predicted
-    from oasis.precision import best_device
+    from oasis.device import best_device
+    from oasis.evaluation.calibration import CALIBRATION, Calibration
+    from oasis.evaluation.event_table import as_predicted
+    from oasis.run import load_config
 
     setup = load_config(run, changes)
     table = setup.evaluate(setup.trained(best_device()), setup.dataset(split), calibrate=True)
@@ -236,12 +237,12 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Separate images: a map per class, and a table of intensities, with intervals if the run is calibrated."""
-    from oasis.calibration import CALIBRATION, Calibration
-    from oasis.config import load_config
-    from oasis.data.files import read_array
-    from oasis.data.storage import replace_when_whole
-    from oasis.inference import predict as separate
-    from oasis.precision import best_device
+    from oasis.device import best_device
+    from oasis.evaluation.calibration import CALIBRATION, Calibration
+    from oasis.inference.predict import predict as separate
+    from oasis.io.arrays import read_array
+    from oasis.io.files import replace_when_whole
+    from oasis.run import load_config
 
     setup = load_config(run, changes)
     frame = None if dark is None else read_array(dark)
@@ -272,8 +273,8 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Write the samples of a split to a file."""
-    from oasis.config import load_config
-    from oasis.data.storage import write_samples
+    from oasis.data.sample_files import write_samples
+    from oasis.run import load_config
 
     setup = load_config(config, changes)
     dataset = setup.dataset(split)
@@ -296,7 +297,7 @@ def convert(
 ) -> None:
     """Turn a domain's own files into an HDF5 file of samples, or of what samples are made of."""
     from oasis.adapters import find_adapter
-    from oasis.config import changed
+    from oasis.config.changes import changed
 
     count = find_adapter(adapter)(changed({}, changes)).convert(source, out)
     typer.echo(f"{out}: {count} items")
@@ -312,7 +313,7 @@ def regions(
     quiet: Quiet = False,
 ) -> None:
     """Print how many pixels and how much intensity lie in every overlap region."""
-    from oasis.config import load_config
+    from oasis.run import load_config
 
     setup = load_config(config, changes)
     typer.echo(setup.region_statistics(split, samples).text(setup.adapter.unit))
@@ -322,7 +323,7 @@ def regions(
 @_verb
 def info(run: RunPath, quiet: Quiet = False) -> None:
     """Print what a run is: model, loss, progress and the resolved region weights."""
-    from oasis.config import load_config
+    from oasis.run import load_config
 
     typer.echo(load_config(run).describe())
 

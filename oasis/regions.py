@@ -66,6 +66,24 @@ def region_name(code: int, classes: Sequence[str]) -> str:
     return "&".join(name for bit, name in enumerate(classes) if code >> bit & 1) or BACKGROUND
 
 
+def present(maps: Tensor, thresholds: Tensor) -> Tensor:
+    """Return where each class is present: where its map lies above the threshold of the class.
+
+    Args:
+        maps: (b, N, *S) or (b, N, B, *S).
+        thresholds: (N,), in the units of the maps.
+
+    Returns:
+        bool, of the shape of `maps`; NaN is not present.
+
+    Example:
+        >>> present(torch.tensor([[[0.0, 2.0], [1.0, 1.5]]]), torch.tensor([0.0, 1.0]))
+        tensor([[[False,  True],
+                 [False,  True]]])
+    """
+    return maps > thresholds.to(maps.device).view(1, -1, *[1] * (maps.ndim - 2))
+
+
 def region_codes(present: Tensor) -> Tensor:
     """Return the code of the region that every pixel belongs to.
 

@@ -28,7 +28,7 @@ def toy_values(tmp_path):
 @pytest.fixture
 def toy(toy_values):
     """A small run that is ready to train."""
-    from oasis.config import build
+    from oasis.run import build
 
     return build(toy_values)
 
@@ -44,7 +44,7 @@ def toy_run(tmp_path_factory):
     """The folder of a small run that has been trained."""
     import yaml
 
-    from oasis.config import load_config
+    from oasis.run import load_config
 
     folder = tmp_path_factory.mktemp("toy")
     path = folder / "toy.yaml"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from oasis.cli import run
-from oasis.data.storage import SampleFile
+from oasis.data.sample_files import SampleFile
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ import yaml
 
 import oasis
 from oasis.cli import app, run
-from oasis.config import build, load_config
-from oasis.data.files import SUFFIXES
-from oasis.evaluation import COLUMNS, evaluate, summarise
+from oasis.evaluation.event_table import COLUMNS, evaluate
+from oasis.evaluation.summary import summarise
+from oasis.io.arrays import SUFFIXES
+from oasis.run import build, load_config
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

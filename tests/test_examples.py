@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from oasis.config import build
+from oasis.run import build
 
 
 @pytest.fixture

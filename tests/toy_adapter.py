@@ -4,7 +4,7 @@ import numpy as np
 
 from oasis.adapters import Adapter, Study
 from oasis.data.mixing import Mixer, Placed, Scene
-from oasis.objects import Quantities, Quantity
+from oasis.data.quantities import Quantities, Quantity
 from oasis.options import Options
 
 

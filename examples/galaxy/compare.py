@@ -22,12 +22,12 @@ from oasis.adapters.galaxy.baselines import input_maps, oracle_mask_maps, tune_s
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.photometry import EDGES, flux_error_table, with_fluxes
 from oasis.adapters.galaxy.survey import BANDS
-from oasis.comparison import paired_difference
-from oasis.config import Setup, load_config
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.errors import ConfigError
-from oasis.evaluation import evaluate_maps, write_table
-from oasis.figures import save_figure
+from oasis.evaluation.comparison import paired_difference
+from oasis.evaluation.event_table import evaluate_maps, write_table
+from oasis.evaluation.figures import save_figure
+from oasis.run import Setup, load_config
 
 
 def of_runs(setups: dict[str, Setup], split: str) -> Iterator[tuple[str, pd.DataFrame]]:

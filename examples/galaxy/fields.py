@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.adapter import GalaxyAdapter
 from oasis.adapters.galaxy.files import object_name
-from oasis.config import load_config
-from oasis.figures import save_figure
-from oasis.inference import image_files
+from oasis.evaluation.figures import save_figure
+from oasis.inference.predict import image_files
+from oasis.run import load_config
 
 FAINTEST, BRIGHTEST = 2.0, 1000.0  # of colours, in units of the sky's noise: linear below, white above
 RESIDUAL = 5.0  # at which its colours end, in the same units

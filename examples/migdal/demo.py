@@ -15,10 +15,11 @@ import pandas as pd
 import torch
 
 import oasis
-from oasis.config import Setup, load_config
-from oasis.evaluation import Summary, summarise, table_path, write_table
-from oasis.figures import comparison_figures, save_figure
-from oasis.gallery import gallery_figure, gallery_indices
+from oasis.evaluation.event_table import table_path, write_table
+from oasis.evaluation.figures import comparison_figures, save_figure
+from oasis.evaluation.gallery import gallery_figure, gallery_indices
+from oasis.evaluation.summary import Summary, summarise
+from oasis.run import Setup, load_config
 
 QUICKSTART = Path(__file__).with_name("quickstart.yaml")
 WEIGHTS = {

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.figures import counting_sources, event_figure, multiplicity_matrix, sources_of
-from oasis.comparison import paired_difference
-from oasis.config import Setup, load_config
 from oasis.data.samples import collate
 from oasis.errors import ConfigError
-from oasis.evaluation import evaluate, predict_batch, refine_batch, write_table
-from oasis.figures import save_figure
-from oasis.intervals import Estimate, bootstrap, rate
+from oasis.evaluation.comparison import paired_difference
+from oasis.evaluation.event_table import evaluate, predict_batch, refine_batch, write_table
+from oasis.evaluation.figures import save_figure
+from oasis.run import Setup, load_config
+from oasis.stats.intervals import Estimate, bootstrap, rate
 
 ENERGIES = (1, 10, 20, 30, 40, 50, 60)  # MeV
 LENGTHS = (0, 5, 10, 20, 30)  # mm; a proton of 60 MeV goes 30

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from oasis.adapters.waveform.noise import measured_autocovariance
 from oasis.adapters.waveform.scene import INTERFERENCE, SIGNAL
 from oasis.adapters.waveform.trigger import Found, MatchedFilter, efficiency, threshold_trigger
-from oasis.config import Setup, load_config
 from oasis.errors import ConfigError
-from oasis.figures import COLOURS, save_figure
-from oasis.gallery import predicted_maps
+from oasis.evaluation.figures import COLOURS, save_figure
+from oasis.evaluation.gallery import predicted_maps
+from oasis.run import Setup, load_config
 
 EDGES = (0.5, 1, 2, 3, 4, 6, 10, 20, 50)  # of the signal-to-noise ratio
 MEASURED_ON = 2000  # waveforms without a pulse, for the second matched filter

@@ -2,8 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,20 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oasis.code import from_file, is_code
-from oasis.data.files import SUFFIXES, read_array
+from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
+from oasis.data.quantities import Quantities
+from oasis.data.sample_files import SampleFile
 from oasis.data.samples import Sample
-from oasis.data.storage import SampleFile
-from oasis.errors import ConfigError, DataError, nearest
-from oasis.objects import Quantities
+from oasis.errors import ConfigError, DataError
+from oasis.io.arrays import SUFFIXES, read_array
 from oasis.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-GROUP = "oasis.adapters"
 SPLITS = ("train", "val", "test")
 
 
@@ -54,45 +51,6 @@ class SplitFiles(Options):
     train: str | None = None
     val: str | None = None
     test: str | None = None
-
-
-@dataclass(frozen=True)
-class Study:
-    """The question a domain asks of its event table: the intensity error of one class against a quantity.
-
-    Attributes:
-        name: the class whose intensity is studied.
-        quantity: the column of the event table it is binned by.
-        label: of the quantity in figures, with its unit.
-        edges: of the bins.
-        signal: a pandas query for the events that hold the class (for detection), or None.
-        background: a pandas query for the events that do not.
-        group: the column that names the object of the class, where one stands in several events: intervals then
-            resample objects.
-        background_group: the same for background events.
-        equivalent: the quantity of an object as bright as which false positives are counted, or None.
-        alike: further classes of the same kind, whose objects count too.
-    """
-
-    name: str
-    quantity: str
-    label: str
-    edges: Sequence[float]
-    signal: str | None = None
-    background: str | None = None
-    group: str | None = None
-    background_group: str | None = None
-    equivalent: float | None = None
-    alike: Sequence[str] = ()
-
-    @property
-    def what(self) -> str:
-        """What is studied, in words."""
-        return f"{self.name} to {self.alike[-1]}" if self.alike else self.name
-
-    def rows(self, table: "pd.DataFrame") -> "pd.DataFrame":
-        """Return the rows of an event table that the study is about."""
-        return table[table["class"].isin((self.name, *self.alike))]
 
 
 class Adapter(ABC):
@@ -272,31 +230,3 @@ class Adapter(ABC):
             DataError: the domain has no such files, or they cannot be read.
         """
         raise DataError(f"{source}: this adapter has no files of its own to convert")
-
-
-def adapter_names() -> dict[str, str]:
-    """Return the installed adapters: where each is defined, by name."""
-    return {point.name: point.value for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
-
-
-def find_adapter(name: str) -> type[Adapter]:
-    """Return an adapter class by its installed name, or from a file as `path/to/file.py:ClassName`.
-
-    Raises:
-        ConfigError: no such adapter, file or class.
-    """
-    if is_code(name):
-        try:
-            return _checked(from_file(name), name)
-        except ConfigError as error:
-            raise ConfigError(f"adapter: {error}") from None
-    points = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in points:
-        raise ConfigError(f"adapter: unknown {name!r}; {nearest(name, points)}, or give file.py:ClassName")
-    return _checked(points[name].load(), name)
-
-
-def _checked(adapter: Any, name: str) -> type[Adapter]:
-    if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
-        raise ConfigError(f"{name} is not a subclass of oasis.adapters.Adapter")
-    return adapter

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
-from oasis.regions import check_classes, per_class, region_codes, region_name
+from oasis.regions import check_classes, per_class, present, region_codes, region_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,8 +170,7 @@ def _sums(sample: Sample, classes: Sequence[str], limits: Tensor) -> dict[int, N
     target = torch.from_numpy(sample.target)
     if len(target) != len(classes):
         raise DataError(f"a sample has {len(target)} maps, expected one for each of {list(classes)}")
-    present = target > limits.view(-1, *[1] * (target.ndim - 1))
-    codes = region_codes(present[None])[0].numpy()
+    codes = region_codes(present(target[None], limits))[0].numpy()
     valid = np.broadcast_to(sample.valid, codes.shape)
     codes = codes[valid]
     seen = np.unique(codes)

@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from inspect import signature
 from typing import Any, NamedTuple
 
-from oasis.code import from_file, is_code
 from oasis.errors import ConfigError, ModelError, OasisError, nearest
 from oasis.models import from_monai, from_smp, from_timm
 from oasis.models.backbone import (
@@ -24,6 +23,7 @@ from oasis.models.backbone import (
 )
 from oasis.models.reference import load_reference
 from oasis.models.unet import UNet
+from oasis.plugins import from_file, is_code
 
 __all__ = ["Backbone", "Family", "UNet", "create_model", "list_models", "load_reference", "own_backbone"]
 

@@ -13,9 +13,9 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.data.statistics import WIDTH, RegionStatistics, region_statistics
 from oasis.errors import ConfigError, DataError, OasisError
-from oasis.losses import OverlapLoss
+from oasis.loss.overlap import OverlapLoss
+from oasis.loss.weights import BalancedWeights
 from oasis.regions import region_name
-from oasis.weights import BalancedWeights
 
 NAMES = ("a", "b", "c", "d")
 
@@ -213,5 +213,5 @@ def test_only_regions_that_occur_are_held() -> None:
 
 
 def test_no_module_imports_pandas_before_it_is_needed() -> None:
-    code = "import sys, oasis.weights, oasis.data.statistics; sys.exit('pandas' in sys.modules)"
+    code = "import sys, oasis.loss.weights, oasis.data.statistics; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oasis.adapters.base import Adapter, SplitCounts, SplitFiles, Study
+from oasis.adapters.base import Adapter, SplitCounts, SplitFiles
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.convert import Conversion, convert, resample
 from oasis.adapters.galaxy.figures import flux_figure
@@ -20,10 +20,11 @@ from oasis.adapters.galaxy.photometry import EDGES, noise_of, object_columns
 from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, BlendOptions, GalaxyScene
 from oasis.adapters.galaxy.simulation import GalaxyOptions, simulate_galaxies
 from oasis.adapters.galaxy.stamps import Stamps
-from oasis.data.files import SUFFIXES as ARRAYS
+from oasis.adapters.study import Study
 from oasis.data.mixing import Mixer, SampleDataset, split_indices
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
+from oasis.io.arrays import SUFFIXES as ARRAYS
 from oasis.options import Options
 
 if TYPE_CHECKING:

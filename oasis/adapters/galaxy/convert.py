@@ -17,8 +17,8 @@ from oasis.adapters.galaxy.catalogue import Selection, find_images, pixel_scales
 from oasis.adapters.galaxy.files import NATIVE_SCALE, Cutout, Entry, Reading, entries, find_files
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
 from oasis.data.samples import Array
-from oasis.data.storage import replace_when_whole
 from oasis.errors import DataError, import_extra
+from oasis.io.files import replace_when_whole
 from oasis.options import Options
 
 Mask = NDArray[np.bool_]

@@ -19,8 +19,8 @@ from PIL import Image
 from pydantic import PositiveFloat
 
 from oasis.data.samples import Array
-from oasis.data.storage import open_hdf5
 from oasis.errors import DataError, import_extra
+from oasis.io.hdf5 import open_hdf5
 from oasis.options import Options
 
 NATIVE_SCALE = 0.262

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from oasis.adapters.galaxy.stamps import half_light_radius, reference_band
 from oasis.data.samples import Scalar
 from oasis.errors import DataError, import_extra
-from oasis.intervals import bootstrap, group_column, rate
+from oasis.stats.intervals import bootstrap, group_column, rate
 
 Floats = NDArray[np.float64]
 

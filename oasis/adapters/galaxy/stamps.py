@@ -16,8 +16,9 @@ from scipy.optimize import brentq
 
 from oasis.data.components import read_columns
 from oasis.data.samples import Array
-from oasis.data.storage import create_hdf5, open_hdf5, replace_when_whole
 from oasis.errors import DataError, import_extra
+from oasis.io.files import replace_when_whole
+from oasis.io.hdf5 import create_hdf5, open_hdf5
 
 FORMAT = "oasis-galaxies-1"
 

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oasis.adapters.base import Adapter, SplitCounts, SplitFiles, Study
+from oasis.adapters.base import Adapter, SplitCounts, SplitFiles
 from oasis.adapters.migdal.detector import Detector
 from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
 from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
 from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
+from oasis.adapters.study import Study
 from oasis.data.components import Components
 from oasis.data.mixing import Mixer, SampleDataset, keyed_rng, split_indices
 from oasis.data.samples import Sample

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from oasis.adapters.migdal.detector import Array, Detector
 from oasis.data.components import Component, Components
-from oasis.data.files import read_array
 from oasis.errors import DataError
+from oasis.io.arrays import read_array
 
 SIGMA_ADU = 7.6
 """Camera noise of a smoothed image, ADU per pixel."""

@@ -33,11 +33,11 @@ from torch import Tensor, nn
 
 from oasis.adapters.migdal.frames import nuclear_blob
 from oasis.data.mixing import SampleDataset
-from oasis.data.pickles import read_dataframe
+from oasis.data.sample_files import write_samples
 from oasis.data.samples import Batch, Sample, Scalar, collate
-from oasis.data.storage import write_samples
 from oasis.errors import ConfigError, DataError, nearest
-from oasis.losses import OverlapLoss
+from oasis.io.pickles import read_dataframe
+from oasis.loss.overlap import OverlapLoss
 
 ProtocolName = Literal["corrected", "reference"]
 Maps = NDArray[np.float64]

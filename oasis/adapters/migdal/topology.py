@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from oasis.curves import CurveError, axial_angle, axis_at, principal_curve
+from oasis.stats.curves import CurveError, axial_angle, axis_at, principal_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

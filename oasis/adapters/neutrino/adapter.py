@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from oasis.adapters.base import Adapter, SplitFiles, Study
+from oasis.adapters.base import Adapter, SplitFiles
 from oasis.adapters.neutrino.figures import (
     counting_sources,
     multiplicity_figure,
@@ -37,12 +37,13 @@ from oasis.adapters.neutrino.scene import (
     muon_exits,
 )
 from oasis.adapters.neutrino.simulation import CUBES, Detector
-from oasis.data.files import read_array
+from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
+from oasis.data.quantities import Quantities, Quantity
+from oasis.data.sample_files import SampleFile
 from oasis.data.samples import Sample
-from oasis.data.storage import SampleFile
 from oasis.errors import ConfigError, DataError
-from oasis.objects import Quantities, Quantity
+from oasis.io.arrays import read_array
 from oasis.options import Options
 
 if TYPE_CHECKING:

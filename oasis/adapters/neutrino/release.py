@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from oasis.adapters.neutrino.scene import HALF, SHIFT, Composition, Event, Exit, Particle, Vector, VertexScene
 from oasis.adapters.neutrino.simulation import CUBE, CUBES, SPECIES
 from oasis.data.mixing import Placed
-from oasis.data.pickles import read_values
 from oasis.data.samples import Scalar
 from oasis.errors import DataError, nearest
+from oasis.io.pickles import read_values
 
 SEED: Final = 7  # of the authors' split
 STORED: Final = CUBES + 2  # cubes along each axis of a stored image

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from oasis.adapters.base import Adapter, SplitCounts, SplitFiles, Study
+from oasis.adapters.base import Adapter, SplitCounts, SplitFiles
+from oasis.adapters.study import Study
 from oasis.adapters.waveform.files import FEWEST_SAMPLES, read_templates, read_waveforms
 from oasis.adapters.waveform.metrics import pulse_columns, pulse_figure, separations
 from oasis.adapters.waveform.noise import MeasuredNoise, Noise, NoiseOptions

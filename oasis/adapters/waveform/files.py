@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.data.files import read_array
 from oasis.errors import DataError
+from oasis.io.arrays import read_array
 
 Floats = NDArray[np.float64]
 

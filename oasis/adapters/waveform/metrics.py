@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from oasis.intervals import rate
+from oasis.stats.intervals import rate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, toeplitz
 
 from oasis.adapters.waveform.metrics import arrival
 from oasis.errors import DataError
-from oasis.intervals import rate
+from oasis.stats.intervals import rate
 
 Floats = NDArray[np.float64]
 

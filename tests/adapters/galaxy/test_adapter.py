@@ -7,10 +7,10 @@ import pytest
 
 from oasis.adapters.galaxy import GalaxiesAdapter, GalaxyAdapter, survey
 from oasis.adapters.galaxy.stamps import Stamps
-from oasis.config import build
-from oasis.data.storage import write_samples
+from oasis.data.sample_files import write_samples
 from oasis.errors import ConfigError, DataError
-from oasis.evaluation import evaluate_maps
+from oasis.evaluation.event_table import evaluate_maps
+from oasis.run import build
 
 pytest.importorskip("galsim")
 pytest.importorskip("sep")

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from oasis.adapters.galaxy import GalaxiesAdapter, baselines
-from oasis.config import build
-from oasis.evaluation import evaluate_maps
+from oasis.evaluation.event_table import evaluate_maps
+from oasis.run import build
 
 pytest.importorskip("galsim")
 pytest.importorskip("sep")

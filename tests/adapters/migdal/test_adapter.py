@@ -8,9 +8,9 @@ import torch
 
 from oasis.adapters.migdal import MigdalAdapter, tracks
 from oasis.adapters.migdal.scene import PRESENT_ADU, bounding_box, random_rotation
-from oasis.config import build
-from oasis.data.storage import write_samples
+from oasis.data.sample_files import write_samples
 from oasis.errors import ConfigError, DataError
+from oasis.run import build
 
 FRAMES = Path(__file__).parents[4] / "shared" / "data" / "migdal" / "frames.npz"
 COUNT = 120

@@ -17,8 +17,8 @@ from torch.utils.data import ConcatDataset
 from oasis.adapters.migdal import reference
 from oasis.adapters.migdal.frames import nuclear_blob
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert, reference_evaluation
+from oasis.data.sample_files import SampleFile
 from oasis.data.samples import collate
-from oasis.data.storage import SampleFile
 from oasis.errors import ConfigError, DataError
 
 SMALL = (40, 56)

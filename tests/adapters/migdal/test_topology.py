@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 from oasis.adapters.migdal import MigdalAdapter, topology
 from oasis.adapters.migdal.topology import axis_columns, binned_angles, topology_figure, track_axis
-from oasis.curves import CurveError, axial_angle, principal_curve
+from oasis.stats.curves import CurveError, axial_angle, principal_curve
 
 NAMES = {"axis_angle_map", "axis_angle_predicted", "axis_angle_true", "curve_failed"}
 

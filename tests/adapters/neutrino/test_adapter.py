@@ -8,12 +8,13 @@ import yaml
 from oasis.adapters.neutrino import NeutrinoAdapter, NeutrinoIonsAdapter
 from oasis.adapters.neutrino.metrics import COLUMNS
 from oasis.adapters.neutrino.scene import EXIT_COLUMNS
-from oasis.config import build
+from oasis.data.sample_files import write_samples
 from oasis.data.samples import collate
-from oasis.data.storage import write_samples
 from oasis.errors import ConfigError, DataError
-from oasis.evaluation import evaluate, evaluate_maps, summarise
-from oasis.inference import predict
+from oasis.evaluation.event_table import evaluate, evaluate_maps
+from oasis.evaluation.summary import summarise
+from oasis.inference.predict import predict
+from oasis.run import build
 
 SMALL = {"events": {"train": 8, "val": 24, "test": 8}}
 DIRECTED = ("ke", "dx", "dy", "dz")

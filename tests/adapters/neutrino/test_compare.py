@@ -8,8 +8,8 @@ import pytest
 
 from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.figures import event_figure
-from oasis.config import build
 from oasis.errors import ConfigError
+from oasis.run import build
 
 
 @pytest.fixture

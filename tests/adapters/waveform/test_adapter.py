@@ -7,10 +7,10 @@ import torch
 
 from oasis.adapters.waveform import PulsesAdapter, WaveformAdapter
 from oasis.adapters.waveform.metrics import COLUMNS, arrival
-from oasis.config import build, load_config
-from oasis.data.storage import write_samples
+from oasis.data.sample_files import write_samples
 from oasis.errors import ConfigError, DataError, OasisError
-from oasis.inference import predict
+from oasis.inference.predict import predict
+from oasis.run import build, load_config
 
 COUNT = 200
 SMALL = {"train": 4, "val": COUNT, "test": 4}

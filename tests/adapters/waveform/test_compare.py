@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from oasis.config import build
 from oasis.errors import ConfigError
+from oasis.run import build
 
 DATA = {"samples": 128, "events": {"train": 60, "val": 8, "test": 80}, "signal": {"amplitude": [1, 20]}}
 

@@ -1,0 +1,1 @@
+"""Ablation: trainings that differ in chosen keys."""

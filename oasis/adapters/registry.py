@@ -1,0 +1,41 @@
+"""Registry: adapters found by their installed name or in a file."""
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from oasis.errors import ConfigError, nearest
+from oasis.plugins import from_file, is_code
+
+if TYPE_CHECKING:
+    pass
+from oasis.adapters.base import Adapter
+
+GROUP = "oasis.adapters"
+
+
+def adapter_names() -> dict[str, str]:
+    """Return the installed adapters: where each is defined, by name."""
+    return {point.name: point.value for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def find_adapter(name: str) -> type[Adapter]:
+    """Return an adapter class by its installed name, or from a file as `path/to/file.py:ClassName`.
+
+    Raises:
+        ConfigError: no such adapter, file or class.
+    """
+    if is_code(name):
+        try:
+            return _checked(from_file(name), name)
+        except ConfigError as error:
+            raise ConfigError(f"adapter: {error}") from None
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        raise ConfigError(f"adapter: unknown {name!r}; {nearest(name, points)}, or give file.py:ClassName")
+    return _checked(points[name].load(), name)
+
+
+def _checked(adapter: Any, name: str) -> type[Adapter]:
+    if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
+        raise ConfigError(f"{name} is not a subclass of oasis.adapters.Adapter")
+    return adapter

@@ -1,0 +1,1 @@
+"""Configuration: what a YAML file states, and changes to it."""

@@ -1,0 +1,60 @@
+"""The configuration of a run, as its YAML file states it."""
+
+from typing import Any
+
+from pydantic import Field
+
+from oasis.data.augmentation import Augmentation
+from oasis.evaluation.calibration import CalibrationOptions
+from oasis.loss.terms import Reduction
+from oasis.options import Options
+from oasis.scaling import LogScale, Scaling
+from oasis.separator.objects import ObjectOptions
+from oasis.separator.separator import HeadOptions
+from oasis.training.module import TrainingOptions
+
+
+class LossOptions(Options):
+    """The arguments of `OverlapLoss`, by their names there."""
+
+    class_weights: dict[str, float] = {}
+    region_weights: dict[str, Any] = {}
+    smoothness: float = Field(0.01, ge=0)
+    reduction: Reduction = "batch"
+    thresholds: dict[str, float] | float = 0.0
+    distance: str | dict[str, Any] = "absolute"
+    terms: dict[str, float | dict[str, Any]] = {}
+
+
+class RunConfig(Options):
+    """A run, as its YAML file states it.
+
+    Attributes:
+        adapter: the domain: an installed adapter's name, or `file.py:ClassName`.
+        run: the folder that receives everything.
+        seed: of everything random.
+        data_seed: of the samples, where it is not to be the run's seed.
+        data: the adapter's own options.
+        model: `name` of the backbone and its options.
+        scaling: of intensity.
+        head: from features to maps.
+        objects: the head that predicts numbers of objects, such as their energy, or null.
+        loss: weights of classes and regions.
+        augmentation: of training samples, or null.
+        training: how to train.
+        calibration: of intensities, by `oasis calibrate`.
+    """
+
+    adapter: str
+    run: str
+    seed: int = Field(0, ge=0)
+    data_seed: int | None = Field(None, ge=0)
+    data: dict[str, Any] = {}
+    model: dict[str, Any] = {"name": "unet"}
+    scaling: Scaling = LogScale()
+    head: HeadOptions = HeadOptions()
+    objects: ObjectOptions | None = None
+    loss: LossOptions = LossOptions()
+    augmentation: Augmentation | None = None
+    training: TrainingOptions = TrainingOptions()
+    calibration: CalibrationOptions = CalibrationOptions()

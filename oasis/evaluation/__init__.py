@@ -1,0 +1,1 @@
+"""Evaluation: the event table and all that is measured and drawn from it."""

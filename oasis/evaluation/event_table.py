@@ -1,0 +1,365 @@
+"""Evaluation: the event table, and the statistics that every figure and number is made of."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oasis.adapters.base import Adapter
+from oasis.data.loading import EpochSampler, make_loader
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import Batch, Scalar
+from oasis.device import autocast
+from oasis.errors import ConfigError, DataError, ModelError
+from oasis.evaluation.symmetry import symmetry_spread
+from oasis.io.files import replace_when_whole
+from oasis.loss.matching import matching_order, reorder
+from oasis.regions import per_class, present
+from oasis.separator.separator import Separator
+
+Floats = NDArray[np.float64]
+
+COLUMNS = {
+    "id": "which sample",
+    "class": "which class",
+    "intensity_true": "sum of the true map over valid pixels",
+    "intensity_predicted": "sum of the predicted map over valid pixels",
+    "delta_percent": "(predicted - true) / true x 100 (Eq. 7 of the paper); NaN without true intensity",
+    "iou": "intersection over union of true and predicted mask (Eq. 8); NaN where both are empty",
+    "overlap_fraction": "share of the class's pixels in which another class is present too",
+    "overlap_fraction_predicted": "the same of the predicted maps, present from `iou_threshold` on at least",
+    "overlap_intensity_true": "sum of the true map over those pixels",
+    "overlap_intensity_predicted": "sum of the predicted map over those pixels",
+}
+
+WITHOUT_TRUTH = ("intensity_predicted", "overlap_fraction_predicted")
+VISIBLE = "visible_"  # begins the names of these over the pixels that the adapter calls visible
+SPREAD = "intensity_spread"  # standard deviation of the predicted intensity over the symmetries of the image
+
+
+class EventBatch(NamedTuple):
+    """Samples of a batch with predicted maps.
+
+    Attributes:
+        batch: the samples.
+        maps: (b, N, B, *S) in physical units.
+        numbers: of objects, by column (b, N).
+        visible: (b, 1, *S) the pixels that the adapter calls visible, if that was asked for.
+        spread: (b, N) the column `SPREAD`, if that was asked for.
+    """
+
+    batch: Batch
+    maps: Tensor
+    numbers: Mapping[str, Tensor] = {}
+    visible: Tensor | None = None
+    spread: Tensor | None = None
+
+
+def predictions(
+    separator: Separator,
+    dataset: SampleDataset,
+    batch_size: int = 32,
+    workers: int = 1,
+    interchangeable: Sequence[Sequence[str]] = (),
+) -> Iterator[EventBatch]:
+    """Run a separator over a data set and give batches with their maps, every sample once and in order.
+
+    The maps of interchangeable classes come in the order that fits the truth best.
+    """
+    separator.eval()
+    sampler = EpochSampler(len(dataset), shuffle=False)
+    for batch in make_loader(dataset, sampler, batch_size, workers):
+        yield predict_batch(separator, batch, interchangeable)
+
+
+def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[Sequence[str]] = ()) -> EventBatch:
+    """Run a separator over one batch; see `predictions`."""
+    device = next(separator.parameters()).device
+    with torch.inference_mode(), autocast(device):
+        batch = batch.to(device)
+        maps, objects = separator.maps_objects(batch.image, batch.valid, batch.context)
+        event = EventBatch(batch, maps, separator.columns(objects))
+    return _aligned(event, separator.classes, interchangeable)
+
+
+def _aligned(event: EventBatch, classes: Sequence[str], interchangeable: Sequence[Sequence[str]]) -> EventBatch:
+    batch, maps = event.batch, event.maps
+    groups = [[classes.index(name) for name in group] for group in interchangeable]
+    if not groups:
+        return event
+    with torch.inference_mode():
+        weights = batch.valid.expand_as(batch.image).to(maps.dtype)
+        order = matching_order(maps, batch.target, groups, weights)
+        numbers = {name: reorder(values, order) for name, values in event.numbers.items()}
+        return event._replace(maps=reorder(maps, order), numbers=numbers)
+
+
+def evaluate(
+    separator: Separator,
+    dataset: SampleDataset,
+    adapter: Adapter,
+    thresholds: Mapping[str, float] | float = 0.0,
+    batch_size: int = 32,
+    workers: int = 1,
+    visible: bool = False,
+    spread: bool = False,
+    refine: bool = False,
+) -> pd.DataFrame:
+    """Return the event table: one row per sample and class, with the columns `COLUMNS` and the sample's meta.
+
+    Args:
+        separator: to be evaluated.
+        dataset: samples with truth.
+        adapter: adds the domain's own columns.
+        thresholds: above which a class is present, for the overlap columns.
+        batch_size: samples per forward pass.
+        workers: processes that prepare samples.
+        visible: also give the columns `WITHOUT_TRUTH` over the pixels that the adapter calls visible, under names
+            that begin with `VISIBLE`: what `oasis predict` gives.
+        spread: add the column `SPREAD`, over the same pixels, which takes a pass for every symmetry of the image.
+        refine: add the columns that the adapter's `refine` gives.
+
+    Raises:
+        ModelError: the separator's classes are not the adapter's.
+        ConfigError: `spread` of classes that are of one kind, whose maps have no order, or where a context does
+            not turn with the image; `refine` where the adapter has no model to fit.
+    """
+    check_same_classes(separator, adapter)
+    if spread:
+        check_spread(adapter)
+    events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable)
+    if visible or spread:
+        events = (_as_predicted(separator, event, adapter, visible, spread) for event in events)
+    if refine:
+        events = (refine_batch(event, adapter) for event in events)
+    table = _event_table(events, len(dataset), adapter, thresholds)
+    table.attrs.update(separator.options.identity)
+    return table
+
+
+def check_spread(adapter: Adapter) -> None:
+    """Check that the spread over the symmetries of an image says something.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if adapter.interchangeable:
+        raise ConfigError(f"{SPREAD}: classes of one kind have no order that symmetries could keep")
+    if adapter.oriented:
+        raise ConfigError(
+            f"{SPREAD}: what is known of these images states directions, which do not turn with them"
+        )
+
+
+def refine_batch(event: EventBatch, adapter: Adapter) -> EventBatch:
+    """Add the columns that the adapter's `refine` gives to a batch."""
+    batch = event.batch
+    context = None if batch.context is None else batch.context.cpu().numpy()
+    numbers = {name: values.cpu().numpy() for name, values in event.numbers.items()}
+    found = adapter.refine(batch.image.cpu().numpy(), context, event.maps.cpu().numpy(), numbers)
+    fitted = {name: torch.as_tensor(values, device=event.maps.device) for name, values in found.items()}
+    return event._replace(numbers={**event.numbers, **fitted})
+
+
+def _as_predicted(
+    separator: Separator, event: EventBatch, adapter: Adapter, visible: bool, spread: bool
+) -> EventBatch:
+    """Add what `oasis predict` would give."""
+    batch = event.batch
+    seen = torch.from_numpy(adapter.visible(batch.image.cpu().numpy())).to(batch.image.device)
+    if visible:
+        event = event._replace(visible=seen)
+    if spread:
+        event = event._replace(spread=symmetry_spread(separator, batch.image, seen, batch.context).intensity_std)
+    return event
+
+
+def as_predicted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return an event table whose columns `WITHOUT_TRUTH` are over visible pixels, where it has those.
+
+    A calibration is fitted to such a table, so that it holds for what `oasis predict` gives.
+    """
+    columns = {name: table[VISIBLE + name] for name in WITHOUT_TRUTH if VISIBLE + name in table}
+    return table.assign(**columns)
+
+
+def evaluate_maps(
+    maps_of: Callable[[Batch], Tensor],
+    dataset: SampleDataset,
+    adapter: Adapter,
+    thresholds: Mapping[str, float] | float = 0.0,
+    batch_size: int = 32,
+    workers: int = 1,
+) -> pd.DataFrame:
+    """Return the event table of a method that is no separator, such as a baseline, measured as `evaluate` does.
+
+    Args:
+        maps_of: returns the maps (b, N, B, *S) of a batch in physical units.
+        dataset: samples with truth.
+        adapter: of the domain.
+        thresholds: above which a class is present, for the overlap columns.
+        batch_size: samples per batch.
+        workers: processes that prepare samples.
+    """
+    loader = make_loader(dataset, EpochSampler(len(dataset), shuffle=False), batch_size, workers)
+    predicted = (EventBatch(batch, maps_of(batch)) for batch in loader)
+    events = (_aligned(event, adapter.classes, adapter.interchangeable) for event in predicted)
+    return _event_table(events, len(dataset), adapter, thresholds)
+
+
+def _event_table(
+    events: Iterable[EventBatch],
+    count: int,
+    adapter: Adapter,
+    thresholds: Mapping[str, float] | float,
+) -> pd.DataFrame:
+    limits = per_class(adapter.classes, thresholds, 0.0, "thresholds")
+    classes = len(adapter.classes)
+    columns: list[str] = []
+    values = np.empty((count, classes, 0))
+    metas: list[Mapping[str, Scalar]] = []
+    own: list[Mapping[str, float]] = []
+    for event in events:
+        part = slice(len(metas), len(metas) + len(event.batch))
+        measured = _measure(event, adapter, limits)
+        if not columns:
+            # Allocated at once: a small tensor kept of every batch would break up the heap.
+            columns = list(measured)
+            values = np.empty((count, classes, len(columns)))
+        values[part] = torch.stack([measured[name] for name in columns], dim=2).cpu().numpy()
+        metas.extend(event.batch.meta)
+        if adapter.measures_events:
+            own.extend(_domain_rows(event, adapter))
+    table = pd.DataFrame(metas).loc[np.repeat(np.arange(len(metas)), classes)].reset_index(drop=True)
+    table.insert(1, "class", np.tile(adapter.classes, len(metas)))
+    numbers = pd.DataFrame(values.reshape(-1, len(columns)), columns=columns)
+    table = pd.concat([table, numbers, pd.DataFrame(own)], axis=1)
+    table.attrs.update(unit=adapter.unit, classes=list(adapter.classes))
+    return table
+
+
+def check_same_classes(separator: Separator, adapter: Adapter) -> None:
+    """Check that a separator was trained for an adapter's classes.
+
+    Raises:
+        ModelError: it was not.
+    """
+    if separator.classes != adapter.classes:
+        raise ModelError(
+            f"the separator knows the classes {list(separator.classes)}, the data {list(adapter.classes)}: "
+            "evaluate it on data of its own classes"
+        )
+
+
+def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float]]:
+    rows: list[Mapping[str, float]] = []
+    numbers = {name: values.cpu().numpy() for name, values in event.numbers.items()}
+    for place, (sample, maps) in enumerate(zip(event.batch.samples(), event.maps.cpu().numpy(), strict=True)):
+        extra = adapter.event_rows(maps, sample)
+        own = adapter.object_rows({name: values[place] for name, values in numbers.items()}, sample)
+        rows.extend({**extra.get(name, {}), **own.get(name, {})} for name in adapter.classes)
+    return rows
+
+
+def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
+    """Return the columns that every domain has, (b, N) each."""
+    batch, maps, numbers, visible, spread = event
+    valid = batch.valid.unsqueeze(1)
+    true, predicted = (torch.where(valid, values, 0) for values in (batch.target, maps))
+    present, shared = _presence(true, limits)
+    mask_true, mask_predicted = (_mask(values, adapter.iou_threshold) for values in (true, predicted))
+    intensity, known = _total(true), _without_truth(predicted, adapter, limits)
+    measured = dict.fromkeys(list(COLUMNS)[2:], intensity) | known  # in their order
+    measured |= {
+        "delta_percent": _ratio(known["intensity_predicted"] - intensity, intensity) * 100,
+        "iou": _ratio(_total(mask_true & mask_predicted), _total(mask_true | mask_predicted)),
+        "overlap_fraction": _ratio(_total(shared), _total(present)),
+        "overlap_intensity_true": _total(torch.where(shared, true, 0)),
+        "overlap_intensity_predicted": _total(torch.where(shared, predicted, 0)),
+    }
+    if visible is not None:
+        seen = _without_truth(torch.where(visible.unsqueeze(1), maps, 0), adapter, limits)
+        measured |= {f"{VISIBLE}{name}": values for name, values in seen.items()}
+    if spread is not None:
+        measured[SPREAD] = spread.double()
+    return measured | {name: values.double() for name, values in numbers.items()}
+
+
+def measure_maps(
+    maps: Tensor, valid: Tensor, adapter: Adapter, thresholds: Mapping[str, float] | float = 0.0
+) -> dict[str, Tensor]:
+    """Return the columns of the event table that need no truth, (b, N) each.
+
+    Args:
+        maps: (b, N, B, *S) predicted maps in physical units.
+        valid: (b, 1, *S) bool.
+        adapter: of the domain.
+        thresholds: above which a class is present.
+    """
+    limits = per_class(adapter.classes, thresholds, 0.0, "thresholds")
+    return _without_truth(torch.where(valid.unsqueeze(1), maps, 0), adapter, limits)
+
+
+def _without_truth(predicted: Tensor, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
+    present, shared = _presence(predicted, limits.clamp_min(adapter.iou_threshold))
+    return {
+        "intensity_predicted": _total(predicted),
+        "overlap_fraction_predicted": _ratio(_total(shared), _total(present)),
+    }
+
+
+def _total(values: Tensor) -> Tensor:
+    return values.flatten(2).sum(2).double()
+
+
+def _presence(maps: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where each class is present, and where another one is too, (b, N, B, *S) each."""
+    there = present(maps, limits)
+    return there, there & (there.sum(1, keepdim=True) > 1)
+
+
+def _mask(values: Tensor, threshold: float) -> Tensor:
+    return values >= threshold if threshold > 0 else values > 0
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Divide, with NaN where the denominator is 0."""
+    return numerator / torch.where(denominator > 0, denominator, torch.nan)
+
+
+def table_path(run: Path, split: str = "test") -> Path:
+    """Return where a run's folder holds the event table of a split."""
+    return run / ("events.parquet" if split == "test" else f"events_{split}.parquet")
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write an event table as Parquet; the unit and the run's identity go with it.
+
+    Raises:
+        DataError: the place cannot be written to.
+    """
+    with replace_when_whole(Path(path)) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read an event table.
+
+    Raises:
+        DataError: the file is missing or is not one.
+    """
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file: run  oasis evaluate  first") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable Parquet file: {error}") from None
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise DataError(f"{path}: not an event table, there is no column {missing[0]!r}")
+    return table

@@ -1,0 +1,98 @@
+"""Summary: the answer of an event table to the study of a domain."""
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from oasis.adapters.study import Study
+from oasis.evaluation.detection import (
+    EquivalentRate,
+    detection_groups,
+    detection_scores,
+    equivalent_false_positive_rate,
+)
+from oasis.stats.bins import binned, median
+from oasis.stats.intervals import Estimate, bootstrap
+from oasis.stats.roc import FEWEST, RATES, ROC_RATES, auc, operating_points
+
+
+class Summary(NamedTuple):
+    """The answer to a domain's study; what is about detection is None where the study asks for none.
+
+    Attributes:
+        study: the question.
+        bins: bias, spread and IoU in bins, from `binned`.
+        group: the column whose groups of events were resampled for their intervals.
+        auc: of telling signal from background events by predicted intensity.
+        points: what is detected at rates of false positives from 0 to 1, from `operating_points`.
+        equivalent: false positives with the intensity of a true object of the study's `equivalent`, if it has one.
+        false_intensity: median predicted intensity of the class in background events.
+    """
+
+    study: Study
+    bins: pd.DataFrame
+    group: str | None = None
+    auc: Estimate | None = None
+    points: pd.DataFrame | None = None
+    equivalent: EquivalentRate | None = None
+    false_intensity: Estimate | None = None
+
+    def text(self, unit: str = "") -> str:
+        """Return the summary as a table for a terminal."""
+        over = f" over {self.group}" if self.group else ""
+        lines = [
+            f"{self.study.what} against {self.study.label}, median with 95 % bootstrap interval{over}",
+            f"{'bin':>9} {'events':>7} {'bias %':>24} {'25-75 % spread':>24} {'IoU':>20}",
+        ]
+        for row in self.bins.to_dict("records"):
+            cells = [
+                format(_estimate(row, name), spec)
+                for name, spec in (("bias", "+.1f"), ("spread", ".1f"), ("iou", ".2f"))
+            ]
+            name = f"{row['low']:g}-{row['high']:g}"
+            lines.append(f"{name:>9} {row['events']:>7} {cells[0]:>24} {cells[1]:>24} {cells[2]:>20}")
+        return "\n".join([*lines, *self._detection(unit)])
+
+    def _detection(self, unit: str) -> Iterator[str]:
+        study = self.study
+        if self.auc is None or self.points is None or self.false_intensity is None:
+            return
+        yield f"ROC AUC ({study.signal} against {study.background}): {self.auc:.3f}"
+        for row in self.points[self.points["false_rate"].isin(RATES)].to_dict("records"):
+            wanted = FEWEST / row["false_rate"]
+            few = "" if row["enough"] else f" (too few background events: {wanted:,.0f} are wanted)"
+            yield (
+                f"at {100 * row['false_rate']:g} % false positives: {_estimate(row, 'true_rate'):.1%} "
+                f"above {_estimate(row, 'threshold'):.0f} {unit}{few}"
+            )
+        if self.equivalent is not None:
+            what = f"{study.name} of {study.quantity} {study.equivalent:g}"
+            threshold, _, rate = self.equivalent
+            yield f"false positives as bright as {what}: {rate:.2%} above {threshold:.0f} {unit}"
+        yield f"median {study.name} in background events: {self.false_intensity:.0f} {unit}"
+
+
+def _estimate(row: Mapping[Hashable, Any], name: str) -> Estimate:
+    return Estimate(*(row[name + end] for end in ("", "_low", "_high")))
+
+
+def summarise(table: pd.DataFrame, study: Study) -> Summary:
+    """Answer a domain's study from its event table."""
+    rows = study.rows(table)
+    group = study.group
+    group = group if group in rows else None
+    bins = binned(rows, study.quantity, study.edges, group)
+    scores, groups = detection_scores(table, study), detection_groups(table, study)
+    if scores is None:
+        return Summary(study, bins, group)
+    size = study.equivalent
+    return Summary(
+        study,
+        bins,
+        group,
+        auc(*scores, groups),
+        operating_points(*scores, ROC_RATES, groups),
+        None if size is None else equivalent_false_positive_rate(table, study, size),
+        bootstrap(scores[1], median, groups=groups[1]),
+    )

@@ -1,0 +1,1 @@
+"""Inference: images from files are separated and their maps written."""

@@ -1,0 +1,1 @@
+"""The overlap-aware loss and its parts."""

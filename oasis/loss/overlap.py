@@ -1,0 +1,299 @@
+"""The overlap-aware loss: a mean error weighted over the 2^N regions, a masked total variation, and further terms.
+
+Source of the equations: OASIS, arXiv 2510.06194. Everything is computed in float32 at least, whatever the
+autocast, and pixels that are not valid do not count, even where they hold NaN.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oasis.errors import ConfigError, DataError, nearest
+from oasis.loss.distances import Distance, find_distance
+from oasis.loss.matching import align, matching_order
+from oasis.loss.terms import (
+    Comparison,
+    Ratio,
+    Reduction,
+    Term,
+    find_terms,
+    pixel_weights,
+    regression_and_smoothness,
+)
+from oasis.loss.weights import (
+    LearnedTable,
+    LearnedWeights,
+    Rule,
+    check_interchangeable,
+    parse_rule,
+    representatives,
+    share_counts,
+)
+from oasis.regions import check_classes, check_weight, per_class, present, region_codes
+from oasis.scaling import FittedScale
+
+
+class OverlapLoss(nn.Module):
+    r"""Segmentation-regression loss that weights every overlap subset of the classes (Eq. 1 of the paper).
+
+    .. math:: L = L_\mathrm{regression} + \alpha L_\mathrm{smoothness} + \sum_k \beta_k L_k
+
+    Args:
+        classes: the N class names.
+        class_weights: weight of each class's error by name; unnamed classes weigh 1.
+        region_weights: weight of each region by name (`{"ER": 3, "ER&NR": 6}`; unnamed regions weigh 1,
+            `"background"` names the pixels where no class is present), or a rule of `oasis.loss.weights` that
+            gives them all (`{"rule": "size", "weights": {2: 6}}`).
+        smoothness: the weight alpha of the total variation.
+        reduction: `"batch"` divides sums over the whole batch (the reference's way), `"sample"` takes the mean
+            over samples.
+        thresholds: a class is present where its target lies above this; one number, or by class name.
+        spatial_dims: how many trailing axes are spatial; all after the class axis if None. With maps in bands
+            `(b, N, B, *S)` it must be given.
+        distance: of a predicted from a true intensity, as `oasis.loss.distances.find_distance` takes it; the
+            paper's is the absolute one.
+        terms: further terms by name with their weight or options, as `oasis.loss.terms.find_terms` takes them.
+        interchangeable: groups of classes that are of one kind: the order in which the predicted maps of a group
+            fit the target best is the one that counts, sample by sample.
+        region_counts: pixels by region code, which the rule `balanced` wants (`oasis.data.statistics`).
+
+    Raises:
+        ConfigError: an unknown class, region, reduction, distance or term; a weight that is negative or not
+            finite; weights or thresholds that tell interchangeable classes apart.
+
+    Example:
+        >>> loss = OverlapLoss(("ER", "NR"), class_weights={"ER": 5}, region_weights={"ER": 3, "ER&NR": 6})
+        >>> target = torch.zeros(1, 2, 4, 4)
+        >>> target[:, :, 1:3, 1:3] = 1
+        >>> loss(target, target)
+        tensor(0.0067)
+        >>> loss.terms(target + 0.5, target)["regression"]
+        tensor(0.5000)
+    """
+
+    class_weights: Tensor
+    thresholds: Tensor
+    fixed_table: Tensor
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        class_weights: Mapping[str, float] | None = None,
+        region_weights: Mapping[str, Any] | Rule | None = None,
+        smoothness: float = 0.01,
+        reduction: Reduction = "batch",
+        thresholds: Mapping[str, float] | float = 0.0,
+        spatial_dims: int | None = None,
+        distance: str | Mapping[str, Any] | Distance = "absolute",
+        terms: Mapping[str, float | Mapping[str, Any] | Term] | None = None,
+        interchangeable: Sequence[Sequence[str]] = (),
+        region_counts: Mapping[int, float] | None = None,
+    ) -> None:
+        super().__init__()
+        if reduction not in ("batch", "sample"):
+            raise ConfigError(f"reduction: unknown {reduction!r}; {nearest(reduction, ('batch', 'sample'))}")
+        self.classes = check_classes(classes)
+        self.smoothness = check_weight(smoothness, "smoothness")
+        self.reduction: Reduction = reduction
+        self.spatial_dims = spatial_dims
+        self.distance = find_distance(distance)
+        weights = per_class(self.classes, class_weights, 1.0, "class_weights")
+        self.register_buffer("class_weights", weights, persistent=False)
+        limits = per_class(self.classes, thresholds, 0.0, "thresholds")
+        self.register_buffer("thresholds", limits, persistent=False)
+        rule = parse_rule(region_weights)
+        if region_counts:
+            region_counts = share_counts(region_counts, self.classes, interchangeable)
+        table = rule.table(self.classes, region_counts)
+        self.register_buffer("fixed_table", table, persistent=False)
+        self.groups = self._groups(interchangeable)
+        alike = representatives(self.classes, interchangeable) if interchangeable else None
+        self.learned = LearnedTable(rule, table, alike) if isinstance(rule, LearnedWeights) else None
+        self.further = find_terms(terms, self.classes, limits)
+
+    @property
+    def table(self) -> Tensor:
+        """The weight of every region (2^N,), by code.
+
+        Learned weights count while training; in evaluation mode those they began with do, so that the losses of
+        different epochs compare.
+        """
+        return self.learned.table if self.learned is not None and self.training else self.fixed_table
+
+    def regions(self, target: Tensor) -> Tensor:
+        """Return the region code (b, *S) of every pixel of a target (b, N, *S)."""
+        return region_codes(present(target, self.thresholds))
+
+    @torch.no_grad()
+    def order(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
+    ) -> Tensor | None:
+        """Return which predicted map is taken for each true one (b, N); None where no classes are of one kind.
+
+        The arguments are those of `forward`.
+        """
+        if not self.groups:
+            return None
+        checked = self._check(prediction, target, valid, codes)
+        prediction, target, _, weights = self._weighed(prediction, target, checked, codes, self.table)
+        return matching_order(prediction, target, self.groups, weights, self.distance)
+
+    def ratios(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        valid: Tensor | None = None,
+        codes: Tensor | None = None,
+        scale: FittedScale | None = None,
+        image: Tensor | None = None,
+    ) -> dict[str, Ratio]:
+        """Return `regression`, `smoothness` and the further terms as ratios that can be summed over processes."""
+        valid = self._check(prediction, target, valid, codes)
+        with torch.autocast(prediction.device.type, enabled=False):
+            prediction, target, _, weights = self._prepare(prediction, target, valid, codes, self.table)
+            class_weights = self.class_weights.to(prediction.dtype)
+            pair = regression_and_smoothness(
+                prediction, target, weights, class_weights, valid, self.spatial_dims, self.distance
+            )
+            ratios = dict(zip(("regression", "smoothness"), pair, strict=True))
+            _check_finite(ratios["regression"], target, weights, self.classes)
+            if self.further:
+                maps, true = (each if scale is None else scale.inverse(each) for each in (prediction, target))
+                compared = Comparison(
+                    maps, true, weights, class_weights, self.thresholds, image, self.spatial_dims
+                )
+                ratios |= {name: term(compared) for name, term in self.further.items()}
+        return ratios
+
+    def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Return the total of Eq. 1 from its terms."""
+        total = terms["regression"] + self.smoothness * terms["smoothness"]
+        return sum((term.weight * terms[name] for name, term in self.further.items()), start=total)
+
+    def terms(self, prediction: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Return the scalars `total`, `regression`, `smoothness` and the further terms.
+
+        The arguments are those of `forward`.
+        """
+        ratios = self.ratios(prediction, target, *args, **kwargs)
+        means = {name: ratio.mean(self.reduction) for name, ratio in ratios.items()}
+        return {"total": self.combine(means), **means}
+
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        valid: Tensor | None = None,
+        codes: Tensor | None = None,
+        scale: FittedScale | None = None,
+        image: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss as a scalar.
+
+        Args:
+            prediction: (b, N, *S) maps.
+            target: (b, N, *S) true maps in the same units.
+            valid: (b, 1, *S), non-zero where pixels count; everywhere if None.
+            codes: (b, *S) region codes, where they do not follow from `target` (a target in scaled units with
+                thresholds in physical ones); by default `self.regions(target)`.
+            scale: the scaling that both maps are in, which the further terms undo; None if they are in physical
+                units.
+            image: (b, B, *S) the measured mixture in physical units, for the terms that want it.
+
+        Raises:
+            DataError: shapes that do not fit together, or a target that is not finite where it is valid.
+        """
+        return self.terms(prediction, target, valid, codes, scale, image)["total"]
+
+    @torch.no_grad()
+    def region_sums(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
+    ) -> Tensor:
+        """Return what the rule `learned` learns from: the error and the pixels of every region.
+
+        Hand the sums over all processes to `self.learned.update`; the arguments are those of `forward`.
+
+        Returns:
+            (2, 2^N) float64: summed weighted-by-class distances, and pixels.
+        """
+        valid = self._check(prediction, target, valid, codes)
+        ones = torch.ones_like(self.table)
+        prediction, target, codes, weights = self._prepare(prediction, target, valid, codes, ones)
+        counted = (weights > 0).unsqueeze(1)
+        error = self.distance(torch.where(counted, prediction, 0), torch.where(counted, target, 0))
+        error = (error * self.class_weights.view(1, -1, *[1] * (error.ndim - 2))).sum(1)
+        sums = torch.zeros(2, len(self.table), dtype=torch.float64, device=error.device)
+        for row, values in zip(sums, (error * weights, weights), strict=True):
+            row.index_add_(0, codes.flatten().long(), values.flatten().double())
+        return sums
+
+    def _prepare(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None, table: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return both maps in float32 at least and in matching order, region codes and the weights of pixels."""
+        prediction, target, codes, weights = self._weighed(prediction, target, valid, codes, table)
+        return align(prediction, target, self.groups, weights, self.distance), target, codes, weights
+
+    def _weighed(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None, table: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        prediction, target = _at_least_float32(prediction), _at_least_float32(target)
+        codes = self.regions(target) if codes is None else codes
+        weights = pixel_weights(codes, table.to(target.dtype), None if valid is None else valid[:, 0])
+        return prediction, target, codes, weights
+
+    def _groups(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
+        """Return groups of class names as indices, after a check that nothing tells their members apart."""
+        if interchangeable:
+            check_interchangeable(self.fixed_table, self.classes, interchangeable)
+        groups = [[self.classes.index(name) for name in group] for group in interchangeable]
+        for what, values in (("class_weights", self.class_weights), ("thresholds", self.thresholds)):
+            for group in groups:
+                if len(set(values[group].tolist())) > 1:
+                    found = {self.classes[member]: values[member].item() for member in group}
+                    raise ConfigError(f"{what}: {found} are interchangeable: give them all the same number")
+        return groups
+
+    def _check(
+        self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None
+    ) -> Tensor | None:
+        if prediction.shape != target.shape:
+            raise DataError(
+                f"prediction of shape {tuple(prediction.shape)} and target of shape {tuple(target.shape)} differ"
+            )
+        if prediction.ndim < 3 or prediction.shape[1] != len(self.classes):
+            raise DataError(
+                f"expected (batch, {len(self.classes)} classes, *spatial), found {tuple(prediction.shape)}"
+            )
+        if self.spatial_dims is not None and not 1 <= self.spatial_dims <= prediction.ndim - 2:
+            raise DataError(
+                f"expected {self.spatial_dims} axes after batch and classes, found {tuple(prediction.shape)}"
+            )
+        if codes is not None and codes.shape != prediction[:, 0].shape:
+            raise DataError(f"codes has shape {tuple(codes.shape)}, expected {tuple(prediction[:, 0].shape)}")
+        if valid is None:
+            return None
+        spatial = prediction.shape[2:] if self.spatial_dims is None else prediction.shape[-self.spatial_dims :]
+        if valid.shape != (len(prediction), 1, *spatial):
+            raise DataError(f"valid has shape {tuple(valid.shape)}, expected {(len(prediction), 1, *spatial)}")
+        extra = prediction.ndim - valid.ndim
+        return (valid != 0).view(len(valid), *[1] * (1 + extra), *spatial)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _check_finite(regression: Ratio, target: Tensor, weights: Tensor, classes: Sequence[str]) -> None:
+    """Check that a target that counts is finite; looked at only where the sum over it is not."""
+    if torch.compiler.is_compiling() or bool(regression.numerator.isfinite().all()):
+        return
+    wrong = ~target.isfinite() & (weights > 0).unsqueeze(1)
+    if wrong.any():
+        sample, label, *pixel = wrong.nonzero()[0].tolist()
+        raise DataError(
+            f"target: {int(wrong.sum())} values are NaN or infinite where valid, the first in sample {sample}, "
+            f"class {classes[label]}, at {tuple(pixel)}: mend them or mark them as not valid"
+        )

@@ -1,0 +1,433 @@
+"""Terms: what a loss adds up. Each is a sum over pixels divided by another, weighted pixel by pixel.
+
+`region_weighted_error` and `total_variation` are those of OASIS, arXiv 2510.06194. The others are off unless asked
+for; they compare maps in physical units, obey the same weights of pixels, and can be used alone:
+
+    Intensity(floor=10)(Comparison(prediction, target)).mean()
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from oasis.errors import ConfigError, DataError, nearest
+from oasis.loss.distances import Distance, absolute, poisson_deviance
+from oasis.loss.kernels import edges, error_and_step_sums
+from oasis.options import Options
+from oasis.regions import present
+
+Reduction = Literal["batch", "sample"]
+EPSILON = 1e-6  # keeps a batch in which nothing is valid at exactly 0
+
+
+class Ratio(NamedTuple):
+    """A quantity that is a sum over pixels divided by another, kept apart for every sample.
+
+    Attributes:
+        numerator: (b,)
+        denominator: (b,)
+    """
+
+    numerator: Tensor
+    denominator: Tensor
+
+    def totals(self, reduction: Reduction) -> Tensor:
+        """Return (2,): what to add up over batches and processes, so that the mean is the first over the second.
+
+        `"batch"` pools the pixels of all samples (the reference's way); `"sample"` counts every sample that has
+        a weighted pixel once.
+        """
+        if reduction == "batch":
+            return torch.stack([self.numerator.sum(), self.denominator.sum()])
+        counted = self.denominator > 0
+        means = self.numerator / (self.denominator + EPSILON)
+        return torch.stack([means.sum(), counted.sum().to(means.dtype)])
+
+    def mean(self, reduction: Reduction = "batch") -> Tensor:
+        """Return the mean as a scalar, 0 where nothing counts."""
+        return mean_of(self.totals(reduction))
+
+
+def mean_of(totals: Tensor) -> Tensor:
+    """Return the mean that summed-up `Ratio.totals` stand for."""
+    return totals[0] / (totals[1] + EPSILON)
+
+
+def pixel_weights(codes: Tensor, table: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return the weight of every pixel: its region's, and 0 where it is not valid.
+
+    Args:
+        codes: (b, *S) region of each pixel, from `region_codes`.
+        table: (2^N,) the weight of each region.
+        valid: (b, *S) bool or one that spreads to it; everywhere if None.
+
+    Returns:
+        (b, *S).
+
+    Example:
+        >>> pixel_weights(torch.tensor([[0, 3]]), torch.tensor([1.0, 1.0, 1.0, 6.0]))
+        tensor([[1., 6.]])
+    """
+    weights = table.index_select(0, codes.flatten()).view(codes.shape)
+    return weights if valid is None else torch.where(valid, weights, 0)
+
+
+def region_weighted_error(
+    prediction: Tensor, target: Tensor, weights: Tensor, class_weights: Tensor, distance: Distance = absolute
+) -> Ratio:
+    r"""Return the mean error weighted by class and by region (Eq. 2 of the paper, with any distance d).
+
+    .. math:: L = \frac{\sum_c \sum_{p \in B} w_c W_p\, d(\hat I_{c,p}, I_{c,p})}
+                       {\sum_c \sum_{p \in B} w_c W_p}
+
+    One gather gave `W`: memory and time are linear in N.
+
+    Args:
+        prediction: (b, N, *S).
+        target: (b, N, *S).
+        weights: (b, *S) the `W_p`, from `pixel_weights`; pixels of weight 0 do not count, even if they hold NaN.
+        class_weights: (N,) the `w_c`.
+        distance: per pixel; the paper's is the absolute one.
+
+    Returns:
+        Numerator and denominator, (b,) each.
+
+    Example:
+        >>> target = torch.tensor([[[2.0, 0.0], [1.0, 0.0]]])
+        >>> mae = region_weighted_error(target + 1, target, torch.tensor([[6.0, 1.0]]), torch.ones(2))
+        >>> mae.mean()
+        tensor(1.0000)
+    """
+    counted = (weights > 0).unsqueeze(1)
+    error = distance(torch.where(counted, prediction, 0), torch.where(counted, target, 0))
+    return _regression((error * weights.unsqueeze(1)).flatten(2).sum(2), weights, class_weights)
+
+
+def _regression(per_class: Tensor, weights: Tensor, class_weights: Tensor) -> Ratio:
+    return Ratio((per_class * class_weights).sum(1), weights.flatten(1).sum(1) * class_weights.sum())
+
+
+def total_variation(prediction: Tensor, valid: Tensor | None = None, spatial_dims: int | None = None) -> Ratio:
+    r"""Return the anisotropic total variation over edges whose two ends are valid (Eq. 3 of the paper).
+
+    .. math:: L = \frac{\sum_c \sum_{(p,q)} |\hat I_{c,p} - \hat I_{c,q}|}{\sum_{(p,q)} 1}
+
+    The edges (p, q) join neighbours along one spatial axis; they are counted once, not per class, so the value
+    is the sum over the classes.
+
+    Args:
+        prediction: (b, N, *S), or (b, N, B, *S) with `spatial_dims`.
+        valid: (b, 1, *S), or (b, 1, 1, *S).
+        spatial_dims: how many trailing axes are spatial; all after the class axis if None.
+
+    Returns:
+        Numerator and denominator, (b,) each.
+
+    Example:
+        >>> total_variation(torch.tensor([[[0.0, 1.0, 3.0]]])).mean()
+        tensor(1.5000)
+    """
+    dims = spatial_dims or prediction.ndim - 2
+    numerator = prediction.new_zeros(len(prediction))
+    for axis in range(-dims, 0):
+        step = prediction.diff(dim=axis).abs()
+        step = step if valid is None else torch.where(edges(valid, axis), step, 0)
+        numerator = numerator + step.flatten(1).sum(1)
+    return Ratio(numerator, _edge_counts(prediction, valid, dims))
+
+
+def _edge_counts(prediction: Tensor, valid: Tensor | None, dims: int) -> Tensor:
+    """Return how many edges of a map (b,) are valid."""
+    counts = prediction.new_zeros(len(prediction))
+    pixels = prediction[0, 0].numel()
+    for axis in range(-dims, 0):
+        if valid is None:
+            counts += pixels - pixels // prediction.shape[axis]
+        else:
+            counts += pixels // valid[0, 0].numel() * edges(valid, axis).flatten(1).sum(1)
+    return counts
+
+
+def regression_and_smoothness(
+    prediction: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    class_weights: Tensor,
+    valid: Tensor | None = None,
+    spatial_dims: int | None = None,
+    distance: Distance = absolute,
+) -> tuple[Ratio, Ratio]:
+    """Return `region_weighted_error` and `total_variation`, on a CPU the fast way where there is one.
+
+    Example:
+        >>> maps = torch.tensor([[[0.0, 1.0, 3.0]]])
+        >>> terms = regression_and_smoothness(maps, maps + 1, torch.ones(1, 3), torch.ones(1))
+        >>> [term.mean() for term in terms]
+        [tensor(1.0000), tensor(1.5000)]
+    """
+    dims = spatial_dims or prediction.ndim - 2
+    learned = target.requires_grad or weights.requires_grad
+    if distance is not absolute or learned or prediction.device.type != "cpu" or torch.compiler.is_compiling():
+        error = region_weighted_error(prediction, target, weights, class_weights, distance)
+        return error, total_variation(prediction, valid, dims)
+    errors, steps = error_and_step_sums(prediction, target, weights, valid, dims)
+    return _regression(errors, weights, class_weights), Ratio(steps, _edge_counts(prediction, valid, dims))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Predicted and true maps in physical units, and how much each class and each pixel counts.
+
+    Pixels of weight 0 are 0 in both maps, whatever they held.
+
+    Attributes:
+        prediction: (b, N, *S), or (b, N, B, *S) with `spatial_dims`.
+        target: like `prediction`.
+        weights: (b, *S) or (b, B, *S), from `pixel_weights`; 1 if None.
+        class_weights: (N,); 1 if None.
+        thresholds: (N,) above which a class is present; 0 if None.
+        image: (b, B, *S) the measured mixture, for the terms that want it.
+        spatial_dims: how many trailing axes are spatial; all after the class axis if None.
+    """
+
+    prediction: Tensor
+    target: Tensor
+    weights: Tensor = None  # type: ignore[assignment]
+    class_weights: Tensor = None  # type: ignore[assignment]
+    thresholds: Tensor = None  # type: ignore[assignment]
+    image: Tensor | None = None
+    spatial_dims: int | None = None
+
+    def __post_init__(self) -> None:
+        per_class = self.prediction.new_zeros(self.prediction.shape[1])
+        for name, default in (
+            ("weights", torch.ones_like(self.target[:, 0])),
+            ("class_weights", per_class + 1),
+            ("thresholds", per_class),
+        ):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        counted = (self.weights > 0).unsqueeze(1)
+        for name in ("prediction", "target"):
+            object.__setattr__(self, name, torch.where(counted, getattr(self, name), 0))
+
+    def total(self, maps: Tensor) -> Tensor:
+        """Return the weighted sum over the pixels of maps (b, N, *S), (b, N) or (b, N, B)."""
+        dims = self.spatial_dims or self.prediction.ndim - 2
+        return (maps * self.weights.unsqueeze(1)).flatten(-dims).sum(-1)
+
+    def over_classes(self, values: Tensor) -> Ratio:
+        """Return the weighted mean over classes of values (b, N) or (b, N, B), for samples that count."""
+        counts = (self.weights.flatten(1) > 0).any(1)
+        per_class = values.flatten(2).mean(2) if values.ndim > 2 else values
+        return Ratio((per_class * self.class_weights).sum(1) * counts, counts * self.class_weights.sum())
+
+    def over_pixels(self, values: Tensor) -> Ratio:
+        """Return the weighted mean over pixels of values that are like `weights`."""
+        return Ratio((values * self.weights).flatten(1).sum(1), self.weights.flatten(1).sum(1))
+
+    def over_maps(self, values: Tensor) -> Ratio:
+        """Return the mean over classes and pixels of values that are like `prediction`, weighted by both."""
+        return region_weighted_error(values, values, self.weights, self.class_weights, lambda value, _: value)
+
+
+class Term(Options, ABC):
+    """A further term of the loss; a subclass is called with a `Comparison`.
+
+    Attributes:
+        weight: by which the term is multiplied in the loss.
+    """
+
+    weight: float = Field(1.0, ge=0)
+
+    @abstractmethod
+    def __call__(self, maps: Comparison) -> Ratio:
+        """Return the term as a ratio of sums."""
+
+
+class Intensity(Term):
+    r"""The error of each class's total intensity, as a logarithm.
+
+    .. math:: L = \frac{\sum_c w_c \left|\ln \frac{\hat F_c + s}{F_c + s}\right|}{\sum_c w_c},
+              \qquad F_c = \sum_p W_p \max(I_{c,p}, 0)
+
+    For small errors this is the size of ΔI of Eq. 7 of the paper. The floor s keeps it finite without the class.
+
+    Attributes:
+        floor: s, in the units of the image; of the order of the noise of a total.
+
+    Example:
+        >>> target = torch.tensor([[[3.0, 6.0]]])
+        >>> Intensity(floor=1.0)(Comparison(target * 2.1, target)).mean()
+        tensor(0.6881)
+    """
+
+    floor: float = Field(gt=0)
+
+    def __call__(self, maps: Comparison) -> Ratio:
+        """Return the mean over classes."""
+        predicted, true = (maps.total(each.clamp_min(0)) for each in (maps.prediction, maps.target))
+        return maps.over_classes(_log_ratio(predicted, true, self.floor))
+
+
+class Consistency(Term):
+    r"""How far the maps add up to the mixture without noise, pixel by pixel, as a logarithm.
+
+    .. math:: L = \frac{\sum_p W_p \left|\ln \frac{\sum_c \hat I_{c,p} + s}{\sum_c I_{c,p} + s}\right|}{\sum_p W_p}
+
+    Mixture consistency after Wisdom et al. 2019, arXiv:1811.08521, as a penalty. The fraction head needs it only
+    where it gives a share to the background.
+
+    Attributes:
+        floor: s, in the units of the image; of the order of the noise of a pixel.
+
+    Example:
+        >>> target = torch.tensor([[[3.0], [6.0]]])
+        >>> Consistency(floor=1.0)(Comparison(target.flip(1), target)).mean()
+        tensor(0.)
+    """
+
+    floor: float = Field(gt=0)
+
+    def __call__(self, maps: Comparison) -> Ratio:
+        """Return the weighted mean over pixels."""
+        predicted, true = (each.sum(1).clamp_min(0) for each in (maps.prediction, maps.target))
+        return maps.over_pixels(_log_ratio(predicted, true, self.floor))
+
+
+class Poisson(Term):
+    r"""How unlikely the counts of the image are where the maps are what is expected (half the Poisson deviance).
+
+    .. math:: L = \frac{\sum_p W_p (\lambda_p - n_p + n_p \ln (n_p / \lambda_p))}{\sum_p W_p}, \qquad
+              \lambda = \frac{b + \sum_c \hat I_c}{g}, \quad n = \frac{b + I}{g}
+
+    See `oasis.loss.distances.poisson_deviance`.
+
+    Attributes:
+        gain: g, the units of the image per count.
+        background: b, the expected background that was subtracted from the image, in its units.
+
+    Example:
+        >>> maps, image = torch.tensor([[[3.0], [6.0]]]), torch.tensor([[9.0]])
+        >>> Poisson()(Comparison(maps, maps, image=image)).mean()
+        tensor(0.)
+    """
+
+    gain: float = Field(1.0, gt=0)
+    background: float = Field(0.0, ge=0)
+
+    def __call__(self, maps: Comparison) -> Ratio:
+        """Return the weighted mean over pixels.
+
+        Raises:
+            DataError: the image is missing or of another shape than a map.
+        """
+        predicted = maps.prediction.sum(1)
+        if maps.image is None or maps.image.numel() != predicted.numel():
+            found = "none" if maps.image is None else tuple(maps.image.shape)
+            raise DataError(f"the term poisson wants an image of shape {tuple(predicted.shape)}, found {found}")
+        image = torch.where(maps.weights > 0, maps.image.view(predicted.shape), 0)
+        expected, counted = ((each + self.background) / self.gain for each in (predicted, image))
+        return maps.over_pixels(poisson_deviance(expected, counted))
+
+
+class Dice(Term):
+    r"""One minus the overlap of predicted and true presence (soft Dice, after Milletari et al. 2016).
+
+    .. math:: L = \frac{\sum_c w_c \left(1 - \frac{2 \sum_p W_p m_{c,p} t_{c,p} + 1}
+                        {\sum_p W_p m_{c,p} + \sum_p W_p t_{c,p} + 1}\right)}{\sum_c w_c}, \qquad
+              m = \frac{\hat I}{\hat I + \theta_c}, \quad t = [I > \theta_c]
+
+    The predicted presence m is 1/2 where the intensity reaches the class's threshold θ. Source: arXiv:1606.04797.
+
+    Example:
+        >>> target = torch.tensor([[[0.0, 10.0]]])
+        >>> Dice()(Comparison(target * 1000, target, thresholds=torch.tensor([1.0]))).mean().round(decimals=3)
+        tensor(0.)
+    """
+
+    def __call__(self, maps: Comparison) -> Ratio:
+        """Return the mean over classes."""
+        logit, present = _presence(maps)
+        presence = logit.sigmoid()
+        both, either = maps.total(presence * present), maps.total(presence + present)
+        return maps.over_classes(1 - (2 * both + 1) / (either + 1))
+
+
+class Focal(Term):
+    r"""The cross-entropy of presence, with easy pixels weighted down (Lin et al. 2017, arXiv:1708.02002).
+
+    .. math:: L = \frac{-\sum_c \sum_p w_c W_p (1 - q_{c,p})^\gamma \ln q_{c,p}}{\sum_c \sum_p w_c W_p}
+
+    with q the predicted presence m of `Dice` where the class is present, 1 - m elsewhere.
+
+    Attributes:
+        gamma: how much easy pixels are weighted down; 0 is the plain cross-entropy.
+
+    Example:
+        >>> target = torch.tensor([[[1.0]]])
+        >>> Focal(gamma=0)(Comparison(target, target * 2, thresholds=torch.tensor([1.0]))).mean()
+        tensor(0.6931)
+    """
+
+    gamma: float = Field(2.0, ge=0)
+
+    def __call__(self, maps: Comparison) -> Ratio:
+        """Return the weighted mean over classes and pixels."""
+        logit, present = _presence(maps)
+        entropy = F.binary_cross_entropy_with_logits(logit, present, reduction="none")
+        return maps.over_maps(entropy * (-torch.expm1(-entropy)).clamp_min(EPSILON) ** self.gamma)
+
+
+TERMS: dict[str, type[Term]] = {
+    "intensity": Intensity,
+    "consistency": Consistency,
+    "poisson": Poisson,
+    "dice": Dice,
+    "focal": Focal,
+}
+
+
+def find_terms(choice: Mapping[str, Any] | None, classes: Sequence[str], thresholds: Tensor) -> dict[str, Term]:
+    """Return terms by name from their options, their weight alone, or as they are.
+
+    Args:
+        choice: `{"intensity": {"weight": 0.1, "floor": 10}, "dice": 0.05}`; a name of your own with a `Term`.
+        classes: the N class names.
+        thresholds: (N,), which the terms of presence want above 0.
+
+    Raises:
+        ConfigError: an unknown name, options that do not fit, or a term of presence without thresholds.
+    """
+    terms: dict[str, Term] = {}
+    for name, options in (choice or {}).items():
+        if isinstance(options, Term):
+            terms[name] = options
+            continue
+        if name not in TERMS:
+            raise ConfigError(f"terms: unknown {name!r}; {nearest(name, TERMS)}")
+        values = options if isinstance(options, Mapping) else {"weight": options}
+        terms[name] = TERMS[name].parse(values, where=f"terms.{name}")
+    if any(isinstance(term, Dice | Focal) for term in terms.values()) and not bool((thresholds > 0).all()):
+        name = classes[int((thresholds <= 0).nonzero()[0])]
+        raise ConfigError(
+            f"terms: presence (dice, focal) wants a threshold above 0 for every class: set thresholds.{name}"
+        )
+    return terms
+
+
+def _log_ratio(predicted: Tensor, true: Tensor, floor: float) -> Tensor:
+    return (torch.log(predicted + floor) - torch.log(true + floor)).abs()
+
+
+def _presence(maps: Comparison) -> tuple[Tensor, Tensor]:
+    """Return the logit of the predicted presence, ln(intensity / threshold), and the true presence as numbers."""
+    limits = maps.thresholds.view(1, -1, *[1] * (maps.prediction.ndim - 2))
+    logit = torch.log(maps.prediction.clamp_min(0) / limits + EPSILON)
+    return logit, present(maps.target, maps.thresholds).to(logit.dtype)

@@ -1,0 +1,1 @@
+"""The separator: scaling, backbone, heads and class names in one."""

@@ -1,0 +1,1 @@
+"""Statistics: estimates with their intervals, ROC curves, bins and principal curves."""

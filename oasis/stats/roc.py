@@ -1,0 +1,178 @@
+"""Detection: how well the predicted intensity of a class tells events that hold it from events that do not."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import binom
+
+from oasis.stats.intervals import (
+    TAIL,
+    Counts,
+    Estimate,
+    Floats,
+    block_sizes,
+    effective_events,
+    group_codes,
+    percentiles,
+    rate,
+    resample,
+)
+
+Groups = tuple[ArrayLike | None, ArrayLike | None]
+
+FEWEST = 10  # background events that have to lie above a threshold, for what it detects to be stated
+RATES = (1e-2, 1e-3)  # of false positives, that a summary states
+ROC_RATES = np.union1d(RATES, np.linspace(0, 1, 101))  # fine enough to draw the curve with its band
+
+
+def roc(signal: Floats, background: Floats) -> tuple[Floats, Floats]:
+    """Return false and true positive rates for every threshold on a score.
+
+    Example:
+        >>> roc(np.array([2.0, 3.0]), np.array([1.0, 2.5]))
+        (array([0. , 0. , 0.5, 0.5, 1. ]), array([0. , 0.5, 0.5, 1. , 1. ]))
+    """
+    thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([signal, background]))[::-1]])
+    false = 1 - np.searchsorted(np.sort(background), thresholds, side="left") / len(background)
+    true = 1 - np.searchsorted(np.sort(signal), thresholds, side="left") / len(signal)
+    return false, true
+
+
+def auc(
+    signal: Floats, background: Floats, groups: Groups = (None, None), resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return the area under the ROC curve: how often a signal event outscores a background one, ties half.
+
+    The percentile interval resamples signal and background events apart.
+
+    Args:
+        signal: (m,) scores.
+        background: (n,) scores.
+        groups: which group each signal and each background event belongs to; whole groups are resampled.
+        resamples: how many.
+        seed: of the resampling.
+
+    Example:
+        >>> auc(np.array([2.0, 3.0]), np.array([1.0, 2.5])).value
+        0.75
+    """
+    if not len(signal) or not len(background):
+        return Estimate(np.nan, np.nan, np.nan)
+    order = np.argsort(background)
+    lower, upper = (np.searchsorted(background[order], signal, side=side) for side in ("left", "right"))
+
+    def area(of_signal: Counts, of_background: Counts) -> Floats:
+        below = _cumulated(of_background[:, order])
+        wins = (of_signal * (below[:, lower] + below[:, upper])).sum(axis=1) / 2
+        return np.asarray(wins / (of_signal.sum(axis=1) * below[:, -1]))
+
+    codes = group_codes(len(signal), groups[0]), group_codes(len(background), groups[1])
+    drawn = np.concatenate([area(*counts) for counts in _resample_both(*codes, resamples, seed)])
+    once = (np.ones((1, len(scores)), dtype=np.int64) for scores in (signal, background))
+    return Estimate(float(area(*once)[0]), *percentiles(drawn))
+
+
+def _resample_both(
+    signal: Counts, background: Counts, resamples: int, seed: int
+) -> Iterator[tuple[Counts, Counts]]:
+    rng = np.random.default_rng(seed)
+    for size in block_sizes(resamples, len(signal) + len(background)):
+        yield resample(signal, size, rng), resample(background, size, rng)
+
+
+def _cumulated(counts: Counts) -> Counts:
+    """Return the sum of counts before every place, and of all, (resamples, n + 1)."""
+    return np.pad(counts.cumsum(axis=1), ((0, 0), (1, 0)))
+
+
+def operating_points(
+    signal: Floats,
+    background: Floats,
+    rates: Sequence[float] | Floats = RATES,
+    groups: Groups = (None, None),
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return what a detection with a wanted rate of false positives finds; a fine grid of rates is the ROC curve.
+
+    An event is detected if its score exceeds the threshold: the lowest background score that no more than the
+    wanted share of background events exceeds. Intervals hold 95 % at each rate apart, not for all rates together:
+
+    - That of the threshold lies between order statistics of the background. Their ranks are how many background
+      events may lie above the true threshold, binomial of n and the rate, with 95 %. It is exact without groups,
+      and infinite where the events are too few to bound the threshold.
+    - That of the true positive rate holds the percentile interval of resampling signal and background events
+      apart, and the interval of `rate` at the threshold, since resamples of a rate of 0 or 1 do not scatter.
+
+    Args:
+        signal: (m,) scores.
+        background: (n,) scores.
+        rates: (r,) of false positives, 0 to 1.
+        groups: which group each signal and each background event belongs to; they widen the intervals as in
+            `rate`, and whole groups are resampled.
+        resamples: how many.
+        seed: of the resampling.
+
+    Returns:
+        One row per rate: `false_rate`, `threshold` and `true_rate` with their `_low` and `_high`, and whether
+        there are `enough` background events: 10 above the threshold, so 10 / rate of them, or of effective ones.
+
+    Example:
+        >>> points = operating_points(np.arange(50.0, 150), np.arange(100.0), [0.1])
+        >>> points[["false_rate", "threshold", "true_rate", "enough"]]
+           false_rate  threshold  true_rate  enough
+        0         0.1       89.0        0.6    True
+    """
+    false_rate = np.asarray(rates, dtype=float)
+    names = ("threshold", "threshold_low", "threshold_high", "true_rate", "true_rate_low", "true_rate_high")
+    points = pd.DataFrame({"false_rate": false_rate, **dict.fromkeys(names, np.nan), "enough": False})
+    if not len(signal) or not len(background):
+        return points
+    codes = group_codes(len(signal), groups[0]), group_codes(len(background), groups[1])
+    falling = np.append(np.sort(background)[::-1], -np.inf)
+    threshold = falling[_allowed(false_rate, len(background))]
+    points["threshold"] = threshold
+    effective = np.array([effective_events(background > one, codes[1]) for one in threshold])
+    points[["threshold_low", "threshold_high"]] = _threshold_interval(falling, false_rate, effective)
+    points[["true_rate", "true_rate_low", "true_rate_high"]] = [rate(signal > one, codes[0]) for one in threshold]
+    low, high = _resampled_rates(signal, background, false_rate, codes, resamples, seed)
+    points["true_rate_low"] = points["true_rate_low"].clip(upper=low)
+    points["true_rate_high"] = points["true_rate_high"].clip(lower=high)
+    points["enough"] = effective * false_rate >= FEWEST - 1e-9
+    return points
+
+
+def _allowed(false_rate: Floats, events: int | Counts) -> Counts:
+    """Return how many background events may lie above the threshold."""
+    return np.asarray(np.floor(false_rate * events + 1e-9), dtype=np.int64)  # 0.29 * 100 is a little less than 29
+
+
+def _threshold_interval(falling: Floats, false_rate: Floats, effective: Floats) -> Floats:
+    """Return low and high end (r, 2) from the background scores, highest first and -inf behind them."""
+    count = len(falling) - 1
+    events = np.maximum(np.rint(effective), 1)
+    fewest, most = (binom.ppf(part, events, false_rate) * count / events for part in (TAIL, 1 - TAIL))
+    rising = np.append(np.inf, falling)
+    low = falling[np.minimum(np.ceil(most - 1e-9), count).astype(int)]
+    high = rising[np.floor(fewest + 1e-9).astype(int)]
+    return np.stack([low, high], axis=1)
+
+
+def _resampled_rates(
+    signal: Floats, background: Floats, false_rate: Floats, codes: tuple[Counts, Counts], resamples: int, seed: int
+) -> Floats:
+    """Return the percentile interval of the true positive rate at each rate of false positives, (2, r)."""
+    orders = np.argsort(-signal), np.argsort(-background)
+    above = np.searchsorted(np.sort(-signal), np.append(-background[orders[1]], np.inf), side="left")
+    blocks = []
+    for of_signal, of_background in _resample_both(*codes, resamples, seed):
+        kept = of_background[:, orders[1]].cumsum(axis=1)
+        allowed = _allowed(false_rate, kept[:, -1:])
+        apart = (kept.max() + 1) * np.arange(len(kept))[:, None]  # so that one search serves all rows
+        place = np.searchsorted((kept + apart).ravel(), allowed + apart, side="right")
+        place -= kept.shape[1] * np.arange(len(kept))[:, None]
+        passed = _cumulated(of_signal[:, orders[0]])
+        blocks.append(np.take_along_axis(passed, above[place], axis=1) / passed[:, -1:])
+    return np.asarray(np.quantile(np.concatenate(blocks), [TAIL, 1 - TAIL], axis=0))

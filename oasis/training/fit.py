@@ -1,0 +1,136 @@
+"""Training: the Lightning module, and `fit`, which trains a separator into a run folder and resumes one."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from oasis.data.mixing import SampleDataset
+from oasis.device import best_precision
+from oasis.errors import ConfigError, ModelError, import_extra
+from oasis.io.files import replace_when_whole
+from oasis.loss.overlap import OverlapLoss
+from oasis.models import UNet
+from oasis.separator.separator import WEIGHTS, Separator
+from oasis.training.journal import RunFolder
+from oasis.training.module import SeparatorTraining, TrainingOptions
+
+CHECKPOINTS = "checkpoints"
+
+logger = logging.getLogger(__name__)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, so that a kill leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint to a path."""
+        with replace_when_whole(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+def fit(
+    separator: Separator,
+    loss: OverlapLoss,
+    train: SampleDataset,
+    val: SampleDataset,
+    run: str | Path,
+    options: TrainingOptions | None = None,
+    seed: int = 0,
+    resume: bool = False,
+) -> Separator:
+    """Train a separator and return the best one, as it lies in the run folder.
+
+    Args:
+        separator: to be trained.
+        loss: with `spatial_dims` set, since maps have a band axis.
+        train: samples, which may differ in every epoch.
+        val: samples for early stopping.
+        run: the folder that receives the separator, `log.csv`, `region_weights.csv` and `checkpoints/`.
+        options: how to train.
+        seed: of the order of samples and of what torch draws.
+        resume: go on from the last whole epoch in `run`; the result is that of a run that never stopped.
+
+    Raises:
+        ConfigError: fewer training samples than devices, or a GPU that is not there.
+        ModelError: `resume` without a checkpoint.
+    """
+    options = options or TrainingOptions()
+    run = Path(run)
+    checkpoint = run / CHECKPOINTS / "last.ckpt"
+    if resume and not checkpoint.is_file():
+        raise ModelError(f"{run}: there is no {CHECKPOINTS}/last.ckpt to resume from")
+    if len(train) < options.devices or not len(val):
+        raise ConfigError(f"{len(train)} training and {len(val)} validation samples are too few")
+    module = SeparatorTraining(separator, loss, train, val, options, seed)
+    with warnings.catch_warnings():
+        for chatter in ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt"):
+            warnings.filterwarnings("ignore", message=f".*{chatter}.*")
+        trainer = _trainer(module, run)
+        try:
+            trainer.fit(module, ckpt_path=checkpoint if resume else None, weights_only=True if resume else None)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+    if not (run / WEIGHTS).is_file():
+        raise ModelError(
+            f"{run}: the validation loss was not finite in any epoch, so that no separator was kept: lower "
+            "training.learning_rate, or set training.precision to float32"
+        )
+    return Separator.load(run, backbone=separator.backbone)
+
+
+def _strategy(module: SeparatorTraining) -> str:
+    """Return how processes share the work; some networks of other libraries hold parameters that nothing uses."""
+    if module.options.devices == 1:
+        return "auto"
+    plain = isinstance(module.separator.backbone, UNet) and module.separator.object_head is None
+    return "ddp" if plain else "ddp_find_unused_parameters_true"
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the only one or the first of those that share a training."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
+
+
+def _trainer(module: SeparatorTraining, run: Path) -> L.Trainer:
+    options = module.options
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    gpu = torch.cuda.is_available() and options.accelerator != "cpu"
+    if options.accelerator == "gpu" and not gpu:
+        raise ConfigError("training.accelerator: there is no GPU that torch can use; set it to auto or cpu")
+    precision = best_precision("cuda" if gpu else "cpu") if options.precision == "auto" else "float32"
+    callbacks: list[Callback] = [
+        EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
+        RunFolder(run, module.separator, module.loss),
+        ModelCheckpoint(run / CHECKPOINTS, "best", "val/total", save_last=True, enable_version_counter=False),
+    ]
+    if sys.stderr.isatty():
+        callbacks.append(TQDMProgressBar())
+    logs: Any = False
+    if options.tensorboard:
+        import_extra("tensorboard", extra="track")
+        logs = TensorBoardLogger(run, name="", version="tensorboard")
+    return L.Trainer(
+        accelerator="gpu" if gpu else "cpu",
+        devices=options.devices,
+        strategy=_strategy(module),
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        max_epochs=options.epochs,
+        callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
+        logger=logs,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        default_root_dir=run,
+    )

@@ -1,0 +1,96 @@
+"""The journal of a run: its log, region weights and best separator, kept on disk after every epoch."""
+
+import csv
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from oasis.io.files import replace_when_whole
+from oasis.loss.overlap import OverlapLoss
+from oasis.loss.weights import region_table
+from oasis.separator.separator import Separator
+
+LOG = "log.csv"
+REGION_WEIGHTS = "region_weights.csv"
+
+logger = logging.getLogger(__name__)
+
+
+class RunFolder(Callback):
+    """Keeps a run's log and its best separator on disk after every epoch.
+
+    Attributes:
+        best: the lowest validation loss so far.
+    """
+
+    def __init__(self, run: Path, separator: Separator, loss: OverlapLoss) -> None:
+        self.run = run
+        self.separator = separator
+        self.loss = loss
+        self.best = float("inf")
+        self._started = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the run stopped."""
+        self.best = state_dict["best"]
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Append the epoch to the log and keep the separator if it is the best so far."""
+        if trainer.sanity_checking:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        better = metrics["val/total"] < self.best
+        self.best = min(self.best, metrics["val/total"])
+        if not trainer.is_global_zero:
+            return
+        if better:
+            self.separator.save(self.run)
+            table = self.loss.table if self.loss.learned is None else self.loss.learned.table
+            rows = [row._asdict() for row in region_table(self.loss.classes, table)]
+            _write_csv(self.run / REGION_WEIGHTS, rows)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        seconds = time.monotonic() - self._started
+        row = {"epoch": trainer.current_epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 3)}
+        self._write(row)
+        if not sys.stderr.isatty():
+            mark = " *" if better else ""
+            logger.info(
+                "epoch %d/%d  train %.5f  val %.5f%s  %.0f s",
+                trainer.current_epoch + 1,
+                trainer.max_epochs,
+                metrics.get("train/total", float("nan")),
+                metrics["val/total"],
+                mark,
+                seconds,
+            )
+
+    def _write(self, row: Mapping[str, float]) -> None:
+        """Rewrite the log with this epoch at its end; epochs that are run again are replaced."""
+        path = self.run / LOG
+        rows: list[Mapping[str, Any]] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+        _write_csv(path, [*rows, row])
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the columns of the last one."""
+    with replace_when_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[-1]), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)

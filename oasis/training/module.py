@@ -1,0 +1,215 @@
+"""The Lightning module: a separator, its loss and its data."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from oasis.data.loading import EpochSampler, make_loader
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import Batch
+from oasis.loss.overlap import OverlapLoss
+from oasis.loss.terms import Ratio, mean_of
+from oasis.options import Options
+from oasis.separator.separator import Separator
+
+OBJECTS = "objects_"  # begins the names of the terms that numbers of objects add to the loss
+COLLAPSED = 1e-3  # of the true intensity: predictions of a class below this share are called collapsed
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingOptions(Options):
+    """How a separator is trained; the defaults are the paper's where it states them.
+
+    Attributes:
+        epochs: at most.
+        batch_size: samples per step and process.
+        learning_rate: of AdamW; the peak of it with the schedule `onecycle`.
+        schedule: `constant`, or `onecycle` (warm-up and cosine decay over `epochs`).
+        weight_decay: of AdamW.
+        patience: epochs without a better validation loss after which training stops.
+        clip: largest norm of the gradient.
+        precision: `auto` computes in bfloat16 where the processor does, `float32` never.
+        devices: how many processes (or GPUs) share the work.
+        accelerator: `auto`, `cpu` or `gpu`.
+        workers: processes that prepare samples, per device.
+        tensorboard: write TensorBoard logs too.
+    """
+
+    epochs: int = Field(50, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    schedule: Literal["constant", "onecycle"] = "constant"
+    weight_decay: float = Field(1e-4, ge=0)
+    patience: int = Field(10, ge=1)
+    clip: float = Field(1.0, gt=0)
+    precision: Literal["auto", "float32"] = "auto"
+    devices: int = Field(1, ge=1)
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    workers: int = Field(1, ge=0)
+    tensorboard: bool = False
+
+
+class SeparatorTraining(L.LightningModule):
+    """One separator, its loss and its data, as Lightning wants them.
+
+    Args:
+        separator: to be trained.
+        loss: compares maps in scaled units; its thresholds are in physical ones.
+        train: the training samples.
+        val: the validation samples.
+        options: how to train.
+        seed: of the order of samples.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        loss: OverlapLoss,
+        train: SampleDataset,
+        val: SampleDataset,
+        options: TrainingOptions,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.separator = separator
+        self.loss = loss
+        self.datasets = {"train": train, "val": val}
+        self.options = options
+        self.seed = seed
+        self.totals: dict[str, Tensor] = {}
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        """Return the loss of a batch."""
+        ratios, _ = self._ratios(batch)
+        self._collect(
+            "train", {name: ratio.totals(self.loss.reduction).detach() for name, ratio in ratios.items()}
+        )
+        return self._total({name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()})
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        """Add a batch to the sums of which the epoch's validation loss is made."""
+        ratios, intensities = self._ratios(batch)
+        self._collect("val", {name: ratio.totals(self.loss.reduction) for name, ratio in ratios.items()})
+        self._collect("val", {"intensities": intensities})
+
+    def _ratios(self, batch: Batch) -> tuple[dict[str, Ratio], Tensor]:
+        scaled, scale, objects = self.separator.forward_objects(batch.image, batch.valid, batch.context)
+        target = scale.forward(batch.target)
+        codes = self.loss.regions(batch.target)
+        if self.training and self.loss.learned is not None:
+            sums = self.loss.region_sums(scaled.detach(), target, batch.valid, codes)
+            self.loss.learned.update(*self._over_processes(sums))
+        with torch.no_grad():
+            counted = batch.valid.unsqueeze(1)
+            intensities = torch.stack(
+                [
+                    torch.where(counted, maps, 0).transpose(0, 1).flatten(1).sum(1)
+                    for maps in (scaled.detach(), target)
+                ]
+            )
+        ratios = self.loss.ratios(scaled, target, batch.valid, codes, scale, batch.image)
+        if self.separator.object_head is not None and objects is not None:
+            order = self.loss.order(scaled, target, batch.valid, codes)
+            ordered = objects if order is None else objects.ordered(order)
+            terms = self.separator.object_head.ratios(ordered, batch.meta)
+            ratios |= {f"{OBJECTS}{name}": ratio for name, ratio in terms.items()}
+        return ratios, intensities
+
+    def _total(self, means: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss of maps and, if there are any, of the numbers of objects."""
+        total = self.loss.combine(means)
+        if self.separator.object_head is None:
+            return total
+        terms = [value for name, value in means.items() if name.startswith(OBJECTS)]
+        return total + self.separator.object_head.weight * torch.stack(terms).sum()
+
+    def _collect(self, split: str, totals: Mapping[str, Tensor]) -> None:
+        for name, value in totals.items():
+            key = f"{split}/{name}"
+            self.totals[key] = self.totals[key] + value if key in self.totals else value
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Key what torch draws in the step (dropout), so that a resumed run draws the same."""
+        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums anew."""
+        self.totals = {key: value for key, value in self.totals.items() if key.startswith("train/")}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all samples of all processes, each counted once."""
+        sums = {name: self._over_processes(value) for name, value in self.totals.items()}
+        self.totals = {}
+        intensities = sums.pop("val/intensities")
+        for split in ("train", "val"):
+            means = {
+                name.removeprefix(f"{split}/"): mean_of(total)
+                for name, total in sums.items()
+                if name.startswith(f"{split}/")
+            }
+            if means:
+                means = {"total": self._total(means), **means}
+                self.log_dict({f"{split}/{name}": value.float() for name, value in means.items()})
+        if not self.trainer.sanity_checking:
+            self._warn_of_collapse(*intensities)
+
+    def _over_processes(self, value: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(value.double(), reduce_op="sum")
+
+    def _warn_of_collapse(self, predicted: Tensor, true: Tensor) -> None:
+        for name, found, expected in zip(self.loss.classes, predicted.tolist(), true.tolist(), strict=True):
+            if expected > 0 and found < COLLAPSED * expected and self.trainer.is_global_zero:
+                logger.warning(
+                    "epoch %d: the predictions of class %s have collapsed to zero (%.1e of its true intensity): "
+                    "raise its class or region weights, or lower the learning rate",
+                    self.current_epoch,
+                    name,
+                    found / expected,
+                )
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and the schedule of its learning rate."""
+        optimizer = torch.optim.AdamW(
+            self.separator.parameters(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            fused=True,
+        )
+        if self.options.schedule == "constant":
+            return optimizer
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            self.options.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.15,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of the gradients, which bfloat16 and float32 never scale.
+
+        Lightning's own clipping refuses the fused AdamW, which could unscale float16 gradients by itself.
+        """
+        torch.nn.utils.clip_grad_norm_(self.separator.parameters(), self.options.clip)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's share of the training samples."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's share of the validation samples."""
+        return self._loader("val", shuffle=False)
+
+    def _loader(self, split: str, shuffle: bool) -> DataLoader[Batch]:
+        dataset = self.datasets[split]
+        sampler = EpochSampler(len(dataset), self.seed, shuffle, self.trainer.global_rank, self.trainer.world_size)
+        return make_loader(dataset, sampler, self.options.batch_size, self.options.workers)

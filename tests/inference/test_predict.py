@@ -1,0 +1,167 @@
+import json
+import os
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+
+from oasis.errors import DataError
+from oasis.inference.predict import image_files, predict
+from oasis.run import build
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).exponential(20, (3, 24, 20)).astype(np.float32)
+
+
+@pytest.fixture
+def write(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+
+    def write(name, values):
+        path = folder / name
+        if path.suffix == ".npy":
+            np.save(path, values)
+        elif path.suffix == ".npz":
+            np.savez(path, image=values, other=np.zeros(2))
+        elif path.suffix == ".tif":
+            tifffile.imwrite(path, values)
+        else:
+            with h5py.File(path, "w") as file:
+                file["only"] = values
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("kind", [".npy", ".npz", ".tif", ".h5"])
+@pytest.mark.parametrize("out", ["maps.h5", "maps.npz"])
+def test_every_kind_of_file_gives_the_same_maps(toy, toy_separator, tmp_path, frames, write, kind, out):
+    report = predict(toy_separator, toy.adapter, write(f"a{kind}", frames), tmp_path / out)
+    assert report.images == 3
+    assert not report.failed
+    expected = toy_separator.separate(frames[:, None])["dot"]
+    if out.endswith(".h5"):
+        with h5py.File(tmp_path / out) as file:
+            found, number = file["maps/dot"][:], file["frame"][:]
+            assert json.loads(file.attrs["classes"]) == ["dot", "bar"]
+            assert file.attrs["unit"] == "counts"
+            assert json.loads(file.attrs["identity"])["configuration"] == toy.fingerprint
+            assert file["source"][0].decode().endswith(f"a{kind}")
+    else:
+        with np.load(tmp_path / out) as file:
+            found, number = file["dot"], file["frame"]
+            assert str(file["unit"]) == "counts"
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert number.tolist() == [0, 1, 2]
+
+
+def test_a_single_frame_and_a_dark_frame(toy, toy_separator, tmp_path, frames, write):
+    dark = np.full((24, 20), 3.0, np.float32)
+    predict(toy_separator, toy.adapter, write("a.npy", frames[0] + dark), tmp_path / "m.h5", dark)
+    with h5py.File(tmp_path / "m.h5") as file:
+        np.testing.assert_allclose(file["maps/bar"][0], toy_separator.separate(frames[0][None])["bar"], rtol=1e-4)
+
+
+def test_bad_files_of_a_folder_are_named_and_the_rest_goes_on(toy, toy_separator, tmp_path, frames, write):
+    good = write("b.npy", frames)
+    write("a.npy", np.full_like(frames, np.nan))
+    write("c.npy", np.zeros_like(frames))
+    (good.parent / "d.npy").write_bytes(good.read_bytes()[:300])
+    write("e.npy", np.ones((2, 3, 24, 20)))
+    (good.parent / "notes.txt").write_text("not an image")
+    report = predict(toy_separator, toy.adapter, good.parent, tmp_path / "m.h5")
+    assert report.images == 3
+    assert {path.name for path in report.failed} == {"a.npy", "c.npy", "d.npy", "e.npy"}
+    for path, error in report.failed.items():
+        assert str(path) in str(error)
+        assert "\n" not in str(error)
+
+
+def test_nothing_usable_writes_nothing(toy, toy_separator, tmp_path, write):
+    path = write("a.npy", np.zeros((24, 20), np.float32))
+    with pytest.raises(DataError, match=r"a\.npy.*all zero"):
+        predict(toy_separator, toy.adapter, path, tmp_path / "m.h5")
+    assert not (tmp_path / "m.h5").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames"]
+
+
+def test_wrong_places(toy, toy_separator, tmp_path, frames, write):
+    path = write("a.npy", frames)
+    with pytest.raises(DataError, match="unknown kind of output"):
+        predict(toy_separator, toy.adapter, path, tmp_path / "m.txt")
+    with pytest.raises(DataError, match="no such file"):
+        predict(toy_separator, toy.adapter, tmp_path / "b.npy", tmp_path / "m.h5")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image files"):
+        image_files(tmp_path / "empty")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        predict(toy_separator, toy.adapter, path, tmp_path / "file" / "m.h5")
+    assert os.listdir(tmp_path / "empty") == []
+
+
+def test_another_size_than_in_training_is_warned_of_where_it_matters(toy_values, tmp_path, frames, write, caplog):
+    for norm, warned in (("group", True), ("batch", False)):
+        setup = build({**toy_values, "model": {"norm": norm}})
+        separator = setup.separator(trained_size=(48, 40))
+        caplog.clear()
+        predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
+        assert ("trained on 48 x 40" in caplog.text) == warned
+        separator = setup.separator(trained_size=(24, 20))
+        caplog.clear()
+        predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
+        assert not caplog.text
+
+
+def test_images_of_another_size_are_named_and_the_rest_goes_on(toy, toy_separator, tmp_path, frames, write):
+    first = write("a.npy", frames)
+    write("b.npy", frames[:, :16])
+    write("c.npy", frames)
+    report = predict(toy_separator, toy.adapter, first.parent, tmp_path / "m.h5")
+    assert report.images == 6
+    ((path, error),) = report.failed.items()
+    assert path.name == "b.npy"
+    assert "b.npy: images of 16 x 20 pixels, but those before of 24 x 20" in str(error)
+    assert len(report.objects) == 12
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_objects_are_measured_as_in_the_event_table(toy, toy_separator, tmp_path, frames, write, spread):
+    class Half(type(toy.adapter)):
+        def visible(self, images):
+            seen = super().visible(images)
+            seen[..., :10] = False
+            return seen
+
+    path = write("a.npy", frames)
+    report = predict(toy_separator, Half(), path, tmp_path / "m.h5", thresholds={"bar": 5.0}, spread=spread)
+    objects = report.objects
+    assert objects["source"].unique().tolist() == [str(path)]
+    assert objects["frame"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert objects["class"].tolist() == ["dot", "bar"] * 3
+    maps = toy_separator.separate(frames[:, None])
+    for _, row in objects.iterrows():
+        seen = {name: maps[name][row["frame"], 0, :, 10:].astype(float) for name in ("dot", "bar")}
+        assert row["intensity_predicted"] == pytest.approx(seen[row["class"]].sum(), rel=1e-5)
+        present = {"dot": seen["dot"] > 1, "bar": seen["bar"] > 5}
+        share = (present["dot"] & present["bar"]).sum() / max(present[row["class"]].sum(), 1)
+        assert share == pytest.approx(np.nan_to_num(row["overlap_fraction_predicted"]))
+    assert objects["intensity_predicted"].nunique() == 6
+    with h5py.File(tmp_path / "m.h5") as file:
+        assert ("spread" in file) == spread
+        if spread:
+            assert file["spread/dot"].shape == file["maps/dot"].shape
+            assert file["spread/dot"][:].max() > 0
+    assert ("intensity_spread" in objects) == spread
+
+
+def test_results_in_the_folder_of_images_are_no_images(toy, toy_separator, frames, write):
+    folder = write("a.npy", frames).parent
+    for _ in range(2):
+        report = predict(toy_separator, toy.adapter, folder, folder / "maps.h5")
+        report.objects.to_csv(folder / "maps.csv")
+        assert (report.images, report.failed) == (3, {})

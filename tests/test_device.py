@@ -1,0 +1,43 @@
+"""Which precision a processor is given. Under a second."""
+
+import pytest
+import torch
+
+from oasis.device import autocast, best_precision
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "expected"),
+    [(True, False, "bf16"), (False, True, "bf16"), (False, False, "float32")],
+)
+def test_a_cpu_computes_in_bfloat16_where_it_has_the_instructions(
+    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    assert best_precision("cpu") == best_precision(torch.device("cpu")) == expected
+
+
+def test_a_torch_without_the_checks_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert best_precision("cpu") == "float32"
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "float32")])
+def test_a_gpu_that_emulates_bfloat16_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch, native: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    assert best_precision("cuda") == expected
+
+
+def test_other_devices_compute_in_float32() -> None:
+    assert best_precision("meta") == "float32"
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("float32", torch.float32)])
+def test_convolutions_run_in_the_wanted_precision(precision: str, dtype: torch.dtype) -> None:
+    with autocast("cpu", precision):
+        assert torch.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 3)).dtype == dtype
+    assert torch.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 3)).dtype == torch.float32

@@ -1,0 +1,139 @@
+import pytest
+import torch
+import yaml
+
+from oasis.errors import ConfigError, OasisError
+from oasis.run import build, load_config
+from oasis.scaling import AsinhScale
+from oasis.separator.heads import DenoisedHead
+
+
+def test_defaults_of_the_domain_lie_below_the_file(toy_values):
+    setup = build({**toy_values, "training": {"epochs": 7}})
+    assert setup.config.training.epochs == 7
+    assert setup.config.training.batch_size == 4
+    assert setup.config.scaling.scale == 5.0
+
+
+def test_another_scaling_and_head_take_the_place_of_the_defaults(toy_values):
+    values = {"scaling": {"name": "asinh", "noise": 2}, "head": {"name": "denoised"}}
+    setup = build({**toy_values, **values})
+    assert setup.config.scaling == AsinhScale(noise=2.0)
+    again = build(setup.config.model_dump(mode="json"))
+    separator = again.separator()
+    assert separator.options.scaling == AsinhScale(noise=2.0)
+    assert isinstance(separator.head, DenoisedHead)
+
+
+def test_tables_of_weights_are_taken_whole(toy_values):
+    setup = build({**toy_values, "loss": {"region_weights": {"dot": 2}}})
+    assert setup.config.loss.region_weights == {"dot": 2}
+    assert setup.loss().table.tolist() == [1, 2, 1, 1]
+
+
+def test_options_of_a_default_do_not_go_with_another_name(toy_values):
+    assert build({**toy_values, "model": {"depth": 3}}).config.model == {
+        "name": "unet",
+        "base_channels": 4,
+        "depth": 3,
+    }
+    assert build({**toy_values, "model": {"name": "monai/UNet"}}).config.model == {"name": "monai/UNet"}
+
+
+def test_balanced_weights_are_counted_in_training_samples(toy_values):
+    rule = {"rule": "balanced", "power": 1, "limit": 1000, "samples": 5}
+    setup = build({**toy_values, "loss": {"region_weights": rule}})
+    table = setup.loss().table
+    counts = setup.region_statistics("train", 5).counts
+    assert setup.region_statistics("train", 5).samples == 5
+    by_region = [pixels * table[code].item() for code, pixels in counts.items()]
+    assert by_region == pytest.approx([sum(counts.values()) / len(counts)] * len(counts), rel=1e-5)
+
+
+def test_the_choices_of_the_loss_reach_it(toy_values):
+    options = {
+        "distance": {"name": "huber", "delta": 2.0},
+        "terms": {"intensity": {"weight": 0.1, "floor": 3.0}, "focal": 0.5},
+        "region_weights": {"rule": "size", "weights": {2: 7}},
+        "thresholds": {"dot": 0.5, "bar": 1.0},
+    }
+    loss = build({**toy_values, "loss": options}).loss()
+    assert loss.distance(torch.tensor([9.0]), torch.tensor([0.0])).item() == pytest.approx(2 * (9 - 1))
+    assert {name: term.weight for name, term in loss.further.items()} == {"intensity": 0.1, "focal": 0.5}
+    assert loss.table.tolist() == [1, 1, 1, 7]
+    assert loss.thresholds.tolist() == [0.5, 1.0]
+
+
+def test_changes_on_top(tmp_path, toy_values):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(toy_values))
+    setup = load_config(path, ["training.epochs=9", "data.train=3", "loss.region_weights={dot: 8}"])
+    assert setup.config.training.epochs == 9
+    assert len(setup.adapter.dataset("train")) == 3
+    assert setup.config.loss.region_weights == {"dot": 8}
+
+
+def test_the_resolved_configuration_reads_back_the_same(toy):
+    toy.save()
+    again = load_config(toy.folder)
+    assert again.config == toy.config
+    assert again.fingerprint == toy.fingerprint
+
+
+def test_the_same_seed_draws_the_same_weights(toy_values):
+    one, two, other = (build({**toy_values, "seed": seed}).separator() for seed in (1, 1, 2))
+    weights = [separator.state_dict()["backbone.output.weight"] for separator in (one, two, other)]
+    assert weights[0].equal(weights[1])
+    assert not weights[0].equal(weights[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trainign": {}}, "trainign: unknown key; did you mean 'training'"),
+        ({"training": {"epoch": 3}}, "training.epoch: unknown key; did you mean 'epochs'"),
+        ({"training": {"epochs": 0}}, "training.epochs: .*found 0"),
+        ({"training": {"epochs": "many"}}, "training.epochs: .*found 'many'"),
+        ({"data": {"trian": 3}}, "data.trian: unknown key; did you mean 'train'"),
+        ({"adapter": "migdl"}, "unknown 'migdl'; did you mean 'migdal'"),
+        ({"adapter": "nowhere.py:Adapter"}, "nowhere.py: no such file"),
+        ({"adapter": 3}, "expected the name of an adapter"),
+        ({"loss": {"region_weights": {"dot&barr": 3}}}, "unknown class 'barr'; did you mean 'bar'"),
+        ({"loss": {"class_weights": {"dot": -1}}}, "class_weights.dot: .*at least 0"),
+        ({"loss": {"region_weights": {"rule": "sise"}}}, "unknown 'sise'; did you mean 'size'"),
+        ({"loss": {"region_weights": {"rule": "size", "weights": {3: 1}}}}, "region_weights.weights.3"),
+        ({"loss": {"distance": "hubert"}}, "distance: unknown 'hubert'; did you mean 'huber'"),
+        ({"loss": {"terms": {"dise": 1}}}, "terms: unknown 'dise'; did you mean 'dice'"),
+        ({"loss": {"terms": {"dice": 1}}}, "set thresholds.dot"),
+        ({"head": {"name": "softmax"}}, "head.name"),
+        ({"scaling": {"percentile": 120}}, "scaling.percentile"),
+        ({"scaling": {"name": "sinh"}}, "scaling: expected the name log or asinh"),
+        ({"scaling": {"name": "asinh", "nose": 1}}, "scaling.nose: unknown key; did you mean 'noise'"),
+        ({"scaling": {"name": "asinh", "softening": 0}}, "scaling.softening: "),
+    ],
+)
+def test_mistakes_are_named_in_one_line(toy_values, change, message):
+    with pytest.raises(OasisError, match=message) as error:
+        build({**toy_values, **change})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "not YAML"), ("just words", "expected sections"), ("", "expected sections")],
+)
+def test_files_that_are_no_configuration(tmp_path, text, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "y.yaml")
+
+
+@pytest.mark.parametrize("change", ["epochs", "=3", "adapter.x=3", "seed=["])
+def test_changes_that_cannot_be_read(tmp_path, toy_values, change):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(toy_values))
+    with pytest.raises(ConfigError, match="--set"):
+        load_config(path, [change])
