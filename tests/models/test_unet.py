@@ -157,7 +157,7 @@ def test_every_level_is_channels_last(channels: int, size: tuple[int, ...], prec
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         output = model(image)
         assert torch.equal(output, model(image.contiguous(memory_format=channels_last)))
-    if precision == torch.float32 or best_precision("cpu") == "bf16":  # emulated kernels have a layout of their own
+    if precision == torch.float32 or best_precision("cpu") == "bf16":  # else emulated in any layout
         assert seen == [True] * 32
 
 
