@@ -76,7 +76,7 @@ def measure(separator: Separator, adapter: MigdalAdapter, dataset: SampleDataset
         patch.object(evaluation, "make_loader", loading.steps(evaluation.make_loader)),
         patch.object(evaluation, "predict_batch", inference.calls(evaluation.predict_batch)),
     ):
-        whole.calls(evaluation.evaluate)(separator, dataset, adapter, 24.0, batch, 0)
+        whole.calls(evaluation.evaluate)(separator, dataset, adapter, batch, 0)
     rest = whole.seconds - loading.seconds - inference.seconds
     return {"loading": loading.seconds, "inference": inference.seconds, "metrics": rest}
 
@@ -109,7 +109,7 @@ def main() -> None:
     separator = Separator(SeparatorOptions(classes=adapter.classes, model=model))
     mixed = adapter.dataset("test")
     kept = InMemory(mixed, options.events)
-    evaluation.evaluate(separator, InMemory(mixed, options.batch), adapter, 24.0, options.batch, 0)  # warm up
+    evaluation.evaluate(separator, InMemory(mixed, options.batch), adapter, options.batch, 0)  # warm up
     print(
         f"base {options.base}, {options.events} events of {options.size[0]} x {options.size[1]}, in % of inference"
     )
@@ -119,7 +119,7 @@ def main() -> None:
         print(f"{title}: {shares['loading']}, {shares['metrics']}")
     for events in (options.events, 4 * options.events):
         data = InMemory(mixed, events)
-        peak = peak_bytes(partial(evaluation.evaluate, separator, data, adapter, 24.0, options.batch, 0))
+        peak = peak_bytes(partial(evaluation.evaluate, separator, data, adapter, options.batch, 0))
         print(f"peak memory of {events} events: {peak / 2**20:.0f} MiB")
 
 

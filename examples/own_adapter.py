@@ -69,11 +69,11 @@ class MicroscopyAdapter(Adapter):
     classes = ("cell", "fibre")
     bands = 2
     unit = "photons"
-    iou_threshold = 1.0
+    thresholds = 1.0
     options_type = MicroscopyOptions
     defaults = {
         "scaling": {"scale": 10.0, "peak": False},
-        "loss": {"thresholds": 1.0, "region_weights": {"fibre": 3, "cell&fibre": 6}},
+        "loss": {"region_weights": {"fibre": 3, "cell&fibre": 6}},
     }
     study = Study("fibre", "overlap_fraction", "share of the fibre under cells", (0, 0.1, 0.2, 0.3, 0.4, 0.6))
 

@@ -70,12 +70,11 @@ class BlobAdapter(Adapter):
 
     classes = BlobScene.classes
     unit = "photons"
-    iou_threshold = 1.0
+    thresholds = 1.0
     options_type = BlobSettings
     defaults = {
         "model": {"name": "unet", "base_channels": 8, "depth": 3, "norm": "batch"},
         "scaling": {"scale": 10.0, "peak": False},
-        "loss": {"thresholds": 1.0},
         "training": {"batch_size": 16, "learning_rate": 3e-3, "schedule": "onecycle", "workers": 0},
     }
 

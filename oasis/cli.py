@@ -247,9 +247,9 @@ def predict(
     setup = load_config(run, changes)
     frame = None if dark is None else read_array(dark)
     calibration = Calibration.load(run / CALIBRATION) if (run / CALIBRATION).exists() else None
-    thresholds, spread = setup.config.loss.thresholds, spread or setup.spread
+    spread = spread or setup.spread
     separator = setup.trained(best_device())
-    report = separate(separator, setup.adapter, source, out, frame, key, thresholds, spread, refine)
+    report = separate(separator, setup.adapter, source, out, frame, key, spread, refine)
     objects = report.objects
     if calibration is not None:
         objects = objects.join(calibration.intervals(objects))

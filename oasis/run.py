@@ -94,6 +94,7 @@ class Setup:
         return OverlapLoss(
             adapter.classes,
             **options,
+            thresholds=adapter.limits,
             spatial_dims=adapter.spatial_dims,
             interchangeable=adapter.interchangeable,
             region_counts=region_counts,
@@ -101,8 +102,7 @@ class Setup:
 
     def region_statistics(self, split: str = "train", samples: int | None = None) -> RegionStatistics:
         """Return how many pixels and how much intensity of a split lie in every region."""
-        thresholds = self.config.loss.thresholds
-        return region_statistics(self.dataset(split), self.adapter.classes, thresholds, samples)
+        return region_statistics(self.dataset(split), self.adapter.classes, self.adapter.limits, samples)
 
     @property
     def fingerprint(self) -> str:
@@ -207,7 +207,6 @@ class Setup:
             separator,
             dataset,
             self.adapter,
-            self.config.loss.thresholds,
             workers=workers,
             visible=calibrate,
             spread=calibrate and self.spread,
@@ -251,9 +250,11 @@ def build(values: Mapping[str, Any], where: str = "configuration") -> Setup:
         raise ConfigError(f"{where}: adapter: expected the name of an adapter, found {values.get('adapter')!r}")
     try:
         kind = find_adapter(values["adapter"])
-        config = RunConfig.parse(_merged(kind.defaults, values))
+        config = RunConfig.parse(_merged(kind.defaults, _with_one_threshold(values)))
         adapter = kind(config.data, config.seed if config.data_seed is None else config.data_seed)
-        setup = Setup(config.model_copy(update={"data": adapter.options.model_dump(mode="json")}), adapter)
+        adapter.chosen_thresholds = config.thresholds
+        resolved = {"data": adapter.options.model_dump(mode="json"), "thresholds": adapter.limits}
+        setup = Setup(config.model_copy(update=resolved), adapter)
         setup.loss(region_counts={0: 1})
         if config.augmentation is not None and adapter.oriented:
             raise ConfigError(
@@ -263,6 +264,18 @@ def build(values: Mapping[str, Any], where: str = "configuration") -> Setup:
     except OasisError as error:
         raise type(error)(f"{where}: {error}") from None
     return setup
+
+
+def _with_one_threshold(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings with the thresholds that earlier versions kept in the section `loss` at their place.
+
+    They stated 0 where the loss took every pixel with intensity, which the adapter's thresholds do as well.
+    """
+    loss = values.get("loss")
+    if not isinstance(loss, Mapping) or "thresholds" not in loss:
+        return values
+    moved = {"loss": {key: value for key, value in loss.items() if key != "thresholds"}}
+    return {**({"thresholds": loss["thresholds"]} if loss["thresholds"] else {}), **values, **moved}
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

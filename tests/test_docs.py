@@ -207,7 +207,7 @@ def test_images_of_the_example_adapter_are_sums_of_their_maps(microscopy):
 def test_the_example_adapter_trains_and_is_evaluated(microscopy):
     separator = microscopy.train()
     dataset = microscopy.dataset("test")
-    table = evaluate(separator, dataset, microscopy.adapter, microscopy.config.loss.thresholds, workers=0)
+    table = evaluate(separator, dataset, microscopy.adapter, workers=0)
     assert len(table) == 48
     assert set(COLUMNS) | {"cells", "fibres"} == set(table)
     summary = summarise(table, microscopy.adapter.study)

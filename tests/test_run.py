@@ -55,13 +55,26 @@ def test_the_choices_of_the_loss_reach_it(toy_values):
         "distance": {"name": "huber", "delta": 2.0},
         "terms": {"intensity": {"weight": 0.1, "floor": 3.0}, "focal": 0.5},
         "region_weights": {"rule": "size", "weights": {2: 7}},
-        "thresholds": {"dot": 0.5, "bar": 1.0},
     }
-    loss = build({**toy_values, "loss": options}).loss()
+    loss = build({**toy_values, "loss": options, "thresholds": {"dot": 0.5}}).loss()
     assert loss.distance(torch.tensor([9.0]), torch.tensor([0.0])).item() == pytest.approx(2 * (9 - 1))
     assert {name: term.weight for name, term in loss.further.items()} == {"intensity": 0.1, "focal": 0.5}
     assert loss.table.tolist() == [1, 1, 1, 7]
     assert loss.thresholds.tolist() == [0.5, 1.0]
+
+
+def test_thresholds_are_one_fact_with_one_override(toy_values):
+    setup = build({**toy_values, "thresholds": {"bar": 2.5}})
+    assert setup.adapter.limits == setup.config.thresholds == {"dot": 1.0, "bar": 2.5}
+    assert setup.loss().thresholds.tolist() == [1.0, 2.5]
+    assert build(toy_values).adapter.limits == {"dot": 1.0, "bar": 1.0}
+
+
+@pytest.mark.parametrize(("saved", "limits"), [({"bar": 3}, [1.0, 3.0]), (0.0, [1.0, 1.0]), (2.0, [2.0, 2.0])])
+def test_thresholds_of_earlier_versions_are_moved(toy_values, saved, limits):
+    setup = build({**toy_values, "loss": {"thresholds": saved, "smoothness": 0.5}})
+    assert setup.loss().thresholds.tolist() == limits
+    assert setup.loss().smoothness == 0.5
 
 
 def test_changes_on_top(tmp_path, toy_values):
@@ -104,7 +117,8 @@ def test_the_same_seed_draws_the_same_weights(toy_values):
         ({"loss": {"region_weights": {"rule": "size", "weights": {3: 1}}}}, "region_weights.weights.3"),
         ({"loss": {"distance": "hubert"}}, "distance: unknown 'hubert'; did you mean 'huber'"),
         ({"loss": {"terms": {"dise": 1}}}, "terms: unknown 'dise'; did you mean 'dice'"),
-        ({"loss": {"terms": {"dice": 1}}}, "set thresholds.dot"),
+        ({"loss": {"terms": {"dice": 1}}, "thresholds": 0}, "set thresholds.dot"),
+        ({"thresholds": {"dott": 1}}, "thresholds: unknown class 'dott'; did you mean 'dot'"),
         ({"head": {"name": "softmax"}}, "head.name"),
         ({"scaling": {"percentile": 120}}, "scaling.percentile"),
         ({"scaling": {"name": "sinh"}}, "scaling: expected the name log or asinh"),

@@ -43,11 +43,11 @@ class ToyAdapter(Adapter):
     unit = "counts"
     quantities = Quantities(classes=("dot",), of_object=(Quantity(name="height", centre=12, width=4),))
     options_type = Settings
-    iou_threshold = 1.0
+    thresholds = 1.0
     defaults = {
         "model": {"name": "unet", "base_channels": 4},
         "scaling": {"scale": 5.0, "peak": False},
-        "loss": {"region_weights": {"dot&bar": 4}, "thresholds": {"bar": 1}},
+        "loss": {"region_weights": {"dot&bar": 4}},
         "training": {"epochs": 2, "batch_size": 4, "workers": 0, "precision": "float32", "learning_rate": 1e-2},
     }
     study = Study(

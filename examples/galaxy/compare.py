@@ -41,13 +41,13 @@ def of_baselines(
     setup: Setup, split: str, samples: int, draws: int, tune_split: str = "val"
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Give the event table of every baseline, SEP last."""
-    blends, adapter, limits = setup.dataset(split), setup.adapter, setup.config.loss.thresholds
-    yield "input", evaluate_maps(input_maps, blends, adapter, limits)
-    yield "oracle mask", evaluate_maps(oracle_mask_maps, blends, adapter, limits)
+    blends, adapter = setup.dataset(split), setup.adapter
+    yield "input", evaluate_maps(input_maps, blends, adapter)
+    yield "oracle mask", evaluate_maps(oracle_mask_maps, blends, adapter)
     rest = not adapter.interchangeable
     tuned = tune_sep(setup.dataset(tune_split), BANDS, rest, [0] if rest else None, samples, draws)
     print(f"SEP as tuned on {samples} blends of {tune_split} ({len(tuned.trials)} settings): {tuned.sep.options}")
-    table = evaluate_maps(tuned.sep.maps, blends, adapter, limits)
+    table = evaluate_maps(tuned.sep.maps, blends, adapter)
     loader = make_loader(blends, EpochSampler(len(blends), shuffle=False), 32, 1)
     yield "SEP", with_fluxes(table, np.concatenate([tuned.sep.fluxes(batch) for batch in loader]), BANDS)
 

@@ -215,8 +215,7 @@ def main() -> None:
     tables = {}
     for name, setup in setups.items():
         dataset = next(iter(setups.values())).dataset(options.split)
-        limits = setup.config.loss.thresholds
-        table = evaluate(setup.trained(), dataset, setup.adapter, limits, 256, refine=options.refine)
+        table = evaluate(setup.trained(), dataset, setup.adapter, 256, refine=options.refine)
         write_table(table, options.out / f"{name}.parquet")
         tables[name] = table
     print_misplaced(tables)

@@ -17,6 +17,7 @@ from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import SUFFIXES, read_array
 from oasis.options import Options
+from oasis.regions import per_class
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,8 @@ class Adapter(ABC):
         unit: of the intensities.
         defaults: what the domain wants in the sections `model`, `scaling`, `head`, `loss` and `training` of a run
             that does not say otherwise.
-        iou_threshold: intensity from which a pixel belongs to a map when masks are compared.
+        thresholds: intensity above which a class is present in a pixel, one for all classes or by name (unnamed:
+            0). Loss, statistics, metrics and masks all use it; `thresholds` in a YAML file overrides it.
         study: the question that `oasis evaluate` answers, or None.
         options_type: the class of the settings of the section `data`.
         suffixes: of the files that `read` knows.
@@ -87,7 +89,7 @@ class Adapter(ABC):
     oriented: ClassVar[bool] = False
     unit: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any]] = {}
-    iou_threshold: ClassVar[float] = 0.0
+    thresholds: ClassVar[Mapping[str, float] | float] = 0.0
     study: ClassVar[Study | None] = None
     options_type: ClassVar[type[Options]] = Options
     suffixes: ClassVar[Sequence[str]] = SUFFIXES
@@ -97,6 +99,22 @@ class Adapter(ABC):
             options = self.options_type.parse(options or {}, where="data")
         self.options: Any = options
         self.seed = seed
+        self.chosen_thresholds: Mapping[str, float] | float | None = None
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The threshold of presence of every class: the configuration's where it states one, else the domain's.
+
+        Raises:
+            ConfigError: an unknown class, or a threshold that is negative or not finite.
+        """
+        limits = per_class(self.classes, self.thresholds, 0.0, "thresholds")
+        if self.chosen_thresholds is not None:
+            own = dict(zip(self.classes, limits.tolist(), strict=True))
+            chosen = self.chosen_thresholds
+            chosen = {**own, **chosen} if isinstance(chosen, Mapping) else chosen
+            limits = per_class(self.classes, chosen, 0.0, "thresholds")
+        return dict(zip(self.classes, limits.tolist(), strict=True))
 
     @abstractmethod
     def dataset(self, split: str) -> SampleDataset:

@@ -74,6 +74,6 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         nested = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
-        whole = key in ("class_weights", "region_weights", "thresholds", "distance", "terms", "quantities")
+        whole = key in ("class_weights", "region_weights", "distance", "terms", "quantities")
         merged[key] = _merged(below[key], value) if nested and not whole else value
     return merged

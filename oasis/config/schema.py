@@ -21,7 +21,6 @@ class LossOptions(Options):
     region_weights: dict[str, Any] = {}
     smoothness: float = Field(0.01, ge=0)
     reduction: Reduction = "batch"
-    thresholds: dict[str, float] | float = 0.0
     distance: str | dict[str, Any] = "absolute"
     terms: dict[str, float | dict[str, Any]] = {}
 
@@ -39,6 +38,7 @@ class RunConfig(Options):
         scaling: of intensity.
         head: from features to maps.
         objects: the head that predicts numbers of objects, such as their energy, or null.
+        thresholds: intensity above which a class is present, one number or by class; the adapter's where null.
         loss: weights of classes and regions.
         augmentation: of training samples, or null.
         training: how to train.
@@ -54,6 +54,7 @@ class RunConfig(Options):
     scaling: Scaling = LogScale()
     head: HeadOptions = HeadOptions()
     objects: ObjectOptions | None = None
+    thresholds: dict[str, float] | float | None = None
     loss: LossOptions = LossOptions()
     augmentation: Augmentation | None = None
     training: TrainingOptions = TrainingOptions()

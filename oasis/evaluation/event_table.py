@@ -19,7 +19,7 @@ from oasis.errors import ConfigError, DataError, ModelError
 from oasis.evaluation.symmetry import symmetry_spread
 from oasis.io.files import replace_when_whole
 from oasis.loss.matching import matching_order, reorder
-from oasis.regions import per_class, present
+from oasis.regions import present
 from oasis.separator.separator import Separator
 
 Floats = NDArray[np.float64]
@@ -32,7 +32,7 @@ COLUMNS = {
     "delta_percent": "(predicted - true) / true x 100 (Eq. 7 of the paper); NaN without true intensity",
     "iou": "intersection over union of true and predicted mask (Eq. 8); NaN where both are empty",
     "overlap_fraction": "share of the class's pixels in which another class is present too",
-    "overlap_fraction_predicted": "the same of the predicted maps, present from `iou_threshold` on at least",
+    "overlap_fraction_predicted": "the same of the predicted maps",
     "overlap_intensity_true": "sum of the true map over those pixels",
     "overlap_intensity_predicted": "sum of the predicted map over those pixels",
 }
@@ -103,7 +103,6 @@ def evaluate(
     separator: Separator,
     dataset: SampleDataset,
     adapter: Adapter,
-    thresholds: Mapping[str, float] | float = 0.0,
     batch_size: int = 32,
     workers: int = 1,
     visible: bool = False,
@@ -116,7 +115,6 @@ def evaluate(
         separator: to be evaluated.
         dataset: samples with truth.
         adapter: adds the domain's own columns.
-        thresholds: above which a class is present, for the overlap columns.
         batch_size: samples per forward pass.
         workers: processes that prepare samples.
         visible: also give the columns `WITHOUT_TRUTH` over the pixels that the adapter calls visible, under names
@@ -137,7 +135,7 @@ def evaluate(
         events = (_as_predicted(separator, event, adapter, visible, spread) for event in events)
     if refine:
         events = (refine_batch(event, adapter) for event in events)
-    table = _event_table(events, len(dataset), adapter, thresholds)
+    table = _event_table(events, len(dataset), adapter)
     table.attrs.update(separator.options.identity)
     return table
 
@@ -192,7 +190,6 @@ def evaluate_maps(
     maps_of: Callable[[Batch], Tensor],
     dataset: SampleDataset,
     adapter: Adapter,
-    thresholds: Mapping[str, float] | float = 0.0,
     batch_size: int = 32,
     workers: int = 1,
 ) -> pd.DataFrame:
@@ -202,23 +199,21 @@ def evaluate_maps(
         maps_of: returns the maps (b, N, B, *S) of a batch in physical units.
         dataset: samples with truth.
         adapter: of the domain.
-        thresholds: above which a class is present, for the overlap columns.
         batch_size: samples per batch.
         workers: processes that prepare samples.
     """
     loader = make_loader(dataset, EpochSampler(len(dataset), shuffle=False), batch_size, workers)
     predicted = (EventBatch(batch, maps_of(batch)) for batch in loader)
     events = (_aligned(event, adapter.classes, adapter.interchangeable) for event in predicted)
-    return _event_table(events, len(dataset), adapter, thresholds)
+    return _event_table(events, len(dataset), adapter)
 
 
 def _event_table(
     events: Iterable[EventBatch],
     count: int,
     adapter: Adapter,
-    thresholds: Mapping[str, float] | float,
 ) -> pd.DataFrame:
-    limits = per_class(adapter.classes, thresholds, 0.0, "thresholds")
+    limits = torch.tensor(list(adapter.limits.values()))
     classes = len(adapter.classes)
     columns: list[str] = []
     values = np.empty((count, classes, 0))
@@ -271,45 +266,42 @@ def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, T
     batch, maps, numbers, visible, spread = event
     valid = batch.valid.unsqueeze(1)
     true, predicted = (torch.where(valid, values, 0) for values in (batch.target, maps))
-    present, shared = _presence(true, limits)
-    mask_true, mask_predicted = (_mask(values, adapter.iou_threshold) for values in (true, predicted))
-    intensity, known = _total(true), _without_truth(predicted, adapter, limits)
+    mask_true, shared = _presence(true, limits)
+    mask_predicted = present(predicted, limits)
+    intensity, known = _total(true), _without_truth(predicted, limits)
     measured = dict.fromkeys(list(COLUMNS)[2:], intensity) | known  # in their order
     measured |= {
         "delta_percent": _ratio(known["intensity_predicted"] - intensity, intensity) * 100,
         "iou": _ratio(_total(mask_true & mask_predicted), _total(mask_true | mask_predicted)),
-        "overlap_fraction": _ratio(_total(shared), _total(present)),
+        "overlap_fraction": _ratio(_total(shared), _total(mask_true)),
         "overlap_intensity_true": _total(torch.where(shared, true, 0)),
         "overlap_intensity_predicted": _total(torch.where(shared, predicted, 0)),
     }
     if visible is not None:
-        seen = _without_truth(torch.where(visible.unsqueeze(1), maps, 0), adapter, limits)
+        seen = _without_truth(torch.where(visible.unsqueeze(1), maps, 0), limits)
         measured |= {f"{VISIBLE}{name}": values for name, values in seen.items()}
     if spread is not None:
         measured[SPREAD] = spread.double()
     return measured | {name: values.double() for name, values in numbers.items()}
 
 
-def measure_maps(
-    maps: Tensor, valid: Tensor, adapter: Adapter, thresholds: Mapping[str, float] | float = 0.0
-) -> dict[str, Tensor]:
+def measure_maps(maps: Tensor, valid: Tensor, adapter: Adapter) -> dict[str, Tensor]:
     """Return the columns of the event table that need no truth, (b, N) each.
 
     Args:
         maps: (b, N, B, *S) predicted maps in physical units.
         valid: (b, 1, *S) bool.
         adapter: of the domain.
-        thresholds: above which a class is present.
     """
-    limits = per_class(adapter.classes, thresholds, 0.0, "thresholds")
-    return _without_truth(torch.where(valid.unsqueeze(1), maps, 0), adapter, limits)
+    limits = torch.tensor(list(adapter.limits.values()))
+    return _without_truth(torch.where(valid.unsqueeze(1), maps, 0), limits)
 
 
-def _without_truth(predicted: Tensor, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
-    present, shared = _presence(predicted, limits.clamp_min(adapter.iou_threshold))
+def _without_truth(predicted: Tensor, limits: Tensor) -> dict[str, Tensor]:
+    there, shared = _presence(predicted, limits)
     return {
         "intensity_predicted": _total(predicted),
-        "overlap_fraction_predicted": _ratio(_total(shared), _total(present)),
+        "overlap_fraction_predicted": _ratio(_total(shared), _total(there)),
     }
 
 
@@ -321,10 +313,6 @@ def _presence(maps: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
     """Return where each class is present, and where another one is too, (b, N, B, *S) each."""
     there = present(maps, limits)
     return there, there & (there.sum(1, keepdim=True) > 1)
-
-
-def _mask(values: Tensor, threshold: float) -> Tensor:
-    return values >= threshold if threshold > 0 else values > 0
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

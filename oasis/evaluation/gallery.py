@@ -276,7 +276,7 @@ def gallery_figure(
         predicted = predicted_maps(separator, sample, adapter)[label]
         image, true, predicted = (view(values, part) for values in (sample.image, sample.target[label], predicted))
         axes[0].set_ylabel(f"{quantity:.3g}", fontsize=9)
-        _event_row(axes, image, true, predicted, max(adapter.iou_threshold, 1e-6), adapter.unit)
+        _event_row(axes, image, true, predicted, max(adapter.limits[name], 1e-6), adapter.unit)
     if adapter.study is not None:
         figure.supylabel(adapter.study.label, fontsize=10)
     for axes, title in zip(

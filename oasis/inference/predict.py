@@ -74,7 +74,6 @@ def predict(
     out: str | Path,
     dark: NDArray[Any] | None = None,
     key: str | None = None,
-    thresholds: Mapping[str, float] | float = 0.0,
     spread: bool = False,
     refine: bool = False,
 ) -> Report:
@@ -91,7 +90,6 @@ def predict(
         out: `.h5`, `.hdf5` or `.npz`; it appears when it is whole.
         dark: a dark frame to subtract.
         key: the array in `.npz` and HDF5 files.
-        thresholds: above which a class is present, for the overlap.
         spread: also write the standard deviation of every pixel over the symmetries of the image, as
             `spread/<class>`, which takes a pass for each.
         refine: also give the columns of the adapter's `refine`.
@@ -121,9 +119,7 @@ def predict(
                     parts = []
                     for part in (slice(start, start + BATCH) for start in range(0, len(images), BATCH)):
                         extra = None if context is None else context[part]
-                        parts.append(
-                            _separated(separator, adapter, images[part], extra, thresholds, spread, refine)
-                        )
+                        parts.append(_separated(separator, adapter, images[part], extra, spread, refine))
                 except ConfigError:
                     raise
                 except OasisError as error:
@@ -149,14 +145,13 @@ def _separated(
     adapter: Adapter,
     images: NDArray[np.float32],
     context: NDArray[np.float32] | None,
-    thresholds: Mapping[str, float] | float,
     spread: bool,
     refine: bool,
 ) -> tuple[dict[str, NDArray[np.float32]], pd.DataFrame]:
     """Return arrays by their place in the output, and the rows of the objects."""
     maps, numbers = separator.separate_objects(images, context)
     valid = torch.from_numpy(adapter.visible(images))
-    measured = {**measure_maps(torch.from_numpy(maps), valid, adapter, thresholds)}
+    measured = {**measure_maps(torch.from_numpy(maps), valid, adapter)}
     arrays = {f"maps/{name}": maps[:, label] for label, name in enumerate(separator.classes)}
     if spread:
         found = symmetry_spread(

@@ -41,7 +41,7 @@ def table():
 
 def test_event_table_against_numpy(toy, toy_separator):
     dataset = toy.adapter.dataset("test")
-    table = evaluate(toy_separator, dataset, toy.adapter, {"bar": 1.0}, batch_size=3, workers=0)
+    table = evaluate(toy_separator, dataset, toy.adapter, batch_size=3, workers=0)
     assert list(table.groupby("class").size()) == [7, 7]
     assert set(COLUMNS) <= set(table)
     for index in range(len(dataset)):
@@ -50,13 +50,13 @@ def test_event_table_against_numpy(toy, toy_separator):
         for label, name in enumerate(toy.adapter.classes):
             row = table[(table["id"] == f"test/{index}") & (table["class"] == name)].iloc[0]
             true, predicted = sample.target[label], maps[name]
-            present = [sample.target[0] > 0, sample.target[1] > 1]
+            present = [sample.target[0] > 1, sample.target[1] > 1]
             shared = present[0] & present[1]
             assert row["intensity_true"] == pytest.approx(true.sum(), rel=1e-5)
             assert row["intensity_predicted"] == pytest.approx(predicted.sum(), rel=2e-2)
-            union = ((true >= 1) | (predicted >= 1)).sum()
+            union = ((true > 1) | (predicted > 1)).sum()
             if union:
-                assert row["iou"] == pytest.approx(((true >= 1) & (predicted >= 1)).sum() / union, abs=0.02)
+                assert row["iou"] == pytest.approx(((true > 1) & (predicted > 1)).sum() / union, abs=0.02)
             if true.sum():
                 expected = (row["intensity_predicted"] / true.sum() - 1) * 100
                 assert row["delta_percent"] == pytest.approx(expected, abs=0.01)
@@ -111,8 +111,8 @@ def test_a_method_that_is_no_separator_is_measured_in_the_same_way(toy, toy_sepa
         interchangeable = (("dot", "bar"),)
 
     dataset = toy.adapter.dataset("test")
-    table = evaluate_maps(lambda batch: 0.8 * batch.target, dataset, toy.adapter, {"bar": 1.0}, 3, workers=0)
-    separated = evaluate(toy_separator, dataset, toy.adapter, {"bar": 1.0}, workers=0)
+    table = evaluate_maps(lambda batch: 0.8 * batch.target, dataset, toy.adapter, 3, workers=0)
+    separated = evaluate(toy_separator, dataset, toy.adapter, workers=0)
     true = [name for name in separated if not name.endswith("predicted") and name not in ("delta_percent", "iou")]
     pd.testing.assert_frame_equal(table[true], separated[true])
     assert list(table) == list(separated)

@@ -132,13 +132,15 @@ def test_images_of_another_size_are_named_and_the_rest_goes_on(toy, toy_separato
 @pytest.mark.parametrize("spread", [False, True])
 def test_objects_are_measured_as_in_the_event_table(toy, toy_separator, tmp_path, frames, write, spread):
     class Half(type(toy.adapter)):
+        thresholds = {"dot": 1.0, "bar": 5.0}
+
         def visible(self, images):
             seen = super().visible(images)
             seen[..., :10] = False
             return seen
 
     path = write("a.npy", frames)
-    report = predict(toy_separator, Half(), path, tmp_path / "m.h5", thresholds={"bar": 5.0}, spread=spread)
+    report = predict(toy_separator, Half(), path, tmp_path / "m.h5", spread=spread)
     objects = report.objects
     assert objects["source"].unique().tolist() == [str(path)]
     assert objects["frame"].tolist() == [0, 0, 1, 1, 2, 2]

@@ -61,7 +61,8 @@ class Images(Adapter):
     options_type = Settings
     shape = (1, 16, 12)
     study = Study("<script>", "height", "height (<i>counts</i>)", (5, 12, 20, 30), "height > 0", "not height > 0")
-    defaults = {"model": {"name": "unet", "base_channels": 4, "depth": 2}, "loss": {"thresholds": 1}}
+    defaults = {"model": {"name": "unet", "base_channels": 4, "depth": 2}}
+    thresholds = 1
 
     def dataset(self, split):
         return Mixer(BoxScene(self.shape), self.options.test, self.seed, split, fixed=True)
@@ -91,7 +92,7 @@ def make_run(folder, kind="Images", **values):
     separator.save(folder)
     (folder / "log.csv").write_text("epoch,train/total,val/total,seconds\n0,3,2,30\n1,2,1,60\n2,1,1.5,30\n")
     (folder / "region_weights.csv").write_text("region,classes,weight\nbackground,0,1\nbox&<script>,2,7.25\n")
-    table = evaluate(separator, setup.dataset("test"), setup.adapter, setup.config.loss.thresholds, workers=0)
+    table = evaluate(separator, setup.dataset("test"), setup.adapter, workers=0)
     write_table(table, folder / "events.parquet")
     return folder
 
@@ -100,7 +101,7 @@ def make_run(folder, kind="Images", **values):
 def runs(tmp_path_factory):
     """Two runs on the same events."""
     folder = tmp_path_factory.mktemp("runs")
-    second = make_run(folder / "second", loss={"region_weights": {"box": 5}, "thresholds": 1})
+    second = make_run(folder / "second", loss={"region_weights": {"box": 5}})
     return [make_run(folder / "first"), second]
 
 

@@ -88,7 +88,7 @@ class _BlendAdapter(Adapter):
     spatial_dims = 2
     bands = len(survey.BANDS)
     unit = "nmgy"
-    iou_threshold = PRESENT_NMGY
+    thresholds = PRESENT_NMGY
     options_type = GalaxyAdapterOptions
     suffixes = (*ARRAYS, *PICTURES)
     single: ClassVar[bool | tuple[bool, ...]] = True
@@ -202,7 +202,6 @@ class GalaxyAdapter(_BlendAdapter):
         "scaling": {"name": "asinh", "noise": [0.0028, 0.0063, 0.0153]},
         "loss": {
             "region_weights": {"rule": "size", "weights": {2: 2}},
-            "thresholds": PRESENT_NMGY,
             "smoothness": 0.0,
         },
     }
@@ -224,7 +223,6 @@ class GalaxiesAdapter(_BlendAdapter):
         **GalaxyAdapter.defaults,
         "loss": {
             "region_weights": {"rule": "size", "weights": {2: 2, 3: 2, 4: 2}},
-            "thresholds": PRESENT_NMGY,
             "smoothness": 0.0,
         },
     }

@@ -80,7 +80,7 @@ class MigdalAdapter(Adapter):
     classes = (ER, NR)
     spatial_dims = 2
     unit = "ADU"
-    iou_threshold = 1.0
+    thresholds: ClassVar[Mapping[str, float]] = {ER: 1.0, NR: PRESENT_ADU}
     options_type = MigdalOptions
     defaults: ClassVar[Mapping[str, Any]] = {
         "model": {"name": "unet", "base_channels": 32},
@@ -89,7 +89,6 @@ class MigdalAdapter(Adapter):
         "loss": {
             "class_weights": {ER: 5, NR: 1},
             "region_weights": {ER: 3, NR: 1, "ER&NR": 6},
-            "thresholds": {NR: PRESENT_ADU},
         },
         "calibration": {
             "absent": False,

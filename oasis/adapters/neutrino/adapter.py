@@ -127,7 +127,7 @@ class NeutrinoAdapter(Adapter):
     quantities = quantities(CONFIGURATION_1)
     oriented = True
     unit = "p.e."
-    iou_threshold = 1.0
+    thresholds = 0.5  # charges are whole photoelectrons
     options_type = NeutrinoOptions
     defaults: ClassVar[Mapping[str, Any]] = {
         "model": {"name": "unet", "base_channels": 32, "depth": 2},

@@ -132,7 +132,7 @@ class _RecordAdapter(Adapter):
 
     spatial_dims = 1
     unit = "mV"
-    iou_threshold = 0.5
+    thresholds = 0.5
 
     def dataset(self, split: str) -> SampleDataset:
         """Return the waveforms of `train`, `val` or `test`, simulated unless the options name a file.
@@ -247,7 +247,6 @@ class WaveformAdapter(_RecordAdapter):
         "loss": {
             "class_weights": {SIGNAL: 2, INTERFERENCE: 1},
             "region_weights": {SIGNAL: 3, INTERFERENCE: 1, f"{SIGNAL}&{INTERFERENCE}": 6},
-            "thresholds": 0.5,
         },
     }
     study = Study(
@@ -293,7 +292,6 @@ class PulsesAdapter(_RecordAdapter):
         "model": {"name": "unet", "base_channels": 16, "depth": 6, "norm": "batch"},
         "head": {"name": "denoised"},
         "scaling": {"name": "asinh", "noise": 1.0},
-        "loss": {"thresholds": 0.5},
     }
     study = Study(
         name="pulse_1",
