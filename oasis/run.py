@@ -22,6 +22,7 @@ from oasis.data.quantities import Quantities
 from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.errors import ConfigError, DataError, OasisError, nearest
 from oasis.evaluation.event_table import SPREAD, evaluate
+from oasis.evaluation.summary import check_study
 from oasis.io.files import replace_when_whole
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.weights import parse_rule
@@ -126,6 +127,7 @@ class Setup:
         train, val = self.dataset("train"), self.dataset("val")
         if resume:
             self._check_schedule()
+        check_study(self.adapter)
         separator = self.separator(trained_size=train[0].image.shape[1:])
         if config.augmentation is not None:
             train = Augmented(train, config.augmentation, config.seed)

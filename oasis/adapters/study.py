@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from oasis.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,16 +17,21 @@ class Study:
 
     Attributes:
         name: the class whose intensity is studied.
-        quantity: the column of the event table it is binned by.
+        quantity: the column of the event table that events are binned by.
         label: of the quantity in figures, with its unit.
         edges: of the bins.
-        signal: a pandas query for the events that hold the class (for detection), or None.
+        signal: a pandas query for the events that contain the class (for detection), or None.
         background: a pandas query for the events that do not.
-        group: the column that names the object of the class, where one stands in several events: intervals then
+        group: the column that names the object of the class, where one is in several events: intervals then
             resample objects.
         background_group: the same for background events.
-        equivalent: the quantity of an object as bright as which false positives are counted, or None.
-        alike: further classes of the same kind, whose objects count too.
+        equivalent: value of `quantity`: false positives are counted above the mean true intensity of objects of
+            that value; None for no count.
+        interchangeable: further classes, interchangeable with the first, whose objects count too.
+
+    Example:
+        >>> Study("cell", "area", "area (pixels)", (0, 50, 200), interchangeable=("cell_2", "cell_3")).what
+        'cell to cell_3'
     """
 
     name: str
@@ -35,13 +43,61 @@ class Study:
     group: str | None = None
     background_group: str | None = None
     equivalent: float | None = None
-    alike: Sequence[str] = ()
+    interchangeable: Sequence[str] = ()
 
     @property
     def what(self) -> str:
         """What is studied, in words."""
-        return f"{self.name} to {self.alike[-1]}" if self.alike else self.name
+        return f"{self.name} to {self.interchangeable[-1]}" if self.interchangeable else self.name
 
     def rows(self, table: "pd.DataFrame") -> "pd.DataFrame":
         """Return the rows of an event table that the study is about."""
-        return table[table["class"].isin((self.name, *self.alike))]
+        return table[table["class"].isin((self.name, *self.interchangeable))]
+
+    def check(self, classes: Sequence[str], table: "pd.DataFrame") -> None:
+        """Check that the question can be answered.
+
+        Args:
+            classes: of the adapter.
+            table: an event table, of a single sample at least.
+
+        Raises:
+            ConfigError: a class or a column that is not there, edges that do not increase, or a bad query.
+        """
+        for name in (self.name, *self.interchangeable):
+            if name not in classes:
+                raise ConfigError(f"study: there is no class {name!r}; {nearest(name, classes)}")
+        if self.quantity not in table:
+            hint = nearest(self.quantity, map(str, table))
+            raise ConfigError(f"study: the event table has no column {self.quantity!r} (quantity); {hint}")
+        if table[self.quantity].dtype.kind not in "fiub":
+            found = table[self.quantity].iloc[0]
+            raise ConfigError(
+                f"study: expected numbers in the column {self.quantity!r} (quantity), found {found!r}"
+            )
+        if len(self.edges) < 2 or any(not low < high for low, high in pairwise(self.edges)):
+            raise ConfigError(f"study: expected two or more increasing edges of bins, found {list(self.edges)}")
+        for query in (self.signal, self.background):
+            if query is not None:
+                chosen(table, query)
+
+
+def chosen(rows: "pd.DataFrame", query: str) -> "pd.Series[bool]":
+    """Return which rows of an event table a query of a study chooses.
+
+    Raises:
+        ConfigError: the query cannot be evaluated, or its result is not true or false for each row.
+
+    Example:
+        >>> import pandas as pd
+        >>> chosen(pd.DataFrame({"energy": [3.0, 8.0]}), "energy < 6").tolist()
+        [True, False]
+    """
+    try:
+        found: Any = rows.eval(query)
+    except Exception as error:  # pandas raises as many kinds as a query has ways of being wrong
+        text = " ".join(str(error).split())
+        raise ConfigError(f"study: the query {query!r} cannot be evaluated on the event table: {text}") from None
+    if str(getattr(found, "dtype", None)) not in ("bool", "boolean") or len(found) != len(rows):
+        raise ConfigError(f"study: the query {query!r} is not true or false for each event: compare with a value")
+    return found.fillna(False).astype(bool)  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from oasis.adapters.study import Study
+from oasis.adapters.study import Study, chosen
 from oasis.errors import ConfigError, DataError
 from oasis.stats.bins import median, spread
 from oasis.stats.intervals import Estimate, bootstrap
@@ -206,7 +206,7 @@ def comparisons(tables: Mapping[str, Tables], study: Study, unit: str = "") -> l
             chosen = [table[number.chosen] for table in aligned]
             pair = _pair(chosen, len(side_a), number.statistic, number.columns, group)
             rows.append(Difference(number.label, pair.a, pair.b, pair.difference, number.spec))
-        found.append(Comparison(name_a, name, len(aligned[0]) // (1 + len(study.alike)), rows))
+        found.append(Comparison(name_a, name, len(aligned[0]) // (1 + len(study.interchangeable)), rows))
     return found
 
 
@@ -245,8 +245,8 @@ def _prepared(side: Tables, study: Study) -> list[pd.DataFrame]:
     for table in _as_list(side):
         rows = study.rows(table).reset_index(drop=True)
         if study.signal is not None and study.background is not None:
-            found = {name: rows.query(getattr(study, name)).index for name in ("signal", "background")}
-            rows = rows.assign(**{name: rows.index.isin(index) for name, index in found.items()})
+            queries = {"signal": study.signal, "background": study.background}
+            rows = rows.assign(**{name: chosen(rows, query) for name, query in queries.items()})
         prepared.append(rows)
     return prepared
 

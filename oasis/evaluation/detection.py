@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from oasis.adapters.study import Study
+from oasis.adapters.study import Study, chosen
 from oasis.errors import DataError, nearest
 from oasis.stats.intervals import Estimate, Floats, bootstrap, group_column, rate
 from oasis.stats.roc import Groups
@@ -59,7 +59,7 @@ def equivalent_false_positive_rate(
     if study.quantity not in rows:
         names = map(str, rows)
         raise DataError(f"the event table has no column {study.quantity!r}; {nearest(study.quantity, names)}")
-    background = rows.query(study.background)
+    background = rows[chosen(rows, study.background)]
     signal = rows.drop(background.index)
     off = (signal[study.quantity] - value).abs() / abs(value)
     signal = signal[off <= window * (1 + 1e-6)]  # 3.6 in float32 is a little less
@@ -99,7 +99,7 @@ def _signal_and_background(table: pd.DataFrame, study: Study) -> tuple[pd.DataFr
     if study.signal is None or study.background is None:
         return None
     rows = study.rows(table)
-    return rows.query(study.signal), rows.query(study.background)
+    return rows[chosen(rows, study.signal)], rows[chosen(rows, study.background)]
 
 
 def _floats(rows: pd.DataFrame, name: str) -> Floats:

@@ -1,20 +1,28 @@
 """Summary: the answer of an event table to the study of a domain."""
 
+import logging
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from oasis.adapters.base import Adapter
 from oasis.adapters.study import Study
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import Sample
+from oasis.errors import DataError
 from oasis.evaluation.detection import (
     EquivalentRate,
     detection_groups,
     detection_scores,
     equivalent_false_positive_rate,
 )
+from oasis.evaluation.event_table import evaluate_maps
 from oasis.stats.bins import binned, median
 from oasis.stats.intervals import Estimate, bootstrap
 from oasis.stats.roc import FEWEST, RATES, ROC_RATES, auc, operating_points
+
+logger = logging.getLogger(__name__)
 
 
 class Summary(NamedTuple):
@@ -96,3 +104,41 @@ def summarise(table: pd.DataFrame, study: Study) -> Summary:
         None if size is None else equivalent_false_positive_rate(table, study, size),
         bootstrap(scores[1], median, groups=groups[1]),
     )
+
+
+def check_study(adapter: Adapter, split: str = "test") -> None:
+    """Check that an adapter's study can be answered from the event table of a split, before any training.
+
+    The table is that of the first sample, with its truth as the prediction. Where the samples cannot be read yet,
+    nothing is checked.
+
+    Raises:
+        ConfigError: what `Study.check` raises.
+    """
+    if adapter.study is None:
+        return
+    try:
+        dataset = adapter.dataset(split)
+        if not len(dataset):
+            return
+        table = evaluate_maps(lambda batch: batch.target, _First(dataset), adapter, batch_size=1, workers=0)
+    except DataError as error:
+        logger.warning("the study of the %s samples is not checked, as they cannot be read: %s", split, error)
+        return
+    quantities = (*adapter.quantities.of_object, *adapter.quantities.of_image)
+    learned = {f"{quantity.name}_predicted": float("nan") for quantity in quantities}
+    adapter.study.check(adapter.classes, table.assign(**learned))
+
+
+class _First(SampleDataset):
+    """The first sample of a data set."""
+
+    def __init__(self, dataset: SampleDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return 1
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        """Return that sample."""
+        return self.dataset[0]

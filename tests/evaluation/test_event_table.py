@@ -347,7 +347,7 @@ def test_a_study_of_classes_of_one_kind_counts_the_objects_of_all():
             "iou": 0.5,
         }
     )
-    study = Study("a", "size", "size", (0, 2, 4), group="id", alike=("b",))
+    study = Study("a", "size", "size", (0, 2, 4), group="id", interchangeable=("b",))
     bins = summarise(table, study).bins
     assert bins["events"].tolist() == [20, 20]
     assert bins["bias"].tolist() == pytest.approx([np.median(error[::3]), np.median(error[1::3])])

@@ -232,5 +232,5 @@ class GalaxiesAdapter(_BlendAdapter):
         label="blendedness",
         edges=EDGES,
         group="id",
-        alike=classes[1:],
+        interchangeable=classes[1:],
     )

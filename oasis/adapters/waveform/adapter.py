@@ -304,7 +304,7 @@ class PulsesAdapter(_RecordAdapter):
     def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
         super().__init__(options, seed)
         classes = tuple(f"pulse_{number + 1}" for number in range(self.options.pulses))
-        study = replace(type(self).study, alike=classes[1:])
+        study = replace(type(self).study, interchangeable=classes[1:])
         vars(self).update(classes=classes, interchangeable=(classes,), study=study)  # of this adapter, not of all
 
     def scene(self, split: str) -> PulsesScene:
