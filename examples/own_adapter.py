@@ -1,5 +1,6 @@
 """A domain in one file: two-colour fluorescence images of cells that lie over thin fibres."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -52,7 +53,9 @@ class MicroscopyScene(Scene):
         bent = across + rng.normal(0, 0.004) * along**2
         return _dyed("fibre", rng.uniform(10, 40) * np.exp(-(bent**2) / 2), (0, 0))
 
-    def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
+    def observe(
+        self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
+    ) -> tuple[Array, NDArray[np.bool_]]:
         """Count photons over a constant background, which is then subtracted."""
         photons = rng.poisson(target.sum(axis=0) + BACKGROUND) - BACKGROUND
         return photons.astype(np.float32), np.ones((1, *self.options.size), dtype=bool)
@@ -60,7 +63,7 @@ class MicroscopyScene(Scene):
 
 def _dyed(name: str, light: NDArray[np.float64], origin: tuple[int, int]) -> Placed:
     bands = np.multiply.outer(DYES[name], np.where(light > 0.5, light, 0))
-    return Placed(name, bands.astype(np.float32), origin)
+    return Placed(name, bands.astype(np.float32), origin, {"photons": float(bands.sum())})
 
 
 class MicroscopyAdapter(Adapter):

@@ -6,6 +6,7 @@ Trains one small model for each way to weight the regions, at equal budget, and 
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ class BlobScene(Scene):
             maps.append(("vesicle", rng.uniform(10, 50) * np.exp(-((spot / rng.uniform(1.5, 2.5)) ** 2))))
         return [Placed(name, np.where(light > 0.5, light, 0)[None], (0, 0)) for name, light in maps], {}
 
-    def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
+    def observe(
+        self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
+    ) -> tuple[Array, np.ndarray]:
         """Count photons and subtract the dark level."""
         photons = rng.poisson(target.sum(axis=0) + DARK) - DARK
         return photons.astype(np.float32), np.ones((1, SIZE, SIZE), dtype=bool)

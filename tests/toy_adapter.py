@@ -31,7 +31,7 @@ class DotsAndBars(Scene):
             "dot_height": height if there else np.nan,
         }
 
-    def observe(self, target, rng):
+    def observe(self, target, placed, rng):
         image = target.sum(axis=0) + rng.exponential(0.1, self.shape).astype(np.float32)
         return image.astype(np.float32), np.ones((1, 24, 20), bool)
 

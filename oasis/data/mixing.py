@@ -1,11 +1,11 @@
-"""Mixing: place isolated components, add them up, observe the sum; the truth falls out.
+"""Mixing: place isolated components, add them up, observe the sum; the truth is known by construction.
 
 Sample i of a split is a pure function of (seed, split, index, epoch), whatever the number of workers or processes.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 import numpy as np
@@ -64,15 +64,19 @@ class Placed:
         name: its class.
         values: (B, *s) what it adds, in physical units.
         origin: the pixel on which its first pixel lies; what falls outside the image is lost.
+        meta: its truth quantities, one number each (`"energy"` in keV, ...).
     """
 
     name: str
     values: Array
     origin: Sequence[int]
+    meta: Mapping[str, float] = field(default_factory=dict)
 
 
 class Scene(ABC):
     """What a domain tells the mixer: where components come from, where they lie and how they are observed.
+
+    A scene keeps nothing between `place` and `observe`: the mixer hands on what was placed.
 
     Attributes:
         classes: the N class names.
@@ -86,10 +90,17 @@ class Scene(ABC):
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Choose the components of sample `index`, place them and state their truth quantities."""
 
-    def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
-        """Return the image (B, *S) of a target (N, B, *S), and where it is valid (1, *S).
+    def observe(
+        self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the image (B, *S) of a target, and where it is valid (1, *S).
 
         Without a detector the image is the sum of the maps, valid everywhere.
+
+        Args:
+            target: (N, B, *S) the map of each class.
+            placed: the components that it is the sum of.
+            rng: the sample's, as `place` left it.
         """
         return target.sum(axis=0), np.ones((1, *self.shape[1:]), dtype=bool)
 
@@ -160,5 +171,5 @@ class Mixer(SampleDataset):
         rng = keyed_rng(self.seed, self.split, index, 0 if self.fixed else epoch)
         placed, meta = self.scene.place(index, rng)
         target = add_up(placed, self.scene.classes, self.scene.shape)
-        image, valid = self.scene.observe(target, rng)
+        image, valid = self.scene.observe(target, placed, rng)
         return Sample(image, target, valid, {"id": f"{self.split}/{index}", **meta})

@@ -1,5 +1,6 @@
 """The mixer: pure in (seed, split, index, epoch), and a sum of placed components."""
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -31,8 +32,10 @@ class Blobs(Scene):
 
 
 class Noisy(Blobs):
-    def observe(self, target: Map, rng: np.random.Generator) -> tuple[Map, NDArray[np.bool_]]:
-        image, valid = super().observe(target, rng)
+    def observe(
+        self, target: Map, placed: Sequence[Placed], rng: np.random.Generator
+    ) -> tuple[Map, NDArray[np.bool_]]:
+        image, valid = super().observe(target, placed, rng)
         return image + rng.normal(size=image.shape).astype(np.float32), valid
 
 

@@ -48,7 +48,7 @@ class BoxScene(Scene):
             placed.append(Placed("<script>", middle, (4,) * (len(self.shape) - 1)))
         return placed, {"note": SCRIPT, "height": height if index % 3 else np.nan}
 
-    def observe(self, target, rng):
+    def observe(self, target, placed, rng):
         noise = rng.exponential(1, self.shape).astype(np.float32)
         return target.sum(axis=0) + noise, np.ones((1, *self.shape[1:]), bool)
 

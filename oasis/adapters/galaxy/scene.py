@@ -104,6 +104,7 @@ class GalaxyScene(Scene):
             )
         if 4 * options.jitter > options.size:
             raise ConfigError(f"jitter: {options.jitter} pixels are too many for an image of {options.size}")
+        self.truth = ("r50", *(f"flux_{band}" for band in stamps.bands))
         self.reference = reference_band(stamps.bands)
         flux = stamps.table[f"flux_{stamps.bands[self.reference]}"][indices]
         self.r50 = stamps.table["r50"] / stamps.pixel_scale  # pixels
@@ -117,12 +118,11 @@ class GalaxyScene(Scene):
         self.gain = np.full(len(stamps.bands), np.inf)
         if options.poisson:
             self.gain = np.array([options.gain.get(band) or survey.gain(band) for band in stamps.bands])
-        self._measured: tuple[Array, Array] | None = None
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
-        """Draw the galaxy in the middle and its neighbours; remember the noise of their stamps for `observe`.
+        """Draw the galaxy in the middle and its neighbours.
 
-        Meta data:
+        Metadata of the sample:
 
         - `galaxies`: how many;
         - `noise_<band>`: of a pixel without the galaxies' shot noise, root mean square over the image, nmgy;
@@ -131,6 +131,9 @@ class GalaxyScene(Scene):
         - `neighbour_separation`: of the nearest neighbour from the galaxy in the middle, in units of the sum of
           their half-light radii; `neighbour_magnitude`: its magnitude minus that of the galaxy in the middle;
         - `clipped`: how much was below 0, as a share of the flux in the reference band, in the worst stamp.
+
+        Metadata of each galaxy: `galaxy`, its number in the library; `row` and `col` of the pixel on which it is
+        centred; `r50` (arcsec) and `flux_<band>` (nmgy) of the whole stamp.
         """
         positions = self._choose(rng)
         galaxies = self.indices[positions]
@@ -140,7 +143,7 @@ class GalaxyScene(Scene):
             names = rng.permutation(self.classes)[: len(galaxies)].tolist()
         stamps = [self._stamp(*each, rng) for each in zip(names, galaxies, centres, strict=True)]
         truth = [replace(stamp, values=np.maximum(stamp.values, 0)) for stamp in stamps]
-        noise = self._remember(truth, self.stamps.noise[galaxies])
+        noise = np.sqrt(np.maximum(self.sky[:, None, None] ** 2, self._stamp_variance(truth)).mean(axis=(1, 2)))
         reference = [stamp.values[self.reference] for stamp in stamps]
         meta: dict[str, Scalar] = {"galaxies": len(galaxies)}
         meta |= {f"noise_{band}": float(one) for band, one in zip(self.stamps.bands, noise, strict=True)}
@@ -148,18 +151,33 @@ class GalaxyScene(Scene):
         meta["clipped"] = max(float(np.maximum(-values, 0).sum() / values.sum()) for values in reference)
         return truth, meta
 
-    def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
-        """Return the sum of the maps with noise, valid everywhere.
-
-        A target that `place` has not just placed counts as free of noise.
-        """
+    def observe(
+        self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the sum of the maps with noise, valid everywhere; a target without stamps has no noise."""
         light = target.sum(axis=0)
-        stamp_variance, smooth = self._measured or (np.float32(0), light)
-        self._measured = None
-        sky = np.maximum(self.sky[:, None, None] ** 2 - stamp_variance, 0)
-        sigma = np.sqrt(sky + smooth / self.gain[:, None, None])
+        smooth = [replace(one, name="") for one in placed if not self._noise(one).any()]
+        photons = light if len(smooth) == len(placed) else add_up(smooth, [""], self.shape)[0]
+        sky = np.maximum(self.sky[:, None, None] ** 2 - self._stamp_variance(placed), 0)
+        sigma = np.sqrt(sky + photons / self.gain[:, None, None])
         image = light + sigma * rng.standard_normal(light.shape)
         return image.astype(np.float32), np.ones((1, *self.shape[1:]), dtype=bool)
+
+    def _noise(self, stamp: Placed) -> Array:
+        """Return the noise (B,) that a stamp brings along, nmgy per pixel."""
+        noise: Array = self.stamps.noise[int(stamp.meta["galaxy"])]
+        return noise
+
+    def _stamp_variance(self, placed: Sequence[Placed]) -> Array:
+        """Return the variance that stamps bring to every pixel (B, H, W), nmgy^2; (B, 1, 1) if there is none."""
+        brought = [
+            Placed("", (stamp.values > 0) * sigma[:, None, None] ** 2, stamp.origin)
+            for stamp, sigma in ((stamp, self._noise(stamp)) for stamp in placed)
+            if sigma.any()
+        ]
+        shape = self.shape if brought else (self.shape[0], 1, 1)
+        variance: Array = add_up(brought, [""], shape)[0]
+        return variance
 
     def _choose(self, rng: np.random.Generator) -> list[int]:
         """Draw galaxies as positions in order of magnitude, that of the middle first."""
@@ -198,29 +216,12 @@ class GalaxyScene(Scene):
             flux = flux.swapaxes(1, 2)
         steps = rng.choice([1, -1], 2)
         flux = flux[:, :: steps[0], :: steps[1]]
-        return Placed(
-            name,
-            flux,
-            [
-                int(at) - (middle if step > 0 else size - 1 - middle)
-                for at, step in zip(centre, steps, strict=True)
-            ],
-        )
-
-    def _remember(self, truth: Sequence[Placed], noise: Array) -> NDArray[np.float64]:
-        """Keep the variance that stamps bring along and the light that has no noise; return the noise (B,)."""
-        measured = np.asarray(noise.any(axis=1))
-        self._measured = None
-        if not measured.any():
-            return self.sky
-        smooth = [replace(stamp, name="") for stamp, noisy in zip(truth, measured, strict=True) if not noisy]
-        brought = [
-            Placed("", (stamp.values > 0) * sigma[:, None, None] ** 2, stamp.origin)
-            for stamp, sigma in zip(truth, noise, strict=True)
+        origin = [
+            int(at) - (middle if step > 0 else size - 1 - middle) for at, step in zip(centre, steps, strict=True)
         ]
-        variance = add_up(brought, [""], self.shape)[0]
-        self._measured = variance, add_up(smooth, [""], self.shape)[0]
-        return np.asarray(np.sqrt(np.maximum(self.sky[:, None, None] ** 2, variance).mean(axis=(1, 2))))
+        meta = {"galaxy": float(galaxy), "row": float(centre[0]), "col": float(centre[1])}
+        meta |= {name: float(self.stamps.table[name][galaxy]) for name in self.truth}
+        return Placed(name, flux, origin, meta)
 
     def _identities(self, names: Sequence[str], galaxies: NDArray[np.intp]) -> dict[str, Scalar]:
         """Return the library's number of each galaxy, under the name of its class where it has its own."""

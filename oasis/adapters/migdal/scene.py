@@ -1,5 +1,6 @@
 """Hybrid events: an electron recoil stitched vertex on vertex onto a nuclear recoil, and nuclear recoils alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,12 +76,13 @@ class MigdalScene(Scene):
         """Draw a nuclear recoil, its place on the field and, for even samples, an electron at its vertex."""
         recoil_track = int(rng.choice(self.recoil_indices))
         recoil = self.recoils[recoil_track]
-        recoil_image, vertex, window, meta = (self._measured if self.measured else self._simulated)(recoil, rng)
-        placed = [Placed(NR, recoil_image[None], (0, 0))]
+        recoil_image, vertex, window, truth = (self._measured if self.measured else self._simulated)(recoil, rng)
+        place = {"vertex_row": vertex.row - window.row, "vertex_col": vertex.col - window.col}
+        placed = [Placed(NR, recoil_image[None], (0, 0), {**place, **truth, "track": recoil_track})]
+        meta: dict[str, Scalar] = {f"NR_{name}": value for name, value in truth.items()}
         meta |= {
             "kind": "hybrid" if index % 2 == 0 else "NR",
-            "vertex_row": vertex.row - window.row,
-            "vertex_col": vertex.col - window.col,
+            **place,
             "window_row": window.row,
             "window_col": window.col,
             "NR_track": recoil_track,
@@ -95,13 +97,16 @@ class MigdalScene(Scene):
             electron = self.electrons[electron_track]
             turn = random_rotation(rng)
             light = self._light(electron, turn, vertex, window, 0.0, rng)
-            placed.append(Placed(ER, light[None], (0, 0)))
             direction = turn @ [electron.meta[name] for name in ("dx", "dy", "dz")]
-            meta |= dict(zip(("ER_dx", "ER_dy", "ER_dz"), map(float, direction), strict=True))
-            meta |= {"ER_track": electron_track, "ER_energy": electron.meta["energy"]}
+            truth = dict(zip(("dx", "dy", "dz"), map(float, direction), strict=True))
+            truth |= {"track": electron_track, "energy": electron.meta["energy"]}
+            placed.append(Placed(ER, light[None], (0, 0), {**place, **truth}))
+            meta |= {f"ER_{name}": value for name, value in truth.items()}
         return placed, meta
 
-    def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
+    def observe(
+        self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
+    ) -> tuple[Array, NDArray[np.bool_]]:
         """Add camera noise to the nuclear recoil, cut negatives, add the electron; bound the two tracks.
 
         As in the paper the electron is free of camera noise and is added to the finished image of the recoil. A
@@ -117,7 +122,7 @@ class MigdalScene(Scene):
 
     def _simulated(
         self, recoil: Component, rng: np.random.Generator
-    ) -> tuple[Array, _Vertex, Window, dict[str, Scalar]]:
+    ) -> tuple[Array, _Vertex, Window, dict[str, float]]:
         detector = self.detector
         turn = random_rotation(rng)
         rows, cols = (rng.uniform(self.margin, length - self.margin) for length in detector.shape)
@@ -126,12 +131,11 @@ class MigdalScene(Scene):
         centre = (turn @ np.average(recoil.points, axis=0, weights=recoil.intensity)) / detector.pixel_mm
         window = self._window(vertex.row + centre[1], vertex.col + centre[0], rng)
         image = self._light(recoil, turn, vertex, window, detector.halo, rng)
-        energies = {"NR_energy": recoil.meta["ionisation"], "NR_species": recoil.meta["species"]}
-        return image, vertex, window, dict(energies)
+        return image, vertex, window, {"energy": recoil.meta["ionisation"], "species": recoil.meta["species"]}
 
     def _measured(
         self, recoil: Component, rng: np.random.Generator
-    ) -> tuple[Array, _Vertex, Window, dict[str, Scalar]]:
+    ) -> tuple[Array, _Vertex, Window, dict[str, float]]:
         detector = self.detector
         row, col = recoil.meta["row"], recoil.meta["col"]
         gain = detector.gain * rng.normal(1.0, detector.gain_smear)
@@ -142,7 +146,7 @@ class MigdalScene(Scene):
         seen = ((pixels >= 0) & (pixels < self.shape[1:])).all(axis=1)
         image = np.zeros(self.shape[1:], dtype=np.float32)
         image[tuple(pixels[seen].T)] = recoil.intensity[seen]
-        return image, vertex, window, {"NR_energy": np.nan, "NR_species": np.nan}
+        return image, vertex, window, {"energy": np.nan, "species": np.nan}
 
     def _window(self, row: float, col: float, rng: np.random.Generator) -> Window:
         """Return the window around a centre, shifted at random and kept inside the field."""

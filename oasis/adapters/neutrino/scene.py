@@ -20,6 +20,7 @@ HALF: Final = CUBE * CUBES / 2  # mm, of the volume
 MUON_ENERGIES: Final = (300.0, 1000.0)  # MeV
 SHIFT: Final = 1  # cubes by which the cube of the vertex lies off the centre at most
 AXES: Final = ("x", "y", "z")
+QUANTITIES: Final = ("ke", "dx", "dy", "dz", "length")  # of a particle
 EXIT_COLUMNS: Final = ("exit_x", "exit_y", "exit_z", "exit_ke", "exit_dx", "exit_dy", "exit_dz")
 CONTEXT: Final = len(EXIT_COLUMNS) + 1
 
@@ -88,6 +89,11 @@ class Particle:
     length: float
     charge: Array
 
+    @property
+    def truth(self) -> dict[str, float]:
+        """Kinetic energy, direction and length by the names of `QUANTITIES`."""
+        return dict(zip(QUANTITIES, map(float, (self.energy, *self.direction, self.length)), strict=True))
+
 
 @dataclass(frozen=True)
 class Exit:
@@ -141,7 +147,10 @@ class VertexScene(Scene):
         """Place the particles of an event, protons named in the order of their energy."""
         event = self.event(index, rng)
         named = name_particles(event.particles)
-        placed = [Placed(name, one.charge[None], event.origin) for name, one in named.items()]
+        vertex = {f"vertex_{axis}": float(place) for axis, place in zip(AXES, event.vertex, strict=True)}
+        placed = [
+            Placed(name, one.charge[None], event.origin, {**one.truth, **vertex}) for name, one in named.items()
+        ]
         return placed, {"nuclei": len(named) - 1, **self._truth(event, named)}
 
     def _truth(self, event: Event, named: Mapping[str, Particle]) -> dict[str, float]:
@@ -149,10 +158,8 @@ class VertexScene(Scene):
         numbers = [*event.vertex, *out.position, out.energy, *out.direction]
         truth = dict(zip([*(f"vertex_{axis}" for axis in AXES), *EXIT_COLUMNS], map(float, numbers), strict=True))
         for name in self.classes:
-            one = named.get(name)
-            row = [np.nan] * 5 if one is None else [one.energy, *one.direction, one.length]
-            columns = (f"{name}_{quantity}" for quantity in ("ke", "dx", "dy", "dz", "length"))
-            truth |= dict(zip(columns, map(float, row), strict=True))
+            row = named[name].truth if name in named else dict.fromkeys(QUANTITIES, np.nan)
+            truth |= {f"{name}_{quantity}": value for quantity, value in row.items()}
         return truth
 
 

@@ -1,6 +1,6 @@
 """Waveforms: a signal pulse on pulses of other shapes and on pickup, and pulses that pile up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -125,13 +125,22 @@ class _Waveforms(Scene):
         self.arrival = arrival[0] * times[-1], arrival[1] * times[-1]
         self.noise = noise
 
-    def observe(self, target: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
+    def observe(
+        self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
+    ) -> tuple[Array, NDArray[np.bool_]]:
         """Add noise and baseline, which may lie below zero."""
         image = target.sum(axis=0) + self.noise.draw(rng)
         return image.astype(np.float32), np.ones(self.shape, dtype=bool)
 
-    def _place(self, name: str, values: Floats) -> Placed:
-        return Placed(name, values[None].astype(np.float32), (0,))
+    def _place(self, name: str, values: Floats, meta: Mapping[str, float]) -> Placed:
+        return Placed(name, values[None].astype(np.float32), (0,), meta)
+
+    def _pulse(self, name: str, source: PulseSource, start: float, rng: np.random.Generator) -> Placed:
+        """Draw a pulse that begins at `start` (ns); its peak is in mV."""
+        amplitude = source.amplitude(rng)
+        return self._place(
+            name, amplitude * source.pulse(self.times - start, rng), {"start_ns": start, "peak": amplitude}
+        )
 
 
 class WaveformScene(_Waveforms):
@@ -165,13 +174,12 @@ class WaveformScene(_Waveforms):
         values = np.zeros(len(self.times))
         for start in starts:
             values += self._slow_pulse(start, options, rng)
-        if rng.random() < options.pickup:
+        pickup = rng.random() < options.pickup
+        if pickup:
             values += self._pickup(options, rng)
-        placed = [self._place(INTERFERENCE, values)]
+        placed = [self._place(INTERFERENCE, values, {"slow_pulses": len(starts), "pickup": pickup})]
         if index % 2 == 0:
-            start = rng.uniform(*self.arrival)
-            pulse = self.signal.amplitude(rng) * self.signal.pulse(self.times - start, rng)
-            placed.append(self._place(SIGNAL, pulse))
+            placed.append(self._pulse(SIGNAL, self.signal, float(rng.uniform(*self.arrival)), rng))
         return placed, {"kind": "background" if index % 2 else "signal", "slow_pulses": len(starts)}
 
     def _slow_pulse(self, start: float, options: BackgroundOptions, rng: np.random.Generator) -> Floats:
@@ -226,7 +234,7 @@ class PulsesScene(_Waveforms):
         offsets = np.cumsum([0.0, *rng.exponential(self.gap_ns, max(count - 1, 0))])
         starts = np.minimum(rng.uniform(first, max(first, last - offsets[-1])) + offsets, last)[:count]
         placed = [
-            self._place(name, self.source.amplitude(rng) * self.source.pulse(self.times - start, rng))
+            self._pulse(name, self.source, float(start), rng)
             for name, start in zip(self.classes, starts, strict=False)
         ]
         return placed, {"pulses": count}

@@ -9,7 +9,7 @@ from scipy.stats import chisquare, kstest
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, BlendOptions, GalaxyScene
 from oasis.adapters.galaxy.stamps import Stamps
-from oasis.data.mixing import Mixer, keyed_rng
+from oasis.data.mixing import Mixer, add_up, keyed_rng
 from oasis.errors import ConfigError, DataError
 
 TWO = (TARGET, NEIGHBOURS)
@@ -326,15 +326,37 @@ def test_negative_pixels_of_measured_stamps_read_zero_and_their_share_is_stated(
     assert sample.meta["clipped"] == pytest.approx(2 / 78)
 
 
-def test_a_target_from_elsewhere_counts_as_free_of_noise(library):
+def test_a_target_without_stamps_counts_as_free_of_noise():
     noisy = measured(gaussians(5), 5 * SKY)
     scene = GalaxyScene(noisy, np.arange(5), TWO, BlendOptions(poisson=False))
     target = np.zeros((2, 3, 64, 64), np.float32)
-    scene.place(0, keyed_rng(0, "test", 0))
+    placed, _ = scene.place(0, keyed_rng(0, "test", 0))
     assert (
-        scene.observe(target, keyed_rng(0, "test", 0))[0].std()
-        < scene.observe(target, keyed_rng(0, "test", 0))[0].std()
+        scene.observe(target, placed, keyed_rng(0, "test", 0))[0].std()
+        < scene.observe(target, [], keyed_rng(0, "test", 0))[0].std()
     )
+
+
+def test_observing_depends_on_what_is_placed_and_on_nothing_before():
+    scene = GalaxyScene(measured(gaussians(5), 0.8 * SKY), np.arange(5), TWO, BlendOptions())
+    first, other = (scene.place(index, keyed_rng(0, "test", index))[0] for index in (0, 1))
+    targets = [add_up(placed, TWO, scene.shape) for placed in (first, other)]
+    once = scene.observe(targets[0], first, keyed_rng(1, "test", 0))[0]
+    scene.observe(targets[1], other, keyed_rng(1, "test", 1))
+    np.testing.assert_array_equal(scene.observe(targets[0], first, keyed_rng(1, "test", 0))[0], once)
+
+
+def test_every_galaxy_brings_its_truth(library):
+    scene = GalaxyScene(library, np.arange(len(library)), TWO, BlendOptions())
+    placed, meta = scene.place(0, keyed_rng(0, "test", 0))
+    assert placed[0].meta["galaxy"] == meta["target_galaxy"]
+    for one in placed:
+        galaxy = int(one.meta["galaxy"])
+        assert one.meta["flux_r"] == library.table["flux_r"][galaxy]
+        assert one.meta["r50"] == library.table["r50"][galaxy]
+        _, row, col = np.unravel_index(one.values.argmax(), one.values.shape)
+        assert abs(row + one.origin[0] - one.meta["row"]) <= 1
+        assert abs(col + one.origin[1] - one.meta["col"]) <= 1
 
 
 def test_blendedness_fills_its_bins():
