@@ -35,6 +35,7 @@ from oasis.data.remixing import Remix
 from oasis.data.warping import Affine, Elastic
 from oasis.evaluation.calibration import CalibrationOptions
 from oasis.evaluation.event_table import COLUMNS
+from oasis.evaluation.identity import IDENTITY
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.terms import TERMS
 from oasis.models.unet import UNet
@@ -108,7 +109,7 @@ myst_substitutions = {
     "waveform_read": tables.options_table(ReadOptions),
     "waveform_shape": tables.options_table(PulseShape),
     "training": tables.options_table(TrainingOptions),
-    "columns": columns_table(COLUMNS),
+    "columns": columns_table(COLUMNS | IDENTITY),
 }
 
 SHAPE = re.compile(r"(?<!`)\([^()`]*\*\w+[^()`]*(?:\([^()`]*\)[^()`]*)?\)")

@@ -16,6 +16,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import binomtest
 
 from oasis.errors import DataError, nearest
+from oasis.evaluation.identity import Identity, check_identity, identity_of
 from oasis.io.files import replace_when_whole
 from oasis.options import Options
 
@@ -184,7 +185,8 @@ class Calibration(Options):
             options: how; the default ones otherwise.
 
         Raises:
-            DataError: a class or a column that is not there, values that are not finite, or too few events.
+            DataError: a class or a column that is not there, values that are not finite, too few events, or rows
+                of several runs.
         """
         options = options or CalibrationOptions()
         label = _classes(table)
@@ -198,8 +200,8 @@ class Calibration(Options):
         fitted: dict[str, dict[str, Fitted]] = {name: {} for name in classes}
         for name, truth in [*((name, INTENSITY) for name in classes), *options.quantities.items()]:
             fitted[name][truth] = _fit(_counted(table[label == name], truth, options.absent), name, truth, options)
-        facts = {name: str(table.attrs.get(name, "")) for name in ("unit", "configuration")}
-        return cls(options=options, classes=fitted, **facts)
+        identity = identity_of(table) or Identity("", "")
+        return cls(options=options, classes=fitted, **identity._asdict())
 
     def intervals(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return estimates and intervals for the rows of a table, which needs no truth.
@@ -213,14 +215,9 @@ class Calibration(Options):
             at infinity where its stratum had too few events.
 
         Raises:
-            DataError: a column that is not there, or a table of another run.
+            DataError: a column that is not there, or a table of another run or of one that it does not name.
         """
-        found = table.attrs.get("configuration", self.configuration)
-        if self.configuration and found != self.configuration:
-            raise DataError(
-                f"the calibration was fitted to the configuration {self.configuration}, the event table is of "
-                f"{found}: fit one to this run"
-            )
+        check_identity(table, self.configuration, "the calibration was fitted to")
         label = _classes(table)
         truths = dict.fromkeys(truth for fits in self.classes.values() for truth in fits)
         result = pd.DataFrame(np.nan, table.index, [name for truth in truths for name in _names(truth)])

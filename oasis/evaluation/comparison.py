@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from oasis.adapters.study import Study, chosen
 from oasis.errors import ConfigError, DataError
+from oasis.evaluation.identity import identity_of
 from oasis.stats.bins import median, spread
 from oasis.stats.intervals import Estimate, bootstrap
 
@@ -243,6 +244,7 @@ def _prepared(side: Tables, study: Study) -> list[pd.DataFrame]:
     """Return the rows of the study's class, with truth values `signal` and `background` if asked for."""
     prepared = []
     for table in _as_list(side):
+        identity_of(table)  # refuses rows of several runs
         rows = study.rows(table).reset_index(drop=True)
         if study.signal is not None and study.background is not None:
             queries = {"signal": study.signal, "background": study.background}

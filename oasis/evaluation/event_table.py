@@ -16,6 +16,7 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch, Scalar
 from oasis.device import autocast
 from oasis.errors import ConfigError, DataError, ModelError
+from oasis.evaluation.identity import CONFIGURATION, identified, with_columns
 from oasis.evaluation.symmetry import symmetry_spread
 from oasis.io.files import replace_when_whole
 from oasis.loss.matching import matching_order, reorder
@@ -136,8 +137,7 @@ def evaluate(
     if refine:
         events = (refine_batch(event, adapter) for event in events)
     table = _event_table(events, len(dataset), adapter)
-    table.attrs.update(separator.options.identity)
-    return table
+    return identified(table, separator.options.identity.get(CONFIGURATION), adapter.unit)
 
 
 def check_spread(adapter: Adapter) -> None:
@@ -234,8 +234,7 @@ def _event_table(
     table.insert(1, "class", np.tile(adapter.classes, len(metas)))
     numbers = pd.DataFrame(values.reshape(-1, len(columns)), columns=columns)
     table = pd.concat([table, numbers, pd.DataFrame(own)], axis=1)
-    table.attrs.update(unit=adapter.unit, classes=list(adapter.classes))
-    return table
+    return identified(table, unit=adapter.unit)
 
 
 def check_same_classes(separator: Separator, adapter: Adapter) -> None:
@@ -326,7 +325,7 @@ def table_path(run: Path, split: str = "test") -> Path:
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write an event table as Parquet; the unit and the run's identity go with it.
+    """Write an event table as Parquet.
 
     Raises:
         DataError: the place cannot be written to.
@@ -350,4 +349,4 @@ def read_table(path: str | Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise DataError(f"{path}: not an event table, there is no column {missing[0]!r}")
-    return table
+    return with_columns(table)

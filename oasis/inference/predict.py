@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import SPREAD, check_same_classes, check_spread, measure_maps
+from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.evaluation.symmetry import symmetry_spread
 from oasis.io.arrays import SUFFIXES
 from oasis.io.files import replace_when_whole
@@ -136,7 +137,7 @@ def predict(
         if not count:
             raise next(iter(failed.values()))
     table = pd.concat(objects, ignore_index=True)
-    table.attrs.update(unit=separator.options.unit, **separator.options.identity)
+    table = identified(table, separator.options.identity.get(CONFIGURATION), separator.options.unit)
     return Report(count, failed, table)
 
 

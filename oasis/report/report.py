@@ -42,6 +42,7 @@ from oasis.evaluation.gallery import (
     event_pictures,
     predicted_maps,
 )
+from oasis.evaluation.identity import CONFIGURATION, check_identity
 from oasis.evaluation.summary import Summary, summarise
 from oasis.io.files import replace_when_whole
 from oasis.run import CONFIG, MOST_REGIONS, Setup, load_config
@@ -172,11 +173,13 @@ def _load_one(path: Path, name: str) -> _Run:
         raise DataError(f"{path}: there is no event table: run  oasis evaluate {shlex.quote(str(path))}  first")
     separator = setup.trained(best_device())
     check_same_classes(separator, setup.adapter)
+    table = read_table(table_path(path))
+    check_identity(table, separator.options.identity.get(CONFIGURATION, ""), f"{path}: the separator is of")
     return _Run(
         name,
         path,
         setup,
-        read_table(table_path(path)),
+        table,
         pd.DataFrame(setup.log()).apply(pd.to_numeric, errors="coerce"),
         setup.region_weights(),
         separator,

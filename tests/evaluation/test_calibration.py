@@ -12,6 +12,7 @@ from scipy import stats
 
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.calibration import Calibration, CalibrationOptions, conformal_quantile, coverage_table
+from oasis.evaluation.identity import identified
 
 OVERLAP = "overlap_fraction_predicted"
 PLAIN = CalibrationOptions(correct=False, spread=None, strata=None)
@@ -315,18 +316,37 @@ def test_check_has_the_coverage_of_every_class_quantity_and_stratum(table):
 
 
 def test_round_trip(tmp_path, table):
-    table = table.copy()
-    table.attrs = {"unit": "ADU", "configuration": "0123456789ab"}
+    table = identified(table, "0123456789ab", "ADU")
     calibration = Calibration.fit(table, ["ER"], CalibrationOptions(edges=(0.1, 0.5, 0.9999)))
     calibration.save(tmp_path / "new" / "calibration.json")
     back = Calibration.load(tmp_path / "new" / "calibration.json")
     assert back == calibration
     assert back.classes["ER"]["intensity_true"].quantiles[-1] is None
-    assert back.unit == "ADU"
+    assert (back.unit, back.configuration) == ("ADU", "0123456789ab")
     pd.testing.assert_frame_equal(back.intervals(table), calibration.intervals(table))
-    table.attrs["configuration"] = "ba9876543210"
-    with pytest.raises(DataError, match="to the configuration 0123456789ab, the event table is of ba9876543210"):
-        back.intervals(table)
+
+
+def test_rows_of_another_run_are_refused_whatever_was_done_to_them(table):
+    ours, other = identified(table, "0123456789ab", "ADU"), identified(table, "ba9876543210", "ADU")
+    calibration = Calibration.fit(ours, ["ER"])
+    assert len(calibration.intervals(pd.concat([ours[:9], ours[30:]]))) == 979
+    assert calibration.intervals(ours[:0]).empty
+    of_another = (
+        "^the calibration was fitted to the configuration 0123456789ab, the event table is of ba9876543210: "
+    )
+    for rows in (other, pd.concat([other, other]), other.merge(other), other.reset_index()):
+        with pytest.raises(DataError, match=of_another):
+            calibration.intervals(rows)
+    with pytest.raises(DataError, match=r"mixes rows of different configuration: '0123456789ab', 'ba98"):
+        calibration.intervals(pd.concat([ours, other]))
+    with pytest.raises(DataError, match=r"mixes rows of different configuration: '0123456789ab', none: use"):
+        calibration.intervals(pd.concat([ours, table]))
+    with pytest.raises(DataError, match="the event table does not say of which run it is: keep its columns conf"):
+        calibration.intervals(table)
+    with pytest.raises(DataError, match="the event table is of no run: "):
+        calibration.intervals(identified(table, "", "ADU"))
+    with pytest.raises(DataError, match="mixes rows of different intensity_unit: 'ADU', 'keV'"):
+        Calibration.fit(pd.concat([ours, identified(table, "0123456789ab", "keV")]), ["ER"])
 
 
 def broken(change):

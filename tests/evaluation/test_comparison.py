@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from oasis.adapters import Study
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.comparison import _area, compare, paired_difference
+from oasis.evaluation.identity import identified
 from oasis.evaluation.summary import summarise
 
 STUDY = Study("dot", "height", "height", (5, 12, 20), signal="kind == 'both'", background="kind == 'bar'")
@@ -198,3 +199,12 @@ def test_runs_of_several_seeds_need_no_warning():
 def test_one_run_is_nothing_to_compare():
     with pytest.raises(ConfigError, match="expected two runs or more to compare, found a"):
         compare({"a": study_table(np.arange(4))}, STUDY)
+
+
+def test_rows_of_several_runs_are_not_one_run():
+    one, two = (identified(study_table(np.arange(40)), name * 12, "counts") for name in "ab")
+    compare({"one": one, "two": two}, STUDY)
+    compare({"seeds": [one, two], "baseline": study_table(np.arange(40))}, STUDY)
+    mixed = pd.concat([one[:20], two[20:]])
+    with pytest.raises(DataError, match=r"mixes rows of different configuration: 'aaaaaaaaaaaa', 'bbbbbbbbbbbb'"):
+        compare({"one": one, "two": mixed}, STUDY)

@@ -24,6 +24,7 @@ from oasis.evaluation.event_table import (
     write_table,
 )
 from oasis.evaluation.gallery import gallery_indices
+from oasis.evaluation.identity import IDENTITY, identity_of
 from oasis.evaluation.summary import summarise
 from oasis.evaluation.symmetry import symmetry_spread
 from oasis.stats import bins as bins_module
@@ -114,6 +115,8 @@ def test_a_method_that_is_no_separator_is_measured_in_the_same_way(toy, toy_sepa
     table = evaluate_maps(lambda batch: 0.8 * batch.target, dataset, toy.adapter, 3, workers=0)
     separated = evaluate(toy_separator, dataset, toy.adapter, workers=0)
     true = [name for name in separated if not name.endswith("predicted") and name not in ("delta_percent", "iou")]
+    true.remove("configuration")
+    assert identity_of(table) == ("", "counts")
     pd.testing.assert_frame_equal(table[true], separated[true])
     assert list(table) == list(separated)
     np.testing.assert_allclose(table["delta_percent"].dropna(), -20, rtol=1e-4)
@@ -146,7 +149,7 @@ class Plain(Adapter):
 
 def test_sums_are_exact_and_invalid_pixels_do_not_count(toy_separator):
     table = evaluate(toy_separator, Frames(), Plain(), batch_size=4, workers=0)
-    assert list(table) == ["id", "class", "kind", *list(COLUMNS)[2:]]
+    assert list(table) == ["id", "class", "kind", *list(COLUMNS)[2:], *IDENTITY]
     for index in range(6):
         target = Frames()[index].target[:, 0, 7:].astype(np.float64)
         rows = table[table["id"] == str(index)]
@@ -176,7 +179,20 @@ def test_table_round_trip(tmp_path, toy, toy_separator):
     write_table(table, tmp_path / "events.parquet")
     back = read_table(tmp_path / "events.parquet")
     pd.testing.assert_frame_equal(back, table)
-    assert back.attrs["unit"] == "counts"
+    assert identity_of(pd.concat([back, back])) == (toy.fingerprint, "counts")
+
+
+def test_tables_of_earlier_versions_keep_their_identity(tmp_path, toy, toy_separator):
+    table = evaluate(toy_separator, toy.adapter.dataset("test"), toy.adapter, workers=0)
+    old = table.drop(columns=list(IDENTITY))
+    old.attrs = {"unit": "counts", "classes": ["dot", "bar"], "run": "runs/toy", "configuration": toy.fingerprint}
+    old.to_parquet(tmp_path / "events.parquet", index=False)
+    back = read_table(tmp_path / "events.parquet")
+    pd.testing.assert_frame_equal(back, table)
+    assert identity_of(back) == (toy.fingerprint, "counts")
+    old.attrs = {}
+    old.to_parquet(tmp_path / "events.parquet", index=False)
+    assert identity_of(read_table(tmp_path / "events.parquet")) is None
 
 
 def test_files_that_are_no_table(tmp_path):

@@ -299,6 +299,17 @@ def test_without_event_table(tmp_path):
     assert str(error.value) == f"{run}: there is no event table: run  oasis evaluate {run}  first"
 
 
+def test_an_event_table_of_another_training_is_refused(tmp_path):
+    run = make_run(tmp_path / "run")
+    other = make_run(tmp_path / "other", seed=1)
+    identity = read_table(other / "events.parquet")["configuration"].iloc[0]
+    write_table(read_table(run / "events.parquet").assign(configuration=identity), run / "events.parquet")
+    with pytest.raises(
+        DataError, match=f"{run}: the separator is of the configuration .* table is of {identity}: "
+    ):
+        write_report([run])
+
+
 def test_runs_that_do_not_fit_together(tmp_path, runs):
     first = runs[0]
     waves = make_run(tmp_path / "waves", "Waves")
