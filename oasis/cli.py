@@ -241,7 +241,7 @@ def predict(
     from oasis.evaluation.calibration import CALIBRATION, Calibration
     from oasis.inference.predict import predict as separate
     from oasis.io.arrays import read_array
-    from oasis.io.files import replace_when_whole
+    from oasis.io.tables import write_csv
     from oasis.run import load_config
 
     setup = load_config(run, changes)
@@ -253,8 +253,7 @@ def predict(
     objects = report.objects
     if calibration is not None:
         objects = objects.join(calibration.intervals(objects))
-    with replace_when_whole(out.with_suffix(".csv")) as temporary:
-        objects.to_csv(temporary, index=False)
+    write_csv(objects, out.with_suffix(".csv"))
     for error in report.failed.values():
         typer.echo(f"oasis: {error}", err=True)
     intervals = "" if calibration is None else " with intervals"

@@ -34,6 +34,7 @@ from oasis.evaluation.event_table import read_table, table_path, write_table
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.summary import Summary, summarise
 from oasis.io.files import replace_when_whole
+from oasis.io.tables import write_csv
 from oasis.options import Options
 from oasis.run import Setup, build, load_config
 from oasis.training.fit import CHECKPOINTS
@@ -625,8 +626,7 @@ def _write_rows(jobs: _Jobs, trials: Sequence[Trial]) -> pd.DataFrame:
     rows = pd.DataFrame([jobs.ablation.row(trial, jobs.split) for trial in done.values()], index=list(done))
     if isinstance(jobs, _Searched):
         rows["objective"] = [jobs.objective(trial) for trial in done.values()]
-    with replace_when_whole(jobs.ablation.folder / jobs.csv) as temporary:
-        rows.to_csv(temporary, index=False)
+    write_csv(rows, jobs.ablation.folder / jobs.csv)
     return rows
 
 
@@ -643,8 +643,7 @@ def _report(ablation: Ablation, rows: pd.DataFrame) -> str:
     names = [f"{name}_{shown}" for name in ("bias", "spread", "iou")]
     names += [name for name in ("auc", "false_intensity") if name in campaigns]
     tables = [factor_table(campaigns, factor, names) for factor in factors]
-    with replace_when_whole(folder / "factors.csv") as temporary:
-        pd.concat(tables).to_csv(temporary, index=False)
+    write_csv(pd.concat(tables), folder / "factors.csv")
     for factor, table in zip(factors, tables, strict=True):
         figure = save_figure(factor_figure(campaigns, factor, study, shown), folder / f"{factor}.png")
         text += ["", table_text(table, names), f"figure: {figure}"]

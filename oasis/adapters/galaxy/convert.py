@@ -1,6 +1,5 @@
 """Images of the sky become a library of isolated galaxies: one grid, no sky, no neighbours, a list of the rest."""
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from scipy import ndimage, sparse
@@ -18,7 +18,8 @@ from oasis.adapters.galaxy.files import NATIVE_SCALE, Cutout, Entry, Reading, en
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
 from oasis.data.samples import Array
 from oasis.errors import DataError, import_extra
-from oasis.io.files import replace_when_whole
+from oasis.io.files import readable
+from oasis.io.tables import write_csv
 from oasis.options import Options
 
 Mask = NDArray[np.bool_]
@@ -139,13 +140,8 @@ class Report:
         Raises:
             DataError: a place that cannot be written to.
         """
-        with (
-            replace_when_whole(Path(path)) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(["name", "path", "reason", "detail"])
-            writer.writerows([one.name, one.path, one.reason, one.detail] for one in self.left_out)
+        rows = [(readable(one.name), readable(one.path), one.reason, one.detail) for one in self.left_out]
+        write_csv(pd.DataFrame(rows, columns=["name", "path", "reason", "detail"]), path)
 
 
 class RefusedError(DataError):
