@@ -1,6 +1,7 @@
 """The errors a user can cause: one line each, with what was found, what was expected and the mend."""
 
 import importlib
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from types import ModuleType
@@ -19,7 +20,11 @@ class DataError(OasisError):
 
 
 class ModelError(OasisError):
-    """A model, a checkpoint or a run that does not fit what is asked of it."""
+    """A model, a checkpoint or a run that is incompatible with the request."""
+
+
+class BusyError(OasisError):
+    """Something that another process is writing to."""
 
 
 class MissingExtraError(OasisError):
@@ -42,6 +47,26 @@ def import_extra(module: str, extra: str) -> ModuleType:
         raise MissingExtraError(f"{module} is not installed: run  pip install 'oasis-seg[{extra}]'") from error
 
 
+MOST_NAMES = 40  # that a hint lists
+LONGEST_NAME = 200  # characters of a name that are compared with known ones
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 60, 60, 30
+
+
+def shown(value: object) -> str:
+    """Return a value as an error message shows it: in a few words, however large or nested it is.
+
+    Example:
+        >>> shown("many"), shown(list(range(1000)))
+        ("'many'", '[0, 1, 2, 3, 4, 5, ...]')
+    """
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # whole numbers of thousands of digits are not written as text
+        return f"a huge {type(value).__name__}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint that ends an error message: the nearest known name, whatever its case, or all of them.
 
@@ -53,5 +78,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     known = sorted(known)
     lowered = {each.lower(): each for each in known}
-    match = get_close_matches(str(name).lower(), lowered, n=1)
-    return f"did you mean {lowered[match[0]]!r}?" if match else f"known: {', '.join(known)}"
+    match = get_close_matches(str(name)[:LONGEST_NAME].lower(), lowered, n=1)
+    if match:
+        return f"did you mean {lowered[match[0]]!r}?"
+    more = f" and {len(known) - MOST_NAMES:,} more" if len(known) > MOST_NAMES else ""
+    return f"known: {', '.join(known[:MOST_NAMES])}{more}"

@@ -5,7 +5,7 @@ from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from oasis.errors import ConfigError, nearest
+from oasis.errors import ConfigError, nearest, shown
 
 
 class Options(BaseModel):
@@ -23,6 +23,21 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        """Build the options from values by name.
+
+        Raises:
+            ConfigError: the first key that is unknown or has a value that does not fit.
+        """
+        kind = type(self)
+        try:
+            self.__pydantic_validator__.validate_python(values, self_instance=self)
+        except ValidationError as error:
+            raise ConfigError(_first_problem(kind, error, kind.__name__)) from None
+
+    # Nested options are then validated with the rest, so that messages name the whole path of a key.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
@@ -53,7 +68,17 @@ def _first_problem(options: type[BaseModel], error: ValidationError, where: str)
     if problem["type"] == "extra_forbidden":
         return f"{path}: unknown key; {nearest(parts[-1], owner.model_fields)}"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{path or options.__name__}: {message} (found {problem['input']!r})"
+    return f"{path or options.__name__}: {message} (found {shown(problem['input'])}){_hint(problem)}"
+
+
+def _hint(problem: Mapping[str, Any]) -> str:
+    """Return how to mend text that YAML reads as something else, such as a class called NO."""
+    found = problem["input"]
+    if problem["type"] != "string_type" or not isinstance(found, bool | int | float):
+        return ""
+    words = "; YAML reads NO, off and the like as false" if found is False else ""
+    words = "; YAML reads YES, on and the like as true" if found is True else words
+    return f"{words}; put a name in quotes"
 
 
 def _name(options: type[BaseModel]) -> Any:

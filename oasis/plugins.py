@@ -1,12 +1,45 @@
 """Code of the user's own: a name in a file, as `path/to/file.py:name`."""
 
-import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
-from zlib import crc32
 
 from oasis.errors import ConfigError, nearest
+
+# Modules of the user's are imported as if they lay below this one, under a name that holds their path. So worker
+# processes, however they are started, find what they are to unpickle.
+__path__: list[str] = []
+_MARK = "_at_"
+
+
+class _Source(SourceFileLoader):
+    """Compiles the file itself: no cached bytecode is written beside it, nor run in its place."""
+
+    source = b""
+
+    def get_code(self, fullname: str) -> CodeType:
+        self.source = self.get_data(self.path)
+        return self.source_to_code(self.source, self.path)
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        name = fullname.removeprefix(f"{__name__}.")
+        if name == fullname or _MARK not in name:
+            return None
+        file = bytes.fromhex(name.rpartition(_MARK)[2]).decode()
+        return spec_from_file_location(fullname, file, loader=_Source(fullname, file))
+
+
+sys.meta_path.append(_Finder())
 
 
 def is_code(name: str) -> bool:
@@ -19,24 +52,57 @@ def is_code(name: str) -> bool:
     return ".py:" in name
 
 
+def code_file(name: str) -> Path:
+    """Return the file that `path/to/file.py:name` is about.
+
+    Example:
+        >>> code_file("models/mine.py:build").name
+        'mine.py'
+    """
+    return Path(name.rpartition(":")[0])
+
+
 def from_file(name: str) -> Any:
     """Run a file and return what it calls by the name behind the colon.
 
     Raises:
-        ConfigError: no such file, or no such name in it.
+        ConfigError: no such file, one that fails, or no such name in it.
     """
-    file, _, key = name.rpartition(":")
-    path = Path(file).resolve()
+    file, key = code_file(name), name.rpartition(":")[2]
+    path = file.resolve()
     if not path.is_file():
         raise ConfigError(f"{file}: no such file")
-    module_name = f"oasis_code_{path.stem}_{crc32(str(path).encode()):08x}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # so that worker processes can pickle what it defines
-    spec.loader.exec_module(module)
+    module = _imported(path, str(file))
     if not hasattr(module, key):
         names = [name for name, value in vars(module).items() if callable(value)]
         raise ConfigError(f"{file} defines no {key!r}; {nearest(key, names)}")
     return getattr(module, key)
+
+
+def _imported(path: Path, file: str) -> ModuleType:
+    module_name = f"{__name__}.{path.stem.replace('.', '_')}{_MARK}{str(path).encode().hex()}"
+    try:
+        if module_name in sys.modules:
+            known = sys.modules[module_name]
+            if known.__loader__.source == path.read_bytes():  # type: ignore[union-attr]
+                return known
+            del sys.modules[module_name]
+        return import_module(module_name)
+    except SyntaxError as error:
+        raise ConfigError(f"{file}: line {error.lineno}: not Python: {error.msg}") from error
+    except SystemExit as error:
+        raise ConfigError(f"{file}: ends the program (exit {error.code}) when it is imported") from error
+    except Exception as error:  # whatever the user's code raises
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{file}: {_line(error, path)}{type(error).__name__}: {reason}") from error
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Return the last line of a file that an error passed through."""
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            found = f"line {trace.tb_lineno}: "
+        trace = trace.tb_next
+    return found

@@ -10,11 +10,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 
 from oasis.adapters.base import SPLITS, Adapter
 from oasis.adapters.registry import find_adapter
-from oasis.config.changes import _merged, changed, read_yaml
+from oasis.config.changes import _merged, changed
 from oasis.config.schema import RunConfig
 from oasis.data.augmentation import Augmented
 from oasis.data.mixing import SampleDataset
@@ -23,7 +22,8 @@ from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.errors import ConfigError, DataError, OasisError, nearest
 from oasis.evaluation.event_table import SPREAD, evaluate
 from oasis.evaluation.summary import check_study
-from oasis.io.files import replace_when_whole
+from oasis.io.texts import write_text
+from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.weights import parse_rule
 from oasis.separator.separator import Separator, SeparatorOptions
@@ -113,9 +113,7 @@ class Setup:
 
     def save(self) -> None:
         """Write the resolved configuration into the run's folder."""
-        text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-        with replace_when_whole(self.folder / CONFIG) as temporary:
-            temporary.write_text(text)
+        write_text(self.folder / CONFIG, yaml_text(self.config.model_dump(mode="json")))
 
     def train(self, resume: bool = False) -> Separator:
         """Train in the run's folder, or go on with what was begun there, and return the best separator.

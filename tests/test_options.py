@@ -68,3 +68,50 @@ def test_the_first_problem_is_one_line_with_its_path(values: dict[str, Any], mes
 def test_a_missing_value_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^gain: Field required"):
         Detector.parse({})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "Detector.gain: Field required"),
+        ({"gian": 1, "gain": 1}, "Detector.gian: unknown key; did you mean 'gain'?"),
+        ({"gain": 1, "noise": {"sigmo": 1}}, "Detector.noise.sigmo: unknown key; did you mean 'sigma'?"),
+        ({"gain": "much"}, "Detector.gain: "),
+    ],
+)
+def test_a_constructor_says_what_parsing_says(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Detector(**values)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+
+
+class Named(Options):
+    classes: list[str] = []
+    weights: dict[str, float] = {}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"classes": ["ER", False]}, "YAML reads NO, off and the like as false; put a name in quotes"),
+        ({"classes": [True]}, "YAML reads YES, on and the like as true; put a name in quotes"),
+        ({"weights": {False: 3}}, "YAML reads NO"),
+        ({"weights": {3: 3}}, "put a name in quotes"),
+    ],
+)
+def test_a_class_called_no_gets_the_hint_to_quote_it(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Named.parse(values)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 10**6, [1] * 10**6, {"a": [[[[[[1]]]]]]}, 10**5000, object()],
+    ids=["text", "list", "nested", "digits", "object"],
+)
+def test_no_message_shows_a_whole_value(value: Any) -> None:
+    with pytest.raises(ConfigError, match="found") as caught:
+        Noise.parse({"sigma": value})
+    assert len(str(caught.value)) < 300

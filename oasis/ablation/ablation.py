@@ -20,21 +20,21 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from filelock import FileLock, Timeout
 from pydantic import Field, field_validator, model_validator
 
 from oasis.ablation.factors import bin_name, factor_figure, factor_table, table_text
 from oasis.adapters.study import Study
-from oasis.config.changes import parse_change, read_yaml
+from oasis.config.changes import parse_change, set_key
 from oasis.device import best_device
-from oasis.errors import ConfigError, ModelError, OasisError, import_extra, nearest
+from oasis.errors import ConfigError, DataError, ModelError, OasisError, import_extra, nearest
 from oasis.evaluation.comparison import compare
 from oasis.evaluation.event_table import read_table, table_path, write_table
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.summary import Summary, summarise
-from oasis.io.files import replace_when_whole
 from oasis.io.tables import write_csv
+from oasis.io.texts import read_json, write_text
+from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.options import Options
 from oasis.run import Setup, build, load_config
 from oasis.training.fit import CHECKPOINTS
@@ -154,10 +154,13 @@ class Trial:
     @property
     def state(self) -> dict[str, Any]:
         """How far it got: whether it is `trained`, the `seconds` it took, and its `numbers` by split."""
-        try:
-            return dict(json.loads((self.folder / STATE).read_text()))
-        except FileNotFoundError:
+        path = self.folder / STATE
+        if not path.exists():
             return {"trained": False, "seconds": 0.0, "numbers": {}}
+        found = read_json(path)
+        if not (isinstance(found.get("numbers"), dict) and isinstance(found.get("seconds"), int | float)):
+            raise DataError(f"{path}: not the state of a trial: remove it, and the trial is measured again")
+        return found
 
     def numbers(self, split: str) -> dict[str, float] | None:
         """Return what was measured on a split, or None if that is still to be done."""
@@ -188,8 +191,7 @@ class Trial:
         self._add(numbers=numbers, seconds=round(state["seconds"] + time.monotonic() - started, 1))
 
     def _add(self, **facts: Any) -> None:
-        with replace_when_whole(self.folder / STATE) as temporary:
-            temporary.write_text(json.dumps({**self.state, "point": self.point, **facts}, indent=1))
+        write_text(self.folder / STATE, json.dumps({**self.state, "point": self.point, **facts}, indent=1))
 
 
 @dataclass(frozen=True)
@@ -232,10 +234,10 @@ class Ablation:
         values = {**copy.deepcopy(dict(self.base)), "seed": seed}
         for key, value in point.items():
             if key not in self.ratios:
-                _set(values, key, copy.deepcopy(value))
+                set_key(values, key, copy.deepcopy(value))
         for name, (above, below) in self.ratios.items():
             if name in point:
-                _set(values, above, _number(point[name], name) * _weight(values, below))
+                set_key(values, above, _number(point[name], name) * _weight(values, below))
         setup = build(values, _words(point) or "base")
         run = str(self.folder / "trials" / setup.fingerprint)
         return Trial(replace(setup, config=setup.config.model_copy(update={"run": run})), self.study, point)
@@ -315,8 +317,7 @@ class Ablation:
         half = len(self.seeds)
         text = f"best of {len(proposed)}: {_words(best)}; objective {np.nanmin(objectives):.4g}\n"
         text += compare({"base": tables[:half], "best": tables[half:]}, self.study, self.unit)
-        with replace_when_whole(self.folder / "search.txt") as temporary:
-            temporary.write_text(text + "\n")
+        write_text(self.folder / "search.txt", text + "\n")
         return text
 
 
@@ -373,8 +374,8 @@ class _Searched:
             proposals = self._proposals()
             if len(proposals) == known:
                 proposals.append(self._propose(proposals))
-                with replace_when_whole(folder / PROPOSALS) as temporary:
-                    temporary.write_text(json.dumps({"space": self._space(), "proposals": proposals}, indent=1))
+                text = json.dumps({"space": self._space(), "proposals": proposals}, indent=1)
+                write_text(folder / PROPOSALS, text)
         return True
 
     def check(self) -> None:
@@ -402,8 +403,8 @@ class _Searched:
         path = self.ablation.folder / PROPOSALS
         if not path.exists():
             return []
-        found = json.loads(path.read_text())
-        if found["space"] != self._space():
+        found = read_json(path)
+        if found.get("space") != self._space() or not isinstance(found.get("proposals"), list):
             raise ConfigError(f"{path}: holds a search of another space: choose another folder")
         return list(found["proposals"])
 
@@ -455,7 +456,7 @@ def load_ablation(path: str | Path, changes: Sequence[str] = (), folder: str | P
         base = build(options.base, f"{path}: base")
     values = base.config.model_dump(mode="json")
     for key, value in {**options.changes, **dict(map(parse_change, changes))}.items():
-        _set(values, key, value)
+        set_key(values, key, value)
     if options.seeds and values["data_seed"] is None:
         values["data_seed"] = values["seed"]
     setup = build(values, f"{path}: base")
@@ -473,7 +474,7 @@ def _check(ablation: Ablation, where: str) -> None:
     for name, keys in ablation.ratios.items():
         for key in keys:
             values = copy.deepcopy(dict(base))
-            _set(values, key, _weight(values, key))
+            set_key(values, key, _weight(values, key))
             build(values, f"{where}: ratios.{name}")
     bins = [bin_name(low, high) for low, high in pairwise(study.edges)]
     if options.bin is not None and bin_name(*options.bin) not in bins:
@@ -488,18 +489,6 @@ def _check(ablation: Ablation, where: str) -> None:
             f"{where}: training.devices: a trial has one device, found {base['training']['devices']}: "
             "start the command once for each device"
         )
-
-
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set `a.b` in nested values."""
-    *sections, last = key.split(".")
-    for section in sections:
-        if values.get(section) is None:
-            values[section] = {}
-        values = values[section]
-        if not isinstance(values, dict):
-            raise ConfigError(f"{key}: {section} is not a section")
-    values[last] = value
 
 
 def _weight(values: Mapping[str, Any], key: str) -> float:
@@ -528,8 +517,7 @@ _Jobs = _Listed | _Searched
 def _start(jobs: _Jobs, workers: int) -> None:
     """Work in this process, or in several that share its threads."""
     options = jobs.ablation.options
-    with replace_when_whole(jobs.ablation.folder / STUDY) as temporary:
-        temporary.write_text(yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False))
+    write_text(jobs.ablation.folder / STUDY, yaml_text(options.model_dump(mode="json")))
     if workers == 1:
         _work(jobs)
         return

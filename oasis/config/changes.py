@@ -1,47 +1,51 @@
-"""Changes: nested settings read from YAML, laid over each other and set by key."""
+"""Changes: nested settings laid over each other and set by key."""
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
+from oasis.errors import ConfigError, shown
+from oasis.io.yaml_text import is_whole, parse_yaml
 
-from oasis.errors import ConfigError
 
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file of sections.
+def set_key(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key such as `a.b` of nested values in place; a section that is not there or null is begun.
 
     Raises:
-        ConfigError: no such file, not YAML, or no sections in it.
+        ConfigError: a key below one that is no section.
+
+    Example:
+        >>> values = {"augmentation": None}
+        >>> set_key(values, "augmentation.flips", True)
+        >>> values
+        {'augmentation': {'flips': True}}
     """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected sections such as adapter, data and training, found {values!r}")
-    return values
+    *sections, last = key.split(".")
+    for section in sections:
+        if values.get(section) is None:
+            values[section] = {}
+        values = values[section]
+        if not isinstance(values, dict):
+            raise ConfigError(f"{shown(key)[1:-1]}: {section} is not a section")
+    values[last] = value
 
 
 def parse_change(change: str) -> tuple[str, Any]:
-    """Take `a.b=c` apart into its key and its value, which is read as YAML.
+    """Split `a.b=c` into its key and its value, which is read as YAML without comments.
 
     Raises:
         ConfigError: no such text.
+
+    Example:
+        >>> parse_change("training.epochs=20"), parse_change("run=runs/a #1")
+        (('training.epochs', 20), ('run', 'runs/a #1'))
     """
     key, equals, text = change.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {change}: expected key=value, as in training.epochs=20")
-    try:
-        return key, yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {change}: {text!r} is not YAML") from None
+    where = f"--set {shown(change)[1:-1]}"
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"{where}: expected key=value, as in training.epochs=20")
+    value = parse_yaml(text, where)
+    return key, value if is_whole(text) else text.strip()
 
 
 def changed(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -57,13 +61,10 @@ def changed(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]
     result = copy.deepcopy(dict(values))
     for change in changes:
         key, value = parse_change(change)
-        *sections, last = key.split(".")
-        within = result
-        for section in sections:
-            within = within.setdefault(section, {})
-            if not isinstance(within, dict):
-                raise ConfigError(f"--set {change}: {section} is not a section")
-        within[last] = value
+        try:
+            set_key(result, key, value)
+        except ConfigError as error:
+            raise ConfigError(f"--set {error}") from None
     return result
 
 

@@ -1,6 +1,5 @@
 """Calibration: intensities corrected for bias, with intervals that hold the truth as often as they say."""
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from scipy.stats import binomtest
 
 from oasis.errors import DataError, nearest
 from oasis.evaluation.identity import Identity, check_identity, identity_of
-from oasis.io.files import replace_when_whole
+from oasis.io.texts import read_json, write_text
 from oasis.options import Options
 
 logger = logging.getLogger(__name__)
@@ -272,8 +271,7 @@ class Calibration(Options):
         Raises:
             DataError: the place cannot be written to.
         """
-        with replace_when_whole(Path(path)) as temporary:
-            temporary.write_text(self.model_dump_json(indent=2) + "\n")
+        write_text(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Calibration":
@@ -283,13 +281,8 @@ class Calibration(Options):
             DataError: the file is missing, broken or not a calibration.
             ConfigError: it holds a key or a value that does not fit.
         """
-        try:
-            values = json.loads(Path(path).read_text())
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such file") from None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: not a readable JSON file (truncated?): {error}") from None
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
+        values = read_json(path)
+        if values.get("format") != FORMAT:
             raise DataError(f"{path}: not a calibration of oasis-seg (expected the format {FORMAT})")
         return cls.parse(values, where=str(path))
 

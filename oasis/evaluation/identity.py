@@ -87,7 +87,7 @@ def check_identity(table: pd.DataFrame, configuration: str, what: str) -> None:
 
 
 def with_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table that was just read, with an identity that is in its metadata, as it used to be, as columns."""
+    """Return a table that was just read; an identity in its metadata, as older versions wrote, becomes columns."""
     if CONFIGURATION not in table and "unit" in table.attrs:
         table = identified(table, table.attrs.get(CONFIGURATION), str(table.attrs["unit"]))
     table.attrs = {}

@@ -44,7 +44,7 @@ from oasis.evaluation.gallery import (
 )
 from oasis.evaluation.identity import CONFIGURATION, check_identity
 from oasis.evaluation.summary import Summary, summarise
-from oasis.io.files import replace_when_whole
+from oasis.io.texts import read_text, write_text
 from oasis.run import CONFIG, MOST_REGIONS, Setup, load_config
 from oasis.separator.separator import Separator
 from oasis.stats.bins import binned
@@ -148,8 +148,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None, even
     )
     template = environment.from_string(files("oasis.report").joinpath("report.html").read_text(encoding="utf-8"))
     text = template.render(_content(loaded, events))
-    with replace_when_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 
@@ -231,7 +230,7 @@ def _content(runs: Sequence[_Run], count: int) -> dict[str, Any]:
             "residual": colour_scale(signed=True),
         },
         "commands": list(_commands(runs, count)),
-        "configurations": {run.name: (run.path / CONFIG).read_text() for run in runs},
+        "configurations": {run.name: read_text(run.path / CONFIG) for run in runs},
         "number": _number,
         "versions": f"oasis-seg {oasis.__version__}, torch {torch.__version__}",
     }

@@ -1,6 +1,5 @@
 """The separator: scaling, backbone, head and class names; the thing that is trained, saved, loaded and called."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from oasis.data.quantities import Quantities
 from oasis.device import autocast
 from oasis.errors import DataError, ModelError, import_extra, nearest
 from oasis.io.files import replace_when_whole
+from oasis.io.texts import parse_json, write_text
 from oasis.models import create_model, own_backbone
 from oasis.options import Options
 from oasis.plugins import is_code
@@ -278,8 +278,7 @@ class Separator(nn.Module):
         blob = safetensors_bytes(weights, metadata={"format": FORMAT, "options": text})
         with replace_when_whole(folder / WEIGHTS) as temporary:
             temporary.write_bytes(blob)
-        with replace_when_whole(folder / CONFIG) as temporary:
-            temporary.write_text(text + "\n")
+        write_text(folder / CONFIG, text + "\n")
         return folder
 
     @classmethod
@@ -313,7 +312,8 @@ class Separator(nn.Module):
             raise ModelError(f"{path}: not a readable safetensors file (truncated?): {error}") from None
         if metadata.get("format") != FORMAT:
             raise ModelError(f"{path}: not a separator of oasis-seg (format {metadata.get('format')!r})")
-        options = SeparatorOptions.parse(json.loads(metadata["options"]), where=str(path))
+        described = parse_json(metadata.get("options", ""), f"{path}: options", ModelError)
+        options = SeparatorOptions.parse(described, where=str(path))
         if backbone is None:
             _check_buildable(options, trust_code, path)
         separator = cls(_without_fetching(options), backbone)

@@ -362,9 +362,9 @@ def broken(change):
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "no such file"),
-        (lambda path: path.write_text(path.read_text()[:300]), "not a readable JSON file (truncated?): "),
-        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not a readable JSON file (truncated?): "),
-        (lambda path: path.write_text("[1]"), "not a calibration of oasis-seg (expected the format"),
+        (lambda path: path.write_text(path.read_text()[:300]), "not readable JSON (truncated?): "),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not a text file in UTF-8"),
+        (lambda path: path.write_text("[1]"), "expected a JSON object, found list"),
         (broken(lambda v: v.update(format="x")), "not a calibration of oasis-seg (expected the format"),
         (broken(lambda v: v.update(clases={})), "clases: unknown key; did you mean 'classes'?"),
         (broken(lambda v: v["options"].update(coverage=1.5)), "options.coverage: Input should be less than 1"),

@@ -284,7 +284,11 @@ def test_without_the_libraries_ours_works_and_the_others_name_the_extra() -> Non
         ("", "nothing.py:build", "nothing.py: no such file"),
         ("def build(): ...", "own.py:biuld", "own.py defines no 'biuld'; did you mean 'build'?"),
         ("def build(**facts): return 3", "own.py:build", "expected a torch.nn.Module, found int"),
-        ("import nothing_here", "own.py:build", "ModuleNotFoundError: No module named 'nothing_here'"),
+        (
+            "import nothing_here",
+            "own.py:build",
+            "own.py: line 1: ModuleNotFoundError: No module named 'nothing_here'",
+        ),
         (
             "def build(in_channels, out_channels, spatial_dims): ...",
             "own.py:build",

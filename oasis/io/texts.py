@@ -1,0 +1,67 @@
+"""Text files: always UTF-8, and read so that every way of being broken becomes one error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from oasis.errors import DataError, OasisError
+from oasis.io.files import replace_when_whole
+
+
+def read_text(path: str | Path, error: type[OasisError] = DataError) -> str:
+    """Return the text of a UTF-8 file.
+
+    Args:
+        path: of the file.
+        error: what to raise.
+
+    Raises:
+        OasisError: as `error`: no such file, one that cannot be read, or one that is not text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    except UnicodeDecodeError as reason:
+        raise error(f"{path}: not a text file in UTF-8 (byte {reason.start})") from None
+    except (OSError, ValueError) as reason:  # a path with a NUL is a ValueError
+        raise error(f"{path}: cannot be read: {getattr(reason, 'strerror', None) or reason}") from None
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 file, whole or not at all.
+
+    Raises:
+        DataError: the place cannot be written to.
+    """
+    with replace_when_whole(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def parse_json(text: str, where: str, error: type[OasisError] = DataError) -> dict[str, Any]:
+    """Return the JSON object in a text.
+
+    Args:
+        text: to be read.
+        where: it is from, for messages.
+        error: what to raise.
+
+    Raises:
+        OasisError: as `error`: not JSON, no object, or one nested too deeply.
+
+    Example:
+        >>> parse_json('{"a": 1}', "settings")
+        {'a': 1}
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{where}: not readable JSON (truncated?): {reason}") from None
+    if not isinstance(values, dict):
+        raise error(f"{where}: expected a JSON object, found {type(values).__name__}")
+    return values
+
+
+def read_json(path: str | Path, error: type[OasisError] = DataError) -> dict[str, Any]:
+    """Return the JSON object in a UTF-8 file; see `read_text` and `parse_json`."""
+    return parse_json(read_text(path, error), str(path), error)
