@@ -20,6 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from oasis.drawing import BLUE, RED
 from oasis.loss.overlap import OverlapLoss
 
 EPSILON = 1e-6
@@ -99,12 +100,12 @@ def draw_figure(by_classes: dict[int, dict[str, float]], by_pixels: dict[int, di
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for axes, unit, label in ((left, "ms", "forward and backward (ms)"), (middle, "MiB", "peak memory (MiB)")):
-        for way, colour in (("masks", "#d55e00"), ("table", "#0072b2")):
+        for way, colour in (("masks", RED), ("table", BLUE)):
             points = {n: row[f"{way} {unit}"] for n, row in by_classes.items() if f"{way} {unit}" in row}
             axes.plot(list(points), list(points.values()), marker="o", color=colour, label=way)
         axes.set(xlabel="classes N", ylabel=label)
         axes.legend(frameon=False)
-    right.plot(list(by_pixels), [row["table ms"] for row in by_pixels.values()], marker="o", color="#0072b2")
+    right.plot(list(by_pixels), [row["table ms"] for row in by_pixels.values()], marker="o", color=BLUE)
     right.set(xlabel="pixels in the batch (N = 4)", ylabel="forward and backward (ms)", xscale="log", yscale="log")
     left.set_yscale("log")
     middle.set_ylim(bottom=0)

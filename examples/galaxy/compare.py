@@ -11,7 +11,6 @@ have been tuned on some of them.
 
 import argparse
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from oasis.evaluation.comparison import paired_difference
 from oasis.evaluation.event_table import evaluate_maps, write_table
 from oasis.evaluation.figures import save_figure
 from oasis.run import Setup, load_config
+from oasis.stats.bins import bins_of
 
 
 def of_runs(setups: dict[str, Setup], split: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -62,14 +62,14 @@ def galaxies_of(table: pd.DataFrame, adapter: GalaxyAdapter | GalaxiesAdapter) -
 def print_counts(rows: pd.DataFrame) -> None:
     """Print how many galaxies every bin of blendedness holds, and how many different ones."""
     print("\ngalaxies by blendedness, and how many of them are different ones")
-    for low, high in pairwise(EDGES):
-        chosen = rows[rows["blendedness"].between(low, high, inclusive="left")]
-        print(f"{f'{low:g}-{high:g}':>20}{len(chosen):>8}{chosen['galaxy'].nunique():>8}")
+    for one in bins_of(EDGES):
+        chosen = rows[one.contains(rows["blendedness"])]
+        print(f"{one.name:>20}{len(chosen):>8}{chosen['galaxy'].nunique():>8}")
 
 
 def print_shares(tables: dict[str, pd.DataFrame]) -> None:
     """Print what is missed or off by more than a factor of two, and how many empty maps hold a galaxy."""
-    bins = [*(f"{low:g}-{high:g}" for low, high in pairwise(EDGES)), "all"]
+    bins = [*(one.name for one in bins_of(EDGES)), "all"]
     for column, words in (("missed", "missed"), ("catastrophic", "missed or off in r by more than a factor of 2")):
         print(f"\nshare {words} (%) by blendedness")
         print(f"{'':>20}" + "".join(f"{name:>22}" for name in bins))
@@ -85,7 +85,7 @@ def print_shares(tables: dict[str, pd.DataFrame]) -> None:
 
 def print_errors(tables: dict[str, pd.DataFrame]) -> None:
     """Print for every band and bin of blendedness the mean absolute and the median flux error."""
-    bins = [*(f"{low:g}-{high:g}" for low, high in pairwise(EDGES)), "all"]
+    bins = [*(one.name for one in bins_of(EDGES)), "all"]
     for band in BANDS:
         for column, words in (("mape", "mean absolute"), ("median", "median")):
             print(f"\n{words} flux error in {band} (%) by blendedness")
@@ -105,8 +105,8 @@ def print_differences(tables: dict[str, pd.DataFrame]) -> None:
     print(f"\nmean absolute flux error in r (%) of others minus that of {first}, the same blends drawn for both")
     for name in others:
         cells = []
-        for low, high in pairwise(EDGES):
-            chosen = [one[one["blendedness"].between(low, high, inclusive="left")] for one in tables.values()]
+        for one in bins_of(EDGES):
+            chosen = [rows[one.contains(rows["blendedness"])] for rows in tables.values()]
             of = dict(zip(tables, chosen, strict=True))
             found = paired_difference(
                 of[first], of[name], lambda error: np.nanmean(np.abs(error), axis=-1), ("flux_r_error",), "galaxy"

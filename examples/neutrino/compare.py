@@ -7,7 +7,6 @@ Every number has its 95 % interval, which draws whole events.
 
 import argparse
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from oasis.evaluation.comparison import paired_difference
 from oasis.evaluation.event_table import evaluate, predict_batch, refine_batch, write_table
 from oasis.evaluation.figures import save_figure
 from oasis.run import Setup, load_config
+from oasis.stats.bins import bins_of
 from oasis.stats.intervals import Estimate, bootstrap, rate
 
 ENERGIES = (1, 10, 20, 30, 40, 50, 60)  # MeV
@@ -112,10 +112,9 @@ def energy_errors(table: pd.DataFrame, statistic: Callable[[Values], Values], by
     """Return a statistic of the energy errors of contained nuclei, by energy or by number of nuclei."""
     nuclei = table[(table["contained"] == 1) & table["ke_true"].notna()]
     number = nuclei["id"].map(table.groupby("id")["nuclei_true"].first())
-    edges = [(low, high) for low, high in pairwise(ENERGIES)]
-    bins = [nuclei["ke_true"].between(*edge, inclusive="left") for edge in edges]
+    bins = [one.contains(nuclei["ke_true"]) for one in bins_of(ENERGIES)]
     if by == "number":
-        bins = [number == count for count in range(1, int(number.max()) + 1)]
+        bins = [(number == count).to_numpy() for count in range(1, int(number.max()) + 1)]
     rows = {}
     for source in sources_of(nuclei):
         error = (nuclei[source.energy] - nuclei["ke_true"]).where(nuclei[source.found] == 1)
@@ -127,7 +126,7 @@ def angles(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return the median angle to the true direction of contained nuclei, by the length of their track."""
     nuclei = table[(table["contained"] == 1) & table["ke_true"].notna()]
     length = pd.Series([row[f"{row['class']}_length"] for row in nuclei.to_dict("records")], nuclei.index)
-    bins = [length.between(low, high, inclusive="left") for low, high in pairwise(LENGTHS)]
+    bins = [one.contains(length) for one in bins_of(LENGTHS)]
     return {
         source.name: [f"{estimate(nuclei[one], nuclei.loc[one, source.angle]):.1f}" for one in bins]
         for source in sources_of(nuclei)
@@ -137,8 +136,8 @@ def angles(table: pd.DataFrame) -> dict[str, list[str]]:
 def found(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return the share of nuclei that are found, by energy, and of slots without one in which one is invented."""
     nuclei = table[table["class"] != "muon"]
-    bins = [nuclei["ke_true"].between(low, high, inclusive="left") for low, high in pairwise(ENERGIES)]
-    bins.append(nuclei["ke_true"].isna())
+    bins = [one.contains(nuclei["ke_true"]) for one in bins_of(ENERGIES)]
+    bins.append(nuclei["ke_true"].isna().to_numpy())
     rows = {}
     for source in counting_sources(nuclei):
         parts = [nuclei[one] for one in bins]
@@ -177,13 +176,13 @@ def print_run(name: str, table: pd.DataFrame) -> None:
     """Print all tables of a run."""
     columns = ["right number", "energy bias (MeV)", "resolution (MeV)", "vertex (mm)", "deviance"]
     print_table(f"{name}: all nuclei of an event, vertex and image", columns, whole(table))
-    energies = [f"{low}-{high} MeV" for low, high in pairwise(ENERGIES)]
+    energies = [f"{one.name} MeV" for one in bins_of(ENERGIES)]
     print_table(f"{name}: bias of the energy of a nucleus (MeV)", energies, energy_errors(table, middle, "energy"))
     print_table(f"{name}: its resolution (MeV)", energies, energy_errors(table, half_width, "energy"))
     counts = [f"{count} nuclei" for count in range(1, int(table["nuclei_true"].max()) + 1)]
     print_table(f"{name}: bias of the energy of a nucleus (MeV)", counts, energy_errors(table, middle, "number"))
     print_table(f"{name}: its resolution (MeV)", counts, energy_errors(table, half_width, "number"))
-    lengths = [f"{low}-{high} mm" for low, high in pairwise(LENGTHS)]
+    lengths = [f"{one.name} mm" for one in bins_of(LENGTHS)]
     print_table(f"{name}: median angle to the true direction (degrees)", lengths, angles(table))
     print_table(f"{name}: nuclei found, and invented where there is none", [*energies, "no nucleus"], found(table))
     for source in counting_sources(table):

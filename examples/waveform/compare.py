@@ -7,7 +7,7 @@ so that it knows how the structured background is correlated too.
 
 import argparse
 from collections.abc import Callable
-from itertools import cycle, pairwise
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from oasis.adapters.waveform.noise import measured_autocovariance
 from oasis.adapters.waveform.scene import INTERFERENCE, SIGNAL
 from oasis.adapters.waveform.trigger import Found, MatchedFilter, efficiency, threshold_trigger
+from oasis.drawing import COLOURS
 from oasis.errors import ConfigError
-from oasis.evaluation.figures import COLOURS, save_figure
+from oasis.evaluation.figures import save_figure
 from oasis.evaluation.gallery import predicted_maps
 from oasis.run import Setup, load_config
+from oasis.stats.bins import bins_of
 
 EDGES = (0.5, 1, 2, 3, 4, 6, 10, 20, 50)  # of the signal-to-noise ratio
 MEASURED_ON = 2000  # waveforms without a pulse, for the second matched filter
@@ -95,7 +97,7 @@ def efficiencies(columns: dict[str, pd.DataFrame], false_rate: float) -> dict[st
 
 def print_efficiencies(tables: dict[str, pd.DataFrame]) -> None:
     """Print one line per method and bin."""
-    print(f"{'':>24}" + "".join(f"{f'{low:g}-{high:g}':>18}" for low, high in pairwise(EDGES)))
+    print(f"{'':>24}" + "".join(f"{one.name:>18}" for one in bins_of(EDGES)))
     for name, table in tables.items():
         cells = [
             f"{row.efficiency:.1%} [{100 * row.efficiency_low:.0f}, {100 * row.efficiency_high:.0f}]"
@@ -114,8 +116,8 @@ def print_errors(columns: dict[str, pd.DataFrame], tables: dict[str, pd.DataFram
         print(f"\nerror of the {title} of pulses that are found: median, 25-75 % range")
         for name, rows in columns.items():
             found = rows[rows["score"] > tables[name].attrs["threshold"]]
-            bins = [found.loc[found["snr"].between(*edges, inclusive="left"), column] for edges in pairwise(EDGES)]
-            values = [one.dropna().to_numpy() for one in bins]
+            bins = [found.loc[one.contains(found["snr"]), column] for one in bins_of(EDGES)]
+            values = [part.dropna().to_numpy() for part in bins]
             quartiles = [np.quantile(one, [0.25, 0.5, 0.75]) if len(one) > 9 else None for one in values]
             cells = ["" if one is None else f"{one[1]:+.1f}, {one[2] - one[0]:.1f}" for one in quartiles]
             if any(cells):

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 from pydantic import Field, field_validator, model_validator
 
-from oasis.ablation.factors import bin_name, factor_figure, factor_table, table_text
+from oasis.ablation.factors import factor_figure, factor_table, table_text
 from oasis.adapters.study import Study
 from oasis.config.changes import parse_change, set_key
 from oasis.device import best_device
@@ -37,6 +37,8 @@ from oasis.io.texts import read_json, write_text
 from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.options import Options
 from oasis.run import Setup, build, load_config
+from oasis.stats.bins import Bin, bins_of
+from oasis.stats.intervals import Estimate
 from oasis.training.fit import CHECKPOINTS
 
 STUDY = "ablation.yaml"  # in a study's folder, with the base in it
@@ -44,7 +46,6 @@ STATE = "trial.json"  # in a trial's folder
 PROPOSALS = "search.json"
 POLL_SECONDS = 2.0
 GRACE_SECONDS = 10.0  # for a worker to end its step after Ctrl-C
-ENDS = ("", "_low", "_high")  # of the names of a number and of its 95 % interval
 
 logger = logging.getLogger(__name__)
 
@@ -121,14 +122,13 @@ def _numbers(summary: Summary) -> dict[str, float]:
     """Return the numbers of a summary by name: `bias_4-5`, `bias_4-5_low`, `bias_4-5_high`, `auc` and so on."""
     found: dict[str, float] = {}
     for row in summary.bins.to_dict("records"):
+        where = Bin(row["low"], row["high"]).name
         for name in ("bias", "spread", "iou"):
-            found |= {
-                f"{name}_{bin_name(row['low'], row['high'])}{end}": float(row[f"{name}{end}"]) for end in ENDS
-            }
+            found |= Estimate.of(row, name).columns(f"{name}_{where}")
     for name in ("auc", "false_intensity"):
         estimate = getattr(summary, name)
         if estimate is not None:
-            found |= {f"{name}{end}": value for end, value in zip(ENDS, estimate, strict=True)}
+            found |= estimate.columns(name)
     return found
 
 
@@ -476,9 +476,9 @@ def _check(ablation: Ablation, where: str) -> None:
             values = copy.deepcopy(dict(base))
             set_key(values, key, _weight(values, key))
             build(values, f"{where}: ratios.{name}")
-    bins = [bin_name(low, high) for low, high in pairwise(study.edges)]
-    if options.bin is not None and bin_name(*options.bin) not in bins:
-        raise ConfigError(f"{where}: bin: the study has no {bin_name(*options.bin)}; known: {', '.join(bins)}")
+    bins = [one.name for one in bins_of(study.edges)]
+    if options.bin is not None and Bin(*options.bin).name not in bins:
+        raise ConfigError(f"{where}: bin: the study has no {Bin(*options.bin).name}; known: {', '.join(bins)}")
     known = [f"{name}_{bin_}" for name in ("bias", "spread", "iou") for bin_ in bins]
     known += ["auc", "false_intensity"] if study.signal is not None else []
     for name in options.objective:
@@ -627,7 +627,7 @@ def _report(ablation: Ablation, rows: pd.DataFrame) -> str:
     if not factors:
         return text[0]
     campaigns = rows.groupby(keys, sort=False, dropna=False).mean(numeric_only=True).reset_index()
-    shown = bin_name(*(options.bin or study.edges[:2]))
+    shown = Bin(*(options.bin or study.edges[:2])).name
     names = [f"{name}_{shown}" for name in ("bias", "spread", "iou")]
     names += [name for name in ("auc", "false_intensity") if name in campaigns]
     tables = [factor_table(campaigns, factor, names) for factor in factors]

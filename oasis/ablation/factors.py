@@ -1,7 +1,6 @@
 """Factors: what a number of campaigns does with the value of one thing that they vary, as a table and a figure."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -11,18 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oasis.adapters.study import Study
+from oasis.stats.bins import bins_of
 
+MARKS: Any = {"marker": "o", "markersize": 4, "capsize": 2}
 FORMATS = {"bias": ".1f", "spread": ".1f", "iou": ".3f", "auc": ".3f", "false": ".0f"}
-
-
-def bin_name(low: float, high: float) -> str:
-    """Return the name of a bin, which is part of the names of its numbers.
-
-    Example:
-        >>> bin_name(4, 5.5)
-        '4-5.5'
-    """
-    return f"{low:g}-{high:g}"
 
 
 def factor_table(campaigns: pd.DataFrame, factor: str, names: Sequence[str]) -> pd.DataFrame:
@@ -100,16 +91,14 @@ def _against_factor(axes: Axes, campaigns: pd.DataFrame, factor: str, name: str,
 def _against_quantity(
     axes: Axes, campaigns: pd.DataFrame, factor: str, study: Study, name: str, label: str
 ) -> None:
-    names = [f"{name}_{bin_name(low, high)}" for low, high in pairwise(study.edges)]
-    centres = [(low + high) / 2 for low, high in pairwise(study.edges)]
+    bins = bins_of(study.edges)
+    names, centres = [f"{name}_{one.name}" for one in bins], [one.centre for one in bins]
     table = factor_table(campaigns, factor, names)
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(table)))
     for colour, (_, row) in zip(colours, table.iterrows(), strict=True):
         errors = row[[f"{each}_se" for each in names]].to_numpy(dtype=float)
         values = row[names].to_numpy(dtype=float)
-        axes.errorbar(
-            centres, values, errors, color=colour, marker="o", markersize=4, capsize=2, label=_label(row["value"])
-        )
+        axes.errorbar(centres, values, errors, color=colour, label=_label(row["value"]), **MARKS)
     axes.set(xlabel=study.label, ylabel=label)
 
 

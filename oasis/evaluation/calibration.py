@@ -18,6 +18,7 @@ from oasis.errors import DataError, nearest
 from oasis.evaluation.identity import Identity, check_identity, identity_of
 from oasis.io.texts import read_json, write_text
 from oasis.options import Options
+from oasis.stats.bins import bin_numbers, bins_of
 
 logger = logging.getLogger(__name__)
 
@@ -378,14 +379,14 @@ def _strata(rows: pd.DataFrame, options: CalibrationOptions, edges: tuple[float,
     if options.strata is None:
         return np.zeros(len(rows), dtype=np.int64)
     values = _column(rows, options.strata, finite=False)
-    return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
+    return np.where(np.isnan(values), len(edges) + 1, bin_numbers(values, edges))
 
 
 def _groups(argument: Floats) -> NDArray[np.int64]:
     """Return the group (n,) of every argument: consecutive ones of about the same size, equal values together."""
     count = min(max(len(argument) // EVENTS_PER_KNOT, 1), KNOTS)
     edges = np.quantile(argument, np.linspace(0, 1, count + 1)[1:-1])
-    return np.asarray(np.searchsorted(edges, argument, side="right"))
+    return bin_numbers(argument, edges)
 
 
 def _correction(predicted: Floats, true: Floats) -> Curve:
@@ -413,7 +414,7 @@ def coverage_table(table: pd.DataFrame, by: str, edges: Sequence[float], truth: 
     Args:
         table: the rows of one class, with the truth and the columns of `Calibration.intervals`.
         by: the column to bin by.
-        edges: of the bins, which are closed below and open above.
+        edges: of the bins.
         truth: the column of the truth.
 
     Returns:
@@ -436,7 +437,7 @@ def coverage_table(table: pd.DataFrame, by: str, edges: Sequence[float], truth: 
     low, high = (_column(table, name, finite=False) for name in _names(truth)[1:])
     held = (low <= true) & (true <= high)
     known = ~np.isnan(low)
-    bins = [(*ends, known & (ends[0] <= place) & (place < ends[1])) for ends in pairwise(edges)]
+    bins = [(*one, known & one.contains(place)) for one in bins_of(edges)]
     nowhere = known & np.isnan(place)
     rows = []
     for start, end, chosen in [*bins, *[(np.nan, np.nan, nowhere)] * bool(nowhere.any())]:

@@ -1,7 +1,6 @@
 """Comparison: which differences between runs are real, judged on events that all of them were measured on."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from scipy.stats import rankdata
 from oasis.adapters.study import Study, chosen
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.identity import identity_of
-from oasis.stats.bins import median, spread
+from oasis.stats.bins import bins_of, median, spread
 from oasis.stats.intervals import Estimate, bootstrap
 
 Floats = NDArray[np.float64]
@@ -255,12 +254,11 @@ def _prepared(side: Tables, study: Study) -> list[pd.DataFrame]:
 
 def _numbers(rows: pd.DataFrame, study: Study, unit: str) -> Iterator[_Number]:
     """Give bias, spread and IoU in every bin, then the AUC and the intensity in background events."""
-    for low, high in pairwise(study.edges):
-        chosen = ((rows[study.quantity] >= low) & (rows[study.quantity] < high)).to_numpy()
-        where = f"{low:g}-{high:g}"
-        yield _Number(f"bias {where} %", chosen, median, ["delta_percent"], ".1f")
-        yield _Number(f"spread {where} %", chosen, spread, ["delta_percent"], ".1f")
-        yield _Number(f"IoU {where}", chosen, median, ["iou"], ".3f")
+    for one in bins_of(study.edges):
+        inside = one.contains(rows[study.quantity])
+        yield _Number(f"bias {one.name} %", inside, median, ["delta_percent"], ".1f")
+        yield _Number(f"spread {one.name} %", inside, spread, ["delta_percent"], ".1f")
+        yield _Number(f"IoU {one.name}", inside, median, ["iou"], ".3f")
     if "signal" in rows:
         signal, background = (rows[name].to_numpy() for name in ("signal", "background"))
         yield _Number("AUC", signal | background, _area, ["intensity_predicted", "signal"], ".3f")

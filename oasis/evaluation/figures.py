@@ -12,14 +12,13 @@ from matplotlib.ticker import MaxNLocator
 
 from oasis.adapters.base import Adapter
 from oasis.data.mixing import SampleDataset
+from oasis.drawing import COLOURS
 from oasis.evaluation.detection import detection_scores
 from oasis.evaluation.gallery import gallery_figure, gallery_indices
 from oasis.evaluation.summary import Summary
 from oasis.io.files import replace_when_whole
 from oasis.separator.separator import Separator
 from oasis.stats.roc import roc
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito, colour-blind safe
 
 
 def training_figure(logs: Mapping[str, pd.DataFrame]) -> Figure:

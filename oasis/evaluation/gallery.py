@@ -17,6 +17,7 @@ from oasis.adapters.base import Adapter
 from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Array, Sample, collate
+from oasis.drawing import BLUE, RED
 from oasis.evaluation.event_table import predict_batch
 from oasis.separator.separator import Separator
 
@@ -249,7 +250,7 @@ def _lines(
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-2 -2 124 64" fill="none">'
         f'<rect x="-2" y="-2" width="124" height="64" fill="#fff"/>{area}<polyline stroke="#888" '
-        f'stroke-width=".5" points="{zero}"/><polyline stroke="{"#d55e00" if signed else "#0072b2"}" '
+        f'stroke-width=".5" points="{zero}"/><polyline stroke="{RED if signed else BLUE}" '
         f'stroke-linejoin="round" points="{points(values)}"/></svg>'
     )
     return data_uri(svg.encode(), "image/svg+xml")

@@ -1,8 +1,8 @@
 """Summary: the answer of an event table to the study of a domain."""
 
 import logging
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -18,7 +18,7 @@ from oasis.evaluation.detection import (
     equivalent_false_positive_rate,
 )
 from oasis.evaluation.event_table import evaluate_maps
-from oasis.stats.bins import binned, median
+from oasis.stats.bins import Bin, binned, median
 from oasis.stats.intervals import Estimate, bootstrap
 from oasis.stats.roc import FEWEST, RATES, ROC_RATES, auc, operating_points
 
@@ -55,10 +55,10 @@ class Summary(NamedTuple):
         ]
         for row in self.bins.to_dict("records"):
             cells = [
-                format(_estimate(row, name), spec)
+                format(Estimate.of(row, name), spec)
                 for name, spec in (("bias", "+.1f"), ("spread", ".1f"), ("iou", ".2f"))
             ]
-            name = f"{row['low']:g}-{row['high']:g}"
+            name = Bin(row["low"], row["high"]).name
             lines.append(f"{name:>9} {row['events']:>7} {cells[0]:>24} {cells[1]:>24} {cells[2]:>20}")
         return "\n".join([*lines, *self._detection(unit)])
 
@@ -71,18 +71,14 @@ class Summary(NamedTuple):
             wanted = FEWEST / row["false_rate"]
             few = "" if row["enough"] else f" (too few background events: {wanted:,.0f} are wanted)"
             yield (
-                f"at {100 * row['false_rate']:g} % false positives: {_estimate(row, 'true_rate'):.1%} "
-                f"above {_estimate(row, 'threshold'):.0f} {unit}{few}"
+                f"at {100 * row['false_rate']:g} % false positives: {Estimate.of(row, 'true_rate'):.1%} "
+                f"above {Estimate.of(row, 'threshold'):.0f} {unit}{few}"
             )
         if self.equivalent is not None:
             what = f"{study.name} of {study.quantity} {study.equivalent:g}"
             threshold, _, rate = self.equivalent
             yield f"false positives as bright as {what}: {rate:.2%} above {threshold:.0f} {unit}"
         yield f"median {study.name} in background events: {self.false_intensity:.0f} {unit}"
-
-
-def _estimate(row: Mapping[Hashable, Any], name: str) -> Estimate:
-    return Estimate(*(row[name + end] for end in ("", "_low", "_high")))
 
 
 def summarise(table: pd.DataFrame, study: Study) -> Summary:

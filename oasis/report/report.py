@@ -20,12 +20,12 @@ from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.device import best_device
+from oasis.drawing import COLOURS
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.calibration import CALIBRATION, Calibration
 from oasis.evaluation.comparison import by_chance, comparisons
 from oasis.evaluation.event_table import as_predicted, check_same_classes, read_table, table_path
 from oasis.evaluation.figures import (
-    COLOURS,
     bias_figure,
     intensity_figure,
     iou_figure,
@@ -48,13 +48,13 @@ from oasis.io.texts import read_text, write_text
 from oasis.run import CONFIG, MOST_REGIONS, Setup, load_config
 from oasis.separator.separator import Separator
 from oasis.stats.bins import binned
+from oasis.stats.intervals import ENDS
 from oasis.stats.roc import RATES
 from oasis.training.journal import REGION_WEIGHTS
 
 EVENTS = 60  # that a report shows unless told otherwise
 PIXELS = 7_500_000  # of all pictures of events together, at most a byte each before they are written as text
 SIDE = (32, 160)  # pixels along the longest side of a picture, at least and at most
-ENDS = ("", "_low", "_high")  # of the columns of an estimate: itself and its interval
 MEASURES = ("events", "bias (%)", "spread (%)", "IoU")  # columns of tables that `_cells` fills
 
 

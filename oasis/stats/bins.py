@@ -1,12 +1,64 @@
-"""Bins: bias, spread and IoU of events in bins of a quantity."""
+"""Bins of a quantity, and bias, spread and IoU of the events in them.
+
+One rule: a bin contains its lower edge and not its upper one. A value at the last edge is in no bin, nor is NaN.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from oasis.stats.intervals import Floats, bootstrap, group_column
+
+
+class Bin(NamedTuple):
+    """A bin of a quantity, closed below and open above.
+
+    Attributes:
+        low: its lower edge, which belongs to it.
+        high: its upper edge, which does not.
+    """
+
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        """Its edges, as in `4-5.5`."""
+        return f"{self.low:g}-{self.high:g}"
+
+    @property
+    def centre(self) -> float:
+        """The middle between its edges."""
+        return (self.low + self.high) / 2
+
+    def contains(self, values: ArrayLike) -> NDArray[np.bool_]:
+        """Return which values are in the bin; NaN is in none."""
+        values = np.asarray(values)
+        return np.asarray((values >= self.low) & (values < self.high))
+
+
+def bins_of(edges: Sequence[float]) -> list[Bin]:
+    """Return the bins between increasing edges.
+
+    Example:
+        >>> [(one.name, one.contains([3, 4, 5.5]).tolist()) for one in bins_of([3, 4, 5.5])]
+        [('3-4', [True, False, False]), ('4-5.5', [False, True, False])]
+    """
+    return [Bin(low, high) for low, high in pairwise(edges)]
+
+
+def bin_numbers(values: ArrayLike, edges: ArrayLike) -> NDArray[np.int64]:
+    """Return the number of the bin of every value: 0 below the first edge, one more from each edge on.
+
+    Example:
+        >>> bin_numbers([2, 3, 4], [3, 4])
+        array([0, 1, 2])
+    """
+    return np.asarray(np.searchsorted(np.asarray(edges), np.asarray(values), side="right"), dtype=np.int64)
 
 
 def median(values: Floats) -> Floats:
@@ -37,7 +89,7 @@ def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float], group: st
     Args:
         table: the rows of one class.
         quantity: the column to bin by.
-        edges: of the bins, which are closed below and open above.
+        edges: of the bins.
         group: the column that names the object in an event, where objects repeat: whole groups are resampled.
 
     Returns:
@@ -45,10 +97,10 @@ def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float], group: st
         then `bias`, `spread` and `iou`, each also with `_low` and `_high`.
     """
     rows = []
-    for low, high in pairwise(edges):
-        events = table[(table[quantity] >= low) & (table[quantity] < high)]
+    for one in bins_of(edges):
+        events = table[one.contains(table[quantity])]
         delta = events["delta_percent"].dropna().to_numpy(dtype=float)
-        row: dict[str, float] = {"low": low, "high": high, "events": len(events)}
+        row: dict[str, Any] = {**one._asdict(), "events": len(events)}
         quarters = np.quantile(delta, [0.25, 0.75]) if len(delta) else (np.nan, np.nan)
         row |= {"quarter": quarters[0], "three_quarters": quarters[1]}
         for name, column, statistic in (
@@ -59,6 +111,6 @@ def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float], group: st
             known = events[events[column].notna()]
             values = known[column].to_numpy(dtype=float)
             estimate = bootstrap(values, statistic, groups=group_column(known, group))
-            row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+            row |= estimate.columns(name)
         rows.append(row)
     return pd.DataFrame(rows)

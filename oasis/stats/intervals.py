@@ -1,6 +1,6 @@
 """Intervals: numbers with their 95 % interval, from resampled events or, for shares, from the binomial law."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 BLOCK = 2**21  # values that are drawn at a time
+ENDS = ("", "_low", "_high")  # of the names of the columns of an estimate
 TAIL = 0.025  # on either side of an interval
 
 
@@ -21,6 +22,20 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+    def columns(self, name: str) -> dict[str, float]:
+        """Return it as columns of a table: `name` and its interval, `name_low` and `name_high`.
+
+        Example:
+            >>> Estimate(2.0, 1.0, 4.0).columns("bias")
+            {'bias': 2.0, 'bias_low': 1.0, 'bias_high': 4.0}
+        """
+        return {name + end: value for end, value in zip(ENDS, self, strict=True)}
+
+    @classmethod
+    def of(cls, row: Mapping[Any, Any], name: str) -> "Estimate":
+        """Return the one that is in such columns of a row."""
+        return cls(*(row[name + end] for end in ENDS))
 
     def __format__(self, spec: str) -> str:
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"

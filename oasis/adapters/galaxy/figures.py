@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from oasis.adapters.galaxy.photometry import flux_error_table
+from oasis.drawing import COLOURS
 
-STYLES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito, colour-blind safe
 PANELS = {"median": "median flux error in r (%)", "mape": "mean |flux error| in r (%)", "missed": "share missed"}
 
 
@@ -22,7 +22,7 @@ def flux_figure(tables: Mapping[str, pd.DataFrame], group: str | None = None) ->
     figure = Figure(figsize=(12, 4), layout="constrained")
     panels = figure.subplots(1, len(PANELS))
     shift = np.linspace(-0.2, 0.2, len(tables)) if len(tables) > 1 else [0.0]
-    for colour, offset, (name, rows) in zip(STYLES, shift, tables.items(), strict=False):
+    for colour, offset, (name, rows) in zip(COLOURS, shift, tables.items(), strict=False):
         bins = flux_error_table(rows, group=group).iloc[:-1]
         place = np.arange(len(bins)) + offset
         for axes, column in zip(panels, PANELS, strict=True):

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from oasis.adapters.galaxy.stamps import half_light_radius, reference_band
 from oasis.data.samples import Scalar
 from oasis.errors import DataError, import_extra
+from oasis.stats.bins import bins_of
 from oasis.stats.intervals import bootstrap, group_column, rate
 
 Floats = NDArray[np.float64]
@@ -478,7 +479,7 @@ def flux_error_table(
     Args:
         table: an event table, or the rows of one class.
         by: the column to bin by.
-        edges: of the bins, which are closed below and open above.
+        edges: of the bins.
         band: whose fluxes.
         group: the column that names the galaxy, where galaxies repeat: whole groups are resampled.
 
@@ -489,8 +490,8 @@ def flux_error_table(
         band) and `missed`, each also with `_low` and `_high`.
     """
     objects = table[table[f"flux_{band}_true"] > 0]
-    bins = [(low, high, (objects[by] >= low) & (objects[by] < high)) for low, high in pairwise(edges)]
-    bins.append((-np.inf, np.inf, objects["snr"] > 0))
+    bins = [(*one, one.contains(objects[by])) for one in bins_of(edges)]
+    bins.append((-np.inf, np.inf, (objects["snr"] > 0).to_numpy()))
     return pd.DataFrame([_flux_row(objects[where], low, high, band, group) for low, high, where in bins])
 
 
@@ -506,7 +507,7 @@ def _flux_row(objects: pd.DataFrame, low: float, high: float, band: str, group: 
         known = objects[objects[name].notna()]
         estimates[name] = rate(known[name] == 1, group_column(known, group))
     for name, estimate in estimates.items():
-        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        row |= estimate.columns(name)
     return row
 
 

@@ -480,7 +480,7 @@ def _figures(events: pd.DataFrame) -> dict[str, Any]:
     counted = hybrid & (energy >= 4) & (truth > 0)
     quartiles = np.full((3, len(ENERGY_EDGES) - 1), math.nan)
     for place, (first, last) in enumerate(pairwise(ENERGY_EDGES)):
-        within = error[counted & (energy > first) & (energy <= last)]
+        within = error[counted & (energy > first) & (energy <= last)]  # the authors' bins are open below
         if within.size:
             quartiles[:, place] = np.quantile(within, (0.25, 0.5, 0.75))
     alone = events["ER_pred"].to_numpy()[~hybrid]

@@ -1,13 +1,14 @@
 """The axis of an electron track at its vertex, by a principal curve, and how well a predicted map keeps it."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from oasis.drawing import BLUE, RED
+from oasis.stats.bins import bins_of
 from oasis.stats.curves import CurveError, axial_angle, axis_at, principal_curve
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ SCALE_ADU = 23.0  # of the logarithm that weighs pixels: the adapter's scaling
 TOLERANCE = 0.25  # relative change of the distance at which a curve is finished (the paper's)
 ENERGY_EDGES = tuple(range(3, 16))  # keV
 DELTA_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 120)  # %, with the 100 of maps that are empty
-BLUE, RED = "#0072b2", "#d55e00"  # Okabe and Ito, colour-blind safe
 
 
 def track_axis(
@@ -104,7 +104,7 @@ def binned_angles(table: pd.DataFrame, angle: str, quantity: str, edges: Sequenc
         table: an event table with `axis_columns`.
         angle: the column of the angle.
         quantity: the column to bin by.
-        edges: of the bins, which are closed below and open above.
+        edges: of the bins.
 
     Returns:
         One row per bin: `low`, `high`, `events`, `failed`, then of the fitted ones `quarter`, `median` and
@@ -114,10 +114,14 @@ def binned_angles(table: pd.DataFrame, angle: str, quantity: str, edges: Sequenc
     from scipy.stats import quantile_test
 
     rows = []
-    for low, high in pairwise(edges):
-        events = table[(table[quantity] >= low) & (table[quantity] < high) & table["curve_failed"].notna()]
+    for one in bins_of(edges):
+        events = table[one.contains(table[quantity]) & table["curve_failed"].notna()]
         angles = events[angle].dropna().to_numpy(float)
-        row = {"low": low, "high": high, "events": len(events), "failed": int(events["curve_failed"].sum())}
+        row: dict[str, Any] = {
+            **one._asdict(),
+            "events": len(events),
+            "failed": int(events["curve_failed"].sum()),
+        }
         names = ("quarter", "median", "three_quarters", "median_low", "median_high")
         row |= dict.fromkeys(names, np.nan)
         if len(angles):

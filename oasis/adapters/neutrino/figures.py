@@ -1,7 +1,6 @@
 """Figures: number of nuclei, visible energy and energy of each from an event table; an event in 3D."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -13,11 +12,12 @@ from oasis.adapters.neutrino.physics import csda_range
 from oasis.adapters.neutrino.scene import AXES, HALF
 from oasis.adapters.neutrino.simulation import CUBE, CUBES
 from oasis.data.samples import Array, Sample
+from oasis.drawing import BLUE, GREEN, RED
+from oasis.stats.bins import bins_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, GREEN, RED = "#0072b2", "#009e73", "#d55e00"  # Okabe and Ito, colour-blind safe
 ENERGY_EDGES: Final = tuple(range(0, 61, 5))  # MeV
 BINS: Final = 60
 FAINT: Final = 2.0  # p.e. below which a cube is not drawn
@@ -137,8 +137,8 @@ def nuclei_figure(table: pd.DataFrame) -> "Figure":
     nuclei = table[(table["contained"] == 1) & table["ke_true"].notna()]
     figure = Figure(figsize=(5.6, 7), layout="constrained")
     panels = figure.subplots(3, sharex=True)
-    bins = [nuclei[nuclei["ke_true"].between(low, high, inclusive="left")] for low, high in pairwise(ENERGY_EDGES)]
-    centre = np.add(ENERGY_EDGES[1:], ENERGY_EDGES[:-1]) / 2
+    bins = [nuclei[one.contains(nuclei["ke_true"])] for one in bins_of(ENERGY_EDGES)]
+    centre = [one.centre for one in bins_of(ENERGY_EDGES)]
     for source in sources_of(nuclei):
         known = [part[part[source.found] == 1] for part in bins]
         errors = [part[source.energy] - part["ke_true"] for part in known]

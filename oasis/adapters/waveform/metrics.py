@@ -1,13 +1,14 @@
 """What is measured of a pulse: its peak, its arrival, how far it stands out of the noise; and a figure of that."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from oasis.drawing import BLUE, RED
+from oasis.stats.bins import bins_of
 from oasis.stats.intervals import rate
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ COLUMNS = {
 FRACTION = 0.5  # of the peak, at which a pulse arrives
 FEWEST = 10  # values of which quartiles are stated
 QUARTILES = ("quarter", "median", "three_quarters")
-BLUE, RED = "#0072b2", "#d55e00"  # Okabe and Ito, colour-blind safe
 
 
 def arrival(pulse: NDArray[np.floating], fraction: float = FRACTION) -> float:
@@ -109,7 +109,7 @@ def binned_pulses(table: pd.DataFrame, quantity: str, edges: Sequence[float]) ->
     Args:
         table: rows of an event table with `pulse_columns`.
         quantity: the column to bin by.
-        edges: of the bins, which are closed below and open above.
+        edges: of the bins.
 
     Returns:
         One row per bin: `low`, `high`, `events`; of `amplitude_percent` and of `arrival_error` (ns, of detected
@@ -117,16 +117,14 @@ def binned_pulses(table: pd.DataFrame, quantity: str, edges: Sequence[float]) ->
         share `detected` with its exact 95 % interval `detected_low` and `detected_high`.
     """
     rows = []
-    for low, high in pairwise(edges):
-        events = table[(table[quantity] >= low) & (table[quantity] < high)]
-        row: dict[str, float] = {"low": low, "high": high, "events": len(events)}
+    for one in bins_of(edges):
+        events = table[one.contains(table[quantity])]
+        row: dict[str, Any] = {**one._asdict(), "events": len(events)}
         for column in ("amplitude_percent", "arrival_error"):
             values = events[column].dropna().to_numpy(float)
             quartiles = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) >= FEWEST else (np.nan,) * 3
             row |= {f"{column}_{part}": value for part, value in zip(QUARTILES, quartiles, strict=True)}
-        found = rate(events["detected"])
-        row |= {"detected": found.value, "detected_low": found.low, "detected_high": found.high}
-        rows.append(row)
+        rows.append(row | rate(events["detected"]).columns("detected"))
     return pd.DataFrame(rows)
 
 

@@ -6,7 +6,6 @@ References:
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, toeplitz
 
 from oasis.adapters.waveform.metrics import arrival
 from oasis.errors import DataError
+from oasis.stats.bins import bins_of
 from oasis.stats.intervals import rate
 
 Floats = NDArray[np.float64]
@@ -157,11 +157,9 @@ def efficiency(
         )
     threshold = float(np.sort(background)[-1 - allowed])
     rows = []
-    for low, high in pairwise(edges):
-        hits = signal[(snr >= low) & (snr < high)] > threshold
-        found = rate(hits)
-        row = {"low": low, "high": high, "events": len(hits), "efficiency": found.value}
-        rows.append(row | {"efficiency_low": found.low, "efficiency_high": found.high})
+    for one in bins_of(edges):
+        hits = signal[one.contains(snr)] > threshold
+        rows.append({**one._asdict(), "events": len(hits), **rate(hits).columns("efficiency")})
     table = pd.DataFrame(rows)
     table.attrs["threshold"] = threshold
     return table
