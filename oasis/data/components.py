@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.io.hdf5 import one_line, read_dataset
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class Components(Sequence[Component]):
     table: Mapping[str, NDArray[np.generic]]
 
     def __post_init__(self) -> None:
+        if self.offsets.ndim != 1 or self.offsets.dtype.kind not in "iu":
+            raise DataError(
+                f"offsets are {self.offsets.dtype} of shape {self.offsets.shape}, expected (n + 1,) integers"
+            )
+        if self.points.ndim != 2 or {self.points.dtype.kind, self.intensity.dtype.kind} != {"f"}:
+            raise DataError(
+                f"points are {self.points.dtype} of shape {self.points.shape} and intensities "
+                f"{self.intensity.dtype}, expected (m, d) and (m,) floating-point numbers"
+            )
         if not len(self.offsets) or self.offsets[0] != 0 or (np.diff(self.offsets) < 0).any():
             raise DataError("offsets have to begin with 0 and must not decrease")
         if self.offsets[-1] != len(self.points) or len(self.points) != len(self.intensity):
@@ -51,8 +61,9 @@ class Components(Sequence[Component]):
                 f"and {len(self.intensity)} intensities"
             )
         for name, column in self.table.items():
-            if len(column) != len(self):
-                raise DataError(f"column {name!r} has {len(column)} rows for {len(self)} components")
+            if column.ndim != 1 or len(column) != len(self):
+                found = f"{len(column)} rows" if column.ndim == 1 else f"shape {column.shape}"
+                raise DataError(f"column {name!r} has {found} for {len(self)} components")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -108,11 +119,11 @@ class Components(Sequence[Component]):
             DataError: the group is not a library of components.
         """
         try:
-            table = read_columns(group.get("table"))
-            return cls(group["offsets"][:], group["points"][:], group["intensity"][:], table)
-        except (KeyError, TypeError, ValueError, DataError) as error:
+            offsets, points, intensity = (read_dataset(group, name) for name in ("offsets", "points", "intensity"))
+            return cls(offsets, points, intensity, read_columns(group.get("table")))
+        except (AttributeError, TypeError, ValueError, DataError) as error:
             where = f"{Path(group.file.filename)}:{group.name}"
-            raise DataError(f"{where} is not a library of components: {error.args[0]}") from error
+            raise DataError(f"{where} is not a library of components: {one_line(error)}") from error
 
 
 def read_columns(group: h5py.Group | None) -> dict[str, NDArray[np.generic]]:
@@ -121,7 +132,7 @@ def read_columns(group: h5py.Group | None) -> dict[str, NDArray[np.generic]]:
 
     def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
-            columns[name] = item[:]
+            columns[name] = read_dataset(group, name)
 
     if group is not None:
         group.visititems(add)

@@ -13,17 +13,17 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from oasis.data.components import read_columns
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Array, Sample, Scalar
 from oasis.errors import DataError
 from oasis.io.files import replace_when_whole
-from oasis.io.hdf5 import create_hdf5, open_hdf5
+from oasis.io.hdf5 import append_rows, create_hdf5, open_hdf5, opened_hdf5
 
 FORMAT = "oasis-samples-1"
 BLOCK = 64  # samples that are written at a time
+COLUMN: Mapping[str, Any] = {"compression": "lzf", "shuffle": True}  # how flat data sets are stored
 DENSE_ABOVE = 0.3  # share of occupied pixels from which a dense layout is the smaller one
 
 
@@ -63,9 +63,9 @@ def write_samples(
                 _append_map(
                     file, f"target/{name}", np.stack([sample.target[label] for sample in block], dtype=np.float32)
                 )
-            _append(file, "valid", np.packbits([sample.valid.ravel() for sample in block], axis=1))
+            append_rows(file, "valid", np.packbits([sample.valid.ravel() for sample in block], axis=1))
             if first.context is not None:
-                _append(file, "context", np.array([sample.context for sample in block], dtype=np.float32))
+                append_rows(file, "context", np.array([sample.context for sample in block], dtype=np.float32))
             for name, column in meta.items():
                 column.extend(sample.meta[name] for sample in block)
             count += len(block)
@@ -93,43 +93,31 @@ def _context_shape(sample: Sample) -> tuple[int, ...] | None:
     return None if sample.context is None else sample.context.shape
 
 
-def _append(file: h5py.Group, name: str, rows: NDArray[Any]) -> None:
-    """Append rows to a data set that grows along its first axis, and create it with the first ones."""
-    if name in file:
-        file[name].resize(len(file[name]) + len(rows), axis=0)
-        file[name][-len(rows) :] = rows
-        return
-    if rows.ndim > 1:  # one sample a chunk; measured noise does not compress
-        file.create_dataset(name, data=rows, maxshape=(None, *rows.shape[1:]), chunks=(1, *rows.shape[1:]))
-        return
-    file.create_dataset(name, data=rows, maxshape=(None,), chunks=(8192,), compression="lzf", shuffle=True)
-
-
 def _append_map(file: h5py.File, name: str, maps: Array) -> None:
     """Append maps (n, B, *S), sparse or dense as the first block decides."""
     if name not in file:
         occupied = np.count_nonzero(maps) / maps.size
         file.create_group(name).attrs["layout"] = "dense" if occupied > DENSE_ABOVE else "sparse"
         if occupied <= DENSE_ABOVE:
-            _append(file[name], "offsets", np.zeros(1, dtype=np.int64))
+            append_rows(file[name], "offsets", np.zeros(1, dtype=np.int64), **COLUMN)
     group = file[name]
     if group.attrs["layout"] == "dense":
-        _append(group, "values", maps)
+        append_rows(group, "values", maps)  # measured noise does not compress
         return
     flat = maps.reshape(len(maps), -1)
     rows, indices = np.nonzero(flat)
     counts = np.bincount(rows, minlength=len(maps))
-    _append(group, "offsets", group["offsets"][-1] + np.cumsum(counts))
+    append_rows(group, "offsets", group["offsets"][-1] + np.cumsum(counts), **COLUMN)
     if len(indices):
-        _append(group, "indices", indices.astype(np.uint32))
-        _append(group, "values", flat[rows, indices])
+        append_rows(group, "indices", indices.astype(np.uint32), **COLUMN)
+        append_rows(group, "values", flat[rows, indices], **COLUMN)
 
 
 def _write_column(file: h5py.File, name: str, values: Sequence[Scalar]) -> None:
     column = np.array(values)
     if column.dtype.kind == "U":
         column = np.char.encode(column, "utf-8")
-    _append(file.require_group("meta"), name, column)
+    append_rows(file.require_group("meta"), name, column, **COLUMN)
 
 
 class SampleFile(SampleDataset):
@@ -196,7 +184,7 @@ class SampleFile(SampleDataset):
 
     def _open(self) -> h5py.File:
         if self._file is None or self._process != os.getpid():  # a handle does not survive a fork
-            self._file = h5py.File(self.path, "r")
+            self._file = opened_hdf5(self.path)
             self._process = os.getpid()
         return self._file
 

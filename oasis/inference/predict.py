@@ -20,12 +20,13 @@ from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.evaluation.symmetry import symmetry_spread
 from oasis.io.arrays import SUFFIXES
 from oasis.io.files import replace_when_whole
-from oasis.io.hdf5 import create_hdf5
+from oasis.io.hdf5 import append_rows, create_hdf5
 from oasis.separator.separator import Separator
 
 logger = logging.getLogger(__name__)
 
 BATCH = 8  # images per forward pass
+COMPRESSION: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 1}  # of what is written to HDF5
 
 
 class Report(NamedTuple):
@@ -234,19 +235,9 @@ def _writer(path: Path, suffix: str, separator: Separator) -> Iterator[Any]:
         def append(source: Path, maps: Mapping[str, NDArray[Any]]) -> None:
             count = len(next(iter(maps.values())))
             for name, values in maps.items():
-                _grow(file, name, values)
-            _grow(file, "source", np.array([str(source).encode()] * count, dtype=h5py.string_dtype()))
-            _grow(file, "frame", np.arange(count))
+                append_rows(file, name, values, **COMPRESSION)
+            names = np.array([str(source).encode()] * count, dtype=h5py.string_dtype())
+            append_rows(file, "source", names, **COMPRESSION)
+            append_rows(file, "frame", np.arange(count), **COMPRESSION)
 
         yield append
-
-
-def _grow(file: h5py.File, name: str, rows: NDArray[Any]) -> None:
-    if name not in file:
-        options: dict[str, Any] = {"chunks": (1, *rows.shape[1:])} if rows.ndim > 1 else {}
-        file.create_dataset(
-            name, data=rows, maxshape=(None, *rows.shape[1:]), compression="gzip", compression_opts=1, **options
-        )
-        return
-    file[name].resize(len(file[name]) + len(rows), axis=0)
-    file[name][-len(rows) :] = rows

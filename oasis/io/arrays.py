@@ -13,6 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.io.hdf5 import open_hdf5, read_dataset
 
 NAMES = ("image", "adu")  # of the array that is meant where a file holds several
 _DAMAGED = (OSError, ValueError, KeyError, IndexError, EOFError, RuntimeError, ArithmeticError, MemoryError)
@@ -79,9 +80,9 @@ def _from_hdf5(path: Path, key: str | None) -> NDArray[Any]:
         if isinstance(item, h5py.Dataset):
             names.append(name)
 
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         file.visititems(note)
-        return np.asarray(file[_chosen(path, names, key)])
+        return read_dataset(file, _chosen(path, names, key))
 
 
 def _from_tiff(path: Path, key: str | None) -> NDArray[Any]:

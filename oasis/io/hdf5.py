@@ -1,14 +1,23 @@
 """HDF5 files: created, opened and appended to so that every way of failing becomes one error."""
 
 import io
-from collections.abc import Iterator
+import math
+import posixpath
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from oasis.errors import DataError
+
+SCALARS_PER_CHUNK = 8192
+LARGEST_CHUNK = 2**26  # bytes
+DEEPEST = 100  # groups in one another
+OWN_DATA = "copy that data into this file"
 
 
 class _Patient(io.FileIO):
@@ -49,18 +58,139 @@ def create_hdf5(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
+def append_rows(group: h5py.Group, name: str, rows: NDArray[Any], **storage: Any) -> None:
+    """Append rows to a data set that grows along its first axis, and create it with the first ones.
+
+    Rows of several values are a chunk each, so that one is read without its neighbours; long ones are divided.
+
+    Args:
+        group: in which the data set lies.
+        name: of the data set.
+        rows: (n, ...) to append.
+        storage: how the data set is created, such as `compression`.
+    """
+    if name not in group:
+        chunks = _chunks(rows.shape[1:], rows.dtype.itemsize)
+        group.create_dataset(name, data=rows, maxshape=(None, *rows.shape[1:]), chunks=chunks, **storage)
+    elif len(rows):
+        data = group[name]
+        data.resize(len(data) + len(rows), axis=0)
+        data[-len(rows) :] = rows
+
+
+def _chunks(row: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    if not row:
+        return (SCALARS_PER_CHUNK,)
+    lengths = list(row)
+    while math.prod(lengths) * itemsize > LARGEST_CHUNK:
+        longest = lengths.index(max(lengths))
+        lengths[longest] = -(-lengths[longest] // 2)
+    return (1, *lengths)
+
+
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading.
+    """Open an HDF5 file for reading, and close it; see `opened_hdf5`."""
+    with opened_hdf5(path) as file:
+        yield file
+
+
+def opened_hdf5(path: Path) -> h5py.File:
+    """Return an HDF5 file that is open for reading and holds all of its data itself.
+
+    External links, external raw storage and virtual data sets would read any other file that the process may read.
 
     Raises:
-        DataError: it does not exist, or is truncated or not HDF5.
+        DataError: it does not exist, is truncated or not HDF5, or names data in another file.
     """
     try:
         file = h5py.File(path, "r")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: not a readable HDF5 file (truncated?): {str(error).splitlines()[0]}") from None
-    with file:
-        yield file
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: not a readable HDF5 file (truncated?): {one_line(error)}") from None
+    try:
+        _check_self_contained(h5py.h5g.open(file.id, b"/"))
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        file.close()
+        raise DataError(f"{path}: damaged HDF5 file: {one_line(error)}") from None
+    except DataError as error:
+        file.close()
+        raise DataError(f"{path}: {error}") from None
+    return file
+
+
+def read_dataset(group: h5py.Group, name: str) -> NDArray[Any]:
+    """Return what a data set of a group holds.
+
+    Raises:
+        DataError: there is none of that name, it is empty (`h5py.Empty`), or it cannot be read.
+    """
+    where = f"{group.file.filename}: {posixpath.join(group.name, name)}"
+    try:
+        item = group.get(name)
+        if not isinstance(item, h5py.Dataset):
+            raise DataError(f"{where} is {'missing' if item is None else 'not a data set'}")
+        if item.shape is None:
+            raise DataError(f"{where} is empty")
+        return np.asarray(item[()])
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
+        raise DataError(f"{where} cannot be read: {one_line(error)}") from None
+
+
+def one_line(error: BaseException) -> str:
+    r"""Return the first line of an error's message, or its kind where it has none.
+
+    Example:
+        >>> one_line(ValueError("bad value\nat line 1")), one_line(MemoryError())
+        ('bad value', 'MemoryError')
+    """
+    words = str(error.args[0] if error.args and isinstance(error, KeyError) else error).strip()
+    return words.splitlines()[0] if words else type(error).__name__
+
+
+def _check_self_contained(root: h5py.h5g.GroupID) -> None:
+    """Check every link and data set below a group.
+
+    Raises:
+        DataError: the first one that leads into another file, or groups that are nested too deep.
+    """
+    waiting, seen = [(root, 1)], {_address(root)}
+    while waiting:
+        group, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise DataError(f"groups are nested more than {DEEPEST} deep")
+        for name, kind in _links(group):
+            if kind == h5py.h5l.TYPE_SOFT:
+                continue  # it ends in this file, where no link leads out
+            if kind != h5py.h5l.TYPE_HARD:
+                raise DataError(f"{_place(group, name)} is a link to another file; {OWN_DATA}")
+            item = h5py.h5o.open(group, name)
+            if isinstance(item, h5py.h5g.GroupID) and (address := _address(item)) not in seen:
+                seen.add(address)
+                waiting.append((item, depth + 1))
+            elif isinstance(item, h5py.h5d.DatasetID) and _lies_elsewhere(item):
+                raise DataError(f"{_place(group, name)} keeps its data in another file; {OWN_DATA}")
+
+
+def _links(group: h5py.h5g.GroupID) -> list[tuple[bytes, int]]:
+    """Return name and kind of every link of a group."""
+    found: list[tuple[bytes, int]] = []
+    group.links.iterate(lambda name, info: found.append((name, info.type)), info=True)
+    return found
+
+
+def _address(group: h5py.h5g.GroupID) -> tuple[int, int]:
+    found = h5py.h5o.get_info(group)
+    return found.fileno, found.addr
+
+
+def _place(group: h5py.h5g.GroupID, name: bytes) -> str:
+    return posixpath.join(h5py.h5i.get_name(group) or b"/", name).decode(errors="replace")
+
+
+def _lies_elsewhere(data: h5py.h5d.DatasetID) -> bool:
+    plan = data.get_create_plist()
+    if plan.get_layout() == h5py.h5d.VIRTUAL:
+        return any(plan.get_virtual_filename(part) != "." for part in range(plan.get_virtual_count()))
+    return bool(plan.get_external_count())

@@ -28,6 +28,7 @@ from scipy.ndimage import map_coordinates
 
 from oasis.data.components import Component, Components
 from oasis.errors import DataError
+from oasis.io.hdf5 import open_hdf5
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -197,12 +198,12 @@ def load_library(path: str | Path | None = None) -> tuple[Components, Components
     path = LIBRARY if path is None else Path(path)
     mend = f"expected a track library; write one with  python -m oasis.adapters.migdal.tracks {path}"
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             if missing := sorted({"ER", "NR"} - set(file)):
-                raise DataError(f"{path}: no group {missing[0]!r}, {mend}")
+                raise DataError(f"{path}: no group {missing[0]!r}")
             return Components.load(file["ER"]), Components.load(file["NR"])
-    except OSError as error:
-        raise DataError(f"{path}: {'not an HDF5 file' if path.exists() else 'no such file'}, {mend}") from error
+    except DataError as error:
+        raise DataError(f"{error}, {mend}") from error
 
 
 def endpoint() -> Array:
