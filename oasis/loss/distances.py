@@ -71,22 +71,25 @@ def pinball(prediction: Tensor, target: Tensor, quantile: float = 0.5) -> Tensor
     return torch.maximum(quantile * short, (quantile - 1) * short)
 
 
-def poisson_deviance(prediction: Tensor, target: Tensor) -> Tensor:
-    r"""Return half the Poisson deviance of counts, :math:`\lambda - n + n \ln(n / \lambda)`.
+def poisson_deviance(prediction: Tensor, target: Tensor, floor: float = TINY) -> Tensor:
+    r"""Return the Poisson deviance of counts, :math:`2 (\lambda - n + n \ln(n / \lambda))`.
 
-    It is the negative logarithm of the likelihood of n counts where λ are expected, less its least value, so that
-    it is 0 at λ = n. Source: McCullagh and Nelder, Generalized Linear Models (1989), section 2.3.
+    It is minus twice the logarithm of the likelihood of n counts where λ are expected, less its least value: 0 at
+    λ = n. Source: McCullagh and Nelder, Generalized Linear Models (1989), section 2.3.
 
     Args:
-        prediction: λ, the expected counts; below 10^-6 they read as that.
+        prediction: λ, the expected counts; below 0 they read as 0.
         target: n, the counts; below 0 they read as 0 in the logarithm.
+        floor: the least λ where there are counts, so that the deviance is finite.
 
     Example:
-        >>> poisson_deviance(torch.tensor([2.0, 4.0]), torch.tensor([2.0, 0.0]))
-        tensor([0., 4.])
+        >>> poisson_deviance(torch.tensor([2.0, 4.0, 0.0]), torch.tensor([2.0, 0.0, 0.0]))
+        tensor([0., 8., 0.])
     """
-    expected, counted = prediction.clamp_min(TINY), target.clamp_min(0)
-    return expected - target + torch.xlogy(counted, counted) - counted * expected.log()
+    counted = target.clamp_min(0)
+    expected = torch.where(target > 0, prediction.clamp_min(floor), prediction.clamp_min(0))
+    logarithms = torch.xlogy(counted, counted) - counted * expected.clamp_min(floor).log()
+    return 2 * (expected - target + logarithms)
 
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {

@@ -334,7 +334,7 @@ class Poisson(Term):
             raise DataError(f"the term poisson wants an image of shape {tuple(predicted.shape)}, found {found}")
         image = torch.where(maps.weights > 0, maps.image.view(predicted.shape), 0)
         expected, counted = ((each + self.background) / self.gain for each in (predicted, image))
-        return maps.over_pixels(poisson_deviance(expected, counted))
+        return maps.over_pixels(poisson_deviance(expected, counted) / 2)
 
 
 class Dice(Term):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from oasis.errors import ConfigError
 from oasis.loss.distances import DISTANCES, charbonnier, find_distance, huber, pinball, poisson_deviance
@@ -53,8 +53,18 @@ def test_the_deviance_is_the_likelihood_of_scipy():
     expected, counts = np.array([0.5, 3.0, 7.0, 2.0]), np.array([0.0, 3.0, 2.0, 9.0])
     found = poisson_deviance(torch.tensor(expected), torch.tensor(counts)).numpy()
     best = stats.poisson.logpmf(counts, np.where(counts > 0, counts, 1e-300))
-    np.testing.assert_allclose(found, best - stats.poisson.logpmf(counts, expected), rtol=1e-9)
-    assert poisson_deviance(torch.tensor(0.0), torch.tensor(3.0)).isfinite()
+    np.testing.assert_allclose(found, 2 * (best - stats.poisson.logpmf(counts, expected)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("floor", [1e-6, 0.01])
+def test_the_floor_of_the_deviance_counts_where_there_are_counts(floor):
+    rate = torch.tensor([0.0, 0.0, -1.0, floor / 2, floor / 2], dtype=torch.float64, requires_grad=True)
+    counts = torch.tensor([3.0, 0.0, 0.0, 0.0, 2.0], dtype=torch.float64)
+    found = poisson_deviance(rate, counts, floor)
+    floored = [2 * special.kl_div(count, floor) for count in (3.0, 2.0)]
+    np.testing.assert_allclose(found.detach(), [floored[0], 0, 0, floor, floored[1]], rtol=1e-9)
+    found.sum().backward()
+    assert rate.grad.isfinite().all()
 
 
 def test_pinball_of_one_half_is_half_the_absolute_distance():

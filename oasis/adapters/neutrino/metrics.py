@@ -12,13 +12,14 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from scipy.special import kl_div
+import torch
 
 from oasis.adapters.neutrino import physics
 from oasis.adapters.neutrino.scene import AXES, EXIT_COLUMNS, HALF, Composition, SimulatedScene, Vector, centres
 from oasis.adapters.neutrino.simulation import MASS_OF, SPECIES, Detector, Tracks, expected_charge
 from oasis.data.mixing import keyed_rng
 from oasis.data.samples import Array, Sample
+from oasis.loss.distances import poisson_deviance
 
 COLUMNS: Final = {
     "charge_shared": "p.e. of the true map in cubes that hold charge of another particle too",
@@ -48,7 +49,7 @@ NUMBERS: Final = {
     "angle_{}": "degrees between this direction and the true one, for a nucleus that is there and said to exist",
     "deviance_{}": "Poisson deviance of the image from the charge that is expected of these particles",
 }
-FLOOR: Final = 0.01  # p.e.
+FLOOR: Final = 0.01  # p.e. expected at least where there is charge, so that a deviance is finite
 EVENTS: Final = 400  # simulated for the calibration
 TRACKS: Final = 50  # simulated per energy for the calibration
 STEP: Final = 5.0  # MeV between these energies
@@ -58,7 +59,7 @@ Rows = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class ChargeCalibration:
     """What the simulation says of charge and range.
 
     Attributes:
@@ -75,7 +76,7 @@ class Calibration:
 
 
 @cache
-def calibrate(composition: Composition, detector: Detector, energies: tuple[float, float]) -> Calibration:
+def calibrate(composition: Composition, detector: Detector, energies: tuple[float, float]) -> ChargeCalibration:
     """Fit to simulated events and tracks, always the same ones; takes about 1 s."""
     scene = SimulatedScene(composition, detector, energies)
     events = [scene.event(index, keyed_rng(0, "calibration", index)) for index in range(EVENTS)]
@@ -84,7 +85,7 @@ def calibrate(composition: Composition, detector: Detector, energies: tuple[floa
     slope, offset = np.polyfit(charge, energy, 1)
     nodes = np.arange(STEP, physics.HIGHEST, STEP)
     distance = [np.zeros_like(nodes), *(_distances(kind, nodes, detector) for kind in range(1, len(SPECIES)))]
-    return Calibration(float(offset), float(slope), nodes, np.array(distance))
+    return ChargeCalibration(float(offset), float(slope), nodes, np.array(distance))
 
 
 def _distances(species: int, energies: Vector, detector: Detector) -> Vector:
@@ -113,7 +114,7 @@ class Measurement:
 
     classes: Sequence[str]
     detector: Detector
-    calibration: Calibration
+    calibration: ChargeCalibration
     least_charge: float
 
     def columns(self, prediction: Array, sample: Sample) -> Rows:
@@ -132,7 +133,8 @@ class Measurement:
         rows[muon] |= {"found": float(maps[0].sum() >= self.least_charge), "ke_true": float(meta[f"{muon}_ke"])}
         rows[muon] |= self._whole([rows[name] for name in others], float(sample.image.sum()))
         rows[muon]["vertex_error"] = float(np.linalg.norm(vertex - _vector(meta, "vertex_")))
-        rows[muon]["image_deviance"] = deviance(sample.image[0].astype(float), maps.sum(axis=0))
+        expected, image = torch.from_numpy(maps.sum(axis=0)), torch.from_numpy(sample.image[0].astype(float))
+        rows[muon]["image_deviance"] = float(poisson_deviance(expected, image, FLOOR).sum())
         return rows
 
     def number_columns(self, numbers: Mapping[str, Vector], kind: str, meta: Mapping[str, Any]) -> Rows:
@@ -244,16 +246,3 @@ def find_vertex(charge: Vector, meta: Mapping[str, Any], detector: Detector) -> 
     light = stopping * physics.DENSITY / physics.MM_PER_CM / (1 + detector.birks * stopping)  # MeV / mm
     path = charge.sum() / (detector.light_yield * light)
     return np.asarray(numbers[:3] - path * numbers[4:])
-
-
-def deviance(image: Vector, expected: Vector) -> float:
-    r"""Return the Poisson deviance :math:`2 \sum_p I_p \ln(I_p / \lambda_p) - I_p + \lambda_p`.
-
-    Where there is charge, at least `FLOOR` is expected, so that the sum is finite.
-
-    Example:
-        >>> round(deviance(np.array([4.0, 0.0]), np.array([2.0, 1.0])), 3)
-        3.545
-    """
-    rate = np.where(image > 0, np.maximum(expected, FLOOR), expected)
-    return float(2 * kl_div(image, rate).sum())

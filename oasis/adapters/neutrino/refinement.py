@@ -28,6 +28,7 @@ from oasis.adapters.neutrino.physics import HIGHEST
 from oasis.adapters.neutrino.renderer import Particles, Renderer
 from oasis.data.mixing import keyed_rng
 from oasis.errors import DataError
+from oasis.loss.distances import poisson_deviance
 from oasis.options import Options
 
 LOWEST: Final = 0.1  # MeV of an answer from which a fit starts
@@ -71,7 +72,7 @@ class Refined:
 
     Attributes:
         particles: the fitted ones, or the answer where no fit was better.
-        deviance_before: (b,) Poisson deviance of the image from the answer's charge, as `metrics.deviance`.
+        deviance_before: (b,) Poisson deviance of the image from the answer's charge, see `image_deviance`.
         deviance_after: (b,) of the image from the fitted particles' charge; never larger.
     """
 
@@ -117,6 +118,16 @@ class _Coordinates:
         return Particles(vertex, energy.clamp(max=HIGHEST), direction, self.answer.present)
 
 
+def image_deviance(image: Tensor, expected: Tensor) -> Tensor:
+    """Return the Poisson deviance (b,) of images (b, 7, 7, 7), of at least `FLOOR` expected where there is charge.
+
+    Example:
+        >>> image_deviance(torch.tensor([[4.0, 0.0]]), torch.tensor([[2.0, 1.0]]))
+        tensor([3.5452])
+    """
+    return poisson_deviance(expected, image, FLOOR).flatten(1).sum(dim=1)
+
+
 def refine(
     image: Tensor,
     exits: Tensor,
@@ -149,8 +160,8 @@ def refine(
     start = torch.as_tensor(draws, dtype=image.dtype, device=image.device).flatten(0, 1)
     u, particles = _fit(image[event], exits[event], answer.at(event), renderer, start, options)
     with torch.no_grad():
-        before = poisson_deviance(image, renderer.total(answer, exits))
-        after = poisson_deviance(image[event], renderer.total(particles, exits[event]))
+        before = image_deviance(image, renderer.total(answer, exits))
+        after = image_deviance(image[event], renderer.total(particles, exits[event]))
     objective = (after + u.square().sum(dim=1)).reshape(options.starts, -1)
     best = objective.argmin(dim=0) * len(answer) + event[: len(answer)]
     better = objective.amin(dim=0) < before  # then the deviance is lower, too
@@ -174,7 +185,7 @@ def _fit(
 
     def objective(u: Tensor, softness: float) -> Tensor:
         expected = renderer.total(coordinates(u), exits, softness) + options.background
-        return (poisson_deviance(image, expected) + u.square().sum(dim=1)).sum()
+        return (image_deviance(image, expected) + u.square().sum(dim=1)).sum()
 
     with torch.enable_grad():
         minimise = {"adam": _adam, "lbfgs": _lbfgs}[options.method]
@@ -211,18 +222,6 @@ def _lbfgs(objective: Objective, u: Tensor, options: RefinementOptions) -> Tenso
 def _softness(progress: float, options: RefinementOptions) -> float:
     first, last = options.softness
     return float(first * (last / first) ** min(1.0, progress / STILL))
-
-
-def poisson_deviance(image: Tensor, expected: Tensor) -> Tensor:
-    """Return the Poisson deviance (b,) of images (b, 7, 7, 7); see `metrics.deviance`.
-
-    Example:
-        >>> poisson_deviance(torch.tensor([[4.0, 0.0]]), torch.tensor([[2.0, 1.0]]))
-        tensor([3.5452])
-    """
-    rate = torch.where(image > 0, expected.clamp(min=FLOOR), expected)
-    logarithms = torch.xlogy(image, image) - image * rate.clamp(min=FLOOR).log()
-    return 2 * (logarithms - image + rate).flatten(1).sum(dim=1)
 
 
 def _choose(first: Tensor, one: Particles, other: Particles) -> Particles:
