@@ -91,6 +91,24 @@ def reading(
         raise DataError(f"{path}: {problem} ({one_line(error)}){mend and ': '}{mend}") from error
 
 
+def check_file(path: str | Path) -> None:
+    """Check that a path is that of a file.
+
+    Raises:
+        DataError: nothing there, a folder, a device, or a path that cannot be followed.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {one_line(error)}") from None
+    if not stat.S_ISREG(mode):
+        raise DataError(
+            f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}, expected a file"
+        )
+
+
 def one_line(error: BaseException, longest: int = 200) -> str:
     r"""Return what an exception says as one line of at most so many characters.
 

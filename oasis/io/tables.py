@@ -34,14 +34,15 @@ def quoted(text: str) -> str:
         ("'=1+1.npy", '-3.5', 'a=b')
     """
     text = text.replace("\r", "\\r")  # which would end the row
-    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+    return f"'{text}" if text.startswith(FORMULA) and not is_number(text) else text
 
 
 def _quoted_text(cell: object) -> object:
     return quoted(cell) if isinstance(cell, str) else cell
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a text is that of a number."""
     try:
         float(text)
     except ValueError:

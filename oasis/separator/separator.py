@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from oasis.data.quantities import Quantities
 from oasis.device import autocast
 from oasis.errors import DataError, ModelError, import_extra, nearest
+from oasis.io.arrays import as_image_array
 from oasis.io.files import replace_when_whole
 from oasis.io.texts import parse_json, write_text
 from oasis.models import create_model, own_backbone
@@ -235,11 +236,11 @@ class Separator(nn.Module):
         The arguments are those of `separate`.
         """
         device = next(self.parameters()).device
-        batch = self._batched(torch.as_tensor(image).float(), self.options.bands, "image")
+        batch = self._batched(image, self.options.bands, "image")
         check_image(batch)
         extra = None
         if context is not None:
-            extra = self._batched(torch.as_tensor(context).float(), self.options.context, "context").to(device)
+            extra = self._batched(context, self.options.context, "context").to(device)
         training = self.training
         self.eval()
         with torch.inference_mode(), autocast(device, precision):
@@ -252,16 +253,17 @@ class Separator(nn.Module):
         """Return numbers of objects as columns of an event table, (b, N) each; see `ObjectHead.columns`."""
         return {} if self.object_head is None or objects is None else self.object_head.columns(objects)
 
-    def _batched(self, values: Tensor, channels: int, what: str) -> Tensor:
+    def _batched(self, values: np.ndarray[Any, Any] | Tensor, channels: int, what: str) -> Tensor:
         dims = self.options.spatial_dims
-        batch = values
+        array = as_image_array(values, what)
+        batch, shape = torch.from_numpy(array), array.shape
         if batch.ndim == dims and channels == 1:
             batch = batch[None]
         if batch.ndim == dims + 1:
             batch = batch[None]
         if batch.ndim != dims + 2 or batch.shape[1] != channels:
             raise DataError(
-                f"{what} of shape {tuple(values.shape)} does not fit: expected {dims} spatial axes behind an axis "
+                f"{what} of shape {shape} does not fit: expected {dims} spatial axes behind an axis "
                 f"of {channels} channels, and for several images a batch axis in front"
             )
         return batch

@@ -1,5 +1,6 @@
 """Image files of other programs: read, chosen from, refused in one line, never executed."""
 
+import importlib.util
 import os
 import pickle
 import zipfile
@@ -10,14 +11,18 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.io
+import scipy.sparse
 import tifffile
+import torch
 from numpy.typing import NDArray
 
 from oasis.data.sample_files import write_samples
 from oasis.data.samples import Sample
-from oasis.errors import DataError
-from oasis.io.arrays import read_array
+from oasis.errors import DataError, MissingExtraError
+from oasis.io.arrays import as_image_array, read_array
 
 Writer = Callable[[Path, NDArray[Any]], object]
 
@@ -162,7 +167,7 @@ def test_pickles_are_refused_and_never_executed(tmp_path: Path, name: str) -> No
 )
 def test_arrays_without_numbers_are_refused(tmp_path: Path, array: NDArray[Any]) -> None:
     np.save(tmp_path / "image.npy", array)
-    assert "holds no numbers" in refusal(tmp_path / "image.npy")
+    assert "contains no numeric array" in refusal(tmp_path / "image.npy")
 
 
 def test_an_archive_of_other_things_is_refused(tmp_path: Path) -> None:
@@ -222,8 +227,8 @@ def test_a_column_of_a_csv_file_is_chosen_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "holds no numbers"),
-        (b"a,b\n\n", "holds no numbers"),
+        (b"", "contains no numeric array"),
+        (b"a,b\n\n", "contains no numeric array"),
         (b"a,b\n1,x\n", "'x'"),
         (b"1,2\n3\n", "columns"),
         (b"1;2\n3;4\n", "3;4"),
@@ -244,3 +249,257 @@ def test_what_cannot_be_an_image_is_refused(tmp_path: Path, name: str, words: st
     (tmp_path / "image.jpg").write_bytes(b"x")
     (tmp_path / "folder.h5").mkdir()
     assert words in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 300 + ".npy", "nul\0.npy", "folder.npy/x.npy", "loop.npy", "pipe.npy", "folder.npy"]
+)
+def test_paths_that_lead_to_no_file_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.npy").mkdir()
+    (tmp_path / "loop.npy").symlink_to("loop.npy")
+    os.mkfifo(tmp_path / "pipe.npy")
+    refusal(tmp_path / name)
+
+
+# Arrays of HDF5 files by their path, and what MATLAB writes.
+
+
+def test_an_array_is_found_by_its_path_and_by_links_inside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "image.h5"
+    with h5py.File(path, "w") as file:
+        file["run/frame"] = np.ones(3)
+        file["run/dark"] = np.zeros(2)
+        file["again"] = file["run/frame"]
+        file["soft"] = h5py.SoftLink("/run/frame")
+        file["group"] = h5py.SoftLink("/run")
+    for key in ("run/frame", "/run/frame", "again", "/soft", "group/frame"):
+        assert read_array(path, key).tolist() == [1, 1, 1]
+    with h5py.File(path, "r+") as file:
+        file["dangling"] = h5py.SoftLink("/nowhere")
+        file["circle"] = h5py.SoftLink("/circle")
+        file["empty"] = h5py.Empty("f4")
+    for key in ("dangling", "circle", "empty", "run", "/", ".", "..", "nul\0"):
+        refusal(path, key)
+
+
+def write_matlab(path: Path, version: str, **arrays: NDArray[Any]) -> None:
+    """Write arrays as MATLAB does, which gives the last axis of a stack to its pages."""
+    if version == "5":
+        scipy.io.savemat(path, arrays, do_compression=True)
+        return
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in arrays.items():
+            array = np.atleast_2d(array)
+            file[name] = array.T
+            kind = {"float64": "double", "float32": "single", "bool": "logical"}.get(
+                str(array.dtype), str(array.dtype)
+            )
+            file[name].attrs["MATLAB_class"] = np.bytes_(kind)
+    content = bytearray(path.read_bytes())
+    content[:128] = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM"
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_pages_of_matlab_are_images(tmp_path: Path, version: str) -> None:
+    pages = np.random.default_rng(0).integers(0, 99, (5, 20, 30))
+    path = tmp_path / "stack.mat"
+    for dtype in ("float64", "float32", "uint16", "int32"):
+        stack = np.moveaxis(pages, 0, -1).astype(dtype)  # 20 x 30 x 5 in MATLAB
+        write_matlab(path, version, stack=stack)
+        np.testing.assert_array_equal(read_array(path), pages)
+        assert read_array(path).dtype == dtype
+    write_matlab(path, version, image=stack[..., 0], trace=np.arange(7.0), many=stack[..., None] * [1, 2, 3])
+    np.testing.assert_array_equal(read_array(path), pages[0])
+    assert read_array(path, "trace").tolist() == list(range(7))
+    np.testing.assert_array_equal(read_array(path, "many"), np.stack([pages, 2 * pages, 3 * pages]))
+    assert "trace" in refusal(path, "traces")
+
+
+def test_hdf5_files_of_matlab_are_read_alike_whatever_their_suffix(tmp_path: Path) -> None:
+    stack = np.arange(24.0).reshape(2, 3, 4)
+    write_matlab(tmp_path / "a.mat", "7.3", stack=stack)
+    (tmp_path / "a.mat").rename(tmp_path / "a.h5")
+    assert read_array(tmp_path / "a.h5").shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_what_matlab_stores_besides_numbers_is_refused(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "a.mat"
+    if version == "5":
+        scipy.io.savemat(path, {"text": "hello", "cells": np.array([1, "a"], object), "record": {"a": 1.0}})
+        refusal(path)
+    else:
+        write_matlab(path, version, text=np.arange(5, dtype=np.uint16), none=np.zeros(2, np.uint64))
+        with h5py.File(path, "r+") as file:
+            file["text"].attrs["MATLAB_class"] = np.bytes_("char")
+            file["none"].attrs["MATLAB_class"] = np.bytes_("double")
+            file["none"].attrs["MATLAB_empty"] = 1
+        assert "char" in refusal(path, "text")
+        assert "empty" in refusal(path, "none")
+    content = path.read_bytes()
+    for kept in (0, 10, 128, 600, len(content) // 2):
+        path.write_bytes(content[:kept])
+        refusal(path)
+
+
+# Compressions whose packages may be missing.
+
+
+def missing_extra(path: Path) -> str:
+    with pytest.raises(MissingExtraError) as caught:
+        read_array(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("compression", [5, 7, 34712])
+@pytest.mark.skipif(importlib.util.find_spec("imagecodecs") is not None, reason="imagecodecs is installed")
+def test_a_tiff_that_needs_imagecodecs_is_not_called_damaged(tmp_path: Path, compression: int) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((20, 30), np.uint8))
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags["Compression"].valueoffset
+    content = bytearray(path.read_bytes())
+    content[place : place + 2] = compression.to_bytes(2, "little")
+    path.write_bytes(content)
+    message = missing_extra(path)
+    assert "oasis-seg[tiff]" in message
+    assert "damaged" not in message
+
+
+@pytest.mark.skipif(importlib.util.find_spec("hdf5plugin") is not None, reason="hdf5plugin is installed")
+def test_a_filter_of_hdf5_that_is_missing_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_chunk((20, 30))
+        plan.set_filter(32001, h5py.h5z.FLAG_OPTIONAL)  # Blosc
+        space = h5py.h5s.create_simple((20, 30))
+        data = h5py.h5d.create(file.id, b"image", h5py.h5t.NATIVE_UINT16, space, plan)
+        data.write_direct_chunk((0, 0), np.ones((20, 30), np.uint16).tobytes())
+    message = missing_extra(path)
+    assert "32001" in message
+    assert "oasis-seg[hdf5]" in message
+
+
+# Channels that a TIFF states.
+
+
+@pytest.mark.parametrize(
+    ("stored", "options", "read"),
+    [
+        ((20, 30, 3), {"photometric": "rgb"}, (1, 3, 20, 30)),
+        ((5, 20, 30, 3), {"photometric": "rgb"}, (5, 3, 20, 30)),
+        ((3, 20, 30), {"photometric": "rgb", "planarconfig": "separate"}, (1, 3, 20, 30)),
+        ((2, 20, 30), {"ome": True, "metadata": {"axes": "CYX"}}, (1, 2, 20, 30)),
+        ((5, 2, 20, 30), {"ome": True, "metadata": {"axes": "TCYX"}}, (5, 2, 20, 30)),
+        ((2, 7, 20, 30), {"ome": True, "metadata": {"axes": "CZYX"}}, (1, 2, 7, 20, 30)),
+        ((5, 7, 2, 20, 30), {"imagej": True, "metadata": {"axes": "TZCYX"}}, (35, 2, 20, 30)),
+        ((5, 20, 30), {"ome": True, "metadata": {"axes": "TYX"}}, (5, 20, 30)),
+        ((5, 20, 30), {}, (5, 20, 30)),
+    ],
+)
+def test_channels_of_a_tiff_are_told_from_pages(
+    tmp_path: Path, stored: tuple[int, ...], options: dict[str, Any], read: tuple[int, ...]
+) -> None:
+    path = tmp_path / "a.tif"
+    values = np.arange(np.prod(stored)).reshape(stored).astype(np.uint8)
+    tifffile.imwrite(path, values, **options)
+    expected = np.moveaxis(values, -1, -3) if stored[-1] == 3 else values
+    found = read_array(path)
+    assert found.shape == read
+    np.testing.assert_array_equal(found, expected.reshape(read))
+
+
+# Arrays of other libraries.
+
+VALUES = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+
+
+class Array:
+    """Anything with `__array__`, as xarray has it."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if isinstance(self.values, Exception):
+            raise self.values
+        return np.asarray(self.values, dtype)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        VALUES,
+        VALUES.astype(">f4"),
+        VALUES.astype(">i2"),
+        VALUES.astype(np.float64),
+        VALUES.astype(np.float16),
+        VALUES.astype(np.longdouble),
+        VALUES.astype(np.uint64),
+        VALUES[::-1, ::-1].copy()[::-1, ::-1],
+        np.asfortranarray(VALUES),
+        VALUES.tolist(),
+        [*VALUES],
+        pd.DataFrame(VALUES),
+        pd.DataFrame(VALUES).astype({0: "int8", 1: "float64"}),
+        torch.from_numpy(VALUES.copy()),
+        torch.from_numpy(VALUES.copy()).requires_grad_(),
+        torch.from_numpy(VALUES.copy()).bfloat16(),
+        torch.from_numpy(VALUES.copy()).int(),
+        Array(VALUES),
+        np.ma.masked_array(VALUES, False),
+        np.matrix(VALUES),
+    ],
+    ids=lambda values: f"{type(values).__name__} {getattr(values, 'dtype', '')}",
+)
+def test_arrays_of_any_library_become_native_float32(values: Any) -> None:
+    array = as_image_array(values)
+    assert type(array) is np.ndarray
+    assert array.dtype == np.float32
+    assert array.dtype.isnative
+    assert array.flags["C_CONTIGUOUS"]
+    assert array.flags["WRITEABLE"]
+    np.testing.assert_array_equal(array, VALUES)
+
+
+def test_arrays_that_fit_are_not_copied_and_read_only_ones_are() -> None:
+    assert as_image_array(VALUES) is VALUES
+    fixed = VALUES.copy()
+    fixed.flags.writeable = False
+    assert as_image_array(fixed).base is not fixed
+    assert as_image_array(np.array([True, False])).tolist() == [1, 0]
+    np.testing.assert_array_equal(
+        as_image_array([np.nan, -np.inf, 1e-50]), np.array([np.nan, -np.inf, 0], np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (VALUES * 1j, "complex64"),
+        (torch.ones(2, dtype=torch.complex64), "complex64"),
+        (np.array([1, None], object), "object"),
+        (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "object"),
+        (np.array(["1", "2"]), "<U1"),
+        ("text", "<U4"),
+        (None, "object"),
+        ({"a": 1}, "object"),
+        (np.array(["2020-01-01"], "M8[D]"), "datetime64"),
+        (np.zeros(2, [("x", float)]), "[('x', '<f8')]"),
+        ([[1, 2], [3]], "list is no array"),
+        (np.ma.masked_array(VALUES, VALUES == 3), "1 values are masked"),
+        (np.array([1e39]), "beyond 3.4e38"),
+        (Array(RuntimeError("two\nlines")), "two lines"),
+        (scipy.sparse.eye(3), "object"),
+    ],
+    ids=str,
+)
+def test_what_has_no_one_meaning_as_intensities_is_refused(values: Any, words: str) -> None:
+    with pytest.raises(DataError, match=r"^frame: ") as caught:
+        as_image_array(values, "frame")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,71 @@
+"""TIFF files: their pages as one stack, with the channels where an image has its bands."""
+
+import struct
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from oasis.errors import MissingExtraError
+from oasis.io.files import one_line
+
+CHANNELS: Final = "CS"  # axes of channels: of OME and ImageJ, and the samples of a colour picture
+
+
+def read_tiff(path: Path, key: str | None = None) -> NDArray[Any]:
+    """Read all pages of a TIFF file.
+
+    Args:
+        path: of the file.
+        key: not used; a TIFF file names no arrays.
+
+    Returns:
+        (pages, rows, columns), without the first axis if there is one page, or what more axes the file states.
+        With channels, (pages, channels, rows, columns), so that a colour picture is not taken for several images.
+
+    Raises:
+        MissingExtraError: a compression that tifffile reads with imagecodecs only.
+        ValueError: a chain of pages that is cut short, or other damage; further errors of tifffile too.
+    """
+    with tifffile.TiffFile(path) as file:
+        _check_chain(file)
+        stacks = [_stack(series, path) for series in file.series]
+        channels = any(axis in CHANNELS for series in file.series for axis in series.axes)
+    if len(stacks) == 1:
+        return stacks[0]
+    axes = 3 if channels else 2
+    return np.concatenate([stack.reshape(-1, *stack.shape[-axes:]) for stack in stacks])
+
+
+def _check_chain(file: tifffile.TiffFile) -> None:
+    """Check for a chain of pages that is cut short, which tifffile reads as far as it goes."""
+    layout, handle, end = file.tiff, file.filehandle, file.pages[-1].offset
+    handle.seek(end)
+    (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+    handle.seek(end + layout.tagnosize + tags * layout.tagsize)
+    if any(handle.read(layout.offsetsize)):
+        raise ValueError(f"the file ends after {len(file.pages)} pages, but names a further one")
+
+
+def _stack(series: tifffile.TiffPageSeries, path: Path) -> NDArray[Any]:
+    """Return a series with its channels before rows and columns, and an axis of pages before the channels."""
+    try:
+        stack = np.asarray(series.asarray())
+    except (ValueError, ImportError) as error:
+        if "imagecodecs" in str(error) or isinstance(error, ImportError):
+            raise MissingExtraError(
+                f"{path}: is compressed in a way that needs imagecodecs ({one_line(error)}): "
+                "run  pip install 'oasis-seg[tiff]'"
+            ) from error
+        raise
+    found = [place for place, axis in enumerate(series.axes) if axis in CHANNELS]
+    if not found:
+        return stack
+    if len(found) > 1:
+        raise ValueError(f"its axes {series.axes} state two kinds of channels: split the colours into channels")
+    (place,) = found
+    if series.axes[place] == "S":
+        stack, place = np.moveaxis(stack, place, -3), stack.ndim - 3
+    return stack.reshape(-1, *stack.shape[place:])
