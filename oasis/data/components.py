@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
-from oasis.io.hdf5 import one_line, read_dataset
+from oasis.io.files import one_line
+from oasis.io.hdf5 import read_dataset
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ def one_line(error: BaseException, longest: int = 200) -> str:
         ("('first', 'second')", 'EOFError', 'a b')
     """
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else said  # whose text is quoted else
     text = " ".join(said.split()) or type(error).__name__
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 

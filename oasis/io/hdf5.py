@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.io.files import one_line
 
 SCALARS_PER_CHUNK = 8192
 LARGEST_CHUNK = 2**26  # bytes
@@ -136,17 +137,6 @@ def read_dataset(group: h5py.Group, name: str) -> NDArray[Any]:
         return np.asarray(item[()])
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
         raise DataError(f"{where} cannot be read: {one_line(error)}") from None
-
-
-def one_line(error: BaseException) -> str:
-    r"""Return the first line of an error's message, or its kind where it has none.
-
-    Example:
-        >>> one_line(ValueError("bad value\nat line 1")), one_line(MemoryError())
-        ('bad value', 'MemoryError')
-    """
-    words = str(error.args[0] if error.args and isinstance(error, KeyError) else error).strip()
-    return words.splitlines()[0] if words else type(error).__name__
 
 
 def _check_self_contained(root: h5py.h5g.GroupID) -> None:
