@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import DataError, MissingExtraError
-from oasis.io.hdf5 import open_hdf5
+from oasis.io.hdf5 import open_hdf5, read_dataset
 
 NAMES: Final = ("image", "adu")  # of the array that is meant where a file holds several
 NUMBERS: Final = (
@@ -60,15 +60,15 @@ def read_hdf5(path: Path, key: str | None = None) -> NDArray[Any]:
         if key is None or not isinstance(file.get(key), h5py.Dataset):
             file.visititems(note)
             key = chosen_name(path, names, key)
-        data = file[key]
-        _check_filters(data, f"{path}: {key}")
-        kind = data.attrs.get("MATLAB_class")
+        _check_filters(file[key], f"{path}: {key}")
+        attributes = file[key].attrs
+        kind = attributes.get("MATLAB_class")
         if kind is None:
-            return np.asarray(data)
+            return read_dataset(file, key)
         kind = kind.decode() if isinstance(kind, bytes) else str(kind)
-        if "MATLAB_empty" in data.attrs or kind not in NUMBERS:
+        if "MATLAB_empty" in attributes or kind not in NUMBERS:
             raise DataError(f"{path}: {key} is empty or of MATLAB's class {kind}, expected an array of numbers")
-        return _pages_first(np.asarray(data).T)
+        return _pages_first(read_dataset(file, key).T)
 
 
 def read_matlab(path: Path, key: str | None = None) -> NDArray[Any]:
