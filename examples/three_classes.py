@@ -91,7 +91,7 @@ def region_errors(setup: Setup, separator: oasis.Separator) -> np.ndarray:
     loss = oasis.OverlapLoss(separator.classes, thresholds=1.0, spatial_dims=2)
     sums = torch.zeros(2, 8, dtype=torch.float64)
     for event in predictions(separator, setup.dataset("test"), workers=0):
-        sums += loss.region_sums(event.maps, event.batch.target, event.batch.valid)
+        sums += loss.compare(event.maps, event.batch.target, event.batch.valid).region_sums()
     return (sums[0] / sums[1] / len(separator.classes)).numpy()
 
 

@@ -209,7 +209,7 @@ def test_the_example_adapter_trains_and_is_evaluated(microscopy):
     dataset = microscopy.dataset("test")
     table = evaluate(separator, dataset, microscopy.adapter, workers=0)
     assert len(table) == 48
-    assert set(COLUMNS) | {"cells", "fibres"} == set(table)
+    assert set(COLUMNS) | {"cells", "fibres", "configuration", "intensity_unit"} == set(table)
     summary = summarise(table, microscopy.adapter.study)
     assert summary.bins["events"].sum() > 0
     assert "share of the fibre under cells" in summary.text("photons")

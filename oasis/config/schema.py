@@ -19,6 +19,7 @@ class LossOptions(Options):
 
     class_weights: dict[str, float] = {}
     region_weights: dict[str, Any] = {}
+    regression: float = Field(1.0, ge=0)
     smoothness: float = Field(0.01, ge=0)
     reduction: Reduction = "batch"
     distance: str | dict[str, Any] = "absolute"

@@ -21,7 +21,8 @@ from oasis.evaluation.symmetry import symmetry_spread
 from oasis.io.files import replace_when_whole
 from oasis.loss.matching import matching_order, reorder
 from oasis.regions import present
-from oasis.separator.separator import Separator
+from oasis.separator.prediction import Prediction
+from oasis.separator.separator import Separator, evaluating
 
 Floats = NDArray[np.float64]
 
@@ -72,7 +73,6 @@ def predictions(
 
     The maps of interchangeable classes come in the order that fits the truth best.
     """
-    separator.eval()
     sampler = EpochSampler(len(dataset), shuffle=False)
     for batch in make_loader(dataset, sampler, batch_size, workers):
         yield predict_batch(separator, batch, interchangeable)
@@ -83,8 +83,8 @@ def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[
     device = next(separator.parameters()).device
     with torch.inference_mode(), autocast(device):
         batch = batch.to(device)
-        maps, objects = separator.maps_objects(batch.image, batch.valid, batch.context)
-        event = EventBatch(batch, maps, separator.columns(objects))
+        prediction: Prediction = evaluating(separator)(batch.image, batch.valid, batch.context)
+        event = EventBatch(batch, prediction.maps, separator.columns(prediction))
     return _aligned(event, separator.classes, interchangeable)
 
 

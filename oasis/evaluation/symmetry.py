@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from oasis.errors import ModelError
-from oasis.separator.separator import Separator
+from oasis.separator.prediction import Prediction
+from oasis.separator.separator import Separator, evaluating
 
 
 class Spread(NamedTuple):
@@ -106,12 +107,9 @@ def _turn_back(values: Tensor, order: tuple[int, ...], reversed_axes: tuple[int,
 def _maps(separator: Separator, image: Tensor, valid: Tensor | None, context: Tensor | None) -> Tensor:
     device = next(separator.parameters()).device
     valid, context = (part if part is None else part.to(device) for part in (valid, context))
-    training = separator.training
-    separator.eval()
     with torch.inference_mode():
-        maps = separator.maps(image.float().to(device), valid, context)
-    separator.train(training)
-    return maps
+        prediction: Prediction = evaluating(separator)(image.float().to(device), valid, context)
+        return prediction.maps
 
 
 class _Moments:

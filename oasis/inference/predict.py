@@ -151,7 +151,9 @@ def _separated(
     refine: bool,
 ) -> tuple[dict[str, NDArray[np.float32]], pd.DataFrame]:
     """Return arrays by their place in the output, and the rows of the objects."""
-    maps, numbers = separator.separate_objects(images, context)
+    prediction = separator.predict(images, context)
+    maps = prediction.maps.cpu().numpy()
+    numbers = {name: values.cpu().numpy() for name, values in separator.columns(prediction).items()}
     valid = torch.from_numpy(adapter.visible(images))
     measured = {**measure_maps(torch.from_numpy(maps), valid, adapter)}
     arrays = {f"maps/{name}": maps[:, label] for label, name in enumerate(separator.classes)}

@@ -5,6 +5,7 @@ autocast, and pixels that are not valid do not count, even where they hold NaN.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 
 from oasis.errors import ConfigError, DataError, nearest
 from oasis.loss.distances import Distance, find_distance
-from oasis.loss.matching import align, matching_order
+from oasis.loss.matching import matching_order, reorder
 from oasis.loss.terms import (
-    Comparison,
+    MapPair,
     Ratio,
     Reduction,
     Term,
@@ -38,7 +39,9 @@ from oasis.scaling import FittedScale
 class OverlapLoss(nn.Module):
     r"""Segmentation-regression loss that weights every overlap subset of the classes (Eq. 1 of the paper).
 
-    .. math:: L = L_\mathrm{regression} + \alpha L_\mathrm{smoothness} + \sum_k \beta_k L_k
+    .. math:: L = \rho L_\mathrm{regression} + \alpha L_\mathrm{smoothness} + \sum_k \beta_k L_k
+
+    A term of weight 0 is left out.
 
     Args:
         classes: the N class names.
@@ -46,6 +49,7 @@ class OverlapLoss(nn.Module):
         region_weights: weight of each region by name (`{"ER": 3, "ER&NR": 6}`; unnamed regions weigh 1,
             `"background"` names the pixels where no class is present), or a rule of `oasis.loss.weights` that
             gives them all (`{"rule": "size", "weights": {2: 6}}`).
+        regression: the weight rho of the region-weighted error; the paper's is 1.
         smoothness: the weight alpha of the total variation.
         reduction: `"batch"` divides sums over the whole batch (the reference's way), `"sample"` takes the mean
             over samples.
@@ -55,7 +59,7 @@ class OverlapLoss(nn.Module):
         distance: of a predicted from a true intensity, as `oasis.loss.distances.find_distance` takes it; the
             paper's is the absolute one.
         terms: further terms by name with their weight or options, as `oasis.loss.terms.find_terms` takes them.
-        interchangeable: groups of classes that are of one kind: the order in which the predicted maps of a group
+        interchangeable: groups of interchangeable classes: the order in which the predicted maps of a group
             fit the target best is the one that counts, sample by sample.
         region_counts: pixels by region code, which the rule `balanced` wants (`oasis.data.statistics`).
 
@@ -82,6 +86,7 @@ class OverlapLoss(nn.Module):
         classes: Sequence[str],
         class_weights: Mapping[str, float] | None = None,
         region_weights: Mapping[str, Any] | Rule | None = None,
+        regression: float = 1.0,
         smoothness: float = 0.01,
         reduction: Reduction = "batch",
         thresholds: Mapping[str, float] | float = 0.0,
@@ -95,7 +100,6 @@ class OverlapLoss(nn.Module):
         if reduction not in ("batch", "sample"):
             raise ConfigError(f"reduction: unknown {reduction!r}; {nearest(reduction, ('batch', 'sample'))}")
         self.classes = check_classes(classes)
-        self.smoothness = check_weight(smoothness, "smoothness")
         self.reduction: Reduction = reduction
         self.spatial_dims = spatial_dims
         self.distance = find_distance(distance)
@@ -111,7 +115,16 @@ class OverlapLoss(nn.Module):
         self.groups = self._groups(interchangeable)
         alike = representatives(self.classes, interchangeable) if interchangeable else None
         self.learned = LearnedTable(rule, table, alike) if isinstance(rule, LearnedWeights) else None
-        self.further = find_terms(terms, self.classes, limits)
+        further = find_terms(terms, self.classes, limits)
+        weights_of_terms = {
+            "regression": check_weight(regression, "regression"),
+            "smoothness": check_weight(smoothness, "smoothness"),
+            **{name: term.weight for name, term in further.items()},
+        }
+        self.term_weights = {name: weight for name, weight in weights_of_terms.items() if weight > 0}
+        self.further = {name: term for name, term in further.items() if name in self.term_weights}
+        if not self.term_weights:
+            raise ConfigError("loss: every term has the weight 0: give one to regression or to one of the terms")
 
     @property
     def table(self) -> Tensor:
@@ -126,21 +139,7 @@ class OverlapLoss(nn.Module):
         """Return the region code (b, *S) of every pixel of a target (b, N, *S)."""
         return region_codes(present(target, self.thresholds))
 
-    @torch.no_grad()
-    def order(
-        self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
-    ) -> Tensor | None:
-        """Return which predicted map is taken for each true one (b, N); None where no classes are of one kind.
-
-        The arguments are those of `forward`.
-        """
-        if not self.groups:
-            return None
-        checked = self._check(prediction, target, valid, codes)
-        prediction, target, _, weights = self._weighed(prediction, target, checked, codes, self.table)
-        return matching_order(prediction, target, self.groups, weights, self.distance)
-
-    def ratios(
+    def compare(
         self,
         prediction: Tensor,
         target: Tensor,
@@ -148,36 +147,40 @@ class OverlapLoss(nn.Module):
         codes: Tensor | None = None,
         scale: FittedScale | None = None,
         image: Tensor | None = None,
-    ) -> dict[str, Ratio]:
-        """Return `regression`, `smoothness` and the further terms as ratios that can be summed over processes."""
+    ) -> "Compared":
+        """Return what the loss says of a batch: its terms, the order of interchangeable maps and sums by region.
+
+        The arguments and errors are those of `forward`.
+
+        Example:
+            >>> loss = OverlapLoss(("a", "b"), interchangeable=[("a", "b")])
+            >>> target = torch.tensor([[[4.0, 0.0], [0.0, 1.0]]])
+            >>> compared = loss.compare(target.flip(1), target)
+            >>> compared.order
+            tensor([[1, 0]])
+            >>> compared.ratios()["regression"].mean()
+            tensor(0.)
+        """
         valid = self._check(prediction, target, valid, codes)
-        with torch.autocast(prediction.device.type, enabled=False):
-            prediction, target, _, weights = self._prepare(prediction, target, valid, codes, self.table)
-            class_weights = self.class_weights.to(prediction.dtype)
-            pair = regression_and_smoothness(
-                prediction, target, weights, class_weights, valid, self.spatial_dims, self.distance
-            )
-            ratios = dict(zip(("regression", "smoothness"), pair, strict=True))
-            _check_finite(ratios["regression"], target, weights, self.classes)
-            if self.further:
-                maps, true = (each if scale is None else scale.inverse(each) for each in (prediction, target))
-                compared = Comparison(
-                    maps, true, weights, class_weights, self.thresholds, image, self.spatial_dims
-                )
-                ratios |= {name: term(compared) for name, term in self.further.items()}
-        return ratios
+        prediction, target = _at_least_float32(prediction), _at_least_float32(target)
+        codes = self.regions(target) if codes is None else codes
+        order = None
+        if self.groups:
+            weights = self._weights(codes, valid, target)
+            order = matching_order(prediction, target, self.groups, weights, self.distance)
+            prediction = reorder(prediction, order)
+        return Compared(self, prediction, target, valid, codes, scale, image, order)
 
     def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the total of Eq. 1 from its terms."""
-        total = terms["regression"] + self.smoothness * terms["smoothness"]
-        return sum((term.weight * terms[name] for name, term in self.further.items()), start=total)
+        return torch.stack([weight * terms[name] for name, weight in self.term_weights.items()]).sum()
 
     def terms(self, prediction: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Return the scalars `total`, `regression`, `smoothness` and the further terms.
+        """Return the scalar `total` and every term by its name.
 
         The arguments are those of `forward`.
         """
-        ratios = self.ratios(prediction, target, *args, **kwargs)
+        ratios = self.compare(prediction, target, *args, **kwargs).ratios()
         means = {name: ratio.mean(self.reduction) for name, ratio in ratios.items()}
         return {"total": self.combine(means), **means}
 
@@ -207,42 +210,9 @@ class OverlapLoss(nn.Module):
         """
         return self.terms(prediction, target, valid, codes, scale, image)["total"]
 
-    @torch.no_grad()
-    def region_sums(
-        self, prediction: Tensor, target: Tensor, valid: Tensor | None = None, codes: Tensor | None = None
-    ) -> Tensor:
-        """Return what the rule `learned` learns from: the error and the pixels of every region.
-
-        Hand the sums over all processes to `self.learned.update`; the arguments are those of `forward`.
-
-        Returns:
-            (2, 2^N) float64: summed weighted-by-class distances, and pixels.
-        """
-        valid = self._check(prediction, target, valid, codes)
-        ones = torch.ones_like(self.table)
-        prediction, target, codes, weights = self._prepare(prediction, target, valid, codes, ones)
-        counted = (weights > 0).unsqueeze(1)
-        error = self.distance(torch.where(counted, prediction, 0), torch.where(counted, target, 0))
-        error = (error * self.class_weights.view(1, -1, *[1] * (error.ndim - 2))).sum(1)
-        sums = torch.zeros(2, len(self.table), dtype=torch.float64, device=error.device)
-        for row, values in zip(sums, (error * weights, weights), strict=True):
-            row.index_add_(0, codes.flatten().long(), values.flatten().double())
-        return sums
-
-    def _prepare(
-        self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None, table: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return both maps in float32 at least and in matching order, region codes and the weights of pixels."""
-        prediction, target, codes, weights = self._weighed(prediction, target, valid, codes, table)
-        return align(prediction, target, self.groups, weights, self.distance), target, codes, weights
-
-    def _weighed(
-        self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None, table: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        prediction, target = _at_least_float32(prediction), _at_least_float32(target)
-        codes = self.regions(target) if codes is None else codes
-        weights = pixel_weights(codes, table.to(target.dtype), None if valid is None else valid[:, 0])
-        return prediction, target, codes, weights
+    def _weights(self, codes: Tensor, valid: Tensor | None, like: Tensor) -> Tensor:
+        """Return the weight of every pixel, as `pixel_weights` does."""
+        return pixel_weights(codes, self.table.to(like.dtype), None if valid is None else valid[:, 0])
 
     def _groups(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
         """Return groups of class names as indices, after a check that nothing tells their members apart."""
@@ -282,12 +252,96 @@ class OverlapLoss(nn.Module):
         return (valid != 0).view(len(valid), *[1] * (1 + extra), *spatial)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """A prediction beside its target, as an `OverlapLoss` compares them.
+
+    Attributes:
+        loss: that compares them.
+        prediction: (b, N, *S) in float32 at least, interchangeable maps in the order that fits the target best.
+        target: (b, N, *S).
+        valid: (b, 1, *S) bool that spreads to maps, or None.
+        codes: (b, *S) the region of every pixel.
+        scale: the scaling that both maps are in, or None.
+        image: (b, B, *S) the measured mixture, or None.
+        order: (b, N) which predicted map is taken for each true one; None if no classes are interchangeable.
+    """
+
+    loss: OverlapLoss
+    prediction: Tensor
+    target: Tensor
+    valid: Tensor | None
+    codes: Tensor
+    scale: FittedScale | None = None
+    image: Tensor | None = None
+    order: Tensor | None = None
+
+    @property
+    def weights(self) -> Tensor:
+        """The weight of every pixel (b, *S) by its region, 0 where it is not valid."""
+        return self.loss._weights(self.codes, self.valid, self.target)
+
+    def ratios(self) -> dict[str, Ratio]:
+        """Return the terms that have a weight, as ratios that can be summed over processes.
+
+        Raises:
+            DataError: a target that is not finite where it is valid.
+        """
+        with torch.autocast(self.prediction.device.type, enabled=False):
+            weights = self.weights
+            return self._of_the_paper(weights) | self._further(weights)
+
+    def _of_the_paper(self, weights: Tensor) -> dict[str, Ratio]:
+        loss, wanted = self.loss, self.loss.term_weights
+        if not {"regression", "smoothness"} & set(wanted):
+            return {}
+        dims = loss.spatial_dims if "smoothness" in wanted else 0
+        class_weights = loss.class_weights.to(self.prediction.dtype)
+        pair = regression_and_smoothness(
+            self.prediction, self.target, weights, class_weights, self.valid, dims, loss.distance
+        )
+        _check_finite(pair[0], self.target, weights, loss.classes)
+        both = dict(zip(("regression", "smoothness"), pair, strict=True))
+        return {name: ratio for name, ratio in both.items() if name in wanted}
+
+    def _further(self, weights: Tensor) -> dict[str, Ratio]:
+        loss = self.loss
+        if not loss.further:
+            return {}
+        maps, true = (
+            each if self.scale is None else self.scale.inverse(each) for each in (self.prediction, self.target)
+        )
+        class_weights = loss.class_weights.to(maps.dtype)
+        pair = MapPair(maps, true, weights, class_weights, loss.thresholds, self.image, loss.spatial_dims)
+        return {name: term(pair) for name, term in loss.further.items()}
+
+    @torch.no_grad()
+    def region_sums(self) -> Tensor:
+        """Return what the rule `learned` learns from: the error and the pixels of every region.
+
+        Hand the sums over all processes to `OverlapLoss.learned.update`.
+
+        Returns:
+            (2, 2^N) float64: distances summed over classes with their weights, and pixels.
+        """
+        loss, codes = self.loss, self.codes
+        counted = torch.ones_like(self.target[:, 0]) if self.valid is None else self.valid[:, 0]
+        counted = counted.expand_as(self.target[:, 0]) > 0
+        kept = counted.unsqueeze(1)
+        error = loss.distance(torch.where(kept, self.prediction, 0), torch.where(kept, self.target, 0))
+        error = (error * loss.class_weights.view(1, -1, *[1] * (error.ndim - 2))).sum(1)
+        sums = torch.zeros(2, len(loss.table), dtype=torch.float64, device=error.device)
+        for row, values in zip(sums, (error * counted, counted), strict=True):
+            row.index_add_(0, codes.flatten().long(), values.flatten().double())
+        return sums
+
+
 def _at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
 def _check_finite(regression: Ratio, target: Tensor, weights: Tensor, classes: Sequence[str]) -> None:
-    """Check that a target that counts is finite; looked at only where the sum over it is not."""
+    """Check that a target that counts is finite; it is inspected only if the sum over it is not."""
     if torch.compiler.is_compiling() or bool(regression.numerator.isfinite().all()):
         return
     wrong = ~target.isfinite() & (weights > 0).unsqueeze(1)

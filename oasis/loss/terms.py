@@ -3,7 +3,7 @@
 `region_weighted_error` and `total_variation` are those of OASIS, arXiv 2510.06194. The others are off unless asked
 for; they compare maps in physical units, obey the same weights of pixels, and can be used alone:
 
-    Intensity(floor=10)(Comparison(prediction, target)).mean()
+    Intensity(floor=10)(MapPair(prediction, target)).mean()
 """
 
 from abc import ABC, abstractmethod
@@ -133,7 +133,7 @@ def total_variation(prediction: Tensor, valid: Tensor | None = None, spatial_dim
         >>> total_variation(torch.tensor([[[0.0, 1.0, 3.0]]])).mean()
         tensor(1.5000)
     """
-    dims = spatial_dims or prediction.ndim - 2
+    dims = prediction.ndim - 2 if spatial_dims is None else spatial_dims
     numerator = prediction.new_zeros(len(prediction))
     for axis in range(-dims, 0):
         step = prediction.diff(dim=axis).abs()
@@ -165,13 +165,15 @@ def regression_and_smoothness(
 ) -> tuple[Ratio, Ratio]:
     """Return `region_weighted_error` and `total_variation`, on a CPU the fast way where there is one.
 
+    With `spatial_dims=0` there are no edges, and the total variation is 0.
+
     Example:
         >>> maps = torch.tensor([[[0.0, 1.0, 3.0]]])
         >>> terms = regression_and_smoothness(maps, maps + 1, torch.ones(1, 3), torch.ones(1))
         >>> [term.mean() for term in terms]
         [tensor(1.0000), tensor(1.5000)]
     """
-    dims = spatial_dims or prediction.ndim - 2
+    dims = prediction.ndim - 2 if spatial_dims is None else spatial_dims
     learned = target.requires_grad or weights.requires_grad
     if distance is not absolute or learned or prediction.device.type != "cpu" or torch.compiler.is_compiling():
         error = region_weighted_error(prediction, target, weights, class_weights, distance)
@@ -181,7 +183,7 @@ def regression_and_smoothness(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MapPair:
     """Predicted and true maps in physical units, and how much each class and each pixel counts.
 
     Pixels of weight 0 are 0 in both maps, whatever they held.
@@ -238,7 +240,7 @@ class Comparison:
 
 
 class Term(Options, ABC):
-    """A further term of the loss; a subclass is called with a `Comparison`.
+    """A further term of the loss; a subclass is called with a `MapPair`.
 
     Attributes:
         weight: by which the term is multiplied in the loss.
@@ -247,7 +249,7 @@ class Term(Options, ABC):
     weight: float = Field(1.0, ge=0)
 
     @abstractmethod
-    def __call__(self, maps: Comparison) -> Ratio:
+    def __call__(self, maps: MapPair) -> Ratio:
         """Return the term as a ratio of sums."""
 
 
@@ -264,13 +266,13 @@ class Intensity(Term):
 
     Example:
         >>> target = torch.tensor([[[3.0, 6.0]]])
-        >>> Intensity(floor=1.0)(Comparison(target * 2.1, target)).mean()
+        >>> Intensity(floor=1.0)(MapPair(target * 2.1, target)).mean()
         tensor(0.6881)
     """
 
     floor: float = Field(gt=0)
 
-    def __call__(self, maps: Comparison) -> Ratio:
+    def __call__(self, maps: MapPair) -> Ratio:
         """Return the mean over classes."""
         predicted, true = (maps.total(each.clamp_min(0)) for each in (maps.prediction, maps.target))
         return maps.over_classes(_log_ratio(predicted, true, self.floor))
@@ -289,13 +291,13 @@ class Consistency(Term):
 
     Example:
         >>> target = torch.tensor([[[3.0], [6.0]]])
-        >>> Consistency(floor=1.0)(Comparison(target.flip(1), target)).mean()
+        >>> Consistency(floor=1.0)(MapPair(target.flip(1), target)).mean()
         tensor(0.)
     """
 
     floor: float = Field(gt=0)
 
-    def __call__(self, maps: Comparison) -> Ratio:
+    def __call__(self, maps: MapPair) -> Ratio:
         """Return the weighted mean over pixels."""
         predicted, true = (each.sum(1).clamp_min(0) for each in (maps.prediction, maps.target))
         return maps.over_pixels(_log_ratio(predicted, true, self.floor))
@@ -315,14 +317,14 @@ class Poisson(Term):
 
     Example:
         >>> maps, image = torch.tensor([[[3.0], [6.0]]]), torch.tensor([[9.0]])
-        >>> Poisson()(Comparison(maps, maps, image=image)).mean()
+        >>> Poisson()(MapPair(maps, maps, image=image)).mean()
         tensor(0.)
     """
 
     gain: float = Field(1.0, gt=0)
     background: float = Field(0.0, ge=0)
 
-    def __call__(self, maps: Comparison) -> Ratio:
+    def __call__(self, maps: MapPair) -> Ratio:
         """Return the weighted mean over pixels.
 
         Raises:
@@ -348,11 +350,11 @@ class Dice(Term):
 
     Example:
         >>> target = torch.tensor([[[0.0, 10.0]]])
-        >>> Dice()(Comparison(target * 1000, target, thresholds=torch.tensor([1.0]))).mean().round(decimals=3)
+        >>> Dice()(MapPair(target * 1000, target, thresholds=torch.tensor([1.0]))).mean().round(decimals=3)
         tensor(0.)
     """
 
-    def __call__(self, maps: Comparison) -> Ratio:
+    def __call__(self, maps: MapPair) -> Ratio:
         """Return the mean over classes."""
         logit, present = _presence(maps)
         presence = logit.sigmoid()
@@ -372,13 +374,13 @@ class Focal(Term):
 
     Example:
         >>> target = torch.tensor([[[1.0]]])
-        >>> Focal(gamma=0)(Comparison(target, target * 2, thresholds=torch.tensor([1.0]))).mean()
+        >>> Focal(gamma=0)(MapPair(target, target * 2, thresholds=torch.tensor([1.0]))).mean()
         tensor(0.6931)
     """
 
     gamma: float = Field(2.0, ge=0)
 
-    def __call__(self, maps: Comparison) -> Ratio:
+    def __call__(self, maps: MapPair) -> Ratio:
         """Return the weighted mean over classes and pixels."""
         logit, present = _presence(maps)
         entropy = F.binary_cross_entropy_with_logits(logit, present, reduction="none")
@@ -426,7 +428,7 @@ def _log_ratio(predicted: Tensor, true: Tensor, floor: float) -> Tensor:
     return (torch.log(predicted + floor) - torch.log(true + floor)).abs()
 
 
-def _presence(maps: Comparison) -> tuple[Tensor, Tensor]:
+def _presence(maps: MapPair) -> tuple[Tensor, Tensor]:
     """Return the logit of the predicted presence, ln(intensity / threshold), and the true presence as numbers."""
     limits = maps.thresholds.view(1, -1, *[1] * (maps.prediction.ndim - 2))
     logit = torch.log(maps.prediction.clamp_min(0) / limits + EPSILON)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oasis.scaling import FittedScale
+from oasis.separator.prediction import Maps
 
 
 class Head(nn.Module, ABC):
@@ -28,18 +29,14 @@ class Head(nn.Module, ABC):
         return self.classes * self.bands
 
     @abstractmethod
-    def scaled(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
-        """Return the maps (b, N, B, *S) in the scaled units in which the loss compares them.
+    def forward(self, features: Tensor, image: Tensor, scale: FittedScale) -> Maps:
+        """Return the maps (b, N, B, *S).
 
         Args:
             features: (b, channels, *S) the backbone's output.
             image: (b, B, *S) the mixture in physical units.
             scale: the scaling fitted to `image`.
         """
-
-    @abstractmethod
-    def maps(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
-        """Return the maps (b, N, B, *S) in physical units; the arguments are those of `scaled`."""
 
     def _split(self, features: Tensor, groups: int) -> Tensor:
         return features.float().view(len(features), groups, self.bands, *features.shape[2:])
@@ -52,17 +49,13 @@ class SoftplusHead(Head):
         >>> from oasis.scaling import LogScale
         >>> image = torch.full((1, 1, 2), 10.0)
         >>> head = SoftplusHead(classes=2)
-        >>> head.maps(torch.zeros(1, 2, 2), image, LogScale(scale=1.0).fit(image)).shape
+        >>> head(torch.zeros(1, 2, 2), image, LogScale(scale=1.0).fit(image)).values.shape
         torch.Size([1, 2, 1, 2])
     """
 
-    def scaled(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
-        """Return softplus(features)."""
-        return F.softplus(self._split(features, self.classes))
-
-    def maps(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
-        """Return the inverse scaling of `scaled`."""
-        return scale.inverse(self.scaled(features, image, scale))
+    def forward(self, features: Tensor, image: Tensor, scale: FittedScale) -> Maps:
+        """Return softplus(features) as scaled maps."""
+        return Maps(F.softplus(self._split(features, self.classes)), scale, scaled=True)
 
 
 class FractionHead(Head):
@@ -75,7 +68,7 @@ class FractionHead(Head):
         >>> from oasis.scaling import LogScale
         >>> image = torch.tensor([[[12.0, 0.0]]])
         >>> head = FractionHead(classes=2)
-        >>> head.maps(torch.zeros(1, 3, 2), image, LogScale().fit(image))[0, :, 0]
+        >>> head(torch.zeros(1, 3, 2), image, LogScale().fit(image)).in_physical_units[0, :, 0]
         tensor([[4., 0.],
                 [4., 0.]])
     """
@@ -89,14 +82,10 @@ class FractionHead(Head):
         """How many channels the backbone has to give: one more class for the background."""
         return (self.classes + self.background) * self.bands
 
-    def maps(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+    def forward(self, features: Tensor, image: Tensor, scale: FittedScale) -> Maps:
         """Return softmax(features) x image."""
         shares = torch.softmax(self._split(features, self.classes + self.background), dim=1)
-        return shares[:, : self.classes] * image.clamp_min(0).unsqueeze(1)
-
-    def scaled(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
-        """Return the scaling of `maps`."""
-        return scale.forward(self.maps(features, image, scale))
+        return Maps(shares[:, : self.classes] * image.clamp_min(0).unsqueeze(1), scale, scaled=False)
 
 
 class DenoisedHead(Head):
@@ -113,8 +102,8 @@ class DenoisedHead(Head):
         >>> from oasis.scaling import AsinhScale
         >>> image = torch.tensor([[[100.0, -1.0]]])
         >>> features = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [0.0, -1.0]]])  # two shares and the correction
-        >>> maps = DenoisedHead(classes=2).maps(features, image, AsinhScale(noise=1.0).fit(image))
-        >>> maps[0, :, 0].round(decimals=3)
+        >>> maps = DenoisedHead(classes=2)(features, image, AsinhScale(noise=1.0).fit(image))
+        >>> maps.in_physical_units[0, :, 0].round(decimals=3)
         tensor([[50.,  0.],
                 [50.,  0.]])
     """
@@ -126,16 +115,13 @@ class DenoisedHead(Head):
         """How many channels the backbone has to give: one more class for the correction."""
         return (self.classes + 1) * self.bands
 
-    def maps(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
+    def forward(self, features: Tensor, image: Tensor, scale: FittedScale) -> Maps:
         """Return softmax(shares) x the denoised image."""
         split = self._split(features, self.classes + 1)
         corrected = scale.forward(image.float()) + split[:, self.classes]
         denoised = scale.inverse(F.softplus(corrected, beta=self.SHARPNESS))
-        return torch.softmax(split[:, : self.classes], dim=1) * denoised.unsqueeze(1)
-
-    def scaled(self, features: Tensor, image: Tensor, scale: FittedScale) -> Tensor:
-        """Return the scaling of `maps`."""
-        return scale.forward(self.maps(features, image, scale))
+        maps = torch.softmax(split[:, : self.classes], dim=1) * denoised.unsqueeze(1)
+        return Maps(maps, scale, scaled=False)
 
 
 HEADS: dict[str, type[Head]] = {"softplus": SoftplusHead, "fraction": FractionHead, "denoised": DenoisedHead}

@@ -1,15 +1,15 @@
-r"""Objects: numbers of each object, such as its energy or direction, and of the whole image, such as a vertex.
+r"""The object head: quantities of each object, such as its energy, and of the image, such as a vertex.
 
 A small set head stands on the encoder of the backbone: one query per class, which knows the moments of the map
-that was predicted for that class, and one for the image attend to the encoder's features. A map and the numbers of
-its class are thus of the same object, and where classes are interchangeable, both come in the same order.
+that was predicted for that class, and one for the image attend to the encoder's features. A map and the
+quantities of its class are thus of the same object, in the same order where classes are interchangeable.
 
 Source: Carion et al. 2020, arXiv 2005.12872, for queries that attend to an encoder.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -18,18 +18,18 @@ from torch.nn import functional as F
 
 from oasis.data.quantities import Quantities, Quantity
 from oasis.errors import ConfigError, DataError, nearest
-from oasis.loss.matching import reorder
 from oasis.loss.terms import Ratio
 from oasis.options import Options
 from oasis.scaling import FittedScale
+from oasis.separator.prediction import Objects
 
-EXISTS = "exists"  # the column of the probability that an object is there
-PREDICTED = "_predicted"  # ends the names of the columns of predicted numbers
+PRESENCE = "presence"  # the column of the probability that an object is present
+PREDICTED = "_predicted"  # ends the names of columns of predicted quantities
 TINY = 1e-6  # of a unit of intensity, or of a length: a map with less has no shape, a vector no direction
 
 
 class ObjectOptions(Options):
-    """The head that predicts numbers of objects.
+    """The head that predicts quantities of objects.
 
     Attributes:
         channels: of its features.
@@ -44,26 +44,8 @@ class ObjectOptions(Options):
     weight: float = Field(1.0, gt=0)
 
 
-class Objects(NamedTuple):
-    """Predicted numbers, each from its `centre` in units of its `width`.
-
-    Attributes:
-        exists: (b, N) the logit of the probability that the object of a class is there.
-        of_object: (b, N, Q).
-        of_image: (b, E).
-    """
-
-    exists: Tensor
-    of_object: Tensor
-    of_image: Tensor
-
-    def ordered(self, order: Tensor) -> "Objects":
-        """Return the numbers with the objects in an order (b, N) such as `matching_order` gives."""
-        return Objects(reorder(self.exists, order), reorder(self.of_object, order), self.of_image)
-
-
 class ObjectHead(nn.Module):
-    """Predicts, for the object of every class, whether it is there and its numbers, and numbers of the image.
+    """Predicts, for the object of every class, its presence and its quantities, and quantities of the image.
 
     Args:
         classes: the N class names.
@@ -72,7 +54,7 @@ class ObjectHead(nn.Module):
         spatial_dims: 1, 2 or 3.
         quantities: what to predict.
         options: how large it is.
-        interchangeable: groups of classes that are of one kind; they share their query.
+        interchangeable: groups of interchangeable classes, which share their query.
 
     Raises:
         ConfigError: `heads` that do not divide `channels`, or nothing to predict.
@@ -85,7 +67,7 @@ class ObjectHead(nn.Module):
         >>> objects = head(image.unsqueeze(1).expand(3, 2, 1, 6, 6), image, torch.zeros(3, 8, 2, 2),
         ...                LogScale(scale=1.0).fit(image))
         >>> {name: values.shape for name, values in head.columns(objects).items()}
-        {'exists_predicted': torch.Size([3, 2]), 'energy_predicted': torch.Size([3, 2])}
+        {'presence_predicted': torch.Size([3, 2]), 'energy_predicted': torch.Size([3, 2])}
     """
 
     def __init__(
@@ -109,8 +91,7 @@ class ObjectHead(nn.Module):
         described = [not quantities.classes or name in quantities.classes for name in classes]
         self.register_buffer("described", torch.tensor(described), persistent=False)
         self.weight = options.weight
-        leaders = {name: group[0] for group in interchangeable for name in group}
-        kinds = [self.classes.index(leaders.get(name, name)) for name in self.classes]
+        kinds = kinds_of(self.classes, interchangeable)
         self.register_buffer("kinds", torch.tensor([*kinds, len(kinds)]), persistent=False)
         moments = 2 * bands + spatial_dims + spatial_dims * (spatial_dims + 1) // 2
         self.query = nn.Embedding(len(kinds) + 1, width)  # the last one is the image's
@@ -127,7 +108,7 @@ class ObjectHead(nn.Module):
     described: Tensor
 
     def forward(self, maps: Tensor, image: Tensor, encoded: Tensor, scale: FittedScale) -> Objects:
-        """Return the numbers of every object.
+        """Return the quantities of every object.
 
         Args:
             maps: (b, N, B, *S) predicted ones in physical units; no gradient goes into them.
@@ -147,26 +128,26 @@ class ObjectHead(nn.Module):
             return Objects(numbers[..., 0], numbers[..., 1:], of_image)
 
     def columns(self, objects: Objects) -> dict[str, Tensor]:
-        """Return the numbers in physical units as columns of an event table, (b, N) each.
+        """Return the quantities in physical units as columns of an event table, (b, N) each.
 
-        A number of the image stands in the rows of all its classes; a class without numbers has NaN. Directions
+        A quantity of the image is in the rows of all its classes; a class without quantities has NaN. Directions
         are scaled to unit vectors.
         """
-        values = {EXISTS: objects.exists.sigmoid()} if self.quantities.of_object else {}
+        values = {PRESENCE: objects.presence.sigmoid()} if self.quantities.of_object else {}
         values |= _physical(self.quantities.of_object, objects.of_object)
         for names in self.quantities.directions:
             length = torch.stack([values[name] for name in names]).norm(dim=0).clamp_min(TINY)
             values |= {name: values[name] / length for name in names}
         values = {name: value.masked_fill(~self.described, torch.nan) for name, value in values.items()}
         of_image = _physical(self.quantities.of_image, objects.of_image)
-        values |= {name: value.unsqueeze(1).expand_as(objects.exists) for name, value in of_image.items()}
+        values |= {name: value.unsqueeze(1).expand_as(objects.presence) for name, value in of_image.items()}
         return {name + PREDICTED: value for name, value in values.items()}
 
     def ratios(self, objects: Objects, meta: Sequence[Mapping[str, Any]]) -> dict[str, Ratio]:
         r"""Return the terms of the loss, as ratios that can be summed over processes.
 
-        `exists` is the binary cross entropy of every object, `numbers` Huber's distance of the numbers of objects
-        that are there and of the image, in units of their widths.
+        `presence` is the binary cross entropy of every object, `quantities` Huber's distance of the quantities of
+        objects that are present and of the image, in units of their widths.
 
         .. math:: \frac{1}{N} \sum_n \mathrm{BCE}(\hat e_n, e_n), \qquad
                   \frac{1}{M} \sum_m h\left(\frac{\hat x_m - x_m}{w_m}\right), \quad
@@ -179,24 +160,24 @@ class ObjectHead(nn.Module):
         Raises:
             DataError: a meta without a quantity, or with a part of an object's quantities.
         """
-        of_object, of_image = self.truth(meta, objects.exists.device)
+        of_object, of_image = self.truth(meta, objects.presence.device)
         there = of_object.isfinite().all(2) & self.described
         of_object = of_object.masked_fill(~there.unsqueeze(2), torch.nan)
         known = torch.cat([of_object.isfinite().flatten(1), of_image.isfinite()], dim=1)
         found = torch.cat([objects.of_object.flatten(1), objects.of_image], dim=1)
         true = torch.cat([of_object.flatten(1), of_image], dim=1)
         distance = F.smooth_l1_loss(torch.where(known, found, 0), torch.where(known, true, 0), reduction="none")
-        terms = {"numbers": Ratio(distance.sum(1), known.sum(1).to(distance.dtype))}
+        terms = {"quantities": Ratio(distance.sum(1), known.sum(1).to(distance.dtype))}
         if self.quantities.of_object:
-            entropy = F.binary_cross_entropy_with_logits(objects.exists, there.float(), reduction="none")
+            entropy = F.binary_cross_entropy_with_logits(objects.presence, there.float(), reduction="none")
             entropy = entropy * self.described
-            terms["exists"] = Ratio(entropy.sum(1), self.described.sum().expand(len(entropy)).to(entropy.dtype))
+            terms["presence"] = Ratio(entropy.sum(1), self.described.sum().expand(len(entropy)).to(entropy.dtype))
         return terms
 
     def truth(
         self, meta: Sequence[Mapping[str, Any]], device: torch.device | str = "cpu"
     ) -> tuple[Tensor, Tensor]:
-        """Return the true numbers (b, N, Q) and (b, E), in units of their widths; NaN where there are none.
+        """Return the true quantities, standardised, (b, N, Q) and (b, E); NaN where there are none.
 
         Raises:
             DataError: a meta without one of them.
@@ -218,8 +199,19 @@ class ObjectHead(nn.Module):
         )
 
 
+def kinds_of(classes: Sequence[str], interchangeable: Sequence[Sequence[str]]) -> list[int]:
+    """Return for every class the index of the first class that it is interchangeable with, or its own.
+
+    Example:
+        >>> kinds_of(("a", "b", "c"), [("b", "c")])
+        [0, 1, 1]
+    """
+    leaders = {name: group[0] for group in interchangeable for name in group}
+    return [list(classes).index(leaders.get(name, name)) for name in classes]
+
+
 def moments(maps: Tensor, scale: FittedScale) -> Tensor:
-    r"""Return what is said of a map's size and shape by its moments of order 0, 1 and 2.
+    r"""Return the zeroth, first and second moments of each map.
 
     .. math:: m = \sum_p I_p, \qquad \bar x = \frac{1}{m} \sum_p I_p x_p, \qquad
               C = \frac{1}{m} \sum_p I_p (x_p - \bar x)(x_p - \bar x)^T
@@ -254,7 +246,7 @@ def moments(maps: Tensor, scale: FittedScale) -> Tensor:
 
 
 def _physical(quantities: Sequence[Quantity], values: Tensor) -> dict[str, Tensor]:
-    """Return numbers (..., Q) in units of their widths as physical ones, by name."""
+    """Return standardised quantities (..., Q) in physical units, by name."""
     return {one.name: one.centre + one.width * values[..., place] for place, one in enumerate(quantities)}
 
 

@@ -1,13 +1,15 @@
 """The separator: scaling, backbone, head and class names; the thing that is trained, saved, loaded and called."""
 
+import copy
 import re
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
@@ -22,9 +24,13 @@ from oasis.models import create_model, own_backbone
 from oasis.options import Options
 from oasis.plugins import is_code
 from oasis.regions import check_classes
-from oasis.scaling import FittedScale, LogScale, Scaling
+from oasis.scaling import LogScale, Scaling
 from oasis.separator.heads import HEADS, FractionHead, Head
-from oasis.separator.objects import ObjectHead, ObjectOptions, Objects
+from oasis.separator.objects import PREDICTED, PRESENCE, ObjectHead, ObjectOptions
+from oasis.separator.prediction import Maps, Prediction
+from oasis.separator.presence import PresenceHead
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 FORMAT = "oasis-separator-1"
 WEIGHTS = "model.safetensors"
@@ -38,10 +44,23 @@ class HeadOptions(Options):
     Attributes:
         name: `fraction`, `softplus` (the paper's), or `denoised` for images with noise around zero.
         background: for `fraction`: give a share to the background too.
+        presence: also predict the probability that each class is present, in every pixel and in the image.
+        presence_weight: of its loss, beside that of the maps.
+        gate: multiply maps by the probability of presence in the pixel, except while training.
     """
 
     name: Literal["fraction", "softplus", "denoised"] = "fraction"
     background: bool = True
+    presence: bool = False
+    presence_weight: float = Field(1.0, gt=0)
+    gate: bool = False
+
+    @field_validator("gate")
+    @classmethod
+    def _gated_by_presence(cls, gate: bool, info: ValidationInfo) -> bool:
+        if gate and not info.data.get("presence"):
+            raise ValueError("maps can be gated only by presence: set head.presence to true")
+        return gate
 
     def build(self, classes: int, bands: int) -> Head:
         """Return the head for so many classes and bands."""
@@ -63,9 +82,9 @@ class SeparatorOptions(Options):
             was handed over.
         scaling: how intensity is scaled for the backbone and the loss.
         head: how its output becomes maps.
-        objects: the head that predicts numbers of objects, or None.
-        quantities: which numbers.
-        interchangeable: groups of classes that are of one kind.
+        objects: the head that predicts quantities of objects, or None.
+        quantities: which ones.
+        interchangeable: groups of interchangeable classes.
         trained_size: the spatial size of the images it was trained on, or None.
         adapter: the domain it was trained for.
         identity: what distinguishes the run that trained it.
@@ -111,7 +130,8 @@ class Separator(nn.Module):
     def __init__(self, options: SeparatorOptions, backbone: nn.Module | None = None) -> None:
         super().__init__()
         self.head = options.head.build(len(options.classes), options.bands)
-        facts = (options.bands + options.context, self.head.channels, options.spatial_dims)
+        of_presence = len(options.classes) * options.bands if options.head.presence else 0
+        facts = (options.bands + options.context, self.head.channels + of_presence, options.spatial_dims)
         if backbone is None:
             model = dict(options.model)
             self.backbone = create_model(str(model.pop("name", "unet")), *facts, **model)
@@ -120,6 +140,7 @@ class Separator(nn.Module):
             options = options.model_copy(update={"model": {"name": f"{OWN}{type(backbone).__name__}"}})
         self.options = options
         self.object_head = self._object_head()
+        self.presence_head = self._presence_head()
 
     def _object_head(self) -> ObjectHead | None:
         options = self.options
@@ -134,6 +155,12 @@ class Separator(nn.Module):
         facts = (options.bands, options.spatial_dims, options.quantities, options.objects, options.interchangeable)
         return ObjectHead(options.classes, features, *facts)
 
+    def _presence_head(self) -> PresenceHead | None:
+        options, features = self.options, self.backbone.encoder_channels or 0
+        if not options.head.presence:
+            return None
+        return PresenceHead(options.classes, features, options.interchangeable, options.head.presence_weight)
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names, in the order of the maps."""
@@ -144,64 +171,35 @@ class Separator(nn.Module):
         """Whether a pixel's result depends on the whole frame; see `Backbone.sees_whole_frame`."""
         return self.backbone.sees_whole_frame
 
-    def forward(
-        self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None
-    ) -> tuple[Tensor, FittedScale]:
-        """Return the maps in scaled units, as the loss wants them, and the scaling that was fitted.
+    def forward(self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None) -> Prediction:
+        """Return what the separator says of a batch, in float32 and on its device.
 
         Args:
             image: (b, B, *S) in physical units; pixels that are not finite read as 0.
             valid: (b, 1, *S) bool, for a scaling that is fitted over valid pixels.
             context: (b, C, *S).
-
-        Returns:
-            (b, N, B, *S) and the fitted scaling.
         """
-        scaled, scale, _ = self.forward_objects(image, valid, context)
-        return scaled, scale
-
-    def forward_objects(
-        self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None
-    ) -> tuple[Tensor, FittedScale, Objects | None]:
-        """Return what `forward` does, and the numbers of objects, if any are predicted."""
-        image, features, scale, encoded = self._features(image, valid, context)
-        scaled = self.head.scaled(features, image, scale)
-        if self.object_head is None:
-            return scaled, scale, None
-        maps = self.head.maps(features.detach(), image, scale)
-        return scaled, scale, self._objects(maps, image, encoded, scale)
-
-    def maps(self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """Return the maps (b, N, B, *S) in physical units; the arguments are those of `forward`."""
-        return self.maps_objects(image, valid, context)[0]
-
-    def maps_objects(
-        self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None
-    ) -> tuple[Tensor, Objects | None]:
-        """Return the maps in physical units, and the numbers of objects, if any are predicted."""
-        image, features, scale, encoded = self._features(image, valid, context)
-        maps = self.head.maps(features, image, scale)
-        return maps, self._objects(maps, image, encoded, scale)
-
-    def _objects(self, maps: Tensor, image: Tensor, encoded: Tensor | None, scale: FittedScale) -> Objects | None:
-        if self.object_head is None or encoded is None:
-            return None
-        found: Objects = self.object_head(maps, image, encoded, scale)
-        return found
-
-    def _features(
-        self, image: Tensor, valid: Tensor | None, context: Tensor | None
-    ) -> tuple[Tensor, Tensor, FittedScale, Tensor | None]:
         image = torch.where(image.isfinite(), image, 0)  # bad pixels must not spread through the network
         scale = self.options.scaling.fit(image, valid)
-        inputs = scale.forward(image)
-        if self.options.context:
-            if context is None or context.shape[1] != self.options.context:
-                found = "none" if context is None else tuple(context.shape)
-                raise DataError(f"context: expected (batch, {self.options.context}, *spatial), found {found}")
-            inputs = torch.cat([inputs, context], dim=1)
-        features, encoded = self.backbone.forward_encoded(inputs)
-        return image, features.float(), scale, encoded
+        features, encoded = self.backbone.forward_encoded(self._inputs(scale.forward(image), context))
+        of_maps, of_presence = features.float().tensor_split([self.head.channels], dim=1)
+        intensity: Maps = self.head(of_maps, image, scale)
+        presence = objects = None
+        if self.presence_head is not None:
+            shape = (len(image), len(self.classes), self.options.bands, *image.shape[2:])
+            presence = self.presence_head(of_presence.reshape(shape), encoded)
+        if self.object_head is not None and encoded is not None:
+            objects = self.object_head(intensity.detach().in_physical_units, image, encoded, scale)
+        prediction = Prediction(intensity, presence, objects)
+        return prediction.gated() if self.options.head.gate and not self.training else prediction
+
+    def _inputs(self, scaled: Tensor, context: Tensor | None) -> Tensor:
+        if not self.options.context:
+            return scaled
+        if context is None or context.shape[1] != self.options.context:
+            found = "none" if context is None else tuple(context.shape)
+            raise DataError(f"context: expected (batch, {self.options.context}, *spatial), found {found}")
+        return torch.cat([scaled, context], dim=1)
 
     def separate(
         self,
@@ -222,36 +220,38 @@ class Separator(nn.Module):
         Raises:
             DataError: an image of another shape, with NaN or infinite pixels, or all zero.
         """
-        maps = self.separate_objects(image, context, precision)[0]
+        maps = self.predict(image, context, precision).maps.cpu().numpy()
         return {name: maps[:, label].reshape(np.shape(image)) for label, name in enumerate(self.classes)}
 
-    def separate_objects(
+    def predict(
         self,
         image: np.ndarray[Any, Any] | Tensor,
         context: np.ndarray[Any, Any] | Tensor | None = None,
         precision: Literal["auto", "float32"] = "auto",
-    ) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
-        """Return all maps (b, N, B, *S), and by column the numbers of objects (b, N), if any are predicted.
-
-        The arguments are those of `separate`.
-        """
+    ) -> Prediction:
+        """Return all that the separator says of images, without gradients; see `separate` for the arguments."""
         device = next(self.parameters()).device
         batch = self._batched(image, self.options.bands, "image")
         check_image(batch)
         extra = None
         if context is not None:
             extra = self._batched(context, self.options.context, "context").to(device)
-        training = self.training
-        self.eval()
         with torch.inference_mode(), autocast(device, precision):
-            maps, objects = self.maps_objects(batch.to(device), context=extra)
-            columns = self.columns(objects)
-        self.train(training)
-        return maps.cpu().numpy(), {name: values.cpu().numpy() for name, values in columns.items()}
+            prediction: Prediction = evaluating(self)(batch.to(device), context=extra)
+        return prediction
 
-    def columns(self, objects: Objects | None) -> dict[str, Tensor]:
-        """Return numbers of objects as columns of an event table, (b, N) each; see `ObjectHead.columns`."""
-        return {} if self.object_head is None or objects is None else self.object_head.columns(objects)
+    def columns(self, prediction: Prediction) -> dict[str, Tensor]:
+        """Return predicted quantities of objects as columns of an event table, (b, N) each, in physical units.
+
+        `presence_predicted` is the probability that the object of a class is present: that of the object head
+        if there is one, else that of the presence head.
+        """
+        columns: dict[str, Tensor] = {}
+        if prediction.presence is not None:
+            columns[PRESENCE + PREDICTED] = prediction.presence.image.sigmoid()
+        if self.object_head is not None and prediction.objects is not None:
+            columns |= self.object_head.columns(prediction.objects)
+        return columns
 
     def _batched(self, values: np.ndarray[Any, Any] | Tensor, channels: int, what: str) -> Tensor:
         dims = self.options.spatial_dims
@@ -322,6 +322,17 @@ class Separator(nn.Module):
         separator.options = options
         load_weights(separator, weights, str(path))
         return separator.to(device).eval()
+
+
+def evaluating(module: ModuleT) -> ModuleT:
+    """Return a module in evaluation mode: itself, or while it is trained a view of it that shares its weights.
+
+    The mode of a module that others use meanwhile is thus never changed.
+    """
+    if not any(part.training for part in module.modules()):
+        return module
+    shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
+    return copy.deepcopy(module, shared).eval()
 
 
 def load(

@@ -13,12 +13,15 @@ from torch.utils.data import DataLoader
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch
-from oasis.loss.overlap import OverlapLoss
+from oasis.loss.overlap import Compared, OverlapLoss
 from oasis.loss.terms import Ratio, mean_of
 from oasis.options import Options
+from oasis.regions import present, region_codes
+from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator
 
-OBJECTS = "objects_"  # begins the names of the terms that numbers of objects add to the loss
+OBJECTS = "objects_"  # begins the names of the terms that the object head adds to the loss
+PRESENCE = "presence_"  # the same of the presence head
 COLLAPSED = 1e-3  # of the true intensity: predictions of a class below this share are called collapsed
 
 logger = logging.getLogger(__name__)
@@ -100,35 +103,48 @@ class SeparatorTraining(L.LightningModule):
         self._collect("val", {"intensities": intensities})
 
     def _ratios(self, batch: Batch) -> tuple[dict[str, Ratio], Tensor]:
-        scaled, scale, objects = self.separator.forward_objects(batch.image, batch.valid, batch.context)
-        target = scale.forward(batch.target)
-        codes = self.loss.regions(batch.target)
+        """Return the terms of a batch, and the summed intensities (2, N) of prediction and truth, scaled."""
+        prediction: Prediction = self.separator(batch.image, batch.valid, batch.context)
+        target = prediction.scale.forward(batch.target)
+        there = present(batch.target, self.loss.thresholds)
+        codes = region_codes(there)
+        compared = self.loss.compare(prediction.scaled, target, batch.valid, codes, prediction.scale, batch.image)
         if self.training and self.loss.learned is not None:
-            sums = self.loss.region_sums(scaled.detach(), target, batch.valid, codes)
-            self.loss.learned.update(*self._over_processes(sums))
+            self.loss.learned.update(*self._over_processes(compared.region_sums()))
+        ratios = compared.ratios()
+        ordered = prediction.ordered(compared.order)
+        ratios |= self._of_presence(ordered, compared, there) | self._of_objects(ordered, batch)
         with torch.no_grad():
             counted = batch.valid.unsqueeze(1)
             intensities = torch.stack(
                 [
                     torch.where(counted, maps, 0).transpose(0, 1).flatten(1).sum(1)
-                    for maps in (scaled.detach(), target)
+                    for maps in (prediction.scaled.detach(), target)
                 ]
             )
-        ratios = self.loss.ratios(scaled, target, batch.valid, codes, scale, batch.image)
-        if self.separator.object_head is not None and objects is not None:
-            order = self.loss.order(scaled, target, batch.valid, codes)
-            ordered = objects if order is None else objects.ordered(order)
-            terms = self.separator.object_head.ratios(ordered, batch.meta)
-            ratios |= {f"{OBJECTS}{name}": ratio for name, ratio in terms.items()}
         return ratios, intensities
 
+    def _of_presence(self, ordered: Prediction, compared: Compared, there: Tensor) -> dict[str, Ratio]:
+        head = self.separator.presence_head
+        if head is None or ordered.presence is None:
+            return {}
+        terms = head.ratios(ordered.presence, there, compared.weights, self.loss.class_weights)
+        return {f"{PRESENCE}{name}": ratio for name, ratio in terms.items()}
+
+    def _of_objects(self, ordered: Prediction, batch: Batch) -> dict[str, Ratio]:
+        head = self.separator.object_head
+        if head is None or ordered.objects is None:
+            return {}
+        return {f"{OBJECTS}{name}": ratio for name, ratio in head.ratios(ordered.objects, batch.meta).items()}
+
     def _total(self, means: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss of maps and, if there are any, of the numbers of objects."""
+        """Return the loss of maps and, if there are such heads, of presence and of objects."""
         total = self.loss.combine(means)
-        if self.separator.object_head is None:
-            return total
-        terms = [value for name, value in means.items() if name.startswith(OBJECTS)]
-        return total + self.separator.object_head.weight * torch.stack(terms).sum()
+        for head, prefix in ((self.separator.presence_head, PRESENCE), (self.separator.object_head, OBJECTS)):
+            if head is not None:
+                terms = [value for name, value in means.items() if name.startswith(prefix)]
+                total = total + head.weight * torch.stack(terms).sum()
+        return total
 
     def _collect(self, split: str, totals: Mapping[str, Tensor]) -> None:
         for name, value in totals.items():
@@ -140,7 +156,7 @@ class SeparatorTraining(L.LightningModule):
         torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
 
     def on_validation_epoch_start(self) -> None:
-        """Start the sums anew."""
+        """Reset the running sums."""
         self.totals = {key: value for key, value in self.totals.items() if key.startswith("train/")}
 
     def on_validation_epoch_end(self) -> None:

@@ -27,6 +27,7 @@ from oasis.evaluation.gallery import gallery_indices
 from oasis.evaluation.identity import IDENTITY, identity_of
 from oasis.evaluation.summary import summarise
 from oasis.evaluation.symmetry import symmetry_spread
+from oasis.separator.prediction import Maps, Prediction
 from oasis.stats import bins as bins_module
 from oasis.stats.bins import binned
 from oasis.stats.roc import ROC_RATES, operating_points
@@ -94,11 +95,10 @@ def test_maps_of_one_kind_are_matched_before_they_are_measured(toy, toy_separato
     dataset = toy.adapter.dataset("test")
     swapped = {float(dataset[index].image.sum()): dataset[index].target[::-1].copy() for index in range(7)}
     monkeypatch.setattr(
-        toy_separator,
-        "maps_objects",
-        lambda image, *_: (
-            torch.stack([torch.from_numpy(swapped[float(one.numpy().sum())]) for one in image]),
-            None,
+        type(toy_separator),
+        "forward",
+        lambda self, image, *_: Prediction(
+            Maps(torch.stack([torch.from_numpy(swapped[float(one.numpy().sum())]) for one in image]), None, False)
         ),
     )
     mistaken = evaluate(toy_separator, dataset, toy.adapter, workers=0)

@@ -7,6 +7,7 @@ from torch import nn
 
 from oasis.errors import ModelError
 from oasis.evaluation.symmetry import ensemble_spread, symmetry_spread
+from oasis.separator.prediction import Maps, Prediction
 from oasis.separator.separator import Separator, SeparatorOptions
 
 
@@ -20,10 +21,10 @@ class Fake(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
         self.function = function
 
-    def maps(self, image, valid=None, context=None):
+    def forward(self, image, valid=None, context=None):
         assert not self.training
         assert image.dtype == torch.float32
-        return self.function(image, valid, context)
+        return Prediction(Maps(self.function(image, valid, context), None, scaled=False))
 
 
 def neighbours(image, valid, context):
@@ -93,7 +94,7 @@ def test_ensemble_against_torch():
     options = SeparatorOptions(classes=("ER", "NR"), model={"name": "unet", "base_channels": 4})
     separators = [Separator(options) for _ in range(3)]
     with torch.no_grad():
-        maps = torch.stack([separator.eval().maps(image) for separator in separators])
+        maps = torch.stack([separator.eval()(image).maps for separator in separators])
     spread = ensemble_spread(separators, image)
     torch.testing.assert_close(spread.mean, maps.mean(0))
     torch.testing.assert_close(spread.std, maps.std(0, correction=0), rtol=1e-4, atol=1e-5)

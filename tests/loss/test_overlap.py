@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oasis.errors import ConfigError, DataError
+from oasis.loss import overlap
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.terms import (
-    Comparison,
+    MapPair,
     Ratio,
     Reduction,
     mean_of,
@@ -270,9 +271,9 @@ def test_totals_add_up_over_batches(term: str, reduction: Reduction) -> None:
     prediction, target, valid = draw(11, 2, (5, 6), batch=7)
     valid[2] = False
     loss = OverlapLoss(("a", "b"), {"a": 5}, {"a": 3, "a&b": 6})
-    pooled = loss.ratios(prediction, target, valid)[term].mean(reduction)
+    pooled = loss.compare(prediction, target, valid).ratios()[term].mean(reduction)
     parts = [slice(0, 3), slice(3, 6), slice(6, 7)]
-    ratios = [loss.ratios(prediction[part], target[part], valid[part])[term] for part in parts]
+    ratios = [loss.compare(prediction[part], target[part], valid[part]).ratios()[term] for part in parts]
     totals = torch.stack([ratio.totals(reduction) for ratio in ratios]).sum(0)
     assert mean_of(totals).item() == pytest.approx(pooled.item(), rel=1e-6)
 
@@ -388,7 +389,7 @@ def test_further_terms_are_added_with_their_weights_in_physical_units() -> None:
     scaled = scale.forward(prediction), scale.forward(target)
     found = loss.terms(*scaled, valid, codes, scale, image)
     weights = pixel_weights(codes, loss.table.double(), valid[:, 0] > 0)
-    compared = Comparison(
+    compared = MapPair(
         prediction, target, weights, torch.tensor([5.0, 1.0]).double(), torch.tensor([0.1, 0.1]), image
     )
     for name, term in loss.further.items():
@@ -452,7 +453,7 @@ def test_learned_weights_count_in_training_and_those_they_began_with_in_evaluati
     loss = OverlapLoss(("a", "b"), {"a": 5}, {"rule": "learned", "rate": 0.5, "start": {"a&b": 2}})
     codes, wrong = loss.regions(target), target.clone()
     wrong[:, 0] += 0.5 * (codes == 3)
-    errors, pixels = loss.region_sums(wrong, target, valid)
+    errors, pixels = loss.compare(wrong, target, valid).region_sums()
     inside = [(codes == code) & (valid[:, 0] > 0) for code in range(4)]
     assert pixels.tolist() == [int(mask.sum()) for mask in inside]
     assert errors.tolist() == pytest.approx([0, 0, 0, 5 * 0.5 * int(inside[3].sum())])
@@ -475,8 +476,48 @@ def test_the_order_that_a_loss_names_is_the_one_it_counts():
     prediction[0] = prediction[0, [1, 0, 2]]
     free = OverlapLoss(("a", "b", "c"), interchangeable=[("a", "b")], spatial_dims=2)
     fixed = OverlapLoss(("a", "b", "c"), spatial_dims=2)
-    order = free.order(prediction, target, valid)
+    order = free.compare(prediction, target, valid).order
     assert order.tolist() == [[0, 1, 2], *[[1, 0, 2]] * 3]
     ordered = prediction[torch.arange(4).unsqueeze(1), order]
     torch.testing.assert_close(free(prediction, target, valid), fixed(ordered, target, valid))
-    assert fixed.order(prediction, target, valid) is None
+    assert fixed.compare(prediction, target, valid).order is None
+
+
+def test_terms_of_weight_0_are_left_out():
+    target = torch.zeros(1, 2, 6, 6)
+    target[:, :, 2:4, 2:4] = 3
+    prediction = (target + torch.rand(1, 2, 6, 6)).requires_grad_()
+    only = OverlapLoss(("a", "b"), regression=0, smoothness=0, terms={"focal": 2.0}, thresholds=1.0)
+    terms = only.terms(prediction, target)
+    assert set(terms) == {"total", "focal"}
+    assert terms["total"] == 2 * terms["focal"]
+    terms["total"].backward()
+    assert prediction.grad.isfinite().all()
+    assert set(OverlapLoss(("a", "b"), smoothness=0).terms(prediction, target)) == {"total", "regression"}
+    smooth = OverlapLoss(("a", "b"), regression=0, smoothness=0.5)
+    full = OverlapLoss(("a", "b"), smoothness=0.5).terms(prediction, target)
+    torch.testing.assert_close(smooth(prediction, target), 0.5 * full["smoothness"])
+
+
+def test_a_loss_without_terms_is_refused():
+    with pytest.raises(ConfigError, match="every term has the weight 0"):
+        OverlapLoss(("a", "b"), regression=0, smoothness=0)
+
+
+def test_matching_is_done_once_per_comparison(monkeypatch):
+    calls = []
+    order = overlap.matching_order
+
+    def counted(*args):
+        calls.append(1)
+        return order(*args)
+
+    monkeypatch.setattr(overlap, "matching_order", counted)
+    loss = OverlapLoss(
+        ("a", "b"), region_weights={"rule": "learned"}, interchangeable=[("a", "b")], spatial_dims=2
+    )
+    compared = loss.compare(torch.rand(2, 2, 1, 6, 6), torch.rand(2, 2, 1, 6, 6))
+    loss.learned.update(*compared.region_sums())
+    compared.ratios()
+    assert compared.order.shape == (2, 2)
+    assert len(calls) == 1

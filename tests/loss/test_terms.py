@@ -8,11 +8,11 @@ from scipy import stats
 from oasis.errors import ConfigError, DataError
 from oasis.loss.terms import (
     TERMS,
-    Comparison,
     Consistency,
     Dice,
     Focal,
     Intensity,
+    MapPair,
     Poisson,
     find_terms,
     pixel_weights,
@@ -41,7 +41,7 @@ def draw(seed, shape=(4, 5), batch=3):
 def comparison(seed=0, **changes):
     prediction, target, weights, image = draw(seed)
     parts = {"prediction": prediction, "target": target, "weights": weights, "image": image}
-    return Comparison(**{**parts, "class_weights": WEIGHTS, "thresholds": LIMITS, **changes})
+    return MapPair(**{**parts, "class_weights": WEIGHTS, "thresholds": LIMITS, **changes})
 
 
 def expected(name, seed=0):
@@ -140,8 +140,8 @@ def test_a_perfect_prediction_costs_nothing_but_what_presence_cannot_know():
 def test_bands_have_totals_of_their_own():
     rng = torch.Generator().manual_seed(0)
     prediction, target = torch.rand(2, 2, 3, 4, 5, 6, generator=rng)
-    found = Intensity(floor=1.0)(Comparison(prediction, target, spatial_dims=2)).mean()
-    by_band = [Intensity(floor=1.0)(Comparison(prediction[:, :, b], target[:, :, b])).mean() for b in range(4)]
+    found = Intensity(floor=1.0)(MapPair(prediction, target, spatial_dims=2)).mean()
+    by_band = [Intensity(floor=1.0)(MapPair(prediction[:, :, b], target[:, :, b])).mean() for b in range(4)]
     assert found.item() == pytest.approx(np.mean([value.item() for value in by_band]), rel=1e-5)
 
 
@@ -149,7 +149,7 @@ def test_presence_is_that_of_monai():
     losses = pytest.importorskip("monai.losses")
     prediction, target, _, _ = (x.float() for x in draw(6))
     limits = LIMITS.float()
-    maps = Comparison(prediction, target, thresholds=limits)
+    maps = MapPair(prediction, target, thresholds=limits)
     presence = prediction / limits.view(1, 3, 1, 1) + 1e-6
     presence = presence / (1 + presence)
     present = (target > limits.view(1, 3, 1, 1)).float()

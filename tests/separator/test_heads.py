@@ -28,11 +28,10 @@ def test_softplus_is_the_scaled_map_and_its_inverse_scaling_the_map(shape: tuple
     scale = LogScale(percentile=50).fit(image)
     y = np.log(1 + np.exp(features.double().numpy())).reshape(2, 2, bands, *shape)
     s, peak = (v.double().numpy().reshape(2, *[1] * (y.ndim - 1)) for v in (scale.scale, scale.peak))
-    np.testing.assert_allclose(head.scaled(features, image, scale), y, rtol=1e-5)
-    np.testing.assert_allclose(head.maps(features, image, scale), s * (10 ** (y * peak) - 1), rtol=1e-4)
-    torch.testing.assert_close(
-        scale.forward(head.maps(features, image, scale)), head.scaled(features, image, scale)
-    )
+    maps = head(features, image, scale)
+    np.testing.assert_allclose(maps.in_scaled_units, y, rtol=1e-5)
+    np.testing.assert_allclose(maps.in_physical_units, s * (10 ** (y * peak) - 1), rtol=1e-4)
+    torch.testing.assert_close(scale.forward(maps.in_physical_units), maps.in_scaled_units)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -48,7 +47,7 @@ def test_fractions_share_out_the_image(
 ) -> None:
     head = FractionHead(classes, bands, background)
     features, image = draw(seed, head.channels, bands, shape)
-    maps = head.maps(features, image, LogScale().fit(image))
+    maps = head(features, image, LogScale().fit(image)).in_physical_units
     light = image.double().clamp_min(0).numpy()
     logits = features.double().numpy().reshape(2, -1, bands, *shape)
     powers = np.exp(logits - logits.max(1, keepdims=True))
@@ -68,9 +67,9 @@ def test_the_scaled_maps_of_fractions_are_the_scaling_of_the_maps(background: bo
     head = FractionHead(3, background=background)
     features, image = draw(1, head.channels, 1, (6, 7))
     scale = LogScale(scale=23.0).fit(image)
-    expected = np.log10(1 + head.maps(features, image, scale).double().numpy() / 23)
+    expected = np.log10(1 + head(features, image, scale).in_physical_units.double().numpy() / 23)
     np.testing.assert_allclose(
-        head.scaled(features, image, scale),
+        head(features, image, scale).in_scaled_units,
         expected / scale.peak.numpy().reshape(2, 1, 1, 1, 1),
         rtol=1e-5,
         atol=1e-7,
@@ -83,7 +82,7 @@ def test_fractions_learn_from_every_pixel_that_holds_light(image_scale: float) -
     features = (features / 100).requires_grad_()
     image = image * image_scale
     head = FractionHead(2)
-    scaled = head.scaled(features, image, LogScale(scale=23.0).fit(image))
+    scaled = head(features, image, LogScale(scale=23.0).fit(image)).in_scaled_units
     (gradient,) = torch.autograd.grad(scaled[:, 0].sum(), features)
     assert gradient.isfinite().all()
     lit = image[:, 0] > 0
@@ -99,11 +98,13 @@ def test_maps_are_float32_and_do_not_depend_on_the_memory_format(name: str, dtyp
     features, image = draw(3, head.channels, 2, (4, 6))
     features = (features / 100).to(dtype)
     scale = LogScale().fit(image)
-    maps = head.maps(features, image, scale)
+    maps = head(features, image, scale).in_physical_units
     assert maps.dtype == torch.float32
     assert maps.shape == (2, 2, 2, 4, 6)
-    torch.testing.assert_close(maps, head.maps(features.double().float(), image, scale))
-    torch.testing.assert_close(maps, head.maps(features.to(memory_format=torch.channels_last), image, scale))
+    torch.testing.assert_close(maps, head(features.double().float(), image, scale).in_physical_units)
+    torch.testing.assert_close(
+        maps, head(features.to(memory_format=torch.channels_last), image, scale).in_physical_units
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,11 @@ def test_denoised_maps_share_out_the_corrected_image(shape: tuple[int, ...], ban
     head = DenoisedHead(2, bands)
     features = rng.normal(size=(2, head.channels, *shape))
     image = rng.normal(0, 3, (2, bands, *shape)) + rng.choice([0, 1000], (2, bands, *shape))
-    maps = head.maps(
+    maps = head(
         torch.tensor(features, dtype=torch.float32),
         torch.tensor(image, dtype=torch.float32),
         AsinhScale(noise=3.0).fit(torch.tensor(image)),
-    )
+    ).in_physical_units
     logits = features.reshape(2, 3, bands, *shape)
     corrected = np.arcsinh(image / 6) / np.log(10) + logits[:, 2]
     denoised = 6 * np.sinh(np.log1p(np.exp(10 * corrected)) / 10 * np.log(10))
@@ -145,6 +146,6 @@ def test_a_denoised_map_can_hold_light_where_the_image_is_negative_and_none_wher
     image = torch.tensor([[[-1.0, 1.0]]])
     scale = AsinhScale(noise=1.0).fit(image)
     features = torch.tensor([[[0.0, 0.0], [1.0, -3.0]]])  # one class: its share, and the correction
-    light, nothing = DenoisedHead(1).maps(features, image, scale)[0, 0, 0].tolist()
+    light, nothing = DenoisedHead(1)(features, image, scale).in_physical_units[0, 0, 0].tolist()
     assert light > 1
     assert 0 <= nothing < 1e-6

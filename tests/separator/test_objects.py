@@ -12,7 +12,8 @@ from oasis.evaluation.event_table import evaluate
 from oasis.models import create_model
 from oasis.run import build
 from oasis.scaling import AsinhScale, LogScale
-from oasis.separator.objects import ObjectHead, ObjectOptions, Objects, moments
+from oasis.separator.objects import ObjectHead, ObjectOptions, moments
+from oasis.separator.prediction import Objects
 from oasis.separator.separator import Separator
 
 ENERGY = Quantity(name="energy", centre=10, width=5)
@@ -62,14 +63,15 @@ def test_numbers_follow_their_maps_where_classes_are_of_one_kind():
     maps, image, encoded, scale = batch()
     straight = one_kind(maps, image, encoded, scale)
     swapped = one_kind(maps.flip(1), image, encoded, scale)
-    torch.testing.assert_close(swapped.exists, straight.exists.flip(1))
+    torch.testing.assert_close(swapped.presence, straight.presence.flip(1))
     torch.testing.assert_close(swapped.of_object, straight.of_object.flip(1))
     torch.testing.assert_close(swapped.of_image, straight.of_image)
     order = torch.tensor([[1, 0]] * 3)
     torch.testing.assert_close(straight.ordered(order).of_object, swapped.of_object)
     distinct = head()
     assert not torch.allclose(
-        distinct(maps.flip(1), image, encoded, scale).exists, distinct(maps, image, encoded, scale).exists.flip(1)
+        distinct(maps.flip(1), image, encoded, scale).presence,
+        distinct(maps, image, encoded, scale).presence.flip(1),
     )
 
 
@@ -88,8 +90,8 @@ def test_columns_are_in_physical_units():
     own = head()
     objects = Objects(torch.tensor([[0.0, 2.0]]), torch.tensor([[[1.0], [-2.0]]]), torch.tensor([[3.0]]))
     columns = own.columns(objects)
-    assert list(columns) == ["exists_predicted", "energy_predicted", "place_predicted"]
-    torch.testing.assert_close(columns["exists_predicted"], torch.tensor([[0.5, 1 / (1 + math.exp(-2))]]))
+    assert list(columns) == ["presence_predicted", "energy_predicted", "place_predicted"]
+    torch.testing.assert_close(columns["presence_predicted"], torch.tensor([[0.5, 1 / (1 + math.exp(-2))]]))
     assert columns["energy_predicted"].tolist() == [[15, 0]]
     assert columns["place_predicted"].tolist() == [[6, 6]]
 
@@ -110,13 +112,13 @@ def test_the_loss_counts_what_is_there():
     own = head()
     objects = Objects(torch.zeros(2, 2), torch.zeros(2, 2, 1), torch.zeros(2, 1))
     ratios = own.ratios(objects, META)
-    assert ratios["numbers"].denominator.tolist() == [2, 3]
+    assert ratios["quantities"].denominator.tolist() == [2, 3]
     # Huber's distance of 1 width each from a's energies, of half a width from the first place.
-    torch.testing.assert_close(ratios["numbers"].numerator, torch.tensor([0.5 + 0.125, 0.5]))
-    torch.testing.assert_close(ratios["exists"].mean(), torch.tensor(math.log(2)))
+    torch.testing.assert_close(ratios["quantities"].numerator, torch.tensor([0.5 + 0.125, 0.5]))
+    torch.testing.assert_close(ratios["presence"].mean(), torch.tensor(math.log(2)))
     logits = torch.tensor([[1.0, -1.0], [2.0, 0.5]])
     entropy = F.binary_cross_entropy_with_logits(logits, torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
-    found = own.ratios(objects._replace(exists=logits), META)["exists"].mean()
+    found = own.ratios(objects._replace(presence=logits), META)["presence"].mean()
     torch.testing.assert_close(found, entropy)
 
 
@@ -126,8 +128,8 @@ def test_the_truth_in_place_of_the_prediction_has_no_distance():
     there = of_object.isfinite().all(2)
     objects = Objects(torch.where(there, 50.0, -50.0), of_object.nan_to_num(), of_image)
     ratios = own.ratios(objects, META)
-    assert ratios["numbers"].mean() == 0
-    assert ratios["exists"].mean() < 1e-12
+    assert ratios["quantities"].mean() == 0
+    assert ratios["presence"].mean() < 1e-12
 
 
 def test_classes_without_numbers_are_left_out():
@@ -136,13 +138,13 @@ def test_classes_without_numbers_are_left_out():
     objects = own(*batch())
     columns = own.columns(objects)
     assert columns["energy_predicted"][:, 0].isnan().all()
-    assert columns["exists_predicted"][:, 0].isnan().all()
+    assert columns["presence_predicted"][:, 0].isnan().all()
     assert columns["energy_predicted"][:, 1].isfinite().all()
     meta = [{"b_energy": 10.0}, {"b_energy": math.nan}, {"b_energy": 1.0}]
     ratios = own.ratios(objects, meta)
-    assert ratios["numbers"].denominator.tolist() == [1, 0, 1]
-    assert ratios["exists"].denominator.tolist() == [1, 1, 1]
-    ratios["exists"].mean().backward()
+    assert ratios["quantities"].denominator.tolist() == [1, 0, 1]
+    assert ratios["presence"].denominator.tolist() == [1, 1, 1]
+    ratios["presence"].mean().backward()
 
 
 def test_bad_input_is_one_line():
@@ -178,19 +180,18 @@ def test_a_run_learns_saves_and_tabulates_numbers(toy_values, tmp_path):
     setup = build(values)
     separator = setup.train()
     rows = setup.log()
-    assert float(rows[-1]["val/objects_numbers"]) < 0.5 * float(rows[0]["val/objects_numbers"])
+    assert float(rows[-1]["val/objects_quantities"]) < 0.5 * float(rows[0]["val/objects_quantities"])
     total = float(rows[-1]["val/regression"]) + 0.01 * float(rows[-1]["val/smoothness"])
-    total += float(rows[-1]["val/objects_numbers"]) + float(rows[-1]["val/objects_exists"])
+    total += float(rows[-1]["val/objects_quantities"]) + float(rows[-1]["val/objects_presence"])
     assert float(rows[-1]["val/total"]) == pytest.approx(total, rel=1e-5)
     table = evaluate(separator, setup.dataset("test"), setup.adapter, workers=0)
     dots = table[table["class"] == "dot"]
-    assert dots["exists_predicted"].between(0, 1).all()
+    assert dots["presence_predicted"].between(0, 1).all()
     assert table[table["class"] == "bar"]["height_predicted"].isna().all()
     sample = collate([setup.dataset("test")[0]])
-    maps, numbers = separator.separate_objects(sample.image)
-    assert maps.shape == sample.target.shape
-    np.testing.assert_allclose(numbers["height_predicted"][0, 0], dots["height_predicted"].iloc[0], rtol=1e-3)
-    np.testing.assert_array_equal(
-        Separator.load(setup.folder).separate_objects(sample.image)[1]["height_predicted"],
-        numbers["height_predicted"],
-    )
+    prediction = separator.predict(sample.image)
+    assert prediction.maps.shape == sample.target.shape
+    heights = separator.columns(prediction)["height_predicted"]
+    np.testing.assert_allclose(heights[0, 0], dots["height_predicted"].iloc[0], rtol=1e-3)
+    loaded = Separator.load(setup.folder)
+    np.testing.assert_array_equal(loaded.columns(loaded.predict(sample.image))["height_predicted"], heights)

@@ -59,15 +59,15 @@ def test_scaling_the_image_scales_the_maps(image):
 def test_forward_is_the_scaled_form_of_maps(image):
     separator = make(head={"name": "softplus"})
     batch = torch.from_numpy(image)[None, None]
-    scaled, scale = separator(batch)
-    torch.testing.assert_close(scale.inverse(scaled), separator.maps(batch))
+    prediction = separator(batch)
+    torch.testing.assert_close(prediction.scale.inverse(prediction.scaled), prediction.maps)
 
 
 def test_bad_pixels_of_a_batch_do_not_spread(image):
     separator = make()
     batch = torch.from_numpy(image)[None, None].clone()
     batch[..., 3, 4] = torch.nan
-    scaled, _ = separator(batch)
+    scaled = separator(batch).scaled
     scaled.sum().backward()
     assert scaled.isfinite().all()
     assert all(parameter.grad.isfinite().all() for parameter in separator.parameters())

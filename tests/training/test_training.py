@@ -140,9 +140,9 @@ def test_validation_loss_counts_every_sample_once_whatever_the_batches(tmp_path,
         fit(separator, loss, setup.adapter.dataset("train"), dataset, setup.folder, options)
         values.append(float(log(setup.folder)[0]["val/total"]))
     batch = collate([dataset[index] for index in range(len(dataset))])
-    scaled, scale = separator(batch.image)
-    target, codes = scale.forward(batch.target), loss.regions(batch.target)
-    pooled = loss(scaled, target, batch.valid, codes).item()
+    prediction = separator(batch.image)
+    target, codes = prediction.scale.forward(batch.target), loss.regions(batch.target)
+    pooled = loss(prediction.scaled, target, batch.valid, codes).item()
     assert values == pytest.approx([pooled, pooled], rel=1e-5)
 
 

@@ -18,7 +18,7 @@ from oasis.adapters.neutrino.figures import (
     nuclei_figure,
     visible_energy_figure,
 )
-from oasis.adapters.neutrino.metrics import EXISTS_FROM, Measurement, calibrate
+from oasis.adapters.neutrino.metrics import PRESENT_FROM, Measurement, calibrate
 from oasis.adapters.neutrino.physics import HIGHEST
 from oasis.adapters.neutrino.refinement import LOWEST, Refined, RefinementOptions, refine
 from oasis.adapters.neutrino.release import Release, ReleaseScene
@@ -307,7 +307,7 @@ def particles_of(numbers: Mapping[str, NDArray[Any]]) -> Particles:
         vertex=torch.stack([columns[f"vertex_{axis}_predicted"][:, 0] for axis in AXES], dim=-1),
         energy=columns["ke_predicted"].clamp(LOWEST, HIGHEST),
         direction=torch.nn.functional.normalize(direction, dim=-1),
-        present=columns["exists_predicted"] > EXISTS_FROM,
+        present=columns["presence_predicted"] > PRESENT_FROM,
     )
 
 

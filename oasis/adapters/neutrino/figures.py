@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from oasis.adapters.neutrino.metrics import EXISTS_FROM
+from oasis.adapters.neutrino.metrics import PRESENT_FROM
 from oasis.adapters.neutrino.physics import csda_range
 from oasis.adapters.neutrino.scene import AXES, HALF
 from oasis.adapters.neutrino.simulation import CUBE, CUBES
@@ -197,7 +197,7 @@ def event_figure(
 def _found(numbers: Mapping[str, NDArray[Any]], label: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return vertex and way of a fitted or else a predicted nucleus, None where there is none."""
     kind = "refined" if "ke_refined" in numbers else "predicted"
-    if f"ke_{kind}" not in numbers or not numbers["exists_predicted"][label] > EXISTS_FROM:
+    if f"ke_{kind}" not in numbers or not numbers["presence_predicted"][label] > PRESENT_FROM:
         return None
     energy = max(float(numbers[f"ke_{kind}"][label]), 1.0)
     direction = np.array([numbers[f"d{axis}_{kind}"][label] for axis in AXES])

@@ -53,7 +53,7 @@ FLOOR: Final = 0.01  # p.e. expected at least where there is charge, so that a d
 EVENTS: Final = 400  # simulated for the calibration
 TRACKS: Final = 50  # simulated per energy for the calibration
 STEP: Final = 5.0  # MeV between these energies
-EXISTS_FROM: Final = 0.5  # the probability
+PRESENT_FROM: Final = 0.5  # the probability
 
 Rows = dict[str, dict[str, float]]
 
@@ -149,7 +149,7 @@ class Measurement:
         energy, *direction = (numbers[f"{name}_{kind}"] for name in ("ke", "dx", "dy", "dz"))
         exists = np.isfinite(energy)
         if kind == "predicted":
-            exists &= numbers["exists_predicted"] > EXISTS_FROM
+            exists &= numbers["presence_predicted"] > PRESENT_FROM
         vertex = np.array([numbers[f"vertex_{axis}_{kind}"][0] for axis in AXES])
         rows: Rows = {
             muon: {

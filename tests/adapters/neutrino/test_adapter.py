@@ -36,7 +36,7 @@ def test_both_configurations_by_default(root):
         batch = collate([setup.dataset("train")[index] for index in range(4)])
         separator = setup.separator((7, 7, 7)).eval()
         with torch.inference_mode():
-            maps = separator.maps(batch.image, batch.valid, batch.context)
+            maps = separator(batch.image, batch.valid, batch.context).maps
         assert maps.shape == batch.target.shape
         torch.testing.assert_close(maps.sum(1), batch.image)  # charge is conserved
 
@@ -135,7 +135,7 @@ def test_measured_images_come_with_the_muons_exit(root, tmp_path):
     np.testing.assert_allclose(found, np.stack([sample.context for sample in samples]), atol=1e-6)
     separator = setup.separator((7, 7, 7))
     report = predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
-    assert {"exists_predicted", "ke_predicted", "vertex_z_predicted"} <= set(report.objects)
+    assert {"presence_predicted", "ke_predicted", "vertex_z_predicted"} <= set(report.objects)
     table = evaluate(separator, setup.dataset("val"), setup.adapter, workers=0)
     np.testing.assert_allclose(report.objects["ke_predicted"], table["ke_predicted"][: 3 * 6], rtol=0.02, atol=0.2)
     np.savez(tmp_path / "events.npz", image=images)
@@ -162,7 +162,7 @@ def test_fits_need_no_truth_and_do_not_depend_on_their_batch(root, tmp_path):
     muons = table[table["class"] == "muon"]
     assert (muons["deviance_refined"] <= muons["deviance_predicted"]).all()
     assert muons["deviance_refined"].median() < muons["deviance_predicted"].median()
-    exists = (table["exists_predicted"] > 0.5) & (table["class"] != "muon")
+    exists = (table["presence_predicted"] > 0.5) & (table["class"] != "muon")
     assert (table["ke_refined"].notna() == exists).all()
     assert {"angle_refined", "vertex_error_refined", "visible_energy_refined"} <= set(table)
     samples = [dataset[index] for index in range(3)]
@@ -195,7 +195,7 @@ def test_numbers_of_the_set_head_are_measured():
     truth = {name: [float(sample.meta[f"{label}_{name}"]) for label in adapter.classes] for name in DIRECTED}
     truth |= {f"vertex_{axis}": [float(sample.meta[f"vertex_{axis}"])] * 6 for axis in "xyz"}
     numbers = {f"{name}_predicted": np.array(values) for name, values in truth.items()}
-    numbers["exists_predicted"] = np.array([np.nan, 0.9, 0.9, 0.1, 0.1, 0.1])
+    numbers["presence_predicted"] = np.array([np.nan, 0.9, 0.9, 0.1, 0.1, 0.1])
     rows = adapter.object_rows(numbers, sample)
     energy = sample.meta["proton_1_ke"] + sample.meta["proton_2_ke"]
     assert rows["muon"] == pytest.approx(
@@ -204,7 +204,7 @@ def test_numbers_of_the_set_head_are_measured():
     assert [rows[f"proton_{rank}"]["found_predicted"] for rank in (1, 2, 3)] == [1, 1, 0]
     assert [rows[f"proton_{rank}"]["angle_predicted"] for rank in (1, 2)] == pytest.approx([0, 0], abs=1e-3)
     assert np.isnan(rows["proton_3"]["angle_predicted"])
-    numbers["exists_predicted"][2] = 0.4
+    numbers["presence_predicted"][2] = 0.4
     numbers["vertex_z_predicted"] = numbers["vertex_z_predicted"] + 3
     numbers["dx_predicted"], numbers["dy_predicted"] = -numbers["dy_predicted"], numbers["dx_predicted"]
     rows = adapter.object_rows(numbers, sample)

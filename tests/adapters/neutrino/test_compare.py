@@ -73,7 +73,7 @@ def test_an_event_is_drawn_with_what_is_true_and_what_is_found():
     adapter = NeutrinoAdapter()
     sample = next(one for one in adapter.dataset("val") if one.meta["nuclei"] == 2)
     exists = np.array([np.nan, 0.9, 0.2, 0.1, 0.1, 0.1])
-    numbers = {"ke_predicted": np.full(6, 30.0), "exists_predicted": exists}
+    numbers = {"ke_predicted": np.full(6, 30.0), "presence_predicted": exists}
     numbers |= {f"d{axis}_predicted": np.full(6, 1.0) for axis in "xyz"}
     numbers |= {f"vertex_{axis}_predicted": np.zeros(6) for axis in "xyz"}
     figure = event_figure(sample, sample.target[:, 0], adapter.classes, numbers)

@@ -1,0 +1,128 @@
+"""Prediction: what a separator says of a batch of images."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from oasis.loss.matching import reorder
+from oasis.scaling import FittedScale
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps in the units in which a head gives them; the other units follow by the scaling when they are needed.
+
+    Attributes:
+        values: (b, N, B, *S).
+        scale: the scaling fitted to every image.
+        scaled: whether `values` are in scaled units, not in physical ones.
+
+    Example:
+        >>> from oasis.scaling import LogScale
+        >>> image = torch.full((1, 1, 2), 9.0)
+        >>> maps = Maps(image.unsqueeze(1), LogScale(scale=1.0, peak=False).fit(image), scaled=False)
+        >>> maps.in_scaled_units
+        tensor([[[[1., 1.]]]])
+    """
+
+    values: Tensor
+    scale: FittedScale
+    scaled: bool
+
+    @cached_property
+    def in_scaled_units(self) -> Tensor:
+        """The maps as the loss compares them."""
+        return self.values if self.scaled else self.scale.forward(self.values)
+
+    @cached_property
+    def in_physical_units(self) -> Tensor:
+        """The maps in the units of the image."""
+        return self.scale.inverse(self.values) if self.scaled else self.values
+
+    def detach(self) -> "Maps":
+        """Return the maps without gradient."""
+        return replace(self, values=self.values.detach())
+
+
+class Presence(NamedTuple):
+    """Whether classes are present, as logits of probabilities.
+
+    Attributes:
+        pixels: (b, N, B, *S) in every pixel.
+        image: (b, N) anywhere in the image.
+    """
+
+    pixels: Tensor
+    image: Tensor
+
+    def ordered(self, order: Tensor) -> "Presence":
+        """Return the presence with its classes in an order (b, N)."""
+        return Presence(reorder(self.pixels, order), reorder(self.image, order))
+
+
+class Objects(NamedTuple):
+    """Predicted quantities of objects, standardised: (value - centre) / width.
+
+    Attributes:
+        presence: (b, N) the logit of the probability that the object of a class is present.
+        of_object: (b, N, Q).
+        of_image: (b, E).
+    """
+
+    presence: Tensor
+    of_object: Tensor
+    of_image: Tensor
+
+    def ordered(self, order: Tensor) -> "Objects":
+        """Return the quantities with their objects in an order (b, N)."""
+        return Objects(reorder(self.presence, order), reorder(self.of_object, order), self.of_image)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a separator says of a batch of images.
+
+    Attributes:
+        intensity: the maps.
+        presence: whether classes are present, or None if the separator was not trained for it.
+        objects: quantities of objects, or None likewise.
+    """
+
+    intensity: Maps
+    presence: Presence | None = None
+    objects: Objects | None = None
+
+    @property
+    def maps(self) -> Tensor:
+        """The maps (b, N, B, *S) in physical units."""
+        return self.intensity.in_physical_units
+
+    @property
+    def scaled(self) -> Tensor:
+        """The maps (b, N, B, *S) in scaled units, as the loss compares them."""
+        return self.intensity.in_scaled_units
+
+    @property
+    def scale(self) -> FittedScale:
+        """The scaling fitted to every image."""
+        return self.intensity.scale
+
+    def ordered(self, order: Tensor | None) -> "Prediction":
+        """Return the prediction with its classes in an order (b, N) such as `matching_order` gives."""
+        if order is None:
+            return self
+        return Prediction(
+            replace(self.intensity, values=reorder(self.intensity.values, order)),
+            None if self.presence is None else self.presence.ordered(order),
+            None if self.objects is None else self.objects.ordered(order),
+        )
+
+    def gated(self) -> "Prediction":
+        """Return the prediction with its maps multiplied by the probability that a class is in the pixel."""
+        if self.presence is None:
+            return self
+        maps = self.maps * torch.sigmoid(self.presence.pixels)
+        return Prediction(Maps(maps, self.scale, scaled=False), self.presence, self.objects)

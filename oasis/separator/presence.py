@@ -1,0 +1,91 @@
+r"""The presence head: whether a class is present in every pixel and anywhere in the image, beside its intensity.
+
+The truth is `oasis.regions.present`: the map lies above the threshold of its class. The logits of pixels are
+channels of the backbone's output; that of the image is made from their maximum and mean and, where the backbone
+hands them out, from the features of its encoder.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oasis.loss.terms import Ratio
+from oasis.separator.objects import kinds_of
+from oasis.separator.prediction import Presence
+
+WIDTH = 32  # features of the image's logit
+
+
+class PresenceHead(nn.Module):
+    """Predicts presence from the logits of pixels and the features of the encoder.
+
+    Args:
+        classes: the N class names.
+        features: F, channels of the encoder's features; 0 where the backbone hands out none.
+        interchangeable: groups of classes that share their weights.
+        weight: of its loss, beside that of the maps.
+
+    Example:
+        >>> head = PresenceHead(("a", "b"), features=0)
+        >>> presence = head(torch.zeros(3, 2, 1, 8, 8), None)
+        >>> presence.image.shape
+        torch.Size([3, 2])
+    """
+
+    kinds: Tensor
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        features: int,
+        interchangeable: Sequence[Sequence[str]] = (),
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("kinds", torch.tensor(kinds_of(classes, interchangeable)), persistent=False)
+        self.kind = nn.Embedding(len(classes), WIDTH)
+        self.of_pixels = nn.Linear(2, WIDTH)
+        self.of_encoder = nn.Linear(2 * features, WIDTH) if features else None
+        self.image = nn.Sequential(nn.GELU(), nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 1))
+
+    def forward(self, pixels: Tensor, encoded: Tensor | None) -> Presence:
+        """Return the logits of presence.
+
+        Args:
+            pixels: (b, N, B, *S) logits, from the backbone.
+            encoded: (b, F, *s) the encoder's features, or None.
+        """
+        with torch.autocast(pixels.device.type, enabled=False):
+            logits = pixels.float().flatten(2)
+            pooled = torch.stack([logits.amax(2), torch.sigmoid(logits).mean(2)], dim=2)
+            hidden = self.of_pixels(pooled) + self.kind(self.kinds)
+            if self.of_encoder is not None and encoded is not None:
+                flat = encoded.float().flatten(2)
+                hidden = hidden + self.of_encoder(torch.cat([flat.amax(2), flat.mean(2)], dim=1)).unsqueeze(1)
+            return Presence(pixels.float(), self.image(hidden).squeeze(2))
+
+    def ratios(
+        self, presence: Presence, there: Tensor, weights: Tensor, class_weights: Tensor
+    ) -> dict[str, Ratio]:
+        r"""Return the binary cross entropies of pixels and of images, as ratios that can be summed over processes.
+
+        .. math:: \frac{\sum_c \sum_p w_c W_p \mathrm{BCE}(\hat m_{c,p}, m_{c,p})}{\sum_c \sum_p w_c W_p}, \qquad
+                  \frac{1}{N} \sum_c \mathrm{BCE}(\hat m_c, \max_p m_{c,p})
+
+        Args:
+            presence: in the order of the true maps.
+            there: (b, N, B, *S) bool, where each class is present.
+            weights: (b, B, *S) of every pixel, 0 where it is not valid.
+            class_weights: (N,).
+        """
+        counted = (weights > 0).unsqueeze(1)
+        truth = (there & counted).float()
+        entropy = F.binary_cross_entropy_with_logits(presence.pixels, truth, reduction="none")
+        per_class = (torch.where(counted, entropy, 0) * weights.unsqueeze(1)).flatten(2).sum(2)
+        of_pixels = Ratio((per_class * class_weights).sum(1), weights.flatten(1).sum(1) * class_weights.sum())
+        anywhere = truth.flatten(2).amax(2)
+        of_image = F.binary_cross_entropy_with_logits(presence.image, anywhere, reduction="none").sum(1)
+        return {"pixels": of_pixels, "image": Ratio(of_image, torch.full_like(of_image, anywhere.shape[1]))}

@@ -1,0 +1,113 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from oasis.errors import ConfigError
+from oasis.evaluation.event_table import evaluate
+from oasis.run import build
+from oasis.separator.presence import PresenceHead
+from oasis.separator.separator import Separator, SeparatorOptions
+
+
+def make(**options):
+    torch.manual_seed(0)
+    values = {"classes": ("a", "b"), "model": {"name": "unet", "base_channels": 4, "depth": 2}, **options}
+    return Separator(SeparatorOptions.parse(values))
+
+
+def image(seed=0):
+    return np.random.default_rng(seed).exponential(20, (16, 20)).astype(np.float32)
+
+
+def test_presence_comes_beside_the_maps():
+    separator = make(head={"name": "fraction", "presence": True}, bands=2)
+    batch = torch.rand(3, 2, 16, 20) * 50
+    prediction = separator(batch)
+    assert prediction.presence.pixels.shape == prediction.maps.shape == (3, 2, 2, 16, 20)
+    assert prediction.presence.image.shape == (3, 2)
+    columns = separator.columns(separator.predict(batch))
+    assert list(columns) == ["presence_predicted"]
+    assert ((columns["presence_predicted"] > 0) & (columns["presence_predicted"] < 1)).all()
+
+
+def test_maps_do_not_depend_on_presence_unless_gated():
+    plain, gated = (
+        make(head={"name": "softplus", "presence": True, "gate": gate}).eval() for gate in (False, True)
+    )
+    prediction = plain.predict(image())
+    chance = torch.sigmoid(prediction.presence.pixels)
+    torch.testing.assert_close(gated.predict(image()).maps, prediction.maps * chance)
+    batch = torch.from_numpy(image())[None, None]
+    torch.testing.assert_close(gated.train()(batch).maps, plain.train()(batch).maps)  # the loss sees the maps
+
+
+def test_a_gate_needs_presence():
+    with pytest.raises(ConfigError, match=r"head\.gate: .*head\.presence"):
+        make(head={"gate": True})
+
+
+def test_the_loss_against_a_plain_computation():
+    head = PresenceHead(("a", "b"), features=0)
+    torch.manual_seed(0)
+    presence = head(torch.randn(2, 2, 1, 3, 4), None)
+    there = torch.rand(2, 2, 1, 3, 4) > 0.5
+    weights = torch.tensor([0.0, 1.0, 6.0])[torch.randint(3, (2, 1, 3, 4))]
+    class_weights = torch.tensor([5.0, 1.0])
+    ratios = head.ratios(presence, there, weights, class_weights)
+    entropy = F.binary_cross_entropy_with_logits(presence.pixels, there.float(), reduction="none")
+    scale = class_weights.view(1, 2, 1, 1, 1) * weights.unsqueeze(1)
+    torch.testing.assert_close(
+        ratios["pixels"].mean(),
+        (entropy * scale).sum() / scale.sum(),
+    )
+    anywhere = (there & (weights > 0).unsqueeze(1)).flatten(2).any(2).float()
+    expected = F.binary_cross_entropy_with_logits(presence.image, anywhere)
+    torch.testing.assert_close(ratios["image"].mean(), expected)
+
+
+def test_interchangeable_classes_share_their_weights():
+    head = PresenceHead(("a", "b"), features=3, interchangeable=[("a", "b")])
+    pixels, encoded = torch.randn(2, 2, 1, 6), torch.randn(2, 3, 2)
+    torch.testing.assert_close(head(pixels.flip(1), encoded).image, head(pixels, encoded).image.flip(1))
+
+
+def test_presence_is_trained_logged_saved_and_measured(toy_values):
+    values = {**toy_values, "head": {"presence": True}, "training": {"epochs": 4}, "data": {"train": 96}}
+    setup = build(values)
+    separator = setup.train()
+    rows = setup.log()
+    assert float(rows[-1]["val/presence_pixels"]) < float(rows[0]["val/presence_pixels"])
+    parts = ("regression", "presence_pixels", "presence_image")
+    total = sum(float(rows[-1][f"val/{name}"]) for name in parts) + 0.01 * float(rows[-1]["val/smoothness"])
+    assert float(rows[-1]["val/total"]) == pytest.approx(total, rel=1e-5)
+    table = evaluate(separator, setup.dataset("test"), setup.adapter, workers=0)
+    assert table["presence_predicted"].between(0, 1).all()
+    again = evaluate(setup.trained(), setup.dataset("test"), setup.adapter, workers=0)
+    np.testing.assert_array_equal(table["presence_predicted"], again["presence_predicted"])
+
+
+def test_a_separator_in_training_predicts_from_several_threads_without_changing():
+    separator = make(model={"name": "unet", "base_channels": 4, "depth": 2, "norm": "batch", "dropout": 0.5})
+    images = [image(seed) for seed in range(8)]
+    expected = [separator.eval().separate(one) for one in images]
+    separator.train()
+    before = {name: value.clone() for name, value in separator.state_dict().items()}
+    found = {}
+
+    def work(number):
+        for _ in range(3):
+            found[number] = separator.separate(images[number])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert separator.training
+    for number, maps in enumerate(expected):
+        np.testing.assert_array_equal(found[number]["a"], maps["a"])
+    for name, value in separator.state_dict().items():
+        assert torch.equal(value, before[name]), name
