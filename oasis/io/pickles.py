@@ -11,10 +11,7 @@ import lzma
 import pickle
 import pickletools
 import re
-import struct
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.io.files import check_file, reading
 
 # Every name that a file may use, and the modules where the versions of pandas, numpy and pyarrow keep it.
 MODULES: Final = {
@@ -70,10 +68,9 @@ INSTRUCTIONS: Final = """
     EMPTY_DICT DICT SETITEM SETITEMS GLOBAL STACK_GLOBAL INST
 """
 OPENERS: Final[dict[str, Callable[[Path], Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-BROKEN: Final = (
-    *(pickle.UnpicklingError, EOFError, struct.error, zlib.error, lzma.LZMAError, MemoryError, RecursionError),
-    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
-)
+PROBLEM: Final = "is damaged or not the pickle of a plain"
+MOST_SHARED: Final = 64  # how often, on average, the parts of a file may be met when all references are followed
+BEGUN, ENDLESS = 0, 2**62  # sizes of a container that is being walked through, and of one that is not worth it
 PLAIN_DTYPE: Final = re.compile(r"[biufcSUOmM]\d*")
 TEXT_OFFSETS: Final = {"string": "<i4", "large_string": "<i8"}
 
@@ -97,7 +94,8 @@ def read_dataframe(path: Path | str) -> pd.DataFrame:
         array([0, 1, 2])
     """
     path = Path(path)
-    with _one_line_errors(path, "data frame", mend=": write it again with DataFrame.to_pickle"):
+    check_file(path)
+    with reading(path, f"{PROBLEM} data frame", mend="write it again with DataFrame.to_pickle"):
         content = _load(path)
         if not (isinstance(content, _Call) and content.function == _Name("DataFrame")):
             raise DataError(f"{path}: holds a {_kind(content)}, expected a pickled pandas DataFrame")
@@ -121,24 +119,57 @@ def read_values(path: Path | str) -> Any:
         (array([0, 1, 2]), {'p': [7, 9]})
     """
     path = Path(path)
-    with _one_line_errors(path, "collection of numbers, texts and arrays"):
+    check_file(path)
+    with reading(path, f"{PROBLEM} collection of numbers, texts and arrays"):
         return _value(_load(path))
 
 
 def _load(path: Path) -> object:
     with OPENERS.get(path.suffix, partial(open, mode="rb"))(path) as file:
-        return _Recorder(file, path).load()
+        content = _Recorder(file, path).load()
+    _check_sharing(content)
+    return content
 
 
-@contextmanager
-def _one_line_errors(path: Path, what: str, mend: str = "") -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except BROKEN as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: is damaged or not the pickle of a plain {what} ({reason}){mend}") from None
+def _check_sharing(content: object) -> None:
+    """Check that walking through everything that a file refers to ends, and takes a time linear in the file.
+
+    A list that holds another one twice, which holds another one twice, and so on, is small in the file and endless
+    to walk through. Each container is visited once here, and its size is that of all that it refers to.
+
+    Raises:
+        ValueError: containers that hold each other in a circle, or refer to each other too often.
+    """
+    sizes: dict[int, int] = {}
+    references = 0
+    waiting = [(content, False)]
+    while waiting:
+        item, walked = waiting.pop()
+        parts = _parts(item)
+        if walked:
+            sizes[id(item)] = min(1 + sum(sizes.get(id(part), 1) for part in parts), ENDLESS)
+        elif id(item) not in sizes:
+            sizes[id(item)] = BEGUN
+            references += 1 + len(parts)
+            waiting.append((item, True))
+            inner = [part for part in parts if isinstance(part, CONTAINERS)]
+            if any(sizes.get(id(part)) == BEGUN for part in inner):
+                raise ValueError("a container contains itself")
+            waiting += [(part, False) for part in inner]
+    if sizes[id(content)] > MOST_SHARED * references:
+        raise ValueError("its containers refer to each other too often")
+
+
+def _parts(item: object) -> list[object]:
+    """Return what a container refers to."""
+    match item:
+        case _Call():
+            return [item.function, item.arguments, item.state, item.items]
+        case list() | tuple():
+            return list(item)
+        case dict():
+            return [*item, *item.values()]
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +196,9 @@ class _Call:
         self.items[key] = value
 
 
+CONTAINERS: Final = (_Call, list, tuple, dict)
+
+
 class _Instructions(dict[int, Callable[[Any], None]]):
     """The instructions that are obeyed, by code; any other is refused by name."""
 
@@ -177,6 +211,7 @@ class _Recorder(pickle._Unpickler):
     """Unpickler that records calls; the one in Python, whose instructions can be chosen one by one."""
 
     stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
     dispatch = _Instructions(
         {
             ord(op.code): pickle._Unpickler.dispatch[ord(op.code)]
@@ -209,10 +244,33 @@ class _Recorder(pickle._Unpickler):
             raise pickle.UnpicklingError(f"a {_kind(call)} is given a state")
         call.state = state
 
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.stack[-1][_hashable(key)] = value
+
+    def _set_items(self) -> None:
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self.stack[-1][_hashable(key)] = value
+
+    def _make_dict(self) -> None:
+        items = self.pop_mark()
+        self.stack.append({_hashable(key): value for key, value in zip(items[::2], items[1::2], strict=True)})
+
+    dispatch[pickle.SETITEM[0]] = _set_item
+    dispatch[pickle.SETITEMS[0]] = _set_items
+    dispatch[pickle.DICT[0]] = _make_dict
     dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _record_call
     dispatch[pickle.BUILD[0]] = _record_state
     # Not as a bytearray, which fills the memory when a damaged file gives it a huge length.
     dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]
+
+
+def _hashable(key: Any) -> Any:
+    """Return a key whose hash takes no longer than the key: that of tuples in tuples may never end."""
+    if isinstance(key, tuple) and any(isinstance(part, tuple) for part in key):
+        raise pickle.UnpicklingError("a key is a tuple of tuples")
+    return key
 
 
 def _kind(content: object) -> str:

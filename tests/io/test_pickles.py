@@ -381,7 +381,7 @@ def test_bytes_are_never_taken_for_objects(kind, code, fields, message, tmp_path
         (b"cpandas\nRangeIndex\nNb", "a RangeIndex is given a state"),
         (b"cbuiltins\nbytes\n" + text("x") + b"\x85R", "bytes are made from something else"),
         (b"c_codecs\nencode\n" + text("x") + text("rot13") + b"\x86R", "rot13"),
-        (b"]q\xf0h\xf0a", "recursion"),
+        (b"]q\xf0h\xf0a", "a container contains itself"),
     ],
 )
 def test_known_names_cannot_be_misused(cell, message, tmp_path):
@@ -422,7 +422,7 @@ def test_other_files_give_one_line(data, tmp_path):
 
 def test_missing_files_and_folders_give_one_line(tmp_path):
     for path in (tmp_path / "none.pkl", tmp_path):
-        with pytest.raises(DataError, match=f"{path}: cannot be read"):
+        with pytest.raises(DataError, match=f"{path}: (no such file|is a folder)"):
             read_dataframe(path)
 
 
@@ -501,3 +501,58 @@ def test_values_that_are_none_give_one_line(data, tmp_path):
     ) as caught:
         read_values(path)
     assert "\n" not in str(caught.value)
+
+
+def nested(make, depth):
+    """A container that holds the next one twice, and so on: small in the file, endless to walk through."""
+    content = make(1, 2)
+    for _ in range(depth):
+        content = make(content, content)
+    return content
+
+
+BOMBS = {
+    "lists": nested(lambda a, b: [a, b], 60),
+    "tuples": nested(lambda a, b: (a, b), 60),
+    "dicts": nested(lambda a, b: {0: a, 1: b}, 60),
+    "ordered dicts": nested(lambda a, b: collections.OrderedDict({0: a, 1: b}), 60),
+    "object arrays": nested(lambda a, b: np.array([a, b, None], object), 60),
+    "deep": functools.reduce(lambda inner, _: [inner], range(300), 1),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_containers_that_hold_each_other_many_times_are_refused_at_once(name, protocol, tmp_path):
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(pickle.dumps(BOMBS[name], protocol))
+    assert path.stat().st_size < 20_000
+    if name == "deep":
+        assert read_values(path) == BOMBS[name]
+        return
+    for read in (read_values, read_dataframe):
+        with pytest.raises(DataError, match=r"refer to each other too often") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_keys_that_take_for_ever_to_hash_are_refused(tmp_path):
+    key = b"K\x01K\x02\x86" + b"q\x00h\x00\x86" * 60  # 60 times: (top, top)
+    path = tmp_path / "bomb.pkl"
+    for data in (b"}" + key + b"K\x00s.", b"}(" + key + b"K\x00u.", b"(" + key + b"K\x00d."):
+        path.write_bytes(b"\x80\x02" + data)
+        with pytest.raises(DataError, match="a key is a tuple of tuples"):
+            read_values(path)
+    path.write_bytes(pickle.dumps({(1, "a"): 2, (): 3}))
+    assert read_values(path) == {(1, "a"): 2, (): 3}
+
+
+def test_containers_that_are_shared_now_and_then_are_read(tmp_path):
+    row = [1, 2, 3]
+    path = tmp_path / "shared.pkl"
+    path.write_bytes(pickle.dumps([row] * 1000 + [[row, row]]))
+    assert read_values(path) == [row] * 1000 + [[row, row]]
+    array = np.arange(4.0)
+    frame = pd.DataFrame({"a": [array] * 500, "b": [row] * 500})
+    frame.to_pickle(path)
+    assert_same(read_dataframe(path), frame)

@@ -342,7 +342,7 @@ def test_species_that_are_missing_are_named(folder, tmp_path):
         path = f"metadata/dataset_{name}_metadata.pkl"
         (tmp_path / path).write_bytes((folder / path).read_bytes())
     Release(tmp_path, CONFIGURATION_1)
-    with pytest.raises(DataError, match=r"dataset_D\+_metadata.pkl: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"dataset_D\+_metadata.pkl: no such file"):
         Release(tmp_path, CONFIGURATION_2)
 
 
