@@ -5,10 +5,32 @@ from typing import Literal
 
 import torch
 
+from oasis.errors import ConfigError
+
 
 def best_device() -> torch.device:
     """Return the GPU where torch can use one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def find_device(name: torch.device | str) -> torch.device:
+    """Return a device by its name: `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        ConfigError: no such name, or a device that this computer does not have.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        count = torch.cuda.device_count()
+        known = ["cpu", *(f"cuda:{number}" for number in range(count))]
+        raise ConfigError(f"device {str(name)!r}: not available here; known: {', '.join(known)}") from error
+    return device
 
 
 def best_precision(device: torch.device | str) -> Literal["bf16", "float32"]:

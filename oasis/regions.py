@@ -30,7 +30,8 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
                 f"classes: {name!r} cannot name a class (empty, '&' in it, spaces around it, or {BACKGROUND!r})"
             )
     if len(set(classes)) < len(classes):
-        raise ConfigError(f"classes: a name stands twice in {list(classes)}")
+        twice = next(name for name in classes if list(classes).count(name) > 1)
+        raise ConfigError(f"classes: duplicate name {twice!r} in {list(classes)}")
     return tuple(classes)
 
 
@@ -38,7 +39,7 @@ def region_code(region: str, classes: Sequence[str]) -> int:
     """Return the code of a region given by name.
 
     Raises:
-        ConfigError: the name holds a class that is not among `classes`.
+        ConfigError: the name contains a class that is not among `classes`, or one twice.
 
     Example:
         >>> region_code("NR & ER", ("ER", "NR")), region_code("background", ("ER", "NR"))
@@ -52,7 +53,10 @@ def region_code(region: str, classes: Sequence[str]) -> int:
         if name.strip() not in classes:
             hint = nearest(name.strip(), known)
             raise ConfigError(f"region {region!r}: unknown class {name.strip()!r}; {hint}")
-        code |= 1 << list(classes).index(name.strip())
+        bit = 1 << list(classes).index(name.strip())
+        if code & bit:
+            raise ConfigError(f"region {region!r}: class {name.strip()!r} appears twice")
+        code |= bit
     return code
 
 

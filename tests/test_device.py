@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from oasis.device import autocast, best_precision
+from oasis.device import autocast, best_precision, find_device
+from oasis.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,9 @@ def test_convolutions_run_in_the_wanted_precision(precision: str, dtype: torch.d
     with autocast("cpu", precision):
         assert torch.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 3)).dtype == dtype
     assert torch.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 3)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:x"])
+def test_a_device_that_is_not_there_is_one_line(name):
+    with pytest.raises(ConfigError, match="not available here; known: cpu"):
+        find_device(name)

@@ -99,6 +99,8 @@ class OverlapLoss(nn.Module):
         super().__init__()
         if reduction not in ("batch", "sample"):
             raise ConfigError(f"reduction: unknown {reduction!r}; {nearest(reduction, ('batch', 'sample'))}")
+        if spatial_dims not in (None, 1, 2, 3):
+            raise ConfigError(f"spatial_dims: expected 1, 2 or 3, found {spatial_dims!r}")
         self.classes = check_classes(classes)
         self.reduction: Reduction = reduction
         self.spatial_dims = spatial_dims
@@ -229,6 +231,10 @@ class OverlapLoss(nn.Module):
     def _check(
         self, prediction: Tensor, target: Tensor, valid: Tensor | None, codes: Tensor | None
     ) -> Tensor | None:
+        for what, values in (("prediction", prediction), ("target", target)):
+            if not isinstance(values, Tensor) or values.is_complex():
+                found = values.dtype if isinstance(values, Tensor) else type(values).__name__
+                raise DataError(f"{what}: expected a tensor of real numbers, found {found}")
         if prediction.shape != target.shape:
             raise DataError(
                 f"prediction of shape {tuple(prediction.shape)} and target of shape {tuple(target.shape)} differ"
@@ -237,7 +243,7 @@ class OverlapLoss(nn.Module):
             raise DataError(
                 f"expected (batch, {len(self.classes)} classes, *spatial), found {tuple(prediction.shape)}"
             )
-        if self.spatial_dims is not None and not 1 <= self.spatial_dims <= prediction.ndim - 2:
+        if self.spatial_dims is not None and self.spatial_dims > prediction.ndim - 2:
             raise DataError(
                 f"expected {self.spatial_dims} axes after batch and classes, found {tuple(prediction.shape)}"
             )
@@ -337,7 +343,8 @@ class Compared:
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+    plain = values.as_subclass(Tensor)  # subclasses of other libraries know no fused sums
+    return plain if plain.dtype == torch.float64 else plain.float()
 
 
 def _check_finite(regression: Ratio, target: Tensor, weights: Tensor, classes: Sequence[str]) -> None:

@@ -145,12 +145,12 @@ def total_variation(prediction: Tensor, valid: Tensor | None = None, spatial_dim
 def _edge_counts(prediction: Tensor, valid: Tensor | None, dims: int) -> Tensor:
     """Return how many edges of a map (b,) are valid."""
     counts = prediction.new_zeros(len(prediction))
-    pixels = prediction[0, 0].numel()
+    pixels = prediction.shape[2:].numel()
     for axis in range(-dims, 0):
         if valid is None:
             counts += pixels - pixels // prediction.shape[axis]
         else:
-            counts += pixels // valid[0, 0].numel() * edges(valid, axis).flatten(1).sum(1)
+            counts += pixels // valid.shape[2:].numel() * edges(valid, axis).flatten(1).sum(1)
     return counts
 
 

@@ -324,7 +324,7 @@ def representatives(classes: Sequence[str], groups: Sequence[Sequence[str]]) -> 
         (2^N,) int64 region codes.
 
     Raises:
-        ConfigError: an unknown class, a class that stands twice, or a group of fewer than two.
+        ConfigError: an unknown class, a class in two groups, or a group of fewer than two.
 
     Example:
         >>> representatives(("star", "galaxy_1", "galaxy_2"), [["galaxy_1", "galaxy_2"]])
@@ -340,7 +340,7 @@ def representatives(classes: Sequence[str], groups: Sequence[Sequence[str]]) -> 
             if name not in classes:
                 raise ConfigError(f"interchangeable: unknown class {name!r}; {nearest(name, classes)}")
             if name in named:
-                raise ConfigError(f"interchangeable: class {name!r} stands twice")
+                raise ConfigError(f"interchangeable: class {name!r} appears in two groups")
             named.add(name)
         bits = sorted(list(classes).index(name) for name in group)
         present = torch.stack([codes >> bit & 1 for bit in bits]).sum(0)

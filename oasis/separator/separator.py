@@ -15,7 +15,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from oasis.data.quantities import Quantities
-from oasis.device import autocast
+from oasis.device import autocast, find_device
 from oasis.errors import DataError, ModelError, import_extra, nearest
 from oasis.io.arrays import as_image_array
 from oasis.io.files import replace_when_whole
@@ -321,7 +321,7 @@ class Separator(nn.Module):
         separator = cls(_without_fetching(options), backbone)
         separator.options = options
         load_weights(separator, weights, str(path))
-        return separator.to(device).eval()
+        return separator.to(find_device(device)).eval()
 
 
 def evaluating(module: ModuleT) -> ModuleT:

@@ -521,3 +521,46 @@ def test_matching_is_done_once_per_comparison(monkeypatch):
     compared.ratios()
     assert compared.order.shape == (2, 2)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dims", [0, 4, 5, -1])
+def test_dimensions_that_there_are_not_are_refused(dims):
+    with pytest.raises(ConfigError, match="spatial_dims: expected 1, 2 or 3"):
+        OverlapLoss(("a", "b"), spatial_dims=dims)
+
+
+def test_a_region_that_names_a_class_twice_is_refused():
+    with pytest.raises(ConfigError, match="class 'a' appears twice"):
+        OverlapLoss(("a", "b"), region_weights={"a&a": 3})
+
+
+@pytest.mark.parametrize("values", [torch.ones(1, 1, 4, dtype=torch.complex64), np.ones((1, 1, 4))])
+def test_only_tensors_of_real_numbers_are_compared(values):
+    for pair in ((values, torch.ones(1, 1, 4)), (torch.ones(1, 1, 4), values)):
+        with pytest.raises(DataError, match=r"(prediction|target): expected a tensor of real numbers"):
+            OverlapLoss(("a",))(*pair)
+
+
+def test_whole_numbers_and_empty_batches_have_a_loss():
+    loss = OverlapLoss(("a", "b"))
+    whole = torch.tensor([[[3, 0], [0, 1]]])
+    assert loss(whole, whole + 1) == loss(whole.float(), whole.float() + 1)
+    empty = torch.zeros(0, 2, 5, 5, requires_grad=True)
+    value = loss(empty, torch.zeros(0, 2, 5, 5))
+    value.backward()
+    assert value == 0
+
+
+class Annotated(torch.Tensor):
+    """A tensor that carries metadata, as those of other libraries do."""
+
+
+def test_subclasses_of_tensors_are_compared_as_tensors():
+    loss = OverlapLoss(("a", "b"), class_weights={"a": 5})
+    prediction, target = torch.rand(2, 2, 6, 6), torch.rand(2, 2, 6, 6)
+    plain = prediction.clone().requires_grad_()
+    loss(plain, target).backward()
+    annotated = prediction.clone().as_subclass(Annotated).requires_grad_()
+    value = loss(annotated, target.as_subclass(Annotated))
+    value.backward()
+    torch.testing.assert_close(annotated.grad.as_subclass(torch.Tensor), plain.grad)

@@ -459,8 +459,8 @@ def test_counts_of_no_or_other_regions_are_refused(counts: dict[int, int], messa
     [
         ([["a"]], "interchangeable: ['a'] holds fewer than two classes"),
         ([["a", "x"]], "interchangeable: unknown class 'x'; known: a, b, c"),
-        ([["a", "b"], ["b", "c"]], "interchangeable: class 'b' stands twice"),
-        ([["a", "a"]], "interchangeable: class 'a' stands twice"),
+        ([["a", "b"], ["b", "c"]], "interchangeable: class 'b' appears in two groups"),
+        ([["a", "a"]], "interchangeable: class 'a' appears in two groups"),
         (
             [["b", "c"]],
             "region_weights: 'b' weighs 3 but 'c' weighs 1, and they are interchangeable: "
