@@ -122,7 +122,7 @@ def type_name(annotation: Any) -> str:
 
 
 def default_text(default: Any) -> str:
-    """Return a default as it would stand in YAML."""
+    """Return a default as it would be written in YAML."""
     if default is PydanticUndefined or default is inspect.Parameter.empty:
         return "required"
     if isinstance(default, Options):

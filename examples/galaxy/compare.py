@@ -4,7 +4,7 @@
 
 SEP, the library of SExtractor, is tuned on validation blends of the first run, or on training ones
 (--tune-split). All methods are measured on its test blends: flux errors of the galaxy in the middle (of all,
-where classes are of one kind) in every band and what is missed, in bins of blendedness and with 95 % intervals
+where classes are interchangeable) in every band and what is missed, in bins of blendedness and with 95 % intervals
 that draw whole galaxies. With --split val it is the validation blends, to choose between settings; SEP then may
 have been tuned on some of them.
 """

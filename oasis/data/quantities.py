@@ -1,4 +1,4 @@
-"""Quantities: which numbers of objects and images a separator can learn to predict."""
+"""Quantities of objects and of images that a separator can learn to predict."""
 
 from pydantic import Field
 
@@ -6,12 +6,12 @@ from oasis.options import Options
 
 
 class Quantity(Options):
-    """A number that is predicted.
+    """A quantity that is predicted.
 
     Attributes:
-        name: of the number; the truth of a sample is in its meta, for an object as `<class>_<name>`.
+        name: of the quantity; the truth of a sample is in its metadata, for an object as `<class>_<name>`.
         centre: a typical value, in physical units.
-        width: how far values lie around it.
+        width: their typical spread around it.
     """
 
     name: str
@@ -20,11 +20,12 @@ class Quantity(Options):
 
 
 class Quantities(Options):
-    """Which numbers are predicted.
+    """Which quantities are predicted.
 
     Attributes:
         classes: whose objects they are predicted of; all by default.
-        of_object: of the object of each class. An object is there if all of them are finite in the meta.
+        of_object: of the object of each class. An object is present if all of them are finite in the
+            metadata.
         of_image: of the whole image.
         directions: groups of names of `of_object` that are the components of a unit vector.
     """

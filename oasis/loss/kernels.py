@@ -1,7 +1,7 @@
-"""The sums over pixels that the loss is made of, with their gradient, by few passes through memory.
+"""The sums over pixels that the loss is made of, with their gradient, in few passes over memory.
 
-On a CPU a loss costs what its passes through large arrays cost, most of all through fresh ones. Here each part of
-a batch is worked on while it lies in the cache, nothing is kept for the backward pass but the arguments, and the
+On a CPU a loss costs what its passes through large arrays cost, most of all through fresh ones. Each chunk of
+a batch is processed while it is in cache, nothing is kept for the backward pass but the arguments, and the
 gradient is written once.
 """
 

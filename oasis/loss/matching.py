@@ -1,4 +1,4 @@
-"""Matching: which predicted map belongs to which true one, where classes are of one kind and interchangeable.
+"""Matching: which predicted map belongs to which true one, where classes are interchangeable.
 
 Source: permutation-invariant training, Kolbaek et al. 2017, arXiv:1703.06284.
 """

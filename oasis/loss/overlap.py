@@ -65,7 +65,7 @@ class OverlapLoss(nn.Module):
 
     Raises:
         ConfigError: an unknown class, region, reduction, distance or term; a weight that is negative or not
-            finite; weights or thresholds that tell interchangeable classes apart.
+            finite; weights or thresholds that differ between interchangeable classes.
 
     Example:
         >>> loss = OverlapLoss(("ER", "NR"), class_weights={"ER": 5}, region_weights={"ER": 3, "ER&NR": 6})
@@ -217,7 +217,7 @@ class OverlapLoss(nn.Module):
         return pixel_weights(codes, self.table.to(like.dtype), None if valid is None else valid[:, 0])
 
     def _groups(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
-        """Return groups of class names as indices, after a check that nothing tells their members apart."""
+        """Return groups of class names as indices, after a check that their members share weights and thresholds."""
         if interchangeable:
             check_interchangeable(self.fixed_table, self.classes, interchangeable)
         groups = [[self.classes.index(name) for name in group] for group in interchangeable]

@@ -1,4 +1,4 @@
-"""Terms: what a loss adds up. Each is a sum over pixels divided by another, weighted pixel by pixel.
+"""The terms of a loss. Each is a ratio of two sums over pixels, weighted pixel by pixel.
 
 `region_weighted_error` and `total_variation` are those of OASIS, arXiv 2510.06194. The others are off unless asked
 for; they compare maps in physical units, obey the same weights of pixels, and can be used alone:
@@ -27,7 +27,7 @@ EPSILON = 1e-6  # keeps a batch in which nothing is valid at exactly 0
 
 
 class Ratio(NamedTuple):
-    """A quantity that is a sum over pixels divided by another, kept apart for every sample.
+    """A quantity that is a sum over pixels divided by another, kept separately for every sample.
 
     Attributes:
         numerator: (b,)
@@ -55,7 +55,7 @@ class Ratio(NamedTuple):
 
 
 def mean_of(totals: Tensor) -> Tensor:
-    """Return the mean that summed-up `Ratio.totals` stand for."""
+    """Return the mean from accumulated `Ratio.totals`."""
     return totals[0] / (totals[1] + EPSILON)
 
 
@@ -279,7 +279,7 @@ class Intensity(Term):
 
 
 class Consistency(Term):
-    r"""How far the maps add up to the mixture without noise, pixel by pixel, as a logarithm.
+    r"""How closely the maps sum to the noise-free mixture without noise, pixel by pixel, as a logarithm.
 
     .. math:: L = \frac{\sum_p W_p \left|\ln \frac{\sum_c \hat I_{c,p} + s}{\sum_c I_{c,p} + s}\right|}{\sum_p W_p}
 

@@ -162,7 +162,7 @@ class LearnedWeights(_Rule):
         rate: by how much the logarithm of a weight grows in a step in which the region's mean error is twice that
             of an average region.
         limit: a weight stays within its start divided and multiplied by this.
-        start: the rule of the weights to begin with.
+        start: the rule of the initial weights.
 
     Example:
         >>> parse_rule({"rule": "learned", "start": {"ER": 3}}).table(("ER", "NR"))
@@ -176,7 +176,7 @@ class LearnedWeights(_Rule):
 
     @property
     def balanced(self) -> BalancedWeights | None:
-        """The rule of the weights to begin with, if it is balanced."""
+        """The rule of the initial weights, if it is balanced."""
         return self.start.balanced
 
     def table(self, classes: Sequence[str], counts: Mapping[int, float] | None = None) -> Tensor:
@@ -247,7 +247,7 @@ class LearnedTable(nn.Module):
 
     Args:
         rule: `rate` and `limit`.
-        start: (2^N,) the weights to begin with.
+        start: (2^N,) the initial weights.
         alike: (2^N,) from `representatives`: regions with the same one share what they learn, so that swaps of
             interchangeable classes still change nothing.
 

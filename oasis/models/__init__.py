@@ -1,7 +1,7 @@
 """Backbones: networks that turn an image into feature maps of the same size, by name.
 
 A model of this package has a plain name (`unet`). A name with a slash (`family/...`) is built by another library,
-which is imported only when its family is asked for. `path/to/file.py:build` is a model of the user's own.
+which is imported only when its family is requested. `path/to/file.py:build` is a model of the user's own.
 """
 
 import re
