@@ -217,7 +217,7 @@ class OverlapLoss(nn.Module):
         return pixel_weights(codes, self.table.to(like.dtype), None if valid is None else valid[:, 0])
 
     def _groups(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
-        """Return groups of class names as indices, after a check that their members share weights and thresholds."""
+        """Return groups as indices, once it is sure that their members share weights and thresholds."""
         if interchangeable:
             check_interchangeable(self.fixed_table, self.classes, interchangeable)
         groups = [[self.classes.index(name) for name in group] for group in interchangeable]

@@ -18,7 +18,7 @@ PADDINGS = ("reflect", "zero")
 FAR = {1: 2048, 2: 2048, 3: 512}  # pixels: more than convolutions alone reach, as much as 3D can afford
 ROUNDING = 1e-6  # of the largest value, what the order of a sum may change
 FRAME_NORMS = (nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-DOUBLINGS = 4  # of the least size, size doublings to try before giving up
+DOUBLINGS = 4  # size doublings to try before giving up
 LONG = 300  # characters of another library's error, or of a list of names
 
 Margins = Sequence[tuple[int, int]]
@@ -271,7 +271,8 @@ def pad(image: Tensor, margins: Margins, padding: str = "reflect") -> Tensor:
 
     Args:
         image: to be padded.
-        margins: how many pixels to add before and behind each axis; reflection goes repeated reflection for margins wider than the image.
+        margins: how many pixels to add before and behind each axis; reflection is repeated for margins wider
+            than the image.
         padding: `"reflect"` or `"zero"`.
 
     Example:
