@@ -37,7 +37,7 @@ class Augmentation(Options):
     remix: Remix | None = None
 
     def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Return the sample turned and warped as drawn, image, target, valid and context alike.
+        """Return the sample turned and warped as drawn: image, target, valid, context and instances alike.
 
         Re-mixing needs other samples: it is left to `Augmented`.
 
@@ -53,7 +53,7 @@ class Augmentation(Options):
     def _turned(self, sample: Sample, rng: np.random.Generator) -> Sample:
         spatial = sample.image.shape[1:]
         order = _drawn_order(spatial, rng) if self.rotations else list(range(len(spatial)))
-        flips = rng.integers(2, size=len(spatial)) if self.flips else [0] * len(spatial)
+        flips = rng.integers(2, size=len(spatial)).tolist() if self.flips else [0] * len(spatial)
 
         def turn(maps: NDArray[Any]) -> NDArray[Any]:
             lead = maps.ndim - len(spatial)
@@ -66,6 +66,7 @@ class Augmentation(Options):
             target=turn(sample.target),
             valid=turn(sample.valid),
             context=None if sample.context is None else turn(sample.context),
+            instances=sample.changed_instances(lambda found: found.turn(order, flips)),
         )
 
 

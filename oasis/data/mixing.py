@@ -6,12 +6,14 @@ Sample i of a split is a pure function of (seed, split, index, epoch), whatever 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from oasis.data.instances import Instances, index_type
 from oasis.data.samples import Array, Sample, Scalar
 from oasis.errors import ConfigError, DataError, nearest
 
@@ -116,16 +118,50 @@ def add_up(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int
     """
     target = np.zeros((len(classes), *shape), dtype=np.float32)
     for one in placed:
-        if one.name not in classes:
-            raise DataError(f"placed component: unknown class {one.name!r}; {nearest(one.name, classes)}")
-        into: list[slice] = []
-        out_of: list[slice] = []
-        for start, length, limit in zip(one.origin, one.values.shape[1:], shape[1:], strict=True):
-            low, high = max(start, 0), min(start + length, limit)
-            into.append(slice(low, max(high, low)))
-            out_of.append(slice(low - start, max(high, low) - start))
-        target[classes.index(one.name)][:, *into] += one.values[:, *out_of]
+        into, out_of = _overlap(one, shape)
+        target[_label(one, classes)][:, *into] += one.values[:, *out_of]
     return target
+
+
+def gather(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int]) -> Instances:
+    """Return what each component adds within the image, with its metadata; those that add nothing are left out.
+
+    Example:
+        >>> dot = Placed("b", np.ones((1, 2), np.float32), (3,), {"energy": 5.0})
+        >>> found = gather([dot, Placed("a", np.ones((1, 2)), (9,))], ("a", "b"), (1, 4))
+        >>> len(found), found.labels, found.pixels, found.table["energy"]
+        (1, array([1]), array([3], dtype=uint32), array([5.]))
+    """
+    size = prod(shape)
+    places = np.arange(size, dtype=index_type(size)).reshape(tuple(shape))
+    labels, pixels, values, meta = [], [], [], []
+    for one in placed:
+        into, out_of = _overlap(one, shape)
+        inside = one.values[:, *out_of]
+        lit = inside != 0
+        if lit.any():
+            labels.append(_label(one, classes))
+            pixels.append(places[:, *into][lit])
+            values.append(inside[lit])
+            meta.append(one.meta)
+    return Instances.pack(shape, labels, pixels, values, meta)
+
+
+def _label(placed: Placed, classes: Sequence[str]) -> int:
+    if placed.name not in classes:
+        raise DataError(f"placed component: unknown class {placed.name!r}; {nearest(placed.name, classes)}")
+    return classes.index(placed.name)
+
+
+def _overlap(placed: Placed, shape: Sequence[int]) -> tuple[list[slice], list[slice]]:
+    """Return where a component lies in the image, and which part of its values that is."""
+    into: list[slice] = []
+    out_of: list[slice] = []
+    for start, length, limit in zip(placed.origin, placed.values.shape[1:], shape[1:], strict=True):
+        low, high = max(start, 0), min(start + length, limit)
+        into.append(slice(low, max(high, low)))
+        out_of.append(slice(low - start, max(high, low) - start))
+    return into, out_of
 
 
 class SampleDataset(Dataset[Sample], ABC):
@@ -172,4 +208,10 @@ class Mixer(SampleDataset):
         placed, meta = self.scene.place(index, rng)
         target = add_up(placed, self.scene.classes, self.scene.shape)
         image, valid = self.scene.observe(target, placed, rng)
-        return Sample(image, target, valid, {"id": f"{self.split}/{index}", **meta})
+        return Sample(
+            image,
+            target,
+            valid,
+            {"id": f"{self.split}/{index}", **meta},
+            instances=lambda: gather(placed, self.scene.classes, self.scene.shape),
+        )

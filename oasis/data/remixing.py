@@ -1,8 +1,12 @@
 """Re-mixing: new mixtures from the class maps of a data set that has no simulation behind it."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from oasis.data.instances import Instances
 from oasis.data.mixing import SampleDataset, keyed_rng
 from oasis.data.samples import Sample
 from oasis.data.warping import Factors, draw_factors
@@ -27,8 +31,9 @@ class Remixed(SampleDataset):
 
     The map of each class k comes from another sample j_k, times an amplitude a_k; background and noise stay:
     image = sum_k a_k target_k(j_k) + r, with the residual r = image - sum_k target_k of sample i itself. Pixels
-    are valid where they are in all of these samples. Of the metadata only the identity stays, sample i first and
-    then the source of each class, as in `"train/3+train/17+train/5"`.
+    are valid where they are in all of these samples. Where all of them have instances, those of class k come from
+    sample j_k, their values times a_k. Of the metadata only the identity stays, sample i first and then the source
+    of each class, as in `"train/3+train/17+train/5"`.
 
     Args:
         dataset: at least two samples of one shape, without context.
@@ -93,7 +98,26 @@ class Remixed(SampleDataset):
             target=target,
             valid=np.logical_and.reduce([own.valid, *(other.valid for other in read.values())]),
             meta={"id": "+".join([_name(own, index), *(_name(read[source], source) for source in sources)])},
+            instances=_remixed([read[source] for source in sources], amplitudes),
         )
+
+
+def _remixed(sources: Sequence[Sample], amplitudes: NDArray[np.float64]) -> Callable[[], Instances] | None:
+    """Return a function that gives the instances of class k of sample k, or None if one sample has none."""
+    if not all(source.has_instances for source in sources):
+        return None
+
+    def make() -> Instances:
+        records = [source.instances for source in sources]
+        return Instances.concatenate(
+            [
+                record.select(record.labels == label).scale(factor)
+                for label, (record, factor) in enumerate(zip(records, amplitudes, strict=True))
+                if record is not None
+            ]
+        )
+
+    return make
 
 
 def _name(sample: Sample, index: int) -> str:

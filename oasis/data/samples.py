@@ -1,6 +1,6 @@
-"""Samples: an image, the true map of each class, where they count, and what is known of the event."""
+"""Samples: an image, the true map of each class, where they count, the event's metadata and its single objects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from oasis.data.deferred import Deferred
+from oasis.data.instances import Instances
 from oasis.errors import DataError
 
 Array = NDArray[np.float32]
@@ -25,6 +27,9 @@ class Sample:
         valid: (1, *S) bool, where the loss and the metrics count.
         meta: identity and truth quantities, one scalar each (`"id"`, `"ER_energy"` in keV, ...).
         context: (C, *S) further inputs that are not part of the mixture, or None.
+        instances: the single objects that the target is the sum of, or None where they are unknown. A function
+            that makes them may be given in their place; it is called when they are first read, so that whoever
+            does not need them does not pay for them.
     """
 
     image: Array
@@ -32,6 +37,7 @@ class Sample:
     valid: NDArray[np.bool_]
     meta: Mapping[str, Scalar] = field(default_factory=dict)
     context: Array | None = None
+    instances: Deferred[Instances] = Deferred()  # noqa: RUF009 - a descriptor, which stays the class's own
 
     def __post_init__(self) -> None:
         spatial = self.image.shape[1:]
@@ -44,10 +50,26 @@ class Sample:
             raise DataError(f"valid has shape {self.valid.shape}, expected {(1, *spatial)}")
         if self.context is not None and self.context.shape[1:] != spatial:
             raise DataError(f"context has shape {self.context.shape}, expected (channels, *{spatial})")
+        instances = vars(self)["instances"]
+        if isinstance(instances, Instances) and instances.shape != self.image.shape:
+            raise DataError(f"instances of an image of shape {instances.shape}, expected {self.image.shape}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "instances": self.instances}  # a function cannot be pickled
 
     def replace(self, **changes: Any) -> "Sample":
         """Return a copy with the named fields changed."""
-        return replace(self, **changes)
+        return replace(self, **{"instances": vars(self)["instances"], **changes})
+
+    @property
+    def has_instances(self) -> bool:
+        """Whether the instances are known; they are not made."""
+        return vars(self)["instances"] is not None
+
+    def changed_instances(self, change: Callable[[Instances], Instances]) -> Callable[[], Instances] | None:
+        """Return what `replace` takes as instances so that they are changed when they are first read."""
+        field: Deferred[Instances] = Sample.__dict__["instances"]
+        return field.changed(self, change)
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,7 @@ class Batch:
         valid: (b, 1, *S) bool.
         meta: one mapping per sample.
         context: (b, C, *S) float32 or None.
+        instances: one record per sample where `collate_instances` made the batch and they are known, else None.
     """
 
     image: Tensor
@@ -67,44 +90,45 @@ class Batch:
     valid: Tensor
     meta: Sequence[Mapping[str, Scalar]]
     context: Tensor | None = None
+    instances: Sequence[Instances] | None = None
 
     def __len__(self) -> int:
         return len(self.image)
 
     def samples(self) -> list[Sample]:
         """Take the batch apart again, on the CPU."""
-        contexts = [None] * len(self) if self.context is None else list(self.context.cpu().numpy())
+        nothing = [None] * len(self)
         parts = zip(
             self.image.cpu().numpy(),
             self.target.cpu().numpy(),
             self.valid.cpu().numpy(),
             self.meta,
-            contexts,
+            nothing if self.context is None else self.context.cpu().numpy(),
+            nothing if self.instances is None else self.instances,
             strict=True,
         )
         return [Sample(*part) for part in parts]
 
     def to(self, device: torch.device | str) -> "Batch":
         """Move the tensors to `device`, once and without waiting for it."""
-        context = None if self.context is None else self.context.to(device, non_blocking=True)
-        return Batch(
-            self.image.to(device, non_blocking=True),
-            self.target.to(device, non_blocking=True),
-            self.valid.to(device, non_blocking=True),
-            self.meta,
-            context,
-        )
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """Copy the tensors to page-locked memory, from which a GPU reads without waiting."""
-        context = None if self.context is None else self.context.pin_memory()
-        return Batch(
-            self.image.pin_memory(), self.target.pin_memory(), self.valid.pin_memory(), self.meta, context
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return replace(
+            self,
+            image=change(self.image),
+            target=change(self.target),
+            valid=change(self.valid),
+            context=None if self.context is None else change(self.context),
         )
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one shape into a batch.
+    """Stack samples of one shape into a batch, without their instances (see `collate_instances`).
 
     Raises:
         DataError: the samples differ in shape or only some have a context.
@@ -130,3 +154,14 @@ def collate(samples: Sequence[Sample]) -> Batch:
         [sample.meta for sample in samples],
         torch.from_numpy(np.stack(contexts)).float() if contexts else None,
     )
+
+
+def collate_instances(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of one shape into a batch, with their instances where every sample has some.
+
+    Raises:
+        DataError: as `collate`.
+    """
+    records = [sample.instances for sample in samples]
+    known = [record for record in records if record is not None]
+    return replace(collate(samples), instances=known if len(known) == len(records) else None)

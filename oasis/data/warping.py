@@ -8,7 +8,8 @@ targets becomes the warped background and noise. Times `|det ∂u/∂p|`, an obj
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -16,10 +17,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
+from oasis.data.instances import Instances, offsets_of
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError, import_extra
 from oasis.options import Options
 
+AT_ONCE = 16  # instances whose maps are in memory at a time
 Conserve = Literal["intensity", "brightness"]
 Grid = NDArray[np.float64]
 
@@ -164,7 +167,9 @@ def warp(
     """Return the sample warped as drawn: image, target, valid and context in one linear interpolation.
 
     What comes from outside the frame is 0 and not valid; a pixel is valid where it is interpolated from valid ones
-    alone. `meta` stays as it is: quantities that depend on direction, size or place no longer hold.
+    alone. `meta` stays as it is: quantities that depend on direction, size or place no longer hold. Instances are
+    warped one by one as the target is, so that they still add up to it, to rounding; one that leaves the frame is
+    left out.
 
     Args:
         sample: with 1, 2 (through albumentations) or 3 (through MONAI) spatial axes.
@@ -198,15 +203,38 @@ def warp(
     stack[~(sample.valid | np.isfinite(stack))] = 0  # or NaN where nothing is valid spreads with weight 0
     resample = (_resample_1d, _resample_2d, _resample_3d)[len(shape) - 1]
     warped = resample(stack, sources)
-    if conserve == "intensity":
-        warped[: sum(map(len, parts[:2]))] *= density
+    gain = density if conserve == "intensity" else np.float32(1)
+    warped[: sum(map(len, parts[:2]))] *= gain
     image, target, valid, context = np.split(warped, np.cumsum([len(part) for part in parts[:3]]))
     return sample.replace(
         image=image,
         target=target.reshape(sample.target.shape),
         valid=valid >= 0.999,
         context=None if sample.context is None else context,
+        instances=sample.changed_instances(
+            lambda found: _warped(found, lambda maps: resample(maps, sources) * gain)
+        ),
     )
+
+
+def _warped(instances: Instances, change: Callable[[Array], Array]) -> Instances:
+    """Return instances whose maps (bands, *S) are changed, a few at a time."""
+    pixels, values = [], []
+    for first in range(0, len(instances), AT_ONCE):
+        chosen = range(first, min(first + AT_ONCE, len(instances)))
+        maps = change(np.concatenate([instances.dense(index) for index in chosen]))
+        for one in maps.reshape(len(chosen), -1):
+            pixels.append(np.flatnonzero(one))
+            values.append(one[pixels[-1]])
+    counts = np.array([len(each) for each in pixels])
+    empty = np.empty(0, instances.pixels.dtype)
+    changed = replace(
+        instances,
+        offsets=offsets_of(counts),
+        pixels=np.concatenate([empty, *pixels]).astype(instances.pixels.dtype),
+        values=np.concatenate([np.empty(0, np.float32), *values]),
+    )
+    return changed.select(counts > 0)
 
 
 def _sources(
