@@ -216,7 +216,7 @@ class Setup:
     @property
     def spread(self) -> bool:
         """Whether the calibration asks for the spread over symmetries."""
-        return self.config.calibration.spread == SPREAD
+        return self.config.calibration.width_by == SPREAD
 
     def _check_schedule(self) -> None:
         begun = load_config(self.folder).config.training if (self.folder / CONFIG).exists() else None

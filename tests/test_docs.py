@@ -22,6 +22,7 @@ import yaml
 import oasis
 from oasis.cli import app, run
 from oasis.evaluation.event_table import COLUMNS, evaluate
+from oasis.evaluation.identity import IDENTITY
 from oasis.evaluation.summary import summarise
 from oasis.io.arrays import SUFFIXES
 from oasis.run import build, load_config
@@ -168,7 +169,7 @@ def test_every_column_of_a_migdal_event_table_is_described():
     test = load_config(ROOT / "examples/migdal/quickstart.yaml").dataset("test")
     page = (DOCS / "reference/event_table.md").read_text()
     for name in test[0].meta:
-        assert f"`{name}`" in page or name in COLUMNS
+        assert f"`{name}`" in page or name in {*COLUMNS, *IDENTITY}
 
 
 def test_every_kind_of_image_file_is_named():
@@ -209,7 +210,7 @@ def test_the_example_adapter_trains_and_is_evaluated(microscopy):
     dataset = microscopy.dataset("test")
     table = evaluate(separator, dataset, microscopy.adapter, workers=0)
     assert len(table) == 48
-    assert set(COLUMNS) | {"cells", "fibres", "configuration", "intensity_unit"} == set(table)
+    assert {*COLUMNS, *IDENTITY, "cells", "fibres"} == set(table)
     summary = summarise(table, microscopy.adapter.study)
     assert summary.bins["events"].sum() > 0
     assert "share of the fibre under cells" in summary.text("photons")

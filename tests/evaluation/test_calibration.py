@@ -15,7 +15,7 @@ from oasis.evaluation.calibration import Calibration, CalibrationOptions, confor
 from oasis.evaluation.identity import identified
 
 OVERLAP = "overlap_fraction_predicted"
-PLAIN = CalibrationOptions(correct=False, spread=None, strata=None)
+PLAIN = CalibrationOptions(correct=False, width_by=None, strata=None)
 EDGES = (0.1, 0.5)
 STRATA = [0, *EDGES, 1]
 
@@ -57,9 +57,9 @@ def coverages(options, splits=80, fitted=400, tested=400):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("spread", [None, "intensity_predicted"])
-def test_coverage_holds_in_every_stratum(spread):
-    found = coverages(CalibrationOptions(spread=spread, edges=EDGES))
+@pytest.mark.parametrize("width_by", [None, "intensity_predicted"])
+def test_coverage_holds_in_every_stratum(width_by):
+    found = coverages(CalibrationOptions(width_by=width_by, edges=EDGES))
     error = found.std(axis=0) / np.sqrt(len(found))
     assert (found.mean(axis=0) > 0.9 - 4 * error).all()
     assert (found.mean(axis=0) < 0.9 + 1 / 40 + 4 * error).all()  # 1 / (n + 1) above at most, with 40 in a stratum
@@ -92,16 +92,16 @@ def halves(table, seed=0):
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.683, 0.9, 0.95])
-@pytest.mark.parametrize("spread", [None, "intensity_predicted"])
+@pytest.mark.parametrize("width_by", [None, "intensity_predicted"])
 @pytest.mark.parametrize("strata", [None, OVERLAP])
-def test_intervals_against_crepes(table, coverage, spread, strata):
+def test_intervals_against_crepes(table, coverage, width_by, strata):
     crepes = pytest.importorskip("crepes", reason="crepes needs scikit-learn, which it does not declare")
-    options = CalibrationOptions(coverage=coverage, correct=False, spread=spread, strata=strata, edges=EDGES)
+    options = CalibrationOptions(coverage=coverage, correct=False, width_by=width_by, strata=strata, edges=EDGES)
     calibration = Calibration.fit(table, ["ER"], options)
-    fitted_on, test = (halves(table)[1] if spread else table), events(500, 7)
+    fitted_on, test = (halves(table)[1] if width_by else table), events(500, 7)
 
     def sigmas_and_bins(rows):
-        sigmas = calibration.classes["ER"]["intensity_true"].spread(rows[spread].to_numpy()) if spread else None
+        sigmas = calibration.classes["ER"]["intensity_true"].width(rows[width_by].to_numpy()) if width_by else None
         return sigmas, np.digitize(rows[strata], EDGES) if strata else None
 
     sigmas, bins = sigmas_and_bins(fitted_on)
@@ -139,11 +139,11 @@ def test_rank_is_not_rounded_up_twice(count, coverage, rank):
     st.sampled_from([None, "intensity_predicted", OVERLAP]),
     st.sampled_from([None, OVERLAP, "intensity_predicted"]),
 )
-def test_intervals_hold_their_estimate_and_grow_with_coverage(seed, count, coverage, correct, spread, strata):
+def test_intervals_hold_their_estimate_and_grow_with_coverage(seed, count, coverage, correct, width_by, strata):
     table, test = events(count, seed), events(50, seed + 1)
     low, high = (
         Calibration.fit(
-            table, ["ER"], CalibrationOptions(coverage=share, correct=correct, spread=spread, strata=strata)
+            table, ["ER"], CalibrationOptions(coverage=share, correct=correct, width_by=width_by, strata=strata)
         ).intervals(test)
         for share in coverage
     )
@@ -202,13 +202,13 @@ def test_absent_objects_have_intervals_that_hold_zero(table):
     assert (absent["intensity_low"] == 0).all()
 
 
-def test_a_spread_column_is_used(table):
+def test_another_column_can_scale_the_width(table):
     rng = np.random.default_rng(0)
     noisy = table.assign(ensemble_std=rng.exponential(1, len(table)))
     noisy["intensity_true"] = np.maximum(
         noisy["intensity_true"] + noisy["ensemble_std"] * rng.normal(0, 50, 1000), 0
     )
-    calibration = Calibration.fit(noisy, ["ER"], CalibrationOptions(spread="ensemble_std", strata=None))
+    calibration = Calibration.fit(noisy, ["ER"], CalibrationOptions(width_by="ensemble_std", strata=None))
     two = noisy.iloc[[0, 0]].assign(ensemble_std=[0.1, 3.0])
     width = np.ptp(calibration.intervals(two)[["intensity_low", "intensity_high"]].to_numpy(), axis=1)
     assert width[1] > 1.2 * width[0]
@@ -248,7 +248,7 @@ def test_a_stratum_with_too_few_events_is_infinite_and_says_so(table, caplog):
         (np.full(500, np.nan), ()),
     ],
 )
-@pytest.mark.parametrize("options", [{}, {"correct": False, "spread": None}])
+@pytest.mark.parametrize("options", [{}, {"correct": False, "width_by": None}])
 def test_strata_of_equal_size(table, values, edges, options):
     rows = table[:500].assign(**{OVERLAP: values})
     fitted = Calibration.fit(rows, ["ER"], CalibrationOptions(edges=4, **options)).classes["ER"]["intensity_true"]
@@ -349,6 +349,19 @@ def test_rows_of_another_run_are_refused_whatever_was_done_to_them(table):
         Calibration.fit(pd.concat([ours, identified(table, "0123456789ab", "keV")]), ["ER"])
 
 
+def test_files_and_settings_of_earlier_versions(tmp_path, table):
+    calibration = Calibration.fit(table, ["ER"])
+    calibration.save(tmp_path / "calibration.json")
+    text = (tmp_path / "calibration.json").read_text()
+    old = text.replace('"width_by"', '"spread"').replace('"width"', '"spread"')
+    assert old.count('"spread"') == 2
+    (tmp_path / "calibration.json").write_text(old)
+    assert Calibration.load(tmp_path / "calibration.json") == calibration
+    assert CalibrationOptions.parse({"spread": None}) == CalibrationOptions(width_by=None)
+    with pytest.raises(ConfigError, match=r"spread is an older name of width_by: leave it out"):
+        CalibrationOptions.parse({"spread": None, "width_by": None})
+
+
 def broken(change):
     def write(path):
         values = json.loads(path.read_text())
@@ -373,8 +386,8 @@ def broken(change):
             "classes.ER.intensity_true.quantiles: expected one value for each stratum",
         ),
         (
-            broken(lambda v: v["classes"]["ER"]["intensity_true"]["spread"].update(knots=[])),
-            "classes.ER.intensity_true.spread.knots: ",
+            broken(lambda v: v["classes"]["ER"]["intensity_true"]["width"].update(knots=[])),
+            "classes.ER.intensity_true.width.knots: ",
         ),
     ],
 )

@@ -268,7 +268,7 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path, undrawn):
 def test_coverage_is_shown_of_a_calibrated_run(tmp_path, undrawn):
     run = make_run(tmp_path / "run", data={"test": 80})
     table = read_table(run / "events.parquet")
-    options = CalibrationOptions(strata=None, spread=None, correct=False)
+    options = CalibrationOptions(strata=None, width_by=None, correct=False)
     calibration = Calibration.fit(table, ["box"], options)
     calibration.save(run / CALIBRATION)
     [quantile] = (fitted.quantiles[0] for fitted in calibration.classes["box"].values())

@@ -1,0 +1,69 @@
+"""Curves through groups of events: from predicted to true intensity, and from a column to the expected error."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.optimize import isotonic_regression
+
+from oasis.options import Options
+from oasis.stats.bins import bin_numbers
+from oasis.stats.intervals import Floats
+
+KNOTS = 20  # of a curve, at most
+EVENTS_PER_KNOT = 25
+
+
+class Curve(Options):
+    """A function through knots: linear between, constant below the first, in proportion beyond the last.
+
+    Attributes:
+        knots: argument and value, by increasing argument.
+
+    Example:
+        >>> Curve(knots=((0, 1), (10, 2)))(np.array([-1.0, 5.0, 20.0]))
+        array([1. , 1.5, 4. ])
+    """
+
+    knots: tuple[tuple[float, float], ...] = Field(min_length=1)
+
+    def __call__(self, argument: Floats) -> Floats:
+        """Return the values at arguments."""
+        at, value = np.transpose(self.knots)
+        beyond = np.maximum(argument / at[-1], 1) if at[-1] > 0 else 1
+        return np.asarray(np.interp(argument, at, value) * beyond)
+
+
+def correction_curve(predicted: Floats, true: Floats) -> Curve:
+    """Return the monotone curve through the medians of groups and, below the faintest, to 0.
+
+    Args:
+        predicted: (n,) intensities.
+        true: (n,) intensities, or another quantity to be estimated.
+    """
+    groups = pd.DataFrame({"at": predicted, "value": true}).groupby(_groups(predicted))
+    at, value = groups.median().to_numpy().T
+    value = isotonic_regression(value, weights=groups.size().to_numpy(dtype=float)).x
+    if at[0] > 0:
+        at, value = np.insert(at, 0, 0), np.insert(value, 0, 0)
+    return Curve(knots=tuple(zip(at.tolist(), value.tolist(), strict=True)))
+
+
+def width_curve(argument: Floats, error: Floats) -> Curve:
+    """Return the curve through the mean errors of groups; a group without errors has the least of the others.
+
+    Args:
+        argument: (n,) values of the column that scales the width.
+        error: (n,) absolute errors.
+    """
+    groups = pd.DataFrame({"at": argument, "value": error}).groupby(_groups(argument))
+    at, value = groups["at"].median().to_numpy(), groups["value"].mean().to_numpy()
+    least = value[value > 0].min(initial=np.inf)
+    value = np.where(value > 0, value, least if np.isfinite(least) else 1.0)
+    return Curve(knots=tuple(zip(at.tolist(), value.tolist(), strict=True)))
+
+
+def _groups(argument: Floats) -> NDArray[np.int64]:
+    """Return the group (n,) of every argument: consecutive ones of about the same size, equal values together."""
+    count = min(max(len(argument) // EVENTS_PER_KNOT, 1), KNOTS)
+    return bin_numbers(argument, np.quantile(argument, np.linspace(0, 1, count + 1)[1:-1]))

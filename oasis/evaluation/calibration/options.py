@@ -1,0 +1,72 @@
+"""How intensities are calibrated."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from oasis.evaluation.calibration.columns import PREDICTED
+from oasis.options import Options
+
+
+class CalibrationOptions(Options):
+    """How intensities are calibrated.
+
+    Attributes:
+        coverage: the share of events whose interval shall cover the truth.
+        absent: count events without an object of the class too; without them, estimates and intervals are those of
+            objects that are known to be there.
+        correct: correct the bias of the predicted intensity before building the interval.
+        width_by: column that scales the interval width: predicted intensity, or another such as
+            `intensity_spread`, which is measured over the symmetries of the image if it is requested here; None
+            makes all intervals of a stratum equally wide.
+        strata: column whose bins each get their own coverage guarantee; None for all events together.
+        edges: stratum edges; an edge is the inclusive lower bound of the stratum above it. Or a number of strata
+            with about equally many events. Events without a value are a stratum of their own.
+        quantities: by class, a column with a physical quantity that is at least 0, such as an energy, to be
+            estimated from the intensity of the objects that are there.
+        seed: of the division into halves.
+    """
+
+    coverage: float = Field(0.9, gt=0, lt=1)
+    absent: bool = True
+    correct: bool = True
+    width_by: str | None = PREDICTED
+    strata: str | None = "overlap_fraction_predicted"
+    edges: int | tuple[float, ...] = 3
+    quantities: dict[str, str] = {}
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: Any) -> Any:
+        return renamed(values, "spread", "width_by")
+
+    @field_validator("edges")
+    @classmethod
+    def _increasing(cls, edges: int | tuple[float, ...]) -> int | tuple[float, ...]:
+        if isinstance(edges, int) and edges < 1:
+            raise ValueError("expected at least 1 stratum")
+        if isinstance(edges, tuple) and any(low >= high for low, high in pairwise(edges)):
+            raise ValueError("edges have to increase")
+        return edges
+
+    @property
+    def learns(self) -> bool:
+        """Whether half of the events is needed to learn from: intensities are corrected, scaled or divided."""
+        divided = self.strata is not None and isinstance(self.edges, int)
+        return self.correct or self.width_by is not None or divided
+
+
+def renamed(values: Any, old: str, new: str) -> Any:
+    """Return options as they are named today, where an earlier version called one of them something else.
+
+    Raises:
+        ValueError: both names.
+    """
+    if not isinstance(values, Mapping) or old not in values:
+        return values
+    if new in values:
+        raise ValueError(f"{old} is an older name of {new}: leave it out")
+    return {new if name == old else name: value for name, value in values.items()}
