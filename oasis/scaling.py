@@ -26,6 +26,9 @@ class FittedScale(Protocol):
     def inverse(self, scaled: Tensor) -> Tensor:
         """Return intensities in physical units of scaled values (b, ...)."""
 
+    def to(self, device: torch.device | str) -> "FittedScale":
+        """Return the scaling with its parameters on a device."""
+
 
 @dataclass(frozen=True)
 class FittedLogScale:
@@ -50,6 +53,10 @@ class FittedLogScale:
         """Return Eq. 5 of scaled values (b, ...)."""
         scale, peak = self._shaped(scaled)
         return scaled.sign() * scale * torch.expm1((scaled.abs() * peak * LN10).clamp_max(CEILING))
+
+    def to(self, device: torch.device | str) -> "FittedLogScale":
+        """Return the scaling with its parameters on a device."""
+        return FittedLogScale(self.scale.to(device), self.peak.to(device))
 
     def _shaped(self, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (-1, *[1] * (like.ndim - 1))
@@ -146,6 +153,10 @@ class FittedAsinhScale:
     def inverse(self, scaled: Tensor) -> Tensor:
         """Return intensities of scaled values (b, B, *S) or (b, N, B, *S)."""
         return 2 * self._shaped(scaled) * torch.sinh((scaled * LN10).clamp(-CEILING, CEILING))
+
+    def to(self, device: torch.device | str) -> "FittedAsinhScale":
+        """Return the scaling with its parameters on a device."""
+        return FittedAsinhScale(self.softening.to(device), self.dims)
 
     def _shaped(self, like: Tensor) -> Tensor:
         images, bands = self.softening.shape

@@ -80,6 +80,11 @@ class Backbone(nn.Module, ABC):
         self.padding = padding
         self.image_size = None if image_size is None else _per_axis(image_size, spatial_dims)
 
+    @property
+    def grid(self) -> int:
+        """How many pixels apart the places are at which the network computes the same: tiles begin on them."""
+        return self.divisor
+
     @abstractmethod
     def compute(self, image: Tensor) -> Tensor:
         """Return (b, out_channels, *S) for `image` (b, in_channels, *S) of a size that the network takes."""
@@ -102,7 +107,7 @@ class Backbone(nn.Module, ABC):
                 for the network's batch normalisation, or a network whose maps have another shape.
         """
         self._check(image)
-        margins = self._margins(image.shape[2:])
+        margins = self.margins(image.shape[2:])
         padded = pad(image, margins, self.padding)
         try:
             maps, encoded = self.compute_encoded(padded)
@@ -147,7 +152,7 @@ class Backbone(nn.Module, ABC):
             axes = ", ".join("DHW"[-self.spatial_dims :])
             raise ModelError(f"expected an image (batch, {self.in_channels}, {axes}), found {tuple(image.shape)}")
 
-    def _margins(self, size: Sequence[int]) -> Margins:
+    def margins(self, size: Sequence[int]) -> Margins:
         """Return how many pixels to add before and behind each axis."""
         if self.image_size is not None:
             if any(own > most for own, most in zip(size, self.image_size, strict=True)):

@@ -79,6 +79,11 @@ class UNet(Backbone):
         self.encoder_channels = widths[-1]
         self.apply(initialise)
 
+    @property
+    def grid(self) -> int:
+        """How many pixels apart the network computes the same: each level halves the resolution."""
+        return int(2 ** (len(self.encoder) - 1))
+
     def compute(self, image: Tensor) -> Tensor:
         """Return (b, out_channels, *S) for `image` (b, in_channels, *S)."""
         return self.compute_encoded(image)[0]

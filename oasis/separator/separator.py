@@ -24,7 +24,7 @@ from oasis.models import create_model, own_backbone
 from oasis.options import Options
 from oasis.plugins import is_code
 from oasis.regions import check_classes
-from oasis.scaling import LogScale, Scaling
+from oasis.scaling import FittedScale, LogScale, Scaling
 from oasis.separator.heads import HEADS, FractionHead, Head
 from oasis.separator.objects import PREDICTED, PRESENCE, ObjectHead, ObjectOptions
 from oasis.separator.prediction import Maps, Prediction
@@ -171,16 +171,23 @@ class Separator(nn.Module):
         """Whether a pixel's result depends on the whole frame; see `Backbone.sees_whole_frame`."""
         return self.backbone.sees_whole_frame
 
-    def forward(self, image: Tensor, valid: Tensor | None = None, context: Tensor | None = None) -> Prediction:
+    def forward(
+        self,
+        image: Tensor,
+        valid: Tensor | None = None,
+        context: Tensor | None = None,
+        scale: FittedScale | None = None,
+    ) -> Prediction:
         """Return what the separator says of a batch, in float32 and on its device.
 
         Args:
             image: (b, B, *S) in physical units; pixels that are not finite read as 0.
             valid: (b, 1, *S) bool, for a scaling that is fitted over valid pixels.
             context: (b, C, *S).
+            scale: in place of one that is fitted to `image`, for images that are parts of larger ones.
         """
         image = torch.where(image.isfinite(), image, 0)  # bad pixels must not spread through the network
-        scale = self.options.scaling.fit(image, valid)
+        scale = self.options.scaling.fit(image, valid) if scale is None else scale
         features, encoded = self.backbone.forward_encoded(self._inputs(scale.forward(image), context))
         of_maps, of_presence = features.float().tensor_split([self.head.channels], dim=1)
         intensity: Maps = self.head(of_maps, image, scale)

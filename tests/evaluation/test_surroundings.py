@@ -1,0 +1,77 @@
+import numpy as np
+import torch
+from torch import nn
+
+from oasis.evaluation.surroundings import check_size, lay_into, middle
+from oasis.separator.separator import Separator, SeparatorOptions
+
+
+def test_the_background_goes_on_around_a_sample(toy):
+    sample = toy.dataset("test")[0]
+    size = [2 * length for length in sample.image.shape[1:]]
+    limits = torch.tensor(list(toy.adapter.limits.values()))
+    large = lay_into(sample, size, limits, np.random.default_rng(0))
+    place = middle(sample.image.shape[1:], size)
+    np.testing.assert_array_equal(large.image[:, *place], sample.image)
+    np.testing.assert_array_equal(large.target[:, :, *place], sample.target)
+    assert large.target.sum() == sample.target.sum()
+    empty = (sample.target > 1).sum(0) == 0
+    outside = np.ones(size, bool)
+    outside[place] = False
+    assert set(large.image[0][outside]) <= set(sample.image[empty])
+    assert abs(large.image[0][outside].mean() - sample.image[empty].mean()) < 0.03
+
+
+class Everywhere(nn.Module):
+    """Gives half of every pixel to each class, wherever it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.zero = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image):
+        nothing = image * self.zero
+        return torch.cat([nothing, nothing, nothing - 99], dim=1)
+
+
+class InTheMiddle(Everywhere):
+    """Finds the first class in the middle of the image only, as if by its edges; all else is background."""
+
+    def forward(self, image):
+        logits = torch.full((len(image), 3, *image.shape[2:]), -9.0)
+        rows, cols = image.shape[2] // 2, image.shape[3] // 2
+        logits[:, 0, rows - 4 : rows + 4, cols - 4 : cols + 4] = 9.0
+        logits[:, 2] = 0
+        return logits + image * self.zero
+
+
+def separator(network):
+    options = SeparatorOptions(classes=("dot", "bar"), scaling={"name": "log", "scale": 5.0, "peak": False})
+    return Separator(options, network)
+
+
+def test_a_network_that_sees_only_its_pixel_gives_the_same_inside_and_shares_the_background_outside(toy):
+    limits = torch.tensor(list(toy.adapter.limits.values()))
+    check = check_size(separator(Everywhere()), toy.dataset("test"), limits, samples=5)
+    assert check.samples == 5
+    assert max(map(abs, check.inside.values())) < 1e-6
+    images = [toy.dataset("test")[index] for index in range(5)]
+    expected = []
+    for sample in images:
+        empty = (sample.target > 1).sum(0) == 0
+        expected.append(3 * sample.image[0].size * sample.image[empty].mean() / 2)
+    typical = np.median([sample.image.sum() / 2 for sample in images])
+    np.testing.assert_allclose(check.outside["dot"], np.median(expected) / typical, rtol=0.1)
+    assert check.same
+    assert check.text().startswith(
+        "5 samples of 24 x 20 pixels laid into 48 x 40 of background: dot +0.0 % inside, 1.9 %"
+    )
+    worse = check.model_copy(update={"outside": {"dot": 0.0, "bar": 0.2}})
+    assert not worse.same
+
+
+def test_a_network_that_finds_the_middle_loses_nothing_in_the_middle(toy):
+    limits = torch.tensor(list(toy.adapter.limits.values()))
+    check = check_size(separator(InTheMiddle()), toy.dataset("test"), limits)
+    assert abs(check.inside["dot"]) < 1e-6
+    assert abs(check.outside["dot"]) < 0.01
