@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from oasis.adapters.base import SPLITS, Adapter
+from oasis.adapters.base import Adapter
+from oasis.adapters.options import SPLITS
 from oasis.adapters.registry import find_adapter
 from oasis.config.changes import _merged, changed
 from oasis.config.schema import RunConfig
@@ -31,6 +32,7 @@ from oasis.training.fit import fit
 from oasis.training.journal import LOG, REGION_WEIGHTS
 
 CONFIG = "config.yaml"
+OF_ADAPTER = ("adapter", "run", "seed", "data_seed", "data")  # keys that an adapter is built of
 MOST_REGIONS = 40  # that a description lists
 
 
@@ -250,8 +252,9 @@ def build(values: Mapping[str, Any], where: str = "configuration") -> Setup:
         raise ConfigError(f"{where}: adapter: expected the name of an adapter, found {values.get('adapter')!r}")
     try:
         kind = find_adapter(values["adapter"])
-        config = RunConfig.parse(_merged(kind.defaults, _with_one_threshold(values)))
-        adapter = kind(config.data, config.seed if config.data_seed is None else config.data_seed)
+        own = RunConfig.parse({key: values[key] for key in OF_ADAPTER if key in values})
+        adapter = kind(own.data, own.seed if own.data_seed is None else own.data_seed)
+        config = RunConfig.parse(_merged(adapter.defaults, _with_one_threshold(values)))
         adapter.chosen_thresholds = config.thresholds
         resolved = {"data": adapter.options.model_dump(mode="json"), "thresholds": adapter.limits}
         setup = Setup(config.model_copy(update=resolved), adapter)

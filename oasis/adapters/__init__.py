@@ -1,7 +1,8 @@
 """Adapters: what a domain brings to the core, found by name or in a file."""
 
 from oasis.adapters.base import Adapter
+from oasis.adapters.options import DataOptions, SplitCounts, SplitFiles
 from oasis.adapters.registry import adapter_names, find_adapter
 from oasis.adapters.study import Study
 
-__all__ = ["Adapter", "Study", "adapter_names", "find_adapter"]
+__all__ = ["Adapter", "DataOptions", "SplitCounts", "SplitFiles", "Study", "adapter_names", "find_adapter"]

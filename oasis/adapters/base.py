@@ -3,14 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from typing_extensions import TypeVar
 
+from oasis.adapters.options import DataOptions
 from oasis.adapters.study import Study
-from oasis.data.mixing import SampleDataset
+from oasis.data.joining import Joined
+from oasis.data.mixing import Mixer, SampleDataset, Scene
 from oasis.data.quantities import Quantities
 from oasis.data.sample_files import SampleFile
 from oasis.data.samples import Sample
@@ -23,81 +25,48 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-SPLITS = ("train", "val", "test")
+OptionsT = TypeVar("OptionsT", bound=Options, default=DataOptions, covariant=True)
 
 
-class SplitCounts(Options):
-    """How many samples each split has; a domain gives its defaults.
+class Adapter(ABC, Generic[OptionsT]):
+    """What a domain supplies: facts, and a scene that samples are mixed from.
 
-    Attributes:
-        train: new ones in every epoch.
-        val: the same ones in every epoch.
-        test: held out.
-    """
-
-    train: int = Field(ge=0)
-    val: int = Field(ge=0)
-    test: int = Field(ge=0)
-
-
-class SplitFiles(Options):
-    """The file or folder that each split is read from; simulated where there is none.
+    Facts belong to the instance: a subclass states each as a class attribute, or as a property where it follows
+    from the options. `class MyAdapter(Adapter[MyOptions])` names the class of the options.
 
     Attributes:
-        train: of the training samples.
-        val: of the validation samples.
-        test: of the held-out samples.
-    """
-
-    train: str | None = None
-    val: str | None = None
-    test: str | None = None
-
-
-class Adapter(ABC):
-    """What a domain supplies; a subclass states its facts as class attributes and gives its data sets.
-
-    Attributes:
-        classes: the N class names.
-        spatial_dims: 1, 2 or 3.
-        bands: how many bands an image has.
-        context: how many channels of context there are.
-        interchangeable: groups of classes that are of one kind, whose maps may come in any order.
-        quantities: numbers of objects and of the image that a separator can learn to predict.
-        oriented: context or quantities state directions or places, which do not turn with the image: samples are
-            not augmented.
-        unit: of the intensities.
-        defaults: what the domain wants in the sections `model`, `scaling`, `head`, `loss` and `training` of a run
-            that does not say otherwise.
-        thresholds: intensity above which a class is present in a pixel, one for all classes or by name (unnamed:
-            0). Loss, statistics, metrics and masks all use it; `thresholds` in a YAML file overrides it.
-        study: the question that `oasis evaluate` answers, or None.
-        options_type: the class of the settings of the section `data`.
-        suffixes: of the files that `read` knows.
+        options: the section `data`.
+        seed: of everything random in the data.
 
     Args:
-        options: the settings of the section `data`.
+        options: the section `data`, as plain values or checked.
         seed: of everything random in the data.
+
+    Raises:
+        ConfigError: an option that is unknown or has a value that does not fit.
+
+    Example:
+        >>> class Cells(Adapter):
+        ...     classes = ("cell", "fibre")
+        ...     unit = "photons"
+        >>> adapter = Cells({"events": {"test": 8}})
+        >>> adapter.options.events.test, adapter.spatial_dims
+        (8, 2)
     """
 
-    classes: ClassVar[tuple[str, ...]]
-    spatial_dims: ClassVar[int] = 2
-    bands: ClassVar[int] = 1
-    context: ClassVar[int] = 0
-    interchangeable: ClassVar[Sequence[Sequence[str]]] = ()
-    quantities: ClassVar[Quantities] = Quantities()
-    oriented: ClassVar[bool] = False
-    unit: ClassVar[str] = ""
-    defaults: ClassVar[Mapping[str, Any]] = {}
-    thresholds: ClassVar[Mapping[str, float] | float] = 0.0
-    study: ClassVar[Study | None] = None
-    options_type: ClassVar[type[Options]] = Options
-    suffixes: ClassVar[Sequence[str]] = SUFFIXES
+    options_type: ClassVar[type[Options]] = DataOptions
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        named = [one for base in vars(cls).get("__orig_bases__", ()) for one in get_args(base)]
+        for one in named:
+            if isinstance(one, type) and issubclass(one, Options) and "options_type" not in vars(cls):
+                cls.options_type = one
 
     def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
         if not isinstance(options, Options):
             options = self.options_type.parse(options or {}, where="data")
-        self.options: Any = options
+        self.options = cast(OptionsT, options)
         self.seed = seed
         self.chosen_thresholds: Mapping[str, float] | float | None = None
 
@@ -116,9 +85,150 @@ class Adapter(ABC):
             limits = per_class(self.classes, chosen, 0.0, "thresholds")
         return dict(zip(self.classes, limits.tolist(), strict=True))
 
+    @property
     @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """The N class names, in the order of the maps."""
+
+    @property
+    def spatial_dims(self) -> int:
+        """How many spatial axes an image has: 1, 2 or 3."""
+        return 2
+
+    @property
+    def bands(self) -> int:
+        """B, the channels of an image and of every map."""
+        return 1
+
+    @property
+    def context(self) -> int:
+        """C, the channels of further inputs that are not part of the mixture."""
+        return 0
+
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """Lengths of the spatial axes that samples in a file must have, or None for any."""
+        return None
+
+    @property
+    def unit(self) -> str:
+        """Unit of the intensities."""
+        return ""
+
+    @property
+    def interchangeable(self) -> Sequence[Sequence[str]]:
+        """Groups of interchangeable classes, whose maps may come in any order."""
+        return ()
+
+    @property
+    def quantities(self) -> Quantities:
+        """Quantities of objects and of the image that a separator can learn to predict."""
+        return Quantities()
+
+    @property
+    def oriented(self) -> bool:
+        """Whether context or quantities contain directions or positions that would not rotate with the image.
+
+        Samples are then not augmented.
+        """
+        return False
+
+    @property
+    def thresholds(self) -> Mapping[str, float] | float:
+        """Intensity above which a class is present in a pixel, one for all classes or by name (unnamed: 0).
+
+        Loss, statistics, metrics and masks all use it; `thresholds` in a YAML file overrides it.
+        """
+        return 0.0
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """What the domain wants in the sections of a run, other than `data`, that does not say otherwise."""
+        return {}
+
+    @property
+    def study(self) -> Study | None:
+        """The question that `oasis evaluate` answers, or None."""
+        return None
+
+    @property
+    def suffixes(self) -> Sequence[str]:
+        """Of the files that `read` knows."""
+        return SUFFIXES
+
+    def scene(self, split: str) -> Scene:
+        """Return what the samples of a split are mixed from: the one method that a domain has to give.
+
+        A domain that only reads files can leave it out.
+
+        Args:
+            split: `train`, `val` or `test`; the splits should share no component.
+
+        Raises:
+            ConfigError: the domain simulates nothing.
+        """
+        raise ConfigError(f"data.files.{split}: this adapter has no scene to simulate samples: name a file")
+
     def dataset(self, split: str) -> SampleDataset:
-        """Return the samples of a split: `train`, `val` or `test`."""
+        """Return the samples of a split: those of its files if the options name any, else mixed from its scene.
+
+        Training samples are new in every epoch, the others stay the same.
+
+        Raises:
+            ConfigError: a split without events.
+            DataError: a file that cannot be used, or files that do not fit together.
+        """
+        options: Options = self.options
+        if not isinstance(options, DataOptions):
+            raise ConfigError(
+                f"{type(self).__name__}: expected options that derive from oasis.adapters.DataOptions, found "
+                f"{type(options).__name__}: derive them from it, or define dataset(split)"
+            )
+        files = options.files.of(split)
+        if files:
+            parts = {file: self.samples(Path(file), split) for file in files}
+            return Joined(parts) if len(parts) > 1 else parts[files[0]]
+        scene = self.scene(split)
+        return Mixer(scene, self.count(split, scene), self.seed, split, fixed=split != "train")
+
+    def count(self, split: str, scene: Scene) -> int:
+        """Return how many samples of a scene a split has: as the option `events` says.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        count: int = getattr(cast(DataOptions, self.options).events, split)
+        if not count:
+            raise ConfigError(f"data.events.{split}: expected at least 1 sample, found 0")
+        return count
+
+    def samples(self, path: Path, split: str) -> SampleDataset:
+        """Return the samples of a file: by default an HDF5 file of samples.
+
+        Args:
+            path: of the file or folder.
+            split: which it is read for.
+
+        Raises:
+            DataError: the file cannot be read, or has other classes, bands or axes, or another unit.
+        """
+        file = SampleFile(path)
+        if file.classes != self.classes:
+            raise DataError(f"{path}: holds the classes {list(file.classes)}, expected {list(self.classes)}")
+        if len(file.shape) != self.spatial_dims + 1 or file.shape[0] != self.bands:
+            raise DataError(
+                f"{path}: holds images of shape {file.shape}, expected {self.bands} bands and {self.spatial_dims} "
+                "spatial axes"
+            )
+        if self.size is not None and file.shape[1:] != self.size:
+            found, expected = (" x ".join(map(str, size)) for size in (file.shape[1:], self.size))
+            raise DataError(
+                f"{path}: holds images of {found} pixels, expected {expected}: crop them, or change the section "
+                "data"
+            )
+        if file.unit and file.unit != self.unit:
+            raise DataError(f"{path}: holds intensities in {file.unit!r}, expected {self.unit!r}")
+        return file
 
     def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return the domain's own quantities of one event, by class and by column.
@@ -173,17 +283,6 @@ class Adapter(ABC):
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return further figures of an event table, by name."""
         return {}
-
-    def samples(self, path: Path) -> SampleFile:
-        """Return the samples of an HDF5 file.
-
-        Raises:
-            DataError: the file cannot be read, or holds other classes.
-        """
-        file = SampleFile(path)
-        if file.classes != self.classes:
-            raise DataError(f"{path}: holds the classes {list(file.classes)}, expected {list(self.classes)}")
-        return file
 
     def read(self, path: Path, key: str | None = None) -> NDArray[Any]:
         """Return what a file holds, for `prepare`.

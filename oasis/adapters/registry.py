@@ -1,14 +1,12 @@
 """Registry: adapters found by their installed name or in a file."""
 
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from inspect import isabstract
+from typing import Any
 
+from oasis.adapters.base import Adapter
 from oasis.errors import ConfigError, nearest
 from oasis.plugins import from_file, is_code
-
-if TYPE_CHECKING:
-    pass
-from oasis.adapters.base import Adapter
 
 GROUP = "oasis.adapters"
 
@@ -38,4 +36,6 @@ def find_adapter(name: str) -> type[Adapter]:
 def _checked(adapter: Any, name: str) -> type[Adapter]:
     if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
         raise ConfigError(f"{name} is not a subclass of oasis.adapters.Adapter")
+    if isabstract(adapter):
+        raise ConfigError(f"{name} does not state {', '.join(sorted(adapter.__abstractmethods__))}")
     return adapter

@@ -106,6 +106,10 @@ class Scene(ABC):
         """
         return target.sum(axis=0), np.ones((1, *self.shape[1:]), dtype=bool)
 
+    def context(self, meta: Mapping[str, Scalar]) -> Array | None:
+        """Return the context (C, *S) of a sample with these truth quantities, where the domain has one."""
+        return None
+
 
 def add_up(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int]) -> Array:
     """Return the map of each class (N, B, *S): the sum of its components, cropped at the image's edges.
@@ -213,5 +217,6 @@ class Mixer(SampleDataset):
             target,
             valid,
             {"id": f"{self.split}/{index}", **meta},
+            self.scene.context(meta),
             instances=lambda: gather(placed, self.scene.classes, self.scene.shape),
         )

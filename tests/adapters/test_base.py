@@ -1,15 +1,43 @@
 import numpy as np
 import pytest
 
-from oasis.adapters import Adapter, adapter_names, find_adapter
+from oasis.adapters import Adapter, DataOptions, SplitCounts, adapter_names, find_adapter
+from oasis.data.mixing import Mixer, Placed, Scene
+from oasis.data.sample_files import SampleFile, write_samples
+from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
+from oasis.options import Options
+
+
+class Steps(Scene):
+    def __init__(self, classes, size):
+        self.classes = classes
+        self.shape = (1, size, size)
+
+    def place(self, index, rng):
+        return [Placed(self.classes[0], rng.random((1, 3, 3), np.float32), (0, 0))], {"step": index}
+
+
+class StepOptions(DataOptions):
+    events: SplitCounts = SplitCounts(train=4, val=3, test=2)
+    size: int = 8
+    kinds: int = 1
 
 
 class Plain(Adapter):
     classes = ("a",)
+    unit = "K"
 
-    def dataset(self, split):
-        raise NotImplementedError
+
+class Counted(Adapter[StepOptions]):
+    """Its classes follow from an option."""
+
+    @property
+    def classes(self):
+        return tuple("abcd"[: self.options.kinds])
+
+    def scene(self, split):
+        return Steps(self.classes, self.options.size)
 
 
 class TwoBands(Plain):
@@ -33,6 +61,9 @@ def test_adapters_in_files(tmp_path):
         find_adapter(f"{path}:Mime")
     with pytest.raises(ConfigError, match="not a subclass"):
         find_adapter(f"{path}:Other")
+    path.write_text("from oasis.adapters import Adapter\nclass Mine(Adapter):\n    unit = 'K'\n")
+    with pytest.raises(ConfigError, match="does not state classes"):
+        find_adapter(f"{path}:Mine")
     with pytest.raises(ConfigError, match="no such file"):
         find_adapter(f"{tmp_path}/nowhere.py:Mine")
 
@@ -76,3 +107,71 @@ def test_a_dark_frame_has_to_fit():
 def test_a_domain_without_foreign_files_says_so(tmp_path):
     with pytest.raises(DataError, match="no files of its own"):
         Plain().convert(tmp_path / "x.pkl", tmp_path / "y.h5")
+
+
+def test_facts_belong_to_the_instance():
+    one, two = Counted(), Counted({"kinds": 2})
+    assert (one.classes, two.classes) == (("a",), ("a", "b"))
+    assert (Plain().unit, Plain().bands, Plain().study) == ("K", 1, None)
+    assert isinstance(one.options, StepOptions)
+    assert type(Plain().options) is DataOptions
+
+
+def test_a_data_set_follows_from_the_scene():
+    adapter = Counted({"events": {"val": 5}}, seed=3)
+    train, val, test = (adapter.dataset(split) for split in ("train", "val", "test"))
+    assert [len(part) for part in (train, val, test)] == [4, 5, 2]
+    assert not np.array_equal(train[(0, 1)].image, train[(1, 1)].image)
+    assert np.array_equal(val[(0, 1)].image, val[(1, 1)].image)
+    assert not np.array_equal(Counted(seed=4).dataset("val")[1].image, val[1].image)
+    assert isinstance(test, Mixer)
+
+
+def test_files_take_the_place_of_the_scene(tmp_path):
+    adapter = Counted()
+    for name, split in (("a.h5", "train"), ("b.h5", "val")):
+        samples = adapter.dataset(split)
+        write_samples(tmp_path / name, (samples[index] for index in range(len(samples))), ("a",))
+    files = [str(tmp_path / name) for name in ("a.h5", "b.h5")]
+    one = Counted({"files": {"test": files[0]}}).dataset("test")
+    both = Counted({"files": {"test": files}}).dataset("test")
+    assert isinstance(one, SampleFile)
+    assert (len(one), len(both)) == (4, 7)
+    np.testing.assert_array_equal(both[4].image, SampleFile(files[1])[0].image)
+    assert isinstance(Counted({"files": {"test": files[0]}}).dataset("val"), Mixer)
+    with pytest.raises(ConfigError, match=r"data\.files\.test: expected each file once"):
+        Counted({"files": {"test": [files[0], files[0]]}})
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "unit", "message"),
+    [
+        ((1, 8, 8), ("b",), "K", r"holds the classes \['b'\]"),
+        ((2, 8, 8), ("a",), "K", r"shape \(2, 8, 8\), expected 1 bands and 2"),
+        ((1, 8), ("a",), "K", r"shape \(1, 8\), expected 1 bands and 2"),
+        ((1, 8, 9), ("a",), "K", "8 x 9 pixels, expected 8 x 8"),
+        ((1, 8, 8), ("a",), "mK", "intensities in 'mK', expected 'K'"),
+    ],
+)
+def test_files_have_to_fit_the_domain(tmp_path, shape, classes, unit, message):
+    class Sized(Plain):
+        size = (8, 8)
+
+    image = np.ones(shape, np.float32)
+    sample = Sample(image, image[None], np.ones((1, *shape[1:]), bool))
+    write_samples(tmp_path / "a.h5", [sample], classes, unit)
+    with pytest.raises(DataError, match=message):
+        Sized({"files": {"test": str(tmp_path / "a.h5")}}).dataset("test")
+
+
+def test_a_split_needs_samples_from_somewhere():
+    with pytest.raises(ConfigError, match=r"data\.files\.val: this adapter has no scene"):
+        Plain().dataset("val")
+    with pytest.raises(ConfigError, match=r"data\.events\.val: expected at least 1 sample"):
+        Counted({"events": {"val": 0}}).dataset("val")
+
+    class Odd(Adapter[Options]):
+        classes = ("a",)
+
+    with pytest.raises(ConfigError, match="Odd: expected options that derive from"):
+        Odd().dataset("val")

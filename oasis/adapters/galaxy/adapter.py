@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oasis.adapters.base import Adapter, SplitCounts, SplitFiles
+from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.convert import Conversion, convert, resample
 from oasis.adapters.galaxy.figures import flux_figure
@@ -20,8 +20,9 @@ from oasis.adapters.galaxy.photometry import EDGES, noise_of, object_columns
 from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, BlendOptions, GalaxyScene
 from oasis.adapters.galaxy.simulation import GalaxyOptions, simulate_galaxies
 from oasis.adapters.galaxy.stamps import Stamps
+from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.adapters.study import Study
-from oasis.data.mixing import Mixer, SampleDataset, split_indices
+from oasis.data.mixing import split_indices
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import SUFFIXES as ARRAYS
@@ -35,14 +36,6 @@ logger = logging.getLogger(__name__)
 
 FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}
 PRESENT_NMGY = 0.01  # per pixel; the sky of the survey has a noise of 0.003 to 0.015
-
-
-class BlendCounts(SplitCounts):
-    """How many blends each split has."""
-
-    train: int = Field(6000, ge=0)
-    val: int = Field(500, ge=0)
-    test: int = Field(2000, ge=0)
 
 
 class LibraryOptions(Options):
@@ -62,7 +55,7 @@ class LibraryOptions(Options):
     held_out: Literal["all", "files"] = "all"
 
 
-class GalaxyAdapterOptions(Options):
+class GalaxyAdapterOptions(DataOptions):
     """The section `data` of a run on galaxies.
 
     Attributes:
@@ -76,40 +69,29 @@ class GalaxyAdapterOptions(Options):
 
     library: LibraryOptions = LibraryOptions()
     blend: BlendOptions = BlendOptions()
-    events: BlendCounts = BlendCounts()
-    files: SplitFiles = SplitFiles()
+    events: SplitCounts = SplitCounts(train=6000, val=500, test=2000)
     convert: Conversion = Conversion()
     reading: Reading = Reading()
 
 
-class _BlendAdapter(Adapter):
+class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
     """What both adapters have in common."""
 
-    spatial_dims = 2
     bands = len(survey.BANDS)
     unit = "nmgy"
     thresholds = PRESENT_NMGY
-    options_type = GalaxyAdapterOptions
     suffixes = (*ARRAYS, *PICTURES)
     single: ClassVar[bool | tuple[bool, ...]] = True
     study: ClassVar[Study]
 
-    def dataset(self, split: str) -> SampleDataset:
-        """Return the blends of `train`, `val` or `test`, mixed unless the options name a file.
+    def scene(self, split: str) -> GalaxyScene:
+        """Return what the blends of a split are mixed from.
 
         Raises:
-            ConfigError: a split without events or galaxies.
-            DataError: a file that cannot be used.
+            ConfigError: a split without galaxies.
+            DataError: a library that cannot be used.
         """
-        options: GalaxyAdapterOptions = self.options
-        file: str | None = getattr(options.files, split)
-        if file is not None:
-            return self.samples(Path(file))
-        events: int = getattr(options.events, split)
-        if not events:
-            raise ConfigError(f"data.events.{split}: expected at least 1 blend, found 0")
-        scene = GalaxyScene(self.library, self._galaxies(split), self.classes, options.blend)
-        return Mixer(scene, events, self.seed, split, fixed=split != "train")
+        return GalaxyScene(self.library, self._galaxies(split), self.classes, self.options.blend)
 
     def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return flux, magnitude, colour, place and shape of every galaxy: `photometry.COLUMNS`."""
@@ -121,14 +103,14 @@ class _BlendAdapter(Adapter):
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return the figure `flux`: errors of flux, and what is missed, against how blended a galaxy is."""
-        study = type(self).study
+        study = self.study
         rows = study.rows(table)
         return {"flux": flux_figure({study.what: rows}, study.group if study.group in rows else None)}
 
     @cached_property
     def pixel_scale(self) -> float:
         """Side of a pixel of the library, arcsec."""
-        options: LibraryOptions = self.options.library
+        options = self.options.library
         return Stamps.load(options.files[0]).pixel_scale if options.files else options.population.pixel_scale
 
     @cached_property
@@ -144,7 +126,7 @@ class _BlendAdapter(Adapter):
     @cached_property
     def _library(self) -> tuple[Stamps, int]:
         """The library, and how many of its galaxies are measured."""
-        options: LibraryOptions = self.options.library
+        options = self.options.library
         parts = [Stamps.load(file) for file in options.files]
         measured = sum(map(len, parts))
         if options.simulated:
@@ -196,7 +178,7 @@ class GalaxyAdapter(_BlendAdapter):
 
     classes = (TARGET, NEIGHBOURS)
     single = (True, False)
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "model": {"name": "unet", "base_channels": 16, "norm": "batch"},
         "head": {"name": "denoised"},
         "scaling": {"name": "asinh", "noise": [0.0028, 0.0063, 0.0153]},
@@ -219,7 +201,7 @@ class GalaxiesAdapter(_BlendAdapter):
 
     classes = ("galaxy_1", "galaxy_2", "galaxy_3", "galaxy_4")
     interchangeable = (classes,)
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         **GalaxyAdapter.defaults,
         "loss": {
             "region_weights": {"rule": "size", "weights": {2: 2, 3: 2, 4: 2}},

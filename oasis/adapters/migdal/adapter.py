@@ -3,25 +3,24 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oasis.adapters.base import Adapter, SplitCounts, SplitFiles
+from oasis.adapters.base import Adapter
 from oasis.adapters.migdal.detector import Detector
 from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
 from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
 from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
+from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.adapters.study import Study
 from oasis.data.components import Components
-from oasis.data.mixing import Mixer, SampleDataset, keyed_rng, split_indices
+from oasis.data.mixing import SampleDataset, keyed_rng, split_indices
 from oasis.data.samples import Sample
-from oasis.errors import ConfigError
-from oasis.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,15 +29,7 @@ if TYPE_CHECKING:
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
-class EventCounts(SplitCounts):
-    """How many samples each split has."""
-
-    train: int = Field(6000, ge=0)
-    val: int = Field(1000, ge=0)
-    test: int = Field(4000, ge=0)
-
-
-class MigdalOptions(Options):
+class MigdalOptions(DataOptions):
     """The section `data` of a MIGDAL run.
 
     Attributes:
@@ -60,7 +51,7 @@ class MigdalOptions(Options):
     """
 
     size: tuple[int, int] = (96, 96)
-    events: EventCounts = EventCounts()
+    events: SplitCounts = SplitCounts(train=6000, val=1000, test=4000)
     energies: tuple[float, float] = (3.0, 15.0)
     spectral_index: float = Field(0.0, ge=0)
     margin: int = Field(40, ge=0)
@@ -68,21 +59,18 @@ class MigdalOptions(Options):
     tracks: str | None = None
     recoils: str | None = None
     restore_noise: bool = False
-    files: SplitFiles = SplitFiles()
     protocol: Literal["corrected", "reference"] = "corrected"
     topology: bool = False
     detector: Detector = Detector()
 
 
-class MigdalAdapter(Adapter):
+class MigdalAdapter(Adapter[MigdalOptions]):
     """Electron recoils (ER) under nuclear recoils (NR) in camera images of the MIGDAL optical TPC, in ADU."""
 
     classes = (ER, NR)
-    spatial_dims = 2
     unit = "ADU"
-    thresholds: ClassVar[Mapping[str, float]] = {ER: 1.0, NR: PRESENT_ADU}
-    options_type = MigdalOptions
-    defaults: ClassVar[Mapping[str, Any]] = {
+    thresholds = {ER: 1.0, NR: PRESENT_ADU}
+    defaults = {
         "model": {"name": "unet", "base_channels": 32},
         "head": {"name": "fraction"},
         "scaling": {"scale": 23.0, "peak": False},
@@ -107,22 +95,15 @@ class MigdalAdapter(Adapter):
         equivalent=4.0,
     )
 
-    def dataset(self, split: str) -> SampleDataset:
-        """Return the samples of `train`, `val` or `test`, simulated unless the options name a file.
+    def scene(self, split: str) -> MigdalScene:
+        """Return what the events of a split are mixed from; splits share no track.
 
         Raises:
-            ConfigError: a split without events.
-            DataError: a file that cannot be read.
+            DataError: a library or a file of recoils that cannot be read.
         """
-        options: MigdalOptions = self.options
-        file: str | None = getattr(options.files, split)
-        if file is not None:
-            return self._read(Path(file), split)
-        events: int = getattr(options.events, split)
-        if not events:
-            raise ConfigError(f"data.events.{split}: expected at least 1 sample, found 0")
+        options = self.options
         electrons, recoils = self._libraries
-        scene = MigdalScene(
+        return MigdalScene(
             options.detector,
             electrons,
             recoils,
@@ -135,7 +116,18 @@ class MigdalAdapter(Adapter):
             options.jitter,
             measured=options.recoils is not None,
         )
-        return Mixer(scene, events, self.seed, split, fixed=split != "train")
+
+    def samples(self, path: Path, split: str) -> SampleDataset:
+        """Return the samples of an HDF5 file, of the authors' dataframe or of a folder of their tensors.
+
+        Raises:
+            DataError: a file that cannot be used.
+        """
+        if path.is_dir():
+            return ReferenceTensors(path, split, protocol=self.options.protocol)
+        if path.suffix == ".pkl":
+            return ReferenceFrames(path, protocol=self.options.protocol)
+        return super().samples(path, split)
 
     def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return how the electron's axis at the vertex lies to the true one: see `axis_columns`."""
@@ -146,7 +138,7 @@ class MigdalAdapter(Adapter):
     @property
     def measures_events(self) -> bool:
         """Whether axes are asked for."""
-        return bool(self.options.topology)
+        return self.options.topology
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return the figure `topology` where the table has axes."""
@@ -155,7 +147,7 @@ class MigdalAdapter(Adapter):
     @cached_property
     def _libraries(self) -> tuple[Components, Components]:
         """Electron recoils, simulated, and nuclear recoils, simulated or measured."""
-        options: MigdalOptions = self.options
+        options = self.options
         electrons, recoils = load_library(options.tracks)
         if options.recoils is None:
             return electrons, recoils
@@ -164,21 +156,13 @@ class MigdalAdapter(Adapter):
             frames = restore_noise(frames, keyed_rng(self.seed, "frames", 0), detector=options.detector)
         return electrons, recoil_components(frames)
 
-    def _read(self, path: Path, split: str) -> SampleDataset:
-        protocol = self.options.protocol
-        if path.is_dir():
-            return ReferenceTensors(path, split, protocol=protocol)
-        if path.suffix == ".pkl":
-            return ReferenceFrames(path, protocol=protocol)
-        return self.samples(path)
-
     def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
         """Turn frames into images (n, 1, H, W) in ADU.
 
         Raw frames (1152, 2048) are dark-subtracted, binned and smoothed as the experiment does; smaller ones
         count as binned already. Negative pixels become 0.
         """
-        detector: Detector = self.options.detector
+        detector = self.options.detector
         height, width = (length * detector.binning for length in detector.shape)
         if raw.shape[-2:] == (height, width):
             images = detector.preprocess(raw.reshape(-1, height, width), dark)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from oasis.adapters.base import Adapter, SplitFiles
+from oasis.adapters.base import Adapter
 from oasis.adapters.neutrino.figures import (
     counting_sources,
     multiplicity_figure,
@@ -31,16 +31,15 @@ from oasis.adapters.neutrino.scene import (
     EXIT_COLUMNS,
     Composition,
     SimulatedScene,
-    VertexMixer,
     VertexScene,
     muon_context,
     muon_exits,
 )
 from oasis.adapters.neutrino.simulation import CUBES, Detector
+from oasis.adapters.options import DataOptions
 from oasis.adapters.study import Study
-from oasis.data.mixing import SampleDataset
+from oasis.data.mixing import Scene
 from oasis.data.quantities import Quantities, Quantity
-from oasis.data.sample_files import SampleFile
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import read_array
@@ -68,7 +67,7 @@ class EventCounts(Options):
     test: int | None = Field(None, ge=1)
 
 
-class NeutrinoOptions(Options):
+class NeutrinoOptions(DataOptions):
     """The section `data` of a run on neutrino vertices.
 
     Attributes:
@@ -83,10 +82,9 @@ class NeutrinoOptions(Options):
         refinement: how `--refine` fits particles to images.
     """
 
-    events: EventCounts = EventCounts()
+    events: EventCounts = EventCounts()  # type: ignore[assignment]
     order: Literal["energy", "any"] = "energy"
     release: str | None = None
-    files: SplitFiles = SplitFiles()
     energies: tuple[float, float] = (1.0, 60.0)
     least_charge: float = Field(50.0, gt=0)
     detector: Detector = Detector()
@@ -100,20 +98,7 @@ class NeutrinoOptions(Options):
         return energies
 
 
-def quantities(composition: Composition) -> Quantities:
-    """Return what a separator predicts of the nuclei of a composition, and of their vertex."""
-    energy = Quantity(name="ke", centre=30, width=15)
-    direction = [Quantity(name=name, width=0.5) for name in DIRECTION]
-    vertex = [Quantity(name=f"vertex_{axis}", width=8) for axis in AXES]
-    return Quantities(
-        classes=composition.classes[1:],
-        of_object=(energy, *direction),
-        of_image=tuple(vertex),
-        directions=(DIRECTION,),
-    )
-
-
-class NeutrinoAdapter(Adapter):
+class NeutrinoAdapter(Adapter[NeutrinoOptions]):
     """A muon and 1 to 5 protons from one neutrino vertex, in a scintillator of 10 mm cubes, in photoelectrons.
 
     Attributes:
@@ -121,15 +106,13 @@ class NeutrinoAdapter(Adapter):
     """
 
     composition: ClassVar[Composition] = CONFIGURATION_1
-    classes = CONFIGURATION_1.classes
     spatial_dims = 3
+    size = (CUBES,) * 3
     context = CONTEXT
-    quantities = quantities(CONFIGURATION_1)
     oriented = True
     unit = "p.e."
     thresholds = 0.5  # charges are whole photoelectrons
-    options_type = NeutrinoOptions
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "model": {"name": "unet", "base_channels": 32, "depth": 2},
         "head": {"name": "fraction", "background": False},  # every photoelectron is some particle's
         "objects": {"weight": 0.1},
@@ -146,47 +129,51 @@ class NeutrinoAdapter(Adapter):
         edges=tuple(range(0, 61, 10)),
     )
 
-    def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
-        super().__init__(options, seed)
-        if self.options.order == "any":
-            protons = tuple(name for name in self.classes if name.startswith("proton"))
-            self.interchangeable = (protons,)  # type: ignore[misc]
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The muon and every particle that an event can have."""
+        return self.composition.classes
 
-    def dataset(self, split: str) -> SampleDataset:
-        """Return the samples of `train`, `val` or `test`: of a file, of the release, or simulated.
+    @property
+    def interchangeable(self) -> tuple[tuple[str, ...], ...]:
+        """The protons, where their maps may come in any order."""
+        protons = tuple(name for name in self.classes if name.startswith("proton"))
+        return (protons,) if self.options.order == "any" else ()
+
+    @property
+    def quantities(self) -> Quantities:
+        """Energy and direction of every nucleus, and the vertex."""
+        return Quantities(
+            classes=self.classes[1:],
+            of_object=(
+                Quantity(name="ke", centre=30, width=15),
+                *(Quantity(name=one, width=0.5) for one in DIRECTION),
+            ),
+            of_image=tuple(Quantity(name=f"vertex_{axis}", width=8) for axis in AXES),
+            directions=(DIRECTION,),
+        )
+
+    def scene(self, split: str) -> VertexScene:
+        """Return the events of the release, or what simulates them.
 
         Raises:
-            DataError: a file or folder that cannot be read.
+            DataError: a release that cannot be read.
         """
-        options: NeutrinoOptions = self.options
-        file: str | None = getattr(options.files, split)
-        if file is not None:
-            return self.samples(Path(file))
-        wanted: int | None = getattr(options.events, split)
-        scene: VertexScene
-        if self._release is None:
-            scene = SimulatedScene(self.composition, options.detector, options.energies)
-            count = wanted or SIMULATED[split]
-        else:
-            scene = ReleaseScene(self._release, split)
-            count = min(wanted or len(scene), len(scene))
-        return VertexMixer(scene, count, self.seed, split, fixed=split != "train")
+        if self._release is not None:
+            return ReleaseScene(self._release, split)
+        return SimulatedScene(self.composition, self.options.detector, self.options.energies)
+
+    def count(self, split: str, scene: Scene) -> int:
+        """Return how many samples a split has: no more than the release has, by default all of them."""
+        wanted: int | None = getattr(self.options.events, split)
+        if isinstance(scene, ReleaseScene):
+            return min(wanted or len(scene), len(scene))
+        return wanted or SIMULATED[split]
 
     @cached_property
     def _release(self) -> Release | None:
-        folder: str | None = self.options.release
+        folder = self.options.release
         return None if folder is None else Release(folder, self.composition)
-
-    def samples(self, path: Path) -> SampleFile:
-        """Return the samples of an HDF5 file.
-
-        Raises:
-            DataError: the file cannot be read, or holds other classes or a volume of another size.
-        """
-        file = super().samples(path)
-        if file.shape[1:] != (CUBES,) * 3:
-            raise DataError(f"{path}: {self._size(file.shape[1:])}")
-        return file
 
     def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return charge, energy, direction and number of the particles: see `metrics.COLUMNS`."""
@@ -234,7 +221,7 @@ class NeutrinoAdapter(Adapter):
 
     @cached_property
     def _measurement(self) -> Measurement:
-        options: NeutrinoOptions = self.options
+        options = self.options
         calibration = calibrate(self.composition, options.detector, options.energies)
         return Measurement(self.classes, options.detector, calibration, options.least_charge)
 
@@ -288,9 +275,7 @@ class NeutrinoIonsAdapter(NeutrinoAdapter):
     """A muon and 0 to 4 protons, 0 or 1 deuteron and 0 or 1 triton from one neutrino vertex, in photoelectrons."""
 
     composition = CONFIGURATION_2
-    classes = CONFIGURATION_2.classes
-    quantities = quantities(CONFIGURATION_2)
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         **NeutrinoAdapter.defaults,
         "loss": {
             "region_weights": {"rule": "size", "weights": {2: 3, 3: 4, 4: 5, 5: 6, 6: 7, 7: 8}},

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from oasis.adapters.neutrino.physics import DENSITY, MM_PER_CM, muon_stopping_power
 from oasis.adapters.neutrino.simulation import CUBE, CUBES, SPECIES, Detector, Tracks, simulate, way_out
-from oasis.data.mixing import Mixer, Placed, Scene
-from oasis.data.samples import Array, Sample, Scalar
+from oasis.data.mixing import Placed, Scene
+from oasis.data.samples import Array, Scalar
 
 Vector = NDArray[np.float64]
 
@@ -153,6 +153,11 @@ class VertexScene(Scene):
         ]
         return placed, {"nuclei": len(named) - 1, **self._truth(event, named)}
 
+    def context(self, meta: Mapping[str, Scalar]) -> Array:
+        """Return what is known of the muon where it leaves (8, 7, 7, 7); see `muon_context`."""
+        context: Array = muon_context([[float(meta[name]) for name in EXIT_COLUMNS]])[0]
+        return context
+
     def _truth(self, event: Event, named: Mapping[str, Particle]) -> dict[str, float]:
         out = event.exit
         numbers = [*event.vertex, *out.position, out.energy, *out.direction]
@@ -251,13 +256,3 @@ def centres() -> Vector:
     """Return the centres of the cubes (7, 7, 7, 3), mm."""
     axis = (np.arange(CUBES) - (CUBES - 1) / 2) * CUBE
     return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
-
-
-class VertexMixer(Mixer):
-    """Samples of a scene, with the muon's exit as context."""
-
-    def sample(self, index: int, epoch: int) -> Sample:
-        """Mix sample `index` of `epoch`."""
-        sample = super().sample(index, epoch)
-        exits = [[float(sample.meta[name]) for name in EXIT_COLUMNS]]
-        return sample.replace(context=muon_context(exits)[0])

@@ -1,17 +1,15 @@
 """The waveform adapters: a signal pulse on a structured background, and pulses that pile up."""
 
-from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from oasis.adapters.base import Adapter, SplitCounts, SplitFiles
+from oasis.adapters.base import Adapter
+from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.adapters.study import Study
 from oasis.adapters.waveform.files import FEWEST_SAMPLES, read_templates, read_waveforms
 from oasis.adapters.waveform.metrics import pulse_columns, pulse_figure, separations
@@ -26,7 +24,7 @@ from oasis.adapters.waveform.scene import (
     WaveformScene,
 )
 from oasis.adapters.waveform.trigger import Whitening
-from oasis.data.mixing import Mixer, SampleDataset, Scene, split_indices
+from oasis.data.mixing import split_indices
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
 from oasis.options import Options
@@ -39,14 +37,6 @@ Floats = NDArray[np.float64]
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 FEWEST = 10  # measured pulses from which on each split has its own
-
-
-class WaveformCounts(SplitCounts):
-    """How many waveforms each split has."""
-
-    train: int = Field(4000, ge=0)
-    val: int = Field(1000, ge=0)
-    test: int = Field(4000, ge=0)
 
 
 class ReadOptions(Options):
@@ -70,7 +60,7 @@ class ReadOptions(Options):
         return value
 
 
-class RecordOptions(Options):
+class RecordOptions(DataOptions):
     """What both adapters know of a waveform.
 
     Attributes:
@@ -86,8 +76,7 @@ class RecordOptions(Options):
 
     samples: int = Field(1024, ge=FEWEST_SAMPLES, le=8192)
     sampling_ns: float = Field(4.0, gt=0)
-    events: WaveformCounts = WaveformCounts()
-    files: SplitFiles = SplitFiles()
+    events: SplitCounts = SplitCounts(train=4000, val=1000, test=4000)
     arrival: tuple[float, float] = (0.1, 0.8)
     detect: float = Field(3.0, gt=0)
     noise: NoiseOptions = NoiseOptions()
@@ -127,32 +116,20 @@ class PulsesOptions(RecordOptions):
     gap_ns: float = Field(150.0, gt=0)
 
 
-class _RecordAdapter(Adapter):
+RecordT = TypeVar("RecordT", bound=RecordOptions, covariant=True)
+
+
+class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
     """What both adapters have in common."""
 
     spatial_dims = 1
     unit = "mV"
     thresholds = 0.5
 
-    def dataset(self, split: str) -> SampleDataset:
-        """Return the waveforms of `train`, `val` or `test`, simulated unless the options name a file.
-
-        Raises:
-            ConfigError: a split without events, or too few measured traces for three splits.
-            DataError: a file that cannot be used.
-        """
-        options: RecordOptions = self.options
-        file: str | None = getattr(options.files, split)
-        if file is not None:
-            return self._read(Path(file))
-        events: int = getattr(options.events, split)
-        if not events:
-            raise ConfigError(f"data.events.{split}: expected at least 1 waveform, found 0")
-        return Mixer(self.scene(split), events, self.seed, split, fixed=split != "train")
-
-    @abstractmethod
-    def scene(self, split: str) -> Scene:
-        """Return what the waveforms of a split are mixed from."""
+    @property
+    def size(self) -> tuple[int]:
+        """Length of a waveform."""
+        return (self.options.samples,)
 
     @property
     def times(self) -> Floats:
@@ -166,7 +143,7 @@ class _RecordAdapter(Adapter):
             ConfigError: too few measured traces for three splits.
             DataError: a file that cannot be used, or traces that are shorter than a waveform.
         """
-        options: RecordOptions = self.options
+        options = self.options
         path = options.noise.traces
         if path is None:
             return options.noise.gaussian(options.samples, options.sampling_ns)
@@ -200,7 +177,7 @@ class _RecordAdapter(Adapter):
         Raises:
             DataError: an array that does not hold waveforms.
         """
-        options: ReadOptions = self.options.read
+        options = self.options.read
         waveforms = super().prepare(raw, dark)
         length = waveforms.shape[-1]
         fewest = max(FEWEST_SAMPLES, options.baseline_samples)
@@ -226,21 +203,12 @@ class _RecordAdapter(Adapter):
         columns = pulse_columns(predicted, true, self.options.sampling_ns, rms, self.options.detect)
         return columns | {"matched_snr": whitening.significance(true) if columns["amplitude_true"] > 0 else np.nan}
 
-    def _read(self, path: Path) -> SampleDataset:
-        file = self.samples(path)
-        if file.shape != (1, self.options.samples):
-            raise DataError(
-                f"{path}: holds waveforms of {file.shape[-1]} samples, but data.samples is {self.options.samples}"
-            )
-        return file
 
-
-class WaveformAdapter(_RecordAdapter):
+class WaveformAdapter(_RecordAdapter[WaveformOptions]):
     """Signal pulses on a background of slow pulses, afterpulses and pickup in waveforms of a detector, in mV."""
 
     classes = (SIGNAL, INTERFERENCE)
-    options_type = WaveformOptions
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "model": {"name": "unet", "base_channels": 16, "depth": 6, "norm": "batch"},
         "head": {"name": "denoised"},
         "scaling": {"name": "asinh", "noise": 1.0},
@@ -260,7 +228,7 @@ class WaveformAdapter(_RecordAdapter):
 
     def scene(self, split: str) -> WaveformScene:
         """Return what the waveforms of a split are mixed from."""
-        options: WaveformOptions = self.options
+        options = self.options
         return WaveformScene(
             self.times,
             options.arrival,
@@ -279,37 +247,43 @@ class WaveformAdapter(_RecordAdapter):
         return {"pulses": pulse_figure(rows, "snr", self.study.edges, self.study.label)}
 
 
-class PulsesAdapter(_RecordAdapter):
+class PulsesAdapter(_RecordAdapter[PulsesOptions]):
     """Pulses of one kind that pile up in waveforms of a detector, in mV.
 
     The classes are `pulse_1` and so on, as many as the option `pulses` says.
     """
 
-    classes = ("pulse_1", "pulse_2", "pulse_3")
-    interchangeable = (classes,)
-    options_type = PulsesOptions
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "model": {"name": "unet", "base_channels": 16, "depth": 6, "norm": "batch"},
         "head": {"name": "denoised"},
         "scaling": {"name": "asinh", "noise": 1.0},
     }
-    study = Study(
-        name="pulse_1",
-        quantity="separation",
-        label="time to the nearest other pulse (ns)",
-        edges=(0, 10, 20, 40, 80, 160, 320, 2000),
-        group="id",
-    )
 
-    def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
-        super().__init__(options, seed)
-        classes = tuple(f"pulse_{number + 1}" for number in range(self.options.pulses))
-        study = replace(type(self).study, interchangeable=classes[1:])
-        vars(self).update(classes=classes, interchangeable=(classes,), study=study)  # of this adapter, not of all
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """One for each pulse that a waveform can have."""
+        return tuple(f"pulse_{number + 1}" for number in range(self.options.pulses))
+
+    @property
+    def interchangeable(self) -> tuple[tuple[str, ...]]:
+        """All of them."""
+        return (self.classes,)
+
+    @property
+    def study(self) -> Study:
+        """Errors of all pulses against the time to the nearest other one."""
+        return Study(
+            name="pulse_1",
+            quantity="separation",
+            label="time to the nearest other pulse (ns)",
+            edges=(0, 10, 20, 40, 80, 160, 320, 2000),
+            group="id",
+            interchangeable=self.classes[1:],
+        )
 
     def scene(self, split: str) -> PulsesScene:
         """Return what the waveforms of a split are mixed from."""
-        options: PulsesOptions = self.options
+        options = self.options
         source = self.source(options.pulse, split)
         return PulsesScene(self.classes, self.times, options.arrival, self.noise(split), source, options.gap_ns)
 

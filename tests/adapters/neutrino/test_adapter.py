@@ -110,7 +110,7 @@ def test_files_take_the_place_of_the_simulation(tmp_path):
         context=None,
     )
     write_samples(tmp_path / "large.h5", [larger], adapter.classes)
-    with pytest.raises(DataError, match=r"large.h5: an image of 9 x 9 x 9 cubes, but the model's volume has 7"):
+    with pytest.raises(DataError, match=r"large.h5: holds images of 9 x 9 x 9 pixels, expected 7 x 7 x 7: crop"):
         NeutrinoAdapter({"files": {"val": str(tmp_path / "large.h5")}}).dataset("val")
 
 

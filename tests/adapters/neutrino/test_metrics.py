@@ -8,8 +8,9 @@ from sklearn.metrics import confusion_matrix, mean_poisson_deviance
 
 from oasis.adapters.neutrino.figures import multiplicity_matrix
 from oasis.adapters.neutrino.metrics import COLUMNS, FLOOR, Measurement, axis_of, calibrate, find_vertex
-from oasis.adapters.neutrino.scene import CONFIGURATION_2, SimulatedScene, VertexMixer, centres
+from oasis.adapters.neutrino.scene import CONFIGURATION_2, SimulatedScene, centres
 from oasis.adapters.neutrino.simulation import Detector
+from oasis.data.mixing import Mixer
 from oasis.loss.distances import poisson_deviance
 
 CLASSES = CONFIGURATION_2.classes
@@ -25,7 +26,7 @@ def columns_of(prediction, sample):
 
 @pytest.fixture(scope="module")
 def samples():
-    dataset = VertexMixer(SimulatedScene(CONFIGURATION_2, Detector(), ENERGIES), COUNT, 0, "test", fixed=True)
+    dataset = Mixer(SimulatedScene(CONFIGURATION_2, Detector(), ENERGIES), COUNT, 0, "test", fixed=True)
     return [dataset[index] for index in range(COUNT)]
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from oasis.adapters.neutrino.release import Release, ReleaseScene, shifted_exit
-from oasis.adapters.neutrino.scene import CONFIGURATION_1, CONFIGURATION_2, Exit, VertexMixer
+from oasis.adapters.neutrino.scene import CONFIGURATION_1, CONFIGURATION_2, Exit
+from oasis.data.mixing import Mixer
 from oasis.errors import DataError
 
 SPECIES = {"muon": "mu", "proton": "p", "deuteron": "D+", "triton": "T+"}
@@ -143,7 +144,7 @@ def shifted(values, shift):
 @pytest.mark.parametrize(("configuration", "composition"), [(1, CONFIGURATION_1), (2, CONFIGURATION_2)])
 def test_held_out_events_are_the_authors(folder, split, configuration, composition):
     scene = ReleaseScene(Release(folder, composition), split)
-    mixer = VertexMixer(scene, len(scene), 0, split, fixed=True)
+    mixer = Mixer(scene, len(scene), 0, split, fixed=True)
     assert len(scene) == len(CELLS)
     for cell in range(len(CELLS)):
         chosen, shift = held_out_event(folder, cell, split, configuration)
@@ -183,7 +184,7 @@ def test_training_events_share_a_cell_and_no_particle_with_the_others(folder):
             assert sorted(together) == tables(folder, [name])[name][CELLS[cell]]
             assert len(together) == PER_CELL[species]
     scene = ReleaseScene(release, "train")
-    mixer = VertexMixer(scene, len(scene), 0, "train", fixed=False)
+    mixer = Mixer(scene, len(scene), 0, "train", fixed=False)
     counts, shifts = [], []
     for epoch in range(30):
         for index in range(len(scene)):

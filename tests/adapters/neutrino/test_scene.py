@@ -11,18 +11,18 @@ from oasis.adapters.neutrino.scene import (
     CONFIGURATION_2,
     EXIT_COLUMNS,
     SimulatedScene,
-    VertexMixer,
     centres,
     muon_context,
     muon_exits,
 )
 from oasis.adapters.neutrino.simulation import Detector
+from oasis.data.mixing import Mixer
 
 COUNT = 300
 
 
 def mixer(composition, fixed=True):
-    return VertexMixer(SimulatedScene(composition, Detector(), (1.0, 60.0)), COUNT, 3, "val", fixed)
+    return Mixer(SimulatedScene(composition, Detector(), (1.0, 60.0)), COUNT, 3, "val", fixed)
 
 
 @pytest.fixture(scope="module")

@@ -137,7 +137,8 @@ def test_the_number_of_classes_is_an_option(most):
     assert setup.adapter.classes == setup.separator().classes == names
     assert setup.dataset("val")[0].target.shape == (most, 1, 1024)
     assert setup.loss().groups == [list(range(most))]
-    assert PulsesAdapter.classes == ("pulse_1", "pulse_2", "pulse_3")
+    assert PulsesAdapter().classes == ("pulse_1", "pulse_2", "pulse_3")
+    assert setup.adapter.study.what == f"pulse_1 to {names[-1]}"
 
 
 def test_the_order_of_pulse_maps_does_not_count(pileup):
@@ -199,13 +200,16 @@ def test_many_templates_are_divided_among_the_splits(tmp_path):
 
 def test_files_take_the_place_of_the_simulation(tmp_path, samples, pileup):
     write_samples(tmp_path / "val.h5", samples[:4], WaveformAdapter.classes, "mV")
-    write_samples(tmp_path / "other.h5", pileup[:4], PulsesAdapter.classes, "mV")
+    write_samples(tmp_path / "other.h5", pileup[:4], PulsesAdapter().classes, "mV")
     dataset = WaveformAdapter({"files": {"val": str(tmp_path / "val.h5")}}).dataset("val")
     np.testing.assert_array_equal(dataset[2].image, samples[2].image)
     for options, message in (
         ({"files": {"val": str(tmp_path / "other.h5")}}, "holds the classes"),
         ({"files": {"val": str(tmp_path / "none.h5")}}, "no such file"),
-        ({"files": {"val": str(tmp_path / "val.h5")}, "samples": 512}, "1024 samples, but data.samples is 512"),
+        (
+            {"files": {"val": str(tmp_path / "val.h5")}, "samples": 512},
+            "holds images of 1024 pixels, expected 512",
+        ),
     ):
         with pytest.raises(DataError, match=message):
             WaveformAdapter(options).dataset("val")

@@ -1,0 +1,82 @@
+"""The options that domains share: how many samples each split has, and which files it is read from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from oasis.options import Options
+
+SPLITS = ("train", "val", "test")
+MOST = 10_000_000  # samples of an epoch
+
+
+class SplitCounts(Options):
+    """How many samples each split has.
+
+    Attributes:
+        train: new ones in every epoch.
+        val: the same ones in every epoch.
+        test: held out.
+    """
+
+    train: int = Field(ge=0, le=MOST)
+    val: int = Field(ge=0, le=MOST)
+    test: int = Field(ge=0, le=MOST)
+
+
+class SplitFiles(Options):
+    """The file, the folder or the several files that each split is read from; simulated where there are none.
+
+    Attributes:
+        train: of the training samples.
+        val: of the validation samples.
+        test: of the held-out samples.
+    """
+
+    train: str | tuple[str, ...] | None = None
+    val: str | tuple[str, ...] | None = None
+    test: str | tuple[str, ...] | None = None
+
+    @field_validator("train", "val", "test")
+    @classmethod
+    def _named_once(cls, files: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if isinstance(files, tuple) and len(set(files)) < len(files):
+            raise ValueError("expected each file once")
+        return files
+
+    def of(self, split: str) -> tuple[str, ...]:
+        """Return the files of a split; none where it is simulated.
+
+        Example:
+            >>> SplitFiles(train=("a.h5", "b.h5"), test="c.h5").of("test")
+            ('c.h5',)
+        """
+        files: str | tuple[str, ...] | None = getattr(self, split)
+        return (files,) if isinstance(files, str) else files or ()
+
+
+class DataOptions(Options):
+    """The section `data`; a domain adds its own keys in a subclass.
+
+    A default of `events` in a subclass fills in the splits that a configuration does not name.
+
+    Attributes:
+        events: samples per split.
+        files: by split: files of samples in the place of the simulation.
+
+    Example:
+        >>> class Cells(DataOptions):
+        ...     events: SplitCounts = SplitCounts(train=512, val=64, test=256)
+        >>> Cells.parse({"events": {"train": 8}}).events
+        SplitCounts(train=8, val=64, test=256)
+    """
+
+    events: SplitCounts = SplitCounts(train=2000, val=200, test=1000)
+    files: SplitFiles = SplitFiles()
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _completed(cls, counts: Any) -> Any:
+        default = cls.model_fields["events"].default
+        return {**default.model_dump(), **counts} if isinstance(counts, Mapping) else counts
