@@ -1,25 +1,23 @@
 """A domain in one file: two-colour fluorescence images of cells that lie over thin fibres."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters import Adapter, Study
-from oasis.data.mixing import Mixer, Placed, SampleDataset, Scene
+from oasis.adapters import Adapter, DataOptions, SplitCounts, Study
+from oasis.data.mixing import Placed, Scene
 from oasis.data.samples import Array, Scalar
-from oasis.options import Options
 
 DYES = {"cell": (0.8, 0.2), "fibre": (0.3, 0.7)}  # the share of a dye's light in the green and the red band
 BACKGROUND = 4.0  # photons per pixel and band
 
 
-class MicroscopyOptions(Options):
-    """The section `data`: pixels of an image, images per split, the most cells and fibres in one."""
+class MicroscopyOptions(DataOptions):
+    """The section `data`: images per split, pixels of an image, the most cells and fibres in one."""
 
+    events: SplitCounts = SplitCounts(train=512, val=64, test=256)
     size: tuple[int, int] = (64, 64)
-    images: dict[Literal["train", "val", "test"], int] = {"train": 512, "val": 64, "test": 256}
     cells: int = 12
     fibres: int = 3
 
@@ -66,21 +64,19 @@ def _dyed(name: str, light: NDArray[np.float64], origin: tuple[int, int]) -> Pla
     return Placed(name, bands.astype(np.float32), origin, {"photons": float(bands.sum())})
 
 
-class MicroscopyAdapter(Adapter):
+class MicroscopyAdapter(Adapter[MicroscopyOptions]):
     """Cells over fibres in green and red fluorescence images, in photons."""
 
     classes = ("cell", "fibre")
     bands = 2
     unit = "photons"
     thresholds = 1.0
-    options_type = MicroscopyOptions
     defaults = {
         "scaling": {"scale": 10.0, "peak": False},
         "loss": {"region_weights": {"fibre": 3, "cell&fibre": 6}},
     }
     study = Study("fibre", "overlap_fraction", "share of the fibre under cells", (0, 0.1, 0.2, 0.3, 0.4, 0.6))
 
-    def dataset(self, split: str) -> SampleDataset:
-        """Return the images of a split; those of `train` are new in every epoch."""
-        scene = MicroscopyScene(self.options)
-        return Mixer(scene, self.options.images[split], self.seed, split, fixed=split != "train")
+    def scene(self, split: str) -> MicroscopyScene:
+        """Return what images are mixed from."""
+        return MicroscopyScene(self.options)

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 import oasis
-from oasis.adapters import Adapter
-from oasis.data.mixing import Mixer, Placed, SampleDataset, Scene
+from oasis.adapters import Adapter, DataOptions, SplitCounts
+from oasis.data.mixing import Placed, Scene
 from oasis.data.samples import Array, Scalar
 from oasis.evaluation.event_table import predictions
-from oasis.options import Options
 from oasis.run import Setup, build
 
 SIZE = 64  # pixels
@@ -32,12 +31,10 @@ RULES: dict[str, dict[str, Any]] = {
 }
 
 
-class BlobSettings(Options):
+class BlobOptions(DataOptions):
     """The section `data`: images per split."""
 
-    train: int = 1024
-    val: int = 128
-    test: int = 512
+    events: SplitCounts = SplitCounts(train=1024, val=128, test=512)
 
 
 class BlobScene(Scene):
@@ -68,22 +65,21 @@ class BlobScene(Scene):
         return photons.astype(np.float32), np.ones((1, SIZE, SIZE), dtype=bool)
 
 
-class BlobAdapter(Adapter):
+class BlobAdapter(Adapter[BlobOptions]):
     """Nuclei, vesicles and membranes, in photons."""
 
     classes = BlobScene.classes
     unit = "photons"
     thresholds = 1.0
-    options_type = BlobSettings
     defaults = {
         "model": {"name": "unet", "base_channels": 8, "depth": 3, "norm": "batch"},
         "scaling": {"scale": 10.0, "peak": False},
         "training": {"batch_size": 16, "learning_rate": 3e-3, "schedule": "onecycle", "workers": 0},
     }
 
-    def dataset(self, split: str) -> SampleDataset:
-        """Return the images of a split; those of `train` are new in every epoch."""
-        return Mixer(BlobScene(), getattr(self.options, split), self.seed, split, fixed=split != "train")
+    def scene(self, split: str) -> BlobScene:
+        """Return what images are mixed from."""
+        return BlobScene()
 
 
 def region_errors(setup: Setup, separator: oasis.Separator) -> np.ndarray:
@@ -110,7 +106,7 @@ def main() -> None:
                 "adapter": f"{__file__}:BlobAdapter",
                 "run": str(options.run / f"{rule.replace(' ', '_')}_{seed}"),
                 "seed": seed,
-                "data": {"train": options.images},
+                "data": {"events": {"train": options.images}},
                 "loss": {"region_weights": weights},
                 "training": {"epochs": options.epochs},
             }

@@ -187,7 +187,7 @@ def test_the_api_page_names_what_can_be_imported():
 @pytest.fixture
 def microscopy(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    small = ["data.images={train: 16, val: 8, test: 24}", "data.size=[32, 48]", "model.base_channels=4"]
+    small = ["data.events={train: 16, val: 8, test: 24}", "data.size=[32, 48]", "model.base_channels=4"]
     run_folder = [f"run={tmp_path / 'run'}", "training.epochs=2", "training.workers=0"]
     return load_config("examples/own_adapter.yaml", [*small, *run_folder])
 
