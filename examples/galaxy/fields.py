@@ -42,7 +42,7 @@ def main() -> None:
     figure = Figure(figsize=(7.2, 1.9 * len(paths)), layout="constrained")
     rows = figure.subplots(len(paths), 2 + len(adapter.classes), squeeze=False)
     for path, axes in zip(paths, rows, strict=True):
-        image = middle(adapter.prepare(adapter.read(path))[0], separator.options.trained_size)
+        image = middle(adapter.read(path).filled()[0], separator.options.trained_size)
         maps = {name: values[0] for name, values in separator.separate(image[None]).items()}
         for panel, (name, values) in zip(axes, {"image": image, **maps}.items(), strict=False):
             panel.imshow(colours(values / noise), origin="lower")

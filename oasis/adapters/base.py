@@ -11,11 +11,12 @@ from typing_extensions import TypeVar
 
 from oasis.adapters.options import DataOptions
 from oasis.adapters.study import Study
+from oasis.data.images import Images
 from oasis.data.joining import Joined
 from oasis.data.mixing import Mixer, SampleDataset, Scene
 from oasis.data.quantities import Quantities
 from oasis.data.sample_files import SampleFile
-from oasis.data.samples import Sample
+from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import SUFFIXES, read_array
 from oasis.options import Options
@@ -284,36 +285,35 @@ class Adapter(ABC, Generic[OptionsT]):
         """Return further figures of an event table, by name."""
         return {}
 
-    def read(self, path: Path, key: str | None = None) -> NDArray[Any]:
-        """Return what a file holds, for `prepare`.
+    def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
+        """Return the measured images of a file in physical units: the one way in for `oasis predict`.
+
+        By default the array of a file as it is; the array `context` beside it where the domain has a context.
+        A domain whose files know of bad pixels, coordinates or units of their own overrides this.
 
         Args:
             path: of the file.
             key: the array in an `.npz` or HDF5 file.
+            dark: a dark frame to subtract, of the shape of one image.
 
         Raises:
-            DataError: a file that cannot be read.
+            DataError: a file that cannot be read, or holds something else than images of this domain.
         """
-        return read_array(path, key)
+        image = self.as_images(read_array(path, key), dark)
+        context = np.asarray(read_array(path, "context"), np.float32) if self.context else None
+        return Images(image, context, source=str(path))
 
-    def read_context(self, path: Path) -> NDArray[np.float32] | None:
-        """Return the context (n, C, *S) of the images of a file: by default its array `context`.
-
-        Raises:
-            DataError: the domain has a context, and the file has none.
-        """
-        return np.asarray(read_array(path, "context"), np.float32) if self.context else None
-
-    def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
-        """Turn what a file holds into images (n, B, *S) in physical units.
+    def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
+        """Return an array as images (n, B, *S), less the dark frame.
 
         Args:
             raw: (n, B, *S), or without the axes n and B where they are 1.
             dark: a dark frame to subtract, of the shape of one image.
 
         Raises:
-            DataError: an array of another shape.
+            DataError: an array of another shape, such as a colour picture for a domain of one band.
         """
+        _check_colours(raw.shape, self.bands, self.spatial_dims)
         images = np.asarray(raw, dtype=np.float32)
         if self.bands == 1 and self.spatial_dims <= images.ndim <= self.spatial_dims + 1:
             images = images[..., None, *[slice(None)] * self.spatial_dims]
@@ -347,3 +347,17 @@ class Adapter(ABC, Generic[OptionsT]):
             DataError: the domain has no such files, or they cannot be read.
         """
         raise DataError(f"{source}: this adapter has no files of its own to convert")
+
+
+def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:
+    """Check that a last axis of 3 or 4 is not that of colours, which would be read as many narrow images.
+
+    Raises:
+        DataError: it seems to be.
+    """
+    colours = len(shape) == spatial_dims + 1 and shape[-1] in (3, 4) and all(length > 4 for length in shape[:-1])
+    if bands == 1 and colours:
+        raise DataError(
+            f"an array of shape {shape} looks like one image of {shape[-1]} colours or channels, but images of "
+            "this domain have 1 band: choose a channel"
+        )

@@ -83,25 +83,62 @@ def test_unknown_options_are_refused():
         (TwoBands, (4, 2, 20, 30), (4, 2, 20, 30)),
     ],
 )
-def test_prepare_gives_images_with_all_axes(adapter, shape, expected):
+def test_arrays_become_images_with_all_axes(adapter, shape, expected):
     raw = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
-    images = adapter().prepare(raw)
+    images = adapter().as_images(raw)
     assert images.shape == expected
     assert images.dtype == np.float32
     np.testing.assert_array_equal(images.ravel(), raw.ravel())
     dark = np.full(expected[1:], 2.0)
-    np.testing.assert_array_equal(adapter().prepare(raw, dark), images - 2)
+    np.testing.assert_array_equal(adapter().as_images(raw, dark), images - 2)
 
 
 @pytest.mark.parametrize(("adapter", "shape"), [(Plain, (30,)), (TwoBands, (20, 30)), (TwoBands, (3, 20, 30))])
-def test_prepare_refuses_other_shapes(adapter, shape):
+def test_arrays_of_other_shapes_are_refused(adapter, shape):
     with pytest.raises(DataError, match="does not hold images"):
-        adapter().prepare(np.ones(shape))
+        adapter().as_images(np.ones(shape))
+
+
+class Line(Plain):
+    spatial_dims = 1
+
+
+class Volume(Plain):
+    spatial_dims = 3
+
+
+@pytest.mark.parametrize(
+    ("adapter", "shape"), [(Plain, (24, 20, 3)), (Plain, (24, 20, 4)), (Line, (100, 3)), (Volume, (9, 9, 9, 3))]
+)
+def test_colours_are_not_taken_for_narrow_images(adapter, shape):
+    with pytest.raises(DataError, match=rf"looks like one image of {shape[-1]} colours"):
+        adapter().as_images(np.ones(shape))
+
+
+@pytest.mark.parametrize(("adapter", "shape"), [(Plain, (24, 3)), (Plain, (2, 1, 24, 3)), (TwoBands, (2, 24, 3))])
+def test_narrow_images_that_cannot_be_colours_are_read(adapter, shape):
+    assert adapter().as_images(np.ones(shape)).shape[-2:] == (24, 3)
+
+
+def test_a_file_is_read_with_its_context(tmp_path):
+    class Guided(Plain):
+        context = 2
+
+    values = {"image": np.ones((3, 8, 8)), "context": np.zeros((3, 2, 8, 8))}
+    np.savez(tmp_path / "a.npz", **values)
+    images = Guided().read(tmp_path / "a.npz", dark=np.ones((8, 8)))
+    assert (images.image.shape, images.context.shape) == ((3, 1, 8, 8), (3, 2, 8, 8))
+    assert images.image.max() == 0
+    assert images.source == str(tmp_path / "a.npz")
+    assert Plain().read(tmp_path / "a.npz", "image").context is None
+    np.savez(tmp_path / "b.npz", image=values["image"])
+    with pytest.raises(DataError, match="no array 'context'"):
+        Guided().read(tmp_path / "b.npz")
 
 
 def test_a_dark_frame_has_to_fit():
     with pytest.raises(DataError, match="dark frame"):
-        Plain().prepare(np.ones((20, 30)), np.ones((20, 31)))
+        Plain().as_images(np.ones((20, 30)), np.ones((20, 31)))
 
 
 def test_a_domain_without_foreign_files_says_so(tmp_path):

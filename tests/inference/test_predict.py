@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from oasis.data.images import Images
 from oasis.errors import DataError
 from oasis.inference.predict import image_files, predict
 from oasis.run import build
@@ -125,7 +126,7 @@ def test_images_of_another_size_are_named_and_the_rest_goes_on(toy, toy_separato
     assert report.images == 6
     ((path, error),) = report.failed.items()
     assert path.name == "b.npy"
-    assert "b.npy: images of 16 x 20 pixels, but those before of 24 x 20" in str(error)
+    assert "b.npy: images are 16 x 20 pixels, earlier ones were 24 x 20" in str(error)
     assert len(report.objects) == 12
 
 
@@ -167,3 +168,76 @@ def test_results_in_the_folder_of_images_are_no_images(toy, toy_separator, frame
         report = predict(toy_separator, toy.adapter, folder, folder / "maps.h5")
         report.objects.to_csv(folder / "maps.csv")
         assert (report.images, report.failed) == (3, {})
+
+
+@pytest.fixture
+def masked(toy):
+    """The toy domain, whose files know their bad pixels: those that are not finite."""
+
+    class Masked(type(toy.adapter)):
+        suffixes = (".npy", ".tif")
+
+        def read(self, path, key=None, dark=None):
+            images = super().read(path, key, dark)
+            if path.suffix == ".tif":
+                return images
+            return images.replace(mask=np.isfinite(images.image), position={"ra": np.arange(len(images)) + 0.5})
+
+    return Masked(toy.adapter.options)
+
+
+def read_output(path):
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    with h5py.File(path) as file:
+        return {name: file[name][:] for name in ("mask", "maps/dot", "frame", "source")}
+
+
+@pytest.mark.parametrize("out", ["m.h5", "m.npz"])
+def test_bad_pixels_are_not_counted_and_are_marked(masked, toy_separator, tmp_path, frames, write, out):
+    bad = np.zeros(frames.shape, bool)
+    bad[1, 3:9, 5:8] = True
+    write("a.tif", frames[:2])
+    last = write("b.npy", np.where(bad, np.nan, frames))
+    report = predict(toy_separator, masked, last.parent, tmp_path / out)
+    assert not report.failed
+    found = read_output(tmp_path / out)
+    assert found["mask"][:2].all()  # of the file without a mask
+    np.testing.assert_array_equal(found["mask"][2:, 0], ~bad)
+    rows = report.objects.set_index(["frame", "class"])[lambda table: (table["source"] == str(last)).to_numpy()]
+    np.testing.assert_allclose(rows["masked_fraction"], np.repeat([0, 18 / 480, 0], 2))
+    assert (report.objects["masked_fraction"][:4] == 0).all()
+    maps = found["maps/dot" if out == "m.h5" else "dot"][2:, 0]
+    expected = np.where(bad, 0, maps).sum(axis=(1, 2))
+    np.testing.assert_allclose(rows.xs("dot", level="class")["intensity_predicted"], expected, rtol=1e-5)
+    assert rows["ra"].tolist() == [0.5, 0.5, 1.5, 1.5, 2.5, 2.5]
+    assert np.isfinite(maps).all()
+
+
+def test_what_bad_pixels_hold_does_not_spread(masked, toy_separator, tmp_path, frames, write):
+    bad = np.zeros(frames.shape, bool)
+    bad[0, 10, 10] = True
+    for name, value in (("a", np.nan), ("b", 1e9), ("c", -5.0)):
+        path = write(f"{name}.npy", np.where(bad, value, frames))
+        masked.read = lambda path, key, dark: Images(np.load(path)[:, None], mask=~bad[:, None])
+        predict(toy_separator, masked, path, tmp_path / f"{name}.h5")
+    first, *others = (read_output(tmp_path / f"{name}.h5")["maps/dot"] for name in "abc")
+    for maps in others:
+        np.testing.assert_array_equal(maps, first)
+
+
+def test_without_masks_there_is_no_word_of_them(toy, toy_separator, tmp_path, frames, write):
+    report = predict(toy_separator, toy.adapter, write("a.npy", frames), tmp_path / "m.h5")
+    assert "masked_fraction" not in report.objects
+    with h5py.File(tmp_path / "m.h5") as file:
+        assert "mask" not in file
+
+
+def test_an_adapter_that_reads_other_images_is_named(toy, toy_separator, tmp_path, frames, write, monkeypatch):
+    path = write("a.npy", frames)
+    monkeypatch.setattr(toy.adapter, "read", lambda path, key, dark: Images(frames[:, None].repeat(2, axis=1)))
+    with pytest.raises(
+        DataError, match=r"a\.npy: the adapter read images of shape \(3, 2, 24, 20\), expected \(n, 1"
+    ):
+        predict(toy_separator, toy.adapter, path, tmp_path / "m.h5")

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy import survey
-from oasis.adapters.galaxy.convert import Conversion, convert, resample
+from oasis.adapters.galaxy.convert import Conversion, convert, on_grid
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.files import SUFFIXES as PICTURES
 from oasis.adapters.galaxy.files import Reading, read_cutouts
@@ -22,6 +22,7 @@ from oasis.adapters.galaxy.simulation import GalaxyOptions, simulate_galaxies
 from oasis.adapters.galaxy.stamps import Stamps
 from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.adapters.study import Study
+from oasis.data.images import Images
 from oasis.data.mixing import split_indices
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
@@ -156,15 +157,30 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
             raise ConfigError("data.library.held_out: files, but data.library.files names none")
         return np.concatenate(parts)
 
-    def read(self, path: Path, key: str | None = None) -> NDArray[Any]:
-        """Return images (n, B, H, W) in nmgy per pixel, on the grid of the library where a file states its own."""
+    def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
+        """Return images in nmgy per pixel, on the grid of the library where a file states its own.
+
+        Bad pixels of a FITS cutout (missing, saturated, of stars) are masked.
+
+        Raises:
+            DataError: a file that cannot be read, or has other bands.
+        """
         if not path.name.lower().endswith(tuple(PICTURES)) or path.suffix.lower() in ARRAYS:
-            return super().read(path, key)
+            return super().read(path, key, dark)
         cutouts = list(read_cutouts(path, self.options.reading))
         wrong = next((one for one in cutouts if one.bands != survey.BANDS), None)
         if wrong is not None:
             raise DataError(f"{path}: bands {list(wrong.bands)}, expected {list(survey.BANDS)}")
-        return np.stack([resample(one.flux, one.pixel_scale, self.pixel_scale) for one in cutouts])
+        gridded = [on_grid(one, self.pixel_scale) for one in cutouts]
+        return Images(
+            self.as_images(np.stack([flux for flux, _ in gridded]), dark),
+            mask=~np.stack([bad[None] for _, bad in gridded]),
+            axes=("y", "x"),
+            pixel_size=(self.pixel_scale,) * 2,
+            pixel_unit="arcsec",
+            position={name: np.array([getattr(one, name) for one in cutouts]) for name in ("ra", "dec")},
+            source=str(path),
+        )
 
     def convert(self, source: Path, out: Path) -> int:
         """Turn images of single galaxies into a library of stamps, as `data.convert` says; see `convert`."""

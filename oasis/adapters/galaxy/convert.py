@@ -297,7 +297,7 @@ def extract(cutout: Cutout, options: Conversion) -> Galaxy:
         RefusedError: the image gives no stamp.
         MissingExtraError: sep is not installed.
     """
-    flux, bad = _on_grid(cutout, options)
+    flux, bad = _wanted(cutout, options)
     field = _detect(flux, bad, options.pixel_scale)
     central = _central(field, options.pixel_scale)
     reach = _disc(GROW / options.pixel_scale)
@@ -308,16 +308,22 @@ def extract(cutout: Cutout, options: Conversion) -> Galaxy:
     return _cut(field, inside, others, bad, field.centre(central), options)
 
 
-def _on_grid(cutout: Cutout, options: Conversion) -> tuple[Array, Mask]:
+def on_grid(cutout: Cutout, pixel_scale: float) -> tuple[Array, Mask]:
+    """Return flux (B, H, W) and bad pixels (H, W) on a grid of another pixel scale, arcsec; see `resample`."""
+    old, flux = cutout.pixel_scale, cutout.flux
+    bad = np.zeros(flux.shape[1:], bool) if cutout.bad is None else np.ascontiguousarray(cutout.bad)
+    if math.isclose(old, pixel_scale, rel_tol=1e-3):
+        return flux, bad
+    return resample(flux, old, pixel_scale), resample(bad, old, pixel_scale) > 1e-3
+
+
+def _wanted(cutout: Cutout, options: Conversion) -> tuple[Array, Mask]:
     """Return the wanted bands and the bad pixels on the library's grid."""
     old, new = cutout.pixel_scale, options.pixel_scale
     if old > COARSER * new:
         raise RefusedError("coarse pixels", f"pixels of {old:.3g} arcsec, the library's have {new:g}")
-    flux = cutout.flux[[cutout.bands.index(band) for band in options.bands]]
-    bad = np.zeros(flux.shape[1:], bool) if cutout.bad is None else np.ascontiguousarray(cutout.bad)
-    if math.isclose(old, new, rel_tol=1e-3):
-        return flux, bad
-    return resample(flux, old, new), resample(bad, old, new) > 1e-3
+    flux, bad = on_grid(cutout, new)
+    return flux[[cutout.bands.index(band) for band in options.bands]], bad
 
 
 @dataclass(frozen=True)

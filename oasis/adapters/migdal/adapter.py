@@ -19,8 +19,10 @@ from oasis.adapters.migdal.tracks import load_library
 from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.adapters.study import Study
 from oasis.data.components import Components
+from oasis.data.images import Images
 from oasis.data.mixing import SampleDataset, keyed_rng, split_indices
-from oasis.data.samples import Sample
+from oasis.data.samples import Array, Sample
+from oasis.io.arrays import read_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,18 +158,24 @@ class MigdalAdapter(Adapter[MigdalOptions]):
             frames = restore_noise(frames, keyed_rng(self.seed, "frames", 0), detector=options.detector)
         return electrons, recoil_components(frames)
 
-    def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
-        """Turn frames into images (n, 1, H, W) in ADU.
+    def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
+        """Return the frames of a file in ADU, with negative pixels set to 0.
 
         Raw frames (1152, 2048) are dark-subtracted, binned and smoothed as the experiment does; smaller ones
-        count as binned already. Negative pixels become 0.
+        are assumed to be binned already.
+
+        Raises:
+            DataError: a file that cannot be read or does not hold frames.
         """
+        return Images(self.as_images(read_array(path, key), dark), axes=("y", "x"), source=str(path))
+
+    def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
+        """Return raw or binned frames as images (n, 1, H, W) in ADU; see `read`."""
         detector = self.options.detector
         height, width = (length * detector.binning for length in detector.shape)
         if raw.shape[-2:] == (height, width):
-            images = detector.preprocess(raw.reshape(-1, height, width), dark)
-            return images[:, None]
-        return np.maximum(super().prepare(raw, dark), 0)
+            return detector.preprocess(raw.reshape(-1, height, width), dark)[:, None]
+        return np.maximum(super().as_images(raw, dark), 0)
 
     def visible(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return a rectangle around what stands out of the noise; all of an image without any.

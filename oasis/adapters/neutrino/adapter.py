@@ -38,9 +38,10 @@ from oasis.adapters.neutrino.scene import (
 from oasis.adapters.neutrino.simulation import CUBES, Detector
 from oasis.adapters.options import DataOptions
 from oasis.adapters.study import Study
+from oasis.data.images import Images
 from oasis.data.mixing import Scene
 from oasis.data.quantities import Quantities, Quantity
-from oasis.data.samples import Sample
+from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import read_array
 from oasis.options import Options
@@ -238,37 +239,21 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
             "nuclei": nuclei_figure(table),
         }
 
-    def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
-        """Turn charges in cubes into images (n, 1, 7, 7, 7), p.e.
+    def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
+        """Return charges in cubes (n, 1, 7, 7, 7), p.e., and the muons of the array `exit` (n, 7) as context.
 
         Raises:
-            DataError: a volume of another size.
+            DataError: a file that cannot be read, a volume of another size, or muons that are missing or not
+                finite.
         """
-        images = super().prepare(raw, dark)
-        if images.shape[2:] != (CUBES,) * 3:
-            raise DataError(self._size(images.shape[2:]))
-        return images
-
-    def read_context(self, path: Path) -> NDArray[np.float32]:
-        """Return what is known of the muons of a file's images: from its array `exit` (n, 7).
-
-        Raises:
-            DataError: a file without that array, or with one of another shape.
-        """
-        wanted = "an array exit (events, 7): position in mm, kinetic energy in MeV and unit direction of the muon"
-        try:
-            exits = read_array(path, "exit")
-        except DataError as error:
-            reason = str(error).removeprefix(f"{path}: ").partition(": choose")[0]
-            raise DataError(f"{path}: needs beside the images {wanted} ({reason})") from None
-        if exits.ndim != 2 or exits.shape[1] != len(EXIT_COLUMNS) or not np.isfinite(exits).all():
-            raise DataError(f"{path}: exit has shape {exits.shape} or is not finite, expected {wanted}")
-        return muon_context(exits)
-
-    @staticmethod
-    def _size(shape: tuple[int, ...]) -> str:
-        found = " x ".join(map(str, shape))
-        return f"an image of {found} cubes, but the model's volume has {CUBES} on each axis: crop it to that"
+        image = self.as_images(read_array(path, key), dark)
+        if image.shape[2:] != self.size:
+            found = " x ".join(map(str, image.shape[2:]))
+            raise DataError(
+                f"{path}: an image of {found} cubes, but the model's volume has {CUBES} on each axis: crop it to "
+                "that"
+            )
+        return Images(image, _read_muons(path), axes=AXES, source=str(path))
 
 
 class NeutrinoIonsAdapter(NeutrinoAdapter):
@@ -282,6 +267,23 @@ class NeutrinoIonsAdapter(NeutrinoAdapter):
             "smoothness": 0.0,
         },
     }
+
+
+def _read_muons(path: Path) -> Array:
+    """Return what is known of the muons of a file's images: from its array `exit` (n, 7).
+
+    Raises:
+        DataError: a file without that array, or with one of another shape.
+    """
+    wanted = "an array exit (events, 7): position in mm, kinetic energy in MeV and unit direction of the muon"
+    try:
+        exits = read_array(path, "exit")
+    except DataError as error:
+        reason = str(error).removeprefix(f"{path}: ").partition(": choose")[0]
+        raise DataError(f"{path}: needs beside the images {wanted} ({reason})") from None
+    if exits.ndim != 2 or exits.shape[1] != len(EXIT_COLUMNS) or not np.isfinite(exits).all():
+        raise DataError(f"{path}: exit has shape {exits.shape} or is not finite, expected {wanted}")
+    return muon_context(exits)
 
 
 def particles_of(numbers: Mapping[str, NDArray[Any]]) -> Particles:

@@ -25,7 +25,7 @@ from oasis.adapters.waveform.scene import (
 )
 from oasis.adapters.waveform.trigger import Whitening
 from oasis.data.mixing import split_indices
-from oasis.data.samples import Sample
+from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
 from oasis.options import Options
 
@@ -171,14 +171,14 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
             templates = templates[split_indices(len(templates), FRACTIONS)[split]]
         return PulseSource(pulses, templates, self.options.sampling_ns)
 
-    def prepare(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> NDArray[np.float32]:
-        """Turn recorded waveforms, one per row, into images (k, 1, n) in mV as `data.read` says.
+    def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
+        """Return recorded waveforms, one per row, as images (k, 1, n) in mV as `data.read` says.
 
         Raises:
             DataError: an array that does not hold waveforms.
         """
         options = self.options.read
-        waveforms = super().prepare(raw, dark)
+        waveforms = super().as_images(raw, dark)
         length = waveforms.shape[-1]
         fewest = max(FEWEST_SAMPLES, options.baseline_samples)
         if length < fewest:

@@ -127,11 +127,36 @@ def test_images_are_read_from_files_onto_the_grid_of_the_library(adapter, tmp_pa
     header = fits.Header({"BANDS": "grz", "CD1_1": -0.524 / 3600, "CD2_2": 0.524 / 3600, "CD1_2": 0, "CD2_1": 0})
     header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 0.0, "SURVEY": "DECaLS"})
     fits.PrimaryHDU(flux, header).writeto(tmp_path / "cutout.fits")
-    images = adapter.prepare(adapter.read(tmp_path / "cutout.fits"))
+    read = adapter.read(tmp_path / "cutout.fits")
+    images = read.image
     assert images.shape == (1, 3, 80, 80)
+    assert read.mask.all()
+    assert (read.pixel_size, read.pixel_unit) == ((0.262, 0.262), "arcsec")
+    assert read.position["ra"][0] == pytest.approx(10.0, abs=0.01)
     assert images.sum() == pytest.approx(4 * flux.sum(), rel=1e-3)  # fluxes of pixels of 0.262 arcsec
     np.save(tmp_path / "images.npy", images)
-    np.testing.assert_allclose(adapter.prepare(adapter.read(tmp_path / "images.npy")), images)
+    again = adapter.read(tmp_path / "images.npy")
+    np.testing.assert_allclose(again.image, images)
+    assert again.mask is None
+    dark = np.full((3, 80, 80), 0.5, np.float32)
+    np.testing.assert_allclose(adapter.read(tmp_path / "cutout.fits", dark=dark).image, images - 0.5, rtol=1e-5)
+
+
+def test_bad_pixels_of_a_cutout_are_masked(adapter, tmp_path):
+    """A missing and a saturated pixel of 0.524 arcsec make bad what they touch on the grid of 0.262 arcsec."""
+    flux = np.random.default_rng(0).exponential(1, (3, 40, 40)).astype(np.float32)
+    header = fits.Header({"BANDS": "grz", "CD1_1": -0.524 / 3600, "CD2_2": 0.524 / 3600, "CD1_2": 0, "CD2_1": 0})
+    header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "SURVEY": "DECaLS"})
+    flux[1, 5, 7] = np.nan
+    bits = np.zeros((40, 40), np.int16)
+    bits[20, 30] = 1 << 3
+    planes = [fits.PrimaryHDU(flux, header), fits.ImageHDU(bits, fits.Header({"IMAGETYP": "maskbits"}))]
+    fits.HDUList(planes).writeto(tmp_path / "cutout.fits")
+    read = adapter.read(tmp_path / "cutout.fits")
+    expected = np.ones((80, 80), bool)
+    expected[10:12, 14:16] = expected[40:42, 60:62] = False
+    np.testing.assert_array_equal(read.mask[0, 0], expected)
+    assert np.isfinite(read.image).all()
 
 
 def test_samples_may_come_from_a_file(adapter, tmp_path):

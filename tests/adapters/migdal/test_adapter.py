@@ -156,13 +156,13 @@ def test_prepare_takes_raw_and_binned_frames():
     adapter = MigdalAdapter()
     raw = np.random.default_rng(0).poisson(100, (2, 1152, 2048)).astype(np.uint16)
     dark = np.full((1152, 2048), 100.0)
-    images = adapter.prepare(raw, dark)
+    images = adapter.as_images(raw, dark)
     assert images.shape == (2, 1, 288, 512)
     assert images.min() == 0
     assert 0 < images.mean() < 20
-    assert adapter.prepare(np.full((288, 512), -3.0)).max() == 0
+    assert adapter.as_images(np.full((288, 512), -3.0)).max() == 0
     with pytest.raises(DataError, match="dark frame has shape"):
-        adapter.prepare(raw, dark[:100])
+        adapter.as_images(raw, dark[:100])
 
 
 def test_the_overlap_weighted_loss_sees_the_electron_under_the_recoil(samples):

@@ -8,6 +8,7 @@ import yaml
 from oasis.adapters.neutrino import NeutrinoAdapter, NeutrinoIonsAdapter
 from oasis.adapters.neutrino.metrics import COLUMNS
 from oasis.adapters.neutrino.scene import EXIT_COLUMNS
+from oasis.data.images import Images
 from oasis.data.sample_files import write_samples
 from oasis.data.samples import collate
 from oasis.errors import ConfigError, DataError
@@ -114,15 +115,16 @@ def test_files_take_the_place_of_the_simulation(tmp_path):
         NeutrinoAdapter({"files": {"val": str(tmp_path / "large.h5")}}).dataset("val")
 
 
-def test_images_of_other_programs():
+def test_images_of_other_programs(tmp_path):
     adapter = NeutrinoAdapter()
-    counts = np.arange(343).reshape(7, 7, 7)
-    assert adapter.prepare(counts).shape == (1, 1, 7, 7, 7)
-    assert adapter.prepare(np.stack([counts, counts])).shape == (2, 1, 7, 7, 7)
-    with pytest.raises(
-        DataError, match=r"^an image of 9 x 9 x 9 cubes, but the model's volume has 7 on each axis"
-    ):
-        adapter.prepare(np.ones((9, 9, 9)))
+    counts, exits = np.arange(343).reshape(7, 7, 7), np.ones((2, 7))
+    np.savez(tmp_path / "one.npz", image=counts, exit=exits[:1])
+    np.savez(tmp_path / "two.npz", image=np.stack([counts, counts]), exit=exits)
+    np.savez(tmp_path / "large.npz", image=np.ones((9, 9, 9)), exit=exits[:1])
+    assert adapter.read(tmp_path / "one.npz").image.shape == (1, 1, 7, 7, 7)
+    assert adapter.read(tmp_path / "two.npz").image.shape == (2, 1, 7, 7, 7)
+    with pytest.raises(DataError, match="an image of 9 x 9 x 9 cubes, but the model's volume has 7 on each axis"):
+        adapter.read(tmp_path / "large.npz")
 
 
 def test_measured_images_come_with_the_muons_exit(root, tmp_path):
@@ -131,7 +133,7 @@ def test_measured_images_come_with_the_muons_exit(root, tmp_path):
     exits = np.array([[float(sample.meta[name]) for name in EXIT_COLUMNS] for sample in samples])
     images = np.stack([sample.image[0] for sample in samples])
     np.savez(tmp_path / "events.npz", image=images, exit=exits)
-    found = setup.adapter.read_context(tmp_path / "events.npz")
+    found = setup.adapter.read(tmp_path / "events.npz").context
     np.testing.assert_allclose(found, np.stack([sample.context for sample in samples]), atol=1e-6)
     separator = setup.separator((7, 7, 7))
     report = predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
@@ -142,15 +144,18 @@ def test_measured_images_come_with_the_muons_exit(root, tmp_path):
     with pytest.raises(DataError, match=r"events.npz: needs beside the images an array exit \(events, 7\)"):
         predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
     np.savez(tmp_path / "events.npz", image=images, exit=exits[:2])
-    with pytest.raises(DataError, match=r"events.npz: a context of shape \(2, 8, 7, 7, 7\), expected \(3, 8"):
+    with pytest.raises(
+        DataError, match=r"events.npz: a context of shape \(2, 8, 7, 7, 7\) does not fit .*\(3, 1, 7"
+    ):
         predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
 
 
 def test_a_context_that_is_not_read_is_missed_and_not_made_up(root, tmp_path, monkeypatch):
     setup = setup_of(root)
     np.savez(tmp_path / "events.npz", image=setup.dataset("val")[0].image)
-    monkeypatch.setattr(setup.adapter, "read_context", lambda path: None)
-    with pytest.raises(DataError, match=r"context: expected \(batch, 8, \*spatial\), found none"):
+    image = setup.dataset("val")[0].image[None]
+    monkeypatch.setattr(setup.adapter, "read", lambda path, key, dark: Images(image))
+    with pytest.raises(DataError, match=r"events.npz: a context of 0 channels, expected 8"):
         predict(setup.separator((7, 7, 7)), setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
 
 

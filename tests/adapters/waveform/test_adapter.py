@@ -220,16 +220,16 @@ def test_recorded_waveforms_become_millivolts():
     counts = np.full((3, 100), 800, dtype=np.uint16)
     counts[1, 50] = 700
     counts[2, 0] = 0
-    images = adapter.prepare(counts)
+    images = adapter.as_images(counts)
     assert images.shape == (3, 1, 100)
     assert images[1, 0, 50] == 50
     assert images[2, 0, 50] == 0
     assert np.abs(images[0]).max() == 0
-    assert WaveformAdapter().prepare(np.ones(100)).shape == (1, 1, 100)
+    assert WaveformAdapter().as_images(np.ones(100)).shape == (1, 1, 100)
     with pytest.raises(DataError, match="waveforms of 3 samples, expected at least 20"):
-        adapter.prepare(counts.T)
+        adapter.as_images(counts.T)
     with pytest.raises(DataError, match="does not hold images"):
-        adapter.prepare(np.ones((2, 3, 100)))
+        adapter.as_images(np.ones((2, 3, 100)))
 
 
 @pytest.mark.parametrize(

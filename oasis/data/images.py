@@ -1,0 +1,96 @@
+"""Images: what an adapter reads from a file of measured images, in physical units."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from oasis.data.samples import Array
+from oasis.errors import DataError
+
+
+@dataclass(frozen=True)
+class Images:
+    """Measured images of one size, with what the file says of them.
+
+    Attributes:
+        image: (n, B, *S) float32, in physical units.
+        context: (n, C, *S) further inputs, or None.
+        mask: (n, 1, *S) the good pixels, or None where all are good; what the others hold has no influence.
+        axes: names of the spatial axes, such as `("y", "x")`; empty where they are unknown.
+        pixel_size: length of a pixel along each spatial axis; empty where it is unknown.
+        pixel_unit: of `pixel_size`.
+        position: where each image lies, by name, (n,) each: `ra` and `dec` of the centre, for example.
+        source: the file.
+
+    Raises:
+        DataError: shapes that do not fit each other.
+
+    Example:
+        >>> pixels = np.array([[[[1.0, 2.0, np.nan]]]], np.float32)
+        >>> images = Images(pixels, mask=np.isfinite(pixels))
+        >>> len(images), images.filled()[0, 0]
+        (1, array([[1., 2., 2.]], dtype=float32))
+    """
+
+    image: Array
+    context: Array | None = None
+    mask: NDArray[np.bool_] | None = None
+    axes: tuple[str, ...] = ()
+    pixel_size: tuple[float, ...] = ()
+    pixel_unit: str = ""
+    position: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        count, spatial = len(self.image), self.image.shape[2:]
+        if self.context is not None and (len(self.context), *self.context.shape[2:]) != (count, *spatial):
+            raise DataError(
+                f"a context of shape {self.context.shape} does not fit images of shape {self.image.shape}: "
+                "expected (n, channels, *spatial)"
+            )
+        if self.mask is not None and (self.mask.shape != (count, 1, *spatial) or self.mask.dtype != bool):
+            raise DataError(
+                f"a mask of good pixels has shape {self.mask.shape} and type {self.mask.dtype}, expected "
+                f"{(count, 1, *spatial)} and bool"
+            )
+        for name, lengths in (("axes", self.axes), ("pixel_size", self.pixel_size)):
+            if lengths and len(lengths) != len(spatial):
+                raise DataError(f"{name}: found {lengths}, expected one for each of {len(spatial)} spatial axes")
+        for name, column in self.position.items():
+            if np.shape(column) != (count,):
+                raise DataError(f"position {name!r} has shape {np.shape(column)}, expected {(count,)}")
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def replace(self, **changes: Any) -> "Images":
+        """Return a copy with the named fields changed."""
+        return replace(self, **changes)
+
+    def part(self, rows: slice) -> "Images":
+        """Return some of the images."""
+        return replace(
+            self,
+            image=self.image[rows],
+            context=None if self.context is None else self.context[rows],
+            mask=None if self.mask is None else self.mask[rows],
+            position={name: column[rows] for name, column in self.position.items()},
+        )
+
+    def filled(self) -> Array:
+        """Return the images with each bad pixel replaced by the nearest good one; 0 where there is none."""
+        if self.mask is None or self.mask.all():
+            return self.image
+        image = self.image.copy()
+        for place in np.flatnonzero(~self.mask.all(axis=tuple(range(1, self.mask.ndim)))):
+            good = self.mask[place, 0]
+            if good.any():
+                nearest = distance_transform_edt(~good, return_distances=False, return_indices=True)
+                image[place] = image[place][:, *nearest]
+            else:
+                image[place] = 0
+        return image
