@@ -29,7 +29,7 @@ def write(tmp_path):
         elif path.suffix == ".npz":
             np.savez(path, image=values, other=np.zeros(2))
         elif path.suffix == ".tif":
-            tifffile.imwrite(path, values)
+            tifffile.imwrite(path, values, photometric="minisblack")
         else:
             with h5py.File(path, "w") as file:
                 file["only"] = values
