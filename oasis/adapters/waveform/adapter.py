@@ -178,15 +178,13 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
             DataError: an array that does not hold waveforms.
         """
         options = self.options.read
-        waveforms = super().as_images(raw, dark)
-        length = waveforms.shape[-1]
         fewest = max(FEWEST_SAMPLES, options.baseline_samples)
-        if length < fewest:
+        if raw.shape[-1] < fewest:
             raise DataError(
-                f"waveforms of {length} samples, expected at least {fewest}: in an array with two axes each row "
-                "is one"
+                f"waveforms of {raw.shape[-1]} samples, expected at least {fewest}: in an array with two axes each "
+                "row is one"
             )
-        waveforms = waveforms * np.float32(options.mv_per_unit)
+        waveforms = super().as_images(raw, dark) * np.float32(options.mv_per_unit)
         if options.baseline_samples:
             waveforms -= np.median(waveforms[..., : options.baseline_samples], axis=-1, keepdims=True)
         return waveforms
