@@ -181,8 +181,8 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
         fewest = max(FEWEST_SAMPLES, options.baseline_samples)
         if raw.shape[-1] < fewest:
             raise DataError(
-                f"waveforms of {raw.shape[-1]} samples, expected at least {fewest}: in an array with two axes each "
-                "row is one"
+                f"waveforms of {raw.shape[-1]} samples, expected at least {fewest}: in an array with two axes "
+                "each row is one"
             )
         waveforms = super().as_images(raw, dark) * np.float32(options.mv_per_unit)
         if options.baseline_samples:
