@@ -23,9 +23,9 @@ from oasis.adapters.galaxy.photometry import EDGES, flux_error_table, with_fluxe
 from oasis.adapters.galaxy.survey import BANDS
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.errors import ConfigError
-from oasis.evaluation.comparison import paired_difference
 from oasis.evaluation.event_table import evaluate_maps, write_table
 from oasis.evaluation.figures import save_figure
+from oasis.evaluation.pairing import paired_difference
 from oasis.run import Setup, load_config
 from oasis.stats.bins import bins_of
 

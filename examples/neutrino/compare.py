@@ -17,9 +17,9 @@ from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.figures import counting_sources, event_figure, multiplicity_matrix, sources_of
 from oasis.data.samples import collate
 from oasis.errors import ConfigError
-from oasis.evaluation.comparison import paired_difference
 from oasis.evaluation.event_table import evaluate, predict_batch, refine_batch, write_table
 from oasis.evaluation.figures import save_figure
+from oasis.evaluation.pairing import paired_difference
 from oasis.run import Setup, load_config
 from oasis.stats.bins import bins_of
 from oasis.stats.intervals import Estimate, bootstrap, rate

@@ -1,4 +1,4 @@
-"""Detection: how well the predicted intensity of a class tells events that contain it from events that do not."""
+"""Detection: what the signal and background queries of a study choose, and false positives of a given size."""
 
 from typing import NamedTuple
 

@@ -263,7 +263,7 @@ def _comparisons(runs: Sequence[_Run], study: Study) -> Iterator[_Table]:
                     row.label,
                     _text(row.first, row.spec),
                     _text(row.second, row.spec),
-                    _estimate(f"+{row.spec}", *row.by) + " *" * row.real,
+                    _estimate(f"+{row.spec}", *row.by) + " *" * row.significant,
                 )
                 for row in rows
             ],

@@ -42,7 +42,7 @@ class Estimate(NamedTuple):
 
 
 def group_codes(count: int, groups: ArrayLike | None = None) -> Counts:
-    """Number the groups of events; an event without a group is one of its own.
+    """Map group labels to integer codes; an event without a label forms its own group.
 
     Args:
         count: how many events there are.
@@ -91,7 +91,7 @@ def bootstrap(
         resamples: how many.
         seed: of the resampling.
         groups: (n,) which group each event belongs to, as for `group_codes`; whole groups are resampled (the
-            cluster bootstrap), since events of one group are alike and would make the interval too narrow.
+            cluster bootstrap), since events within a group are correlated and would make the interval too narrow.
 
     Example:
         >>> bootstrap(np.arange(100.0), lambda x: np.median(x, axis=-1)).value
@@ -128,13 +128,13 @@ def percentiles(drawn: Floats) -> tuple[float, float]:
 def rate(hits: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
     r"""Return the share of events that are hits with its exact interval (Clopper and Pearson 1934).
 
-    Events of one group are alike and tell less than as many others: the interval is that of the effective number
-    of events (Korn and Graubard 1998)
+    Events within a group are correlated, so they carry less information than independent ones: the interval is
+    that of the effective number of events (Korn and Graubard 1998)
 
     .. math:: n_\mathrm{eff} = \frac{p\,(1 - p)}{V} \left(\frac{t_{n - 1}}{t_{G - 1}}\right)^2 \le n, \qquad
         V = \frac{G}{G - 1} \sum_g \Big(\sum_{i \in g} (h_i - p)\Big)^2 / n^2
 
-    with Student's t at 97.5 %. If all events are hits or none is, nothing shows how alike groups are, and it is G.
+    with Student's t at 97.5 %. If all events are hits or none is, the correlation cannot be estimated, and it is G.
 
     Args:
         hits: (n,) truth values.
@@ -155,7 +155,7 @@ def rate(hits: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
 
 
 def effective_events(hits: NDArray[Any], codes: Counts) -> float:
-    """Return how many events that share nothing would tell as much as these; see `rate`."""
+    """Return the effective sample size; see `rate`."""
     count, groups = len(codes), int(codes.max()) + 1
     share = hits.mean()
     if groups == count or share in (0, 1) or groups == 1:

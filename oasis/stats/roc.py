@@ -1,11 +1,11 @@
-"""Detection: how well the predicted intensity of a class tells events that hold it from events that do not."""
+"""ROC: how well a score separates signal from background events, and what a threshold on it detects."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import binom
+from scipy.stats import binom, rankdata
 
 from oasis.stats.intervals import (
     TAIL,
@@ -45,7 +45,7 @@ def auc(
 ) -> Estimate:
     """Return the area under the ROC curve: how often a signal event outscores a background one, ties half.
 
-    The percentile interval resamples signal and background events apart.
+    The percentile interval resamples signal and background events independently.
 
     Args:
         signal: (m,) scores.
@@ -74,6 +74,26 @@ def auc(
     return Estimate(float(area(*once)[0]), *percentiles(drawn))
 
 
+def rank_auc(score: Floats, signal: Floats) -> Floats:
+    """Return the area under the ROC curve by the ranks of signal events (Mann and Whitney 1947).
+
+    Args:
+        score: (..., n).
+        signal: (..., n) 1 for signal, 0 for background, NaN for events that do not count.
+
+    Example:
+        >>> float(rank_auc(np.array([2.0, 3.0, 1.0, 2.5]), np.array([1, 1, 0, 0])))
+        0.75
+    """
+    known = np.isfinite(signal)
+    signal = np.where(known, signal, 0)
+    positive = signal.sum(axis=-1)
+    pairs = positive * (known.sum(axis=-1) - positive)
+    ranks = (rankdata(np.where(known, score, np.inf), axis=-1) * signal).sum(axis=-1)
+    ahead = ranks - positive * (positive + 1) / 2
+    return np.asarray(ahead / np.where(pairs > 0, pairs, np.nan))
+
+
 def _resample_both(
     signal: Counts, background: Counts, resamples: int, seed: int
 ) -> Iterator[tuple[Counts, Counts]]:
@@ -95,16 +115,18 @@ def operating_points(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return what a detection with a wanted rate of false positives finds; a fine grid of rates is the ROC curve.
+    """Return what is detected at given rates of false positives; a fine grid of rates is the ROC curve.
 
     An event is detected if its score exceeds the threshold: the lowest background score that no more than the
-    wanted share of background events exceeds. Intervals hold 95 % at each rate apart, not for all rates together:
+    wanted share of background events exceeds. Intervals are 95 % at each rate separately,
+    not for all rates together:
 
     - That of the threshold lies between order statistics of the background. Their ranks are how many background
       events may lie above the true threshold, binomial of n and the rate, with 95 %. It is exact without groups,
       and infinite where the events are too few to bound the threshold.
-    - That of the true positive rate holds the percentile interval of resampling signal and background events
-      apart, and the interval of `rate` at the threshold, since resamples of a rate of 0 or 1 do not scatter.
+    - That of the true positive rate includes the percentile interval of resampling signal and background events
+      independently, and the interval of `rate` at the threshold, since resamples of a rate of 0 or 1 do not
+      scatter.
 
     Args:
         signal: (m,) scores.

@@ -10,9 +10,11 @@ from sklearn.metrics import roc_auc_score
 
 from oasis.adapters import Study
 from oasis.errors import ConfigError, DataError
-from oasis.evaluation.comparison import _area, compare, paired_difference
+from oasis.evaluation.comparison import compare
 from oasis.evaluation.identity import identified
+from oasis.evaluation.pairing import paired_difference
 from oasis.evaluation.summary import summarise
+from oasis.stats.roc import rank_auc
 
 STUDY = Study("dot", "height", "height", (5, 12, 20), signal="kind == 'both'", background="kind == 'bar'")
 
@@ -61,7 +63,7 @@ def test_interval_of_a_mean_is_the_closed_form_of_differences(pair):
     assert found[1:] == pytest.approx((found.value - error, found.value + error), abs=0.05 * error)
 
 
-def test_area_is_that_of_scikit_learn_with_ties():
+def testrank_auc_is_that_of_scikit_learn_with_ties():
     rng = np.random.default_rng(2)
     a, b = (study_table(rng.integers(0, 9, 60) + shift * (np.arange(60) % 2)) for shift in (0, 3))
     true = a["kind"].iloc[::2] == "both"
@@ -85,7 +87,7 @@ def test_several_seeds_are_averaged_and_drawn():
     assert means == (2, 2, 2)
 
 
-@pytest.mark.parametrize("statistic", [lambda delta, _: np.nanmedian(delta, axis=-1), _area])
+@pytest.mark.parametrize("statistic", [lambda delta, _: np.nanmedian(delta, axis=-1), rank_auc])
 def test_events_of_one_object_are_drawn_together(statistic):
     rng = np.random.default_rng(8)
     base = events(rng.normal(size=60)).assign(object=range(60), signal=rng.random(60) > 0.5)
@@ -120,7 +122,7 @@ def test_events_without_a_value_are_left_out(pair):
     [
         (
             lambda b: b.iloc[1:],
-            "the tables hold different events: 1 are in one of them only, such as 0: measure all",
+            "the tables contain different events: 1 are in one of them only, such as 0: measure all",
         ),
         (lambda b: pd.concat([b, b.iloc[:1]]), "event 0 has several rows: choose one class"),
         (
@@ -161,7 +163,7 @@ def test_tables_without_the_column_of_groups_are_compared_event_by_event():
     assert compare(tables, replace(STUDY, group="track")) == compare(tables, STUDY)
 
 
-def test_the_text_gives_the_numbers_of_both_runs_and_marks_real_differences():
+def test_the_text_gives_the_numbers_of_both_runs_and_marks_significant_ones():
     predicted = np.random.default_rng(6).normal(200, 50, 400)
     background = np.arange(400) >= 200
     tables = {"base": study_table(predicted), "far": study_table(predicted + 60 * background, error=-25)}
@@ -184,7 +186,7 @@ def test_the_text_gives_the_numbers_of_both_runs_and_marks_real_differences():
     assert rows["IoU 5-12"][2:] == ["+0.000", "[+0.000,", "+0.000]"]
     assert rows["AUC"][-1] == "*"
     assert text[-2] == (
-        "* The interval leaves out 0. Of 8 differences that are none, about 0 would do so by chance."
+        "* The interval excludes 0. Of 8 differences that are zero, about 0 would be marked by chance."
     )
     assert "single seed" in text[-1]
 

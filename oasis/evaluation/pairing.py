@@ -1,0 +1,136 @@
+"""Pairing: by how much a statistic differs between methods that were measured on the same events."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from oasis.errors import DataError
+from oasis.stats.intervals import Estimate, Floats, bootstrap
+
+Statistic = Callable[..., Floats]
+Tables = pd.DataFrame | Sequence[pd.DataFrame]
+
+
+class Pair(NamedTuple):
+    """A statistic of two runs, and by how much it is larger in the second one."""
+
+    a: float
+    b: float
+    difference: Estimate
+
+
+def paired_difference(
+    table_a: Tables,
+    table_b: Tables,
+    statistic: Statistic,
+    columns: Sequence[str] = ("delta_percent",),
+    group: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Return by how much a statistic is larger in table b than in a, with its 95 % paired bootstrap interval.
+
+    The same events are drawn for both, so that what makes an event hard for either cancels. Where one side has
+    several tables, of trainings from several seeds, their statistic is averaged, and they are drawn too: the
+    interval then includes the scatter of trainings, of which so few tables show a little less than there is.
+
+    Args:
+        table_a: one row per event: the rows of one class. Events with a NaN in any table are left out.
+        table_b: the same events, in any order.
+        statistic: maps an array (resamples, n) for each of `columns` to (resamples,); with a group it has to
+            ignore NaN, as for `oasis.stats.intervals.bootstrap`.
+        columns: of the tables, numbers or truth values.
+        group: the column that names the object in an event, where objects repeat: whole groups are resampled.
+        resamples: how many.
+        seed: of the resampling.
+
+    Raises:
+        DataError: the tables contain different events, or several rows of one.
+
+    Example:
+        >>> a = pd.DataFrame({"id": range(99), "intensity_true": 1.0, "delta_percent": np.arange(99.0)})
+        >>> b = a.assign(delta_percent=a["delta_percent"] + 2)
+        >>> paired_difference(a, b, lambda delta: np.median(delta, axis=-1))
+        Estimate(value=2.0, low=2.0, high=2.0)
+    """
+    sides = as_list(table_a), as_list(table_b)
+    tables = aligned_tables([*sides[0], *sides[1]])
+    return compare_pair(tables, len(sides[0]), statistic, columns, group, resamples, seed).difference
+
+
+def as_list(tables: Tables) -> list[pd.DataFrame]:
+    """Return the tables of one side."""
+    return [tables] if isinstance(tables, pd.DataFrame) else list(tables)
+
+
+def aligned_tables(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return tables with their rows in the order of the first one's events.
+
+    Raises:
+        DataError: they contain different events, several rows of one, or another true intensity of one.
+    """
+    indexed = [table.set_index("id") for table in tables]
+    first = indexed[0]
+    for table in indexed:
+        if not table.index.is_unique:
+            raise DataError(f"event {table.index[table.index.duplicated()][0]} has several rows: choose one class")
+        odd = table.index.symmetric_difference(first.index)
+        if len(odd):
+            raise DataError(
+                f"the tables contain different events: {len(odd)} are in one of them only, such as {odd[0]}: "
+                "measure all runs on the same split of the same data"
+            )
+    aligned = [table.loc[first.index] for table in indexed]
+    for table in aligned:
+        _check_truth(first, table)
+    return aligned
+
+
+def _check_truth(first: pd.DataFrame, other: pd.DataFrame) -> None:
+    true, found = (table["intensity_true"].to_numpy(dtype=float) for table in (first, other))
+    differ = ~np.isclose(found, true, rtol=1e-3, atol=1e-6)
+    if differ.any():
+        raise DataError(
+            f"event {first.index[differ][0]} has the true intensity {true[differ][0]:.6g} in one table and "
+            f"{found[differ][0]:.6g} in another: measure all runs on the same data, from the same seed"
+        )
+
+
+def compare_pair(
+    tables: Sequence[pd.DataFrame],
+    first: int,
+    statistic: Statistic,
+    columns: Sequence[str],
+    group: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Pair:
+    """Compare the first tables, which are side a, with the others; all of them are aligned."""
+    values = np.array([table[list(columns)].to_numpy(dtype=float).T for table in tables])  # (tables, columns, n)
+    known = np.isfinite(values).all(axis=(0, 1))
+    count = int(known.sum())
+    if not count:
+        return Pair(np.nan, np.nan, Estimate(np.nan, np.nan, np.nan))
+    padded = np.pad(values[:, :, known], ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
+    rng = np.random.default_rng([seed, 1])
+
+    def of_tables(events: Floats) -> Floats:
+        take = np.where(np.isnan(events), count, events).astype(int)
+        return np.stack([statistic(*(column[take] for column in table)) for table in padded], axis=-1)
+
+    def drawn_mean(found: Floats) -> Floats:
+        number = found.shape[1]
+        shares = rng.multinomial(number, np.full(number, 1 / number), size=len(found)) / number
+        return np.asarray((found * shares).sum(axis=1))
+
+    def difference(events: Floats) -> Floats:
+        found = of_tables(events)
+        return drawn_mean(found[:, first:]) - drawn_mean(found[:, :first])
+
+    groups = None if group is None else tables[0][group].to_numpy()[known]
+    _, low, high = bootstrap(np.arange(float(count)), difference, resamples, seed, groups)
+    found = of_tables(np.arange(float(count))[None])[0]
+    a, b = float(found[:first].mean()), float(found[first:].mean())
+    return Pair(a, b, Estimate(b - a, low, high))
