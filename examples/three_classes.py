@@ -18,7 +18,7 @@ from oasis.adapters import Adapter, DataOptions, SplitCounts
 from oasis.data.mixing import Placed, Scene
 from oasis.data.samples import Array, Scalar
 from oasis.evaluation.event_table import predictions
-from oasis.run import Setup, build
+from oasis.run import Run
 
 SIZE = 64  # pixels
 DARK = 3.0  # photons per pixel that are no object's
@@ -82,11 +82,11 @@ class BlobAdapter(Adapter[BlobOptions]):
         return BlobScene()
 
 
-def region_errors(setup: Setup, separator: oasis.Separator) -> np.ndarray:
+def region_errors(run: Run, separator: oasis.Separator) -> np.ndarray:
     """Return the mean absolute error (2^N,) of the maps in every region of the test images, in photons."""
     loss = oasis.OverlapLoss(separator.classes, thresholds=1.0, spatial_dims=2)
     sums = torch.zeros(2, 8, dtype=torch.float64)
-    for event in predictions(separator, setup.dataset("test"), workers=0):
+    for event in predictions(separator, run.dataset("test"), workers=0):
         sums += loss.compare(event.maps, event.batch.target, event.batch.valid).region_sums()
     return (sums[0] / sums[1] / len(separator.classes)).numpy()
 
@@ -110,13 +110,13 @@ def main() -> None:
                 "loss": {"region_weights": weights},
                 "training": {"epochs": options.epochs},
             }
-            setup = build(values)
+            run = Run.from_values(values)
             if seed == 0 and rule == "unweighted":
-                print(setup.region_statistics("test").text("photons"), flush=True)
-            errors[rule].append(region_errors(setup, setup.train()))
+                print(run.region_statistics("test").text("photons"), flush=True)
+            errors[rule].append(region_errors(run, run.train(resume=run.files.last.exists())))
     print(f"\nmean absolute error (photons), mean over {options.seeds} seeds ± their standard deviation")
     print(f"{'region':>28}" + "".join(f"{rule:>15}" for rule in RULES))
-    statistics = setup.region_statistics("test")
+    statistics = run.region_statistics("test")
     for code, region in zip(statistics.codes, statistics.table()["region"], strict=True):
         cells = [(np.mean(found, axis=0)[code], np.std(found, axis=0)[code]) for found in errors.values()]
         print(f"{region:>28}" + "".join(f"{f'{mean:.2f} ± {spread:.2f}':>15}" for mean, spread in cells))

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from oasis.errors import OasisError
     from oasis.loss.overlap import OverlapLoss
     from oasis.models import create_model, list_models, load_reference
-    from oasis.run import load_config
+    from oasis.run import Run
     from oasis.scaling import AsinhScale, LogScale
     from oasis.separator.separator import Separator, SeparatorOptions, load
     from oasis.training.fit import fit
@@ -28,7 +28,7 @@ _HOME = {
     "load": "separator.separator",
     "TrainingOptions": "training.module",
     "fit": "training.fit",
-    "load_config": "run",
+    "Run": "run",
 }
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "LogScale",
     "OasisError",
     "OverlapLoss",
+    "Run",
     "Separator",
     "SeparatorOptions",
     "TrainingOptions",
@@ -43,7 +44,6 @@ __all__ = [
     "fit",
     "list_models",
     "load",
-    "load_config",
     "load_reference",
 ]
 

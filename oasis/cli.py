@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from oasis.errors import ConfigError, DataError, OasisError
+from oasis.errors import ConfigError, OasisError
+
+if TYPE_CHECKING:
+    from oasis.run import Run
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +31,7 @@ ConfigPath = Annotated[Path, typer.Argument(help="a YAML configuration, or a run
 RunPath = Annotated[Path, typer.Argument(help="a run's folder")]
 Changes = Annotated[list[str], typer.Option("--set", help="change a key: training.epochs=20 (repeatable)")]
 Refine = Annotated[bool, typer.Option("--refine", help="also fit the domain's model to each image")]
+Workers = Annotated[int, typer.Option(help="processes that prepare samples", min=0)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print warnings and errors only")]
 
 
@@ -87,26 +91,20 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a separator as a configuration says, into a run's folder."""
-    from oasis.run import load_config
-    from oasis.training.fit import CHECKPOINTS, is_main_process
+    from oasis.run import Run
+    from oasis.training.fit import is_main_process
 
     if (config is None) == (resume is None):
         raise ConfigError("give either a configuration or --resume RUN")
-    folder = resume or run
     changes = [
         *changes,
-        *([f"run={json.dumps(str(folder))}"] if folder else []),
-        *([f"training.devices={devices}"] if devices else []),
+        *([f"run={json.dumps(str(run))}"] if run is not None else []),
+        *([f"training.devices={devices}"] if devices is not None else []),
     ]
-    setup = load_config(resume or config, changes)  # type: ignore[arg-type]
-    if resume is None and (setup.folder / CHECKPOINTS / "last.ckpt").exists():
-        raise DataError(
-            f"{setup.folder}: holds a run already: go on with  oasis train --resume {setup.folder}  "
-            "or choose another --run"
-        )
-    setup.train(resume=resume is not None)
+    trained = Run.from_config(config, changes) if resume is None else Run(resume, changes)  # type: ignore[arg-type]
+    trained.train(resume=resume is not None)
     if is_main_process():
-        typer.echo(f"{setup.folder}: the best separator is in model.safetensors")
+        typer.echo(f"{trained.folder}: the best separator is in {trained.files.weights.name}")
 
 
 @app.command()
@@ -116,48 +114,35 @@ def evaluate(
     changes: Changes = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
     refine: Refine = False,
+    workers: Workers = 1,
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on held-out samples: event table, summary and figures."""
-    from oasis.device import best_device
-    from oasis.evaluation.calibration import CALIBRATION, Calibration
-    from oasis.evaluation.event_table import as_predicted, table_path, write_table
-    from oasis.evaluation.figures import write_figures
-    from oasis.evaluation.summary import summarise
-    from oasis.run import load_config
+    from oasis.run import Run
 
-    setup = load_config(run, changes)
-    separator = setup.trained(best_device())
-    dataset = setup.dataset(split)
-    calibration = Calibration.load(run / CALIBRATION) if (run / CALIBRATION).exists() else None
-    table = setup.evaluate(separator, dataset, calibrate=calibration is not None, refine=refine)
-    if calibration is not None:
-        table = table.join(calibration.intervals(as_predicted(table)))
-        checked = calibration.check(as_predicted(table))
-        typer.echo(checked.to_string(index=False, float_format="{:.3g}".format))
-    path = table_path(run, split)
-    write_table(table, path)
-    study = setup.adapter.study
-    summary = None if study is None else summarise(table, study)
-    if summary is not None:
-        typer.echo(summary.text(setup.adapter.unit))
-    folder = run / ("figures" if split == "test" else f"figures_{split}")
-    write_figures(folder, separator, dataset, setup.adapter, table, run.name, summary)
-    typer.echo(f"{path}: {len(table)} rows; figures in {folder}")
+    evaluated = Run(run, changes)
+    found = evaluated.evaluate(split, refine, workers)
+    if found.coverage is not None:
+        typer.echo(found.coverage.to_string(index=False, float_format="{:.3g}".format))
+    if found.summary is not None:
+        typer.echo(found.summary.text(evaluated.adapter.unit))
+    files = evaluated.files
+    typer.echo(f"{files.events(split)}: {len(found.table)} rows; figures in {files.figures(split)}")
 
 
 @app.command()
 @_verb
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="folders of evaluated runs of one adapter")],
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs that were evaluated on the same events")],
     out: Annotated[Path | None, typer.Option(help="the HTML file; report.html by default")] = None,
     events: Annotated[int, typer.Option(help="how many events to show at most", min=0)] = 60,
     quiet: Quiet = False,
 ) -> None:
     """Write a report of one or several runs as one HTML file."""
-    from oasis.report.report import write_report
+    from oasis.run import Run
 
-    path = write_report(runs, out, events)
+    first, *others = map(Run, runs)
+    path = first.report(out, events, others)
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -168,17 +153,10 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Pair runs event by event and say which differences are outside the 95 % interval."""
-    from oasis.evaluation.comparison import compare as differences
-    from oasis.evaluation.event_table import read_table, table_path
-    from oasis.run import load_config
+    from oasis.report.evaluated import compare_runs
+    from oasis.run import Run
 
-    adapter = load_config(runs[0]).adapter
-    if adapter.study is None or len(runs) < 2:
-        raise ConfigError("compare: give two runs or more, of an adapter that states a study")
-    tables = {run.name: read_table(table_path(run)) for run in runs}
-    if len(tables) < len(runs):
-        raise ConfigError("compare: two of the folders have the same name: rename one")
-    typer.echo(differences(tables, adapter.study, adapter.unit))
+    typer.echo(compare_runs([Run(run) for run in runs]))
 
 
 @app.command()
@@ -207,18 +185,16 @@ def calibrate(
     run: RunPath,
     changes: Changes = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="a split that was not trained on")] = "val",
+    workers: Workers = 1,
     quiet: Quiet = False,
 ) -> None:
     """Fit intervals for intensities, which `evaluate` uses from then on."""
-    from oasis.device import best_device
-    from oasis.evaluation.calibration import CALIBRATION, Calibration
-    from oasis.evaluation.event_table import as_predicted
-    from oasis.run import load_config
+    from oasis.run import Run
 
-    setup = load_config(run, changes)
-    table = setup.evaluate(setup.trained(best_device()), setup.dataset(split), calibrate=True)
-    Calibration.fit(as_predicted(table), setup.adapter.classes, setup.config.calibration).save(run / CALIBRATION)
-    typer.echo(f"{run / CALIBRATION}: fitted to {len(table) // len(setup.adapter.classes)} events of {split}")
+    calibrated = Run(run, changes)
+    calibrated.calibrate(split, workers)
+    count = len(calibrated.dataset(split))
+    typer.echo(f"{calibrated.files.calibration}: fitted to {count} events of {split}")
 
 
 @app.command()
@@ -237,28 +213,14 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Separate images: a map per class, and a table of intensities, with intervals if the run is calibrated."""
-    from oasis.device import best_device
-    from oasis.evaluation.calibration import CALIBRATION, Calibration
-    from oasis.inference.predict import predict as separate
-    from oasis.io.arrays import read_array
-    from oasis.io.tables import write_csv
-    from oasis.run import load_config
+    from oasis.run import Run
 
-    setup = load_config(run, changes)
-    frame = None if dark is None else read_array(dark)
-    calibration = Calibration.load(run / CALIBRATION) if (run / CALIBRATION).exists() else None
-    spread = spread or setup.spread
-    separator = setup.trained(best_device())
-    report = separate(separator, setup.adapter, source, out, frame, key, spread, refine)
-    objects = report.objects
-    if calibration is not None:
-        objects = objects.join(calibration.intervals(objects))
-    write_csv(objects, out.with_suffix(".csv"))
-    for error in report.failed.values():
+    found = Run(run, changes).predict(source, out, dark, key, spread, refine)
+    for error in found.failed.values():
         typer.echo(f"oasis: {error}", err=True)
-    intervals = "" if calibration is None else " with intervals"
-    typer.echo(f"{out}: maps of {report.images} images; {out.with_suffix('.csv')}: intensities{intervals}")
-    if report.failed:
+    intervals = " with intervals" if "intensity_low" in found.objects else ""
+    typer.echo(f"{out}: maps of {found.images} images; {out.with_suffix('.csv')}: intensities{intervals}")
+    if found.failed:
         raise typer.Exit(2)
 
 
@@ -272,15 +234,7 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Write the samples of a split to a file."""
-    from oasis.data.sample_files import write_samples
-    from oasis.run import load_config
-
-    setup = load_config(config, changes)
-    dataset = setup.dataset(split)
-    facts = {"adapter": setup.config.adapter, "split": split, "configuration": setup.fingerprint}
-    samples = (dataset[index] for index in range(len(dataset)))
-    count = write_samples(out, samples, setup.adapter.classes, setup.adapter.unit, facts)
-    typer.echo(f"{out}: {count} samples")
+    typer.echo(f"{out}: {_described(config, changes).simulate(out, split)} samples")
 
 
 @app.command()
@@ -312,19 +266,24 @@ def regions(
     quiet: Quiet = False,
 ) -> None:
     """Print how many pixels and how much intensity lie in every overlap region."""
-    from oasis.run import load_config
+    described = _described(config, changes)
+    typer.echo(described.region_statistics(split, samples).text(described.adapter.unit))
 
-    setup = load_config(config, changes)
-    typer.echo(setup.region_statistics(split, samples).text(setup.adapter.unit))
+
+def _described(path: Path, changes: list[str]) -> "Run":
+    """Return the run that a YAML file describes, or that a folder holds."""
+    from oasis.run import Run
+
+    return Run(path, changes) if path.is_dir() else Run.from_config(path, changes)
 
 
 @app.command()
 @_verb
 def info(run: RunPath, quiet: Quiet = False) -> None:
     """Print what a run is: model, loss, progress and the resolved region weights."""
-    from oasis.run import load_config
+    from oasis.run import Run
 
-    typer.echo(load_config(run).describe())
+    typer.echo(Run(run).facts().text())
 
 
 @app.command()

@@ -1,47 +1,174 @@
-"""The configuration of a run: one YAML file, checked against the options of what it configures."""
+"""Run: a folder with everything about one training, and what can be done with it."""
 
-import csv
-import hashlib
-import json
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
-from oasis.adapters.base import Adapter
 from oasis.adapters.options import SPLITS
-from oasis.adapters.registry import find_adapter
-from oasis.config.changes import _merged, changed
+from oasis.config.changes import changed
+from oasis.config.parts import balanced_rule, new_loss, new_separator
+from oasis.config.resolve import resolve
 from oasis.config.schema import RunConfig
 from oasis.data.augmentation import Augmented
 from oasis.data.mixing import SampleDataset
-from oasis.data.quantities import Quantities
+from oasis.data.sample_files import write_samples
 from oasis.data.statistics import RegionStatistics, region_statistics
-from oasis.errors import ConfigError, DataError, OasisError, nearest
-from oasis.evaluation.event_table import SPREAD, evaluate
-from oasis.evaluation.summary import check_study
+from oasis.device import best_device
+from oasis.errors import ConfigError, DataError, nearest
+from oasis.evaluation.calibration import Calibration
+from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, read_table, write_table
+from oasis.evaluation.figures import write_figures
+from oasis.evaluation.summary import Summary, check_study, summarise
+from oasis.inference.predict import Report as Predictions
+from oasis.inference.predict import predict
+from oasis.io.arrays import read_array
+from oasis.io.run_files import RunFiles
+from oasis.io.tables import read_csv, write_csv
 from oasis.io.texts import write_text
 from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.loss.overlap import OverlapLoss
-from oasis.loss.weights import parse_rule
-from oasis.separator.separator import Separator, SeparatorOptions
+from oasis.report.facts import Facts, gather
+from oasis.report.page import EVENTS, write_report
+from oasis.separator.separator import Separator
 from oasis.training.fit import fit
-from oasis.training.journal import LOG, REGION_WEIGHTS
-
-CONFIG = "config.yaml"
-OF_ADAPTER = ("adapter", "run", "seed", "data_seed", "data")  # keys that an adapter is built of
-MOST_REGIONS = 40  # that a description lists
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What a configuration stands for."""
+class Evaluation(NamedTuple):
+    """What `Run.evaluate` measured.
+
+    Attributes:
+        table: the event table.
+        summary: the answer to the adapter's study, or None if it has none.
+        coverage: how often intervals cover the truth, or None if the run is not calibrated.
+        figures: the files that were drawn.
+    """
+
+    table: pd.DataFrame
+    summary: Summary | None
+    coverage: pd.DataFrame | None
+    figures: Sequence[Path]
+
+
+class Run:
+    """A run: its configuration, its adapter, and the folder that only this class reads and writes.
+
+    Args:
+        folder: of a run that has been begun; it may have been moved since.
+        changes: to the saved configuration: `"training.epochs=20"` and the like; the value is read as YAML.
+
+    Attributes:
+        config: the complete configuration.
+        adapter: of the domain.
+        files: where each file is.
+
+    Raises:
+        ConfigError: no run, or a configuration that does not fit.
+
+    Example:
+        >>> run = Run.from_values({"adapter": "migdal", "run": "runs/migdal", "seed": 3})
+        >>> run.adapter.classes, run.config.seed
+        (('ER', 'NR'), 3)
+    """
 
     config: RunConfig
-    adapter: Adapter
+    files: RunFiles
+
+    def __init__(self, folder: str | Path, changes: Sequence[str] = ()) -> None:
+        _check_is_run(Path(folder))
+        moved = {**read_yaml(RunFiles(Path(folder)).config), "run": str(folder)}
+        self._resolve(changed(moved, changes), str(folder))
+
+    @classmethod
+    def from_config(cls, path: str | Path, changes: Sequence[str] = ()) -> "Run":
+        """Return the run that a YAML file describes, which need not have been begun.
+
+        Args:
+            path: of the file.
+            changes: as for a run that has been begun.
+
+        Raises:
+            ConfigError: not YAML, an unknown key (with the nearest known one) or a value that does not fit.
+        """
+        return cls.from_values(changed(read_yaml(path), changes), str(path))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], where: str = "configuration") -> "Run":
+        """Return the run that plain values describe; see `from_config`.
+
+        Args:
+            values: by key.
+            where: they are from, for messages.
+        """
+        run = cls.__new__(cls)
+        run._resolve(values, where)
+        return run
+
+    def _resolve(self, values: Mapping[str, Any], where: str) -> None:
+        self.config, self.adapter = resolve(values, where)
+        self.files = RunFiles(Path(self.config.run))
+
+    def moved_to(self, folder: str | Path) -> "Run":
+        """Return the same run in another folder; nothing is copied."""
+        run = type(self).__new__(type(self))
+        run.config, run.adapter = self.config.model_copy(update={"run": str(folder)}), self.adapter
+        run.files = RunFiles(Path(folder))
+        return run
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.files.folder
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve digits that identify the configuration."""
+        return self.config.fingerprint
+
+    @property
+    def log(self) -> pd.DataFrame:
+        """What was logged of each epoch, a row each.
+
+        Raises:
+            DataError: there is no log, or it is damaged.
+        """
+        return read_csv(self.files.log, numbers=("epoch", "val/total", "seconds"))
+
+    @property
+    def region_weights(self) -> dict[str, float]:
+        """The resolved weight of every region, by its name.
+
+        Raises:
+            DataError: they are not there, or damaged.
+        """
+        table = read_csv(self.files.region_weights, numbers=("weight",), texts=("region",))
+        return dict(zip(table["region"], table["weight"], strict=True))
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration of intensities, or None if there is none.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        path = self.files.calibration
+        return Calibration.load(path) if path.exists() else None
+
+    def events(self, split: str = "test") -> pd.DataFrame:
+        """Return the event table of a split.
+
+        Raises:
+            DataError: the run was not evaluated on it, or the table is damaged.
+        """
+        path = self.files.events(_known(split))
+        if not path.exists():
+            command = f"oasis evaluate {shlex.quote(str(self.folder))}"
+            command += "" if split == "test" else f" --split {split}"
+            raise DataError(f"{self.folder}: there is no event table: run  {command}  first")
+        return read_table(path)
 
     def dataset(self, split: str) -> SampleDataset:
         """Return the samples of a split.
@@ -49,179 +176,77 @@ class Setup:
         Raises:
             ConfigError: no such split.
         """
-        if split not in SPLITS:
-            raise ConfigError(f"split: unknown {split!r}; {nearest(split, SPLITS)}")
-        return self.adapter.dataset(split)
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return Path(self.config.run)
-
-    def separator(self, trained_size: tuple[int, ...] | None = None) -> Separator:
-        """Return a new separator, its weights drawn from the run's seed."""
-        config, adapter = self.config, self.adapter
-        torch.manual_seed(config.seed)
-        return Separator(
-            SeparatorOptions(
-                classes=adapter.classes,
-                spatial_dims=adapter.spatial_dims,
-                bands=adapter.bands,
-                context=adapter.context,
-                unit=adapter.unit,
-                model=config.model,
-                scaling=config.scaling,
-                head=config.head,
-                objects=config.objects,
-                quantities=adapter.quantities if config.objects else Quantities(),
-                interchangeable=tuple(map(tuple, adapter.interchangeable)),
-                trained_size=trained_size,
-                adapter=config.adapter,
-                identity={"run": config.run, "configuration": self.fingerprint},
-            )
-        )
-
-    def loss(self, region_counts: Mapping[int, float] | None = None) -> OverlapLoss:
-        """Return the loss.
-
-        Args:
-            region_counts: pixels by region code; where weights are to be balanced and these are not given, they
-                are counted in training samples.
-        """
-        options, adapter = self.config.loss.model_dump(), self.adapter
-        balanced = parse_rule(options["region_weights"]).balanced
-        if balanced is None:
-            region_counts = None
-        elif region_counts is None:
-            region_counts = self.region_statistics("train", balanced.samples).counts
-        return OverlapLoss(
-            adapter.classes,
-            **options,
-            thresholds=adapter.limits,
-            spatial_dims=adapter.spatial_dims,
-            interchangeable=adapter.interchangeable,
-            region_counts=region_counts,
-        )
+        return self.adapter.dataset(_known(split))
 
     def region_statistics(self, split: str = "train", samples: int | None = None) -> RegionStatistics:
-        """Return how many pixels and how much intensity of a split lie in every region."""
+        """Return how many pixels and how much intensity of a split are in every region."""
         return region_statistics(self.dataset(split), self.adapter.classes, self.adapter.limits, samples)
 
-    @property
-    def fingerprint(self) -> str:
-        """Twelve digits that tell configurations apart."""
-        text = json.dumps(self.config.model_dump(mode="json", exclude={"run"}), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    def loss(self) -> OverlapLoss:
+        """Return the loss; where weights are to be balanced, pixels are counted in training samples."""
+        rule = balanced_rule(self.config)
+        counts = None if rule is None else self.region_statistics("train", rule.samples).counts
+        return new_loss(self.config, self.adapter, counts)
+
+    def new_separator(self, trained_size: tuple[int, ...] | None = None) -> Separator:
+        """Return a separator that is not trained, its weights drawn from the run's seed.
+
+        Args:
+            trained_size: the spatial size of the images that it will be trained on.
+        """
+        return new_separator(self.config, self.adapter, trained_size)
+
+    def separator(self, device: torch.device | str = "cpu") -> Separator:
+        """Return the best separator so far; a backbone that the configuration takes from a file is run.
+
+        Raises:
+            ModelError: the run has no separator yet.
+        """
+        return Separator.load(self.folder, device, trust_code=True)
 
     def save(self) -> None:
         """Write the resolved configuration into the run's folder."""
-        write_text(self.folder / CONFIG, yaml_text(self.config.model_dump(mode="json")))
+        write_text(self.files.config, yaml_text(self.config.model_dump(mode="json")))
+
+    def clear(self) -> None:
+        """Remove what training has written, so that it can begin anew."""
+        for path in self.files.of_training():
+            path.unlink()
 
     def train(self, resume: bool = False) -> Separator:
-        """Train in the run's folder, or go on with what was begun there, and return the best separator.
+        """Train in the run's folder and return the best separator.
+
+        Args:
+            resume: go on with what was begun there; the result is that of a run that never stopped.
 
         Raises:
             ConfigError: `resume` with another number of epochs than a `onecycle` schedule was made for.
+            DataError: the folder holds a run already, which is not to be resumed.
         """
         config = self.config
+        self._check_folder(resume)
         train, val = self.dataset("train"), self.dataset("val")
-        if resume:
-            self._check_schedule()
         check_study(self.adapter)
-        separator = self.separator(trained_size=train[0].image.shape[1:])
+        separator = self.new_separator(trained_size=train[0].image.shape[1:])
         if config.augmentation is not None:
             train = Augmented(train, config.augmentation, config.seed)
         self.save()
         return fit(separator, self.loss(), train, val, self.folder, config.training, config.seed, resume)
 
-    def describe(self) -> str:
-        """Return what a trained run is, for a terminal: its parts, how far it got and its resolved weights.
-
-        Raises:
-            ModelError: the run holds no separator yet.
-        """
-        config, separator = self.config, self.trained()
-        parameters = sum(parameter.numel() for parameter in separator.parameters())
-        facts = {
-            "adapter": f"{config.adapter}: {', '.join(self.adapter.classes)} in {self.adapter.unit or 'no unit'}",
-            "model": f"{_inline(config.model)}; {parameters:,} parameters",
-            "head": _inline(config.head.model_dump()),
-            "objects": "none" if config.objects is None else _inline(config.objects.model_dump()),
-            "scaling": _inline(config.scaling.model_dump()),
-            "loss": _inline(config.loss.model_dump(exclude={"region_weights", "class_weights"})),
-            "training": _inline(config.training.model_dump()),
-            "configuration": f"{self.fingerprint}, seed {config.seed}",
-            "progress": self._progress(),
-            "class weights": _inline(config.loss.class_weights) or "all 1",
-            "region weights": _inline(config.loss.region_weights) or "all 1",
-        }
-        lines = [f"{name:<15} {fact}" for name, fact in facts.items()]
-        weights = self.region_weights()
-        shown = list(weights.items())[:MOST_REGIONS]
-        width = max(len(region) for region, _ in shown)
-        lines += [f"  {region:<{width}}  {weight:.4g}" for region, weight in shown]
-        if len(weights) > len(shown):
-            lines.append(f"  {len(weights) - len(shown):,} more are in {self.folder / REGION_WEIGHTS}")
-        return "\n".join(lines)
-
-    def log(self) -> list[dict[str, str]]:
-        """Return what was logged of each epoch.
-
-        Raises:
-            DataError: the run has no log.
-        """
-        return _read_csv(self.folder / LOG)
-
-    def region_weights(self) -> dict[str, float]:
-        """Return the resolved weight of every region, by its name.
-
-        Raises:
-            DataError: they are not in the run.
-        """
-        return {row["region"]: float(row["weight"]) for row in _read_csv(self.folder / REGION_WEIGHTS)}
-
-    def _progress(self) -> str:
-        rows = self.log()
-        best = min(rows, key=lambda row: float(row["val/total"]))
-        return (
-            f"{len(rows)} of at most {self.config.training.epochs} epochs, best validation loss "
-            f"{float(best['val/total']):.5g} in epoch {int(best['epoch']) + 1}"
-        )
-
-    def trained(self, device: torch.device | str = "cpu") -> Separator:
-        """Return the run's separator; a backbone that the configuration takes from a file is run.
-
-        Raises:
-            ModelError: the run holds no separator yet.
-        """
-        return Separator.load(self.folder, device, trust_code=True)
-
-    def evaluate(
-        self,
-        separator: Separator,
-        dataset: SampleDataset,
-        workers: int = 1,
-        calibrate: bool = False,
-        refine: bool = False,
-    ) -> pd.DataFrame:
-        """Return the event table of a data set, if need be with what a calibration reads or a fit gives."""
-        return evaluate(
-            separator,
-            dataset,
-            self.adapter,
-            workers=workers,
-            visible=calibrate,
-            spread=calibrate and self.spread,
-            refine=refine,
-        )
-
-    @property
-    def spread(self) -> bool:
-        """Whether the calibration asks for the spread over symmetries."""
-        return self.config.calibration.width_by == SPREAD
+    def _check_folder(self, resume: bool) -> None:
+        if resume:
+            self._check_schedule()
+            return
+        found = next(self.files.of_training(), None)
+        if found is not None:
+            folder = shlex.quote(str(self.folder))
+            raise DataError(
+                f"{self.folder}: holds a run already ({found.name}): go on with  oasis train --resume {folder}  "
+                "or choose another --run"
+            )
 
     def _check_schedule(self) -> None:
-        begun = load_config(self.folder).config.training if (self.folder / CONFIG).exists() else None
+        begun = Run(self.folder).config.training if self.files.config.exists() else None
         now = self.config.training
         if begun is not None and now.schedule == "onecycle" and now.epochs != begun.epochs:
             raise ConfigError(
@@ -229,66 +254,145 @@ class Setup:
                 f"{now.epochs}: leave them as they are, or begin a new run"
             )
 
+    def measure(
+        self,
+        dataset: SampleDataset,
+        separator: Separator | None = None,
+        workers: int = 1,
+        calibrating: bool = False,
+        refine: bool = False,
+    ) -> pd.DataFrame:
+        """Return the event table of a data set; nothing is written.
 
-def load_config(path: str | Path, changes: Sequence[str] = ()) -> Setup:
-    """Read a configuration, with the adapter's defaults below it and changes on top of it.
+        Args:
+            dataset: samples with truth.
+            separator: to be measured; the run's own by default.
+            workers: processes that prepare samples.
+            calibrating: also give the columns that a calibration is fitted to and applied to.
+            refine: also give the columns of the adapter's `refine`.
+        """
+        return evaluate(
+            separator or self.separator(best_device()),
+            dataset,
+            self.adapter,
+            workers=workers,
+            visible=calibrating,
+            spread=calibrating and self._needs_spread,
+            refine=refine,
+        )
 
-    Args:
-        path: of a YAML file, or of a run's folder, wherever that lies by now.
-        changes: `"training.epochs=20"` and the like; the value is read as YAML.
+    @property
+    def _needs_spread(self) -> bool:
+        return self.config.calibration.width_by == SPREAD
 
-    Raises:
-        ConfigError: not YAML, an unknown key (with the nearest known one) or a value that does not fit.
-    """
-    path = Path(path)
-    moved = {"run": str(path)} if path.is_dir() else {}  # wherever it was trained
-    values = read_yaml(path / CONFIG if moved else path) | moved
-    return build(changed(values, changes), str(path))
+    def evaluate(self, split: str = "test", refine: bool = False, workers: int = 1) -> Evaluation:
+        """Measure the run on a split, and write the event table and figures of it.
+
+        Args:
+            split: `train`, `val` or `test`.
+            refine: also fit the domain's model to each image.
+            workers: processes that prepare samples.
+
+        Raises:
+            ModelError: the run has no separator yet.
+        """
+        dataset, separator, calibration = self.dataset(split), self.separator(best_device()), self.calibration
+        table = self.measure(dataset, separator, workers, calibration is not None, refine)
+        coverage = None
+        if calibration is not None:
+            table = table.join(calibration.intervals(as_predicted(table)))
+            coverage = calibration.check(as_predicted(table))
+        write_table(table, self.files.events(split))
+        study = self.adapter.study
+        summary = None if study is None else summarise(table, study)
+        figures = write_figures(
+            self.files.figures(split), separator, dataset, self.adapter, table, self.folder.name, summary
+        )
+        return Evaluation(table, summary, coverage, figures)
+
+    def calibrate(self, split: str = "val", workers: int = 1) -> Calibration:
+        """Fit intervals for intensities, which are used from then on, and write them into the run.
+
+        Args:
+            split: that was not trained on.
+            workers: processes that prepare samples.
+
+        Raises:
+            DataError: too few events.
+        """
+        table = self.measure(self.dataset(split), workers=workers, calibrating=True)
+        calibration = Calibration.fit(as_predicted(table), self.adapter.classes, self.config.calibration)
+        calibration.save(self.files.calibration)
+        return calibration
+
+    def predict(
+        self,
+        source: str | Path,
+        out: str | Path,
+        dark: str | Path | None = None,
+        key: str | None = None,
+        spread: bool = False,
+        refine: bool = False,
+    ) -> Predictions:
+        """Separate the images of a file or folder into maps, and write a table of intensities beside them.
+
+        Args:
+            source: a file or a folder.
+            out: `.h5`, `.hdf5` or `.npz`; the table is beside it, as `.csv`.
+            dark: a dark frame to subtract.
+            key: the array in `.npz` and HDF5 files.
+            spread: also write the standard deviation of the maps over the symmetries of the image.
+            refine: also fit the domain's model to each image.
+
+        Returns:
+            How many images there were, the files that failed, and the table, with intervals if the run is
+            calibrated.
+        """
+        frame = None if dark is None else read_array(dark)
+        calibration, spread = self.calibration, spread or self._needs_spread
+        found = predict(self.separator(best_device()), self.adapter, source, out, frame, key, spread, refine)
+        if calibration is not None:
+            found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
+        write_csv(found.objects, Path(out).with_suffix(".csv"))
+        return found
+
+    def simulate(self, out: str | Path, split: str = "test") -> int:
+        """Write the samples of a split to an HDF5 file and return how many there are."""
+        dataset = self.dataset(split)
+        facts = {"adapter": self.config.adapter, "split": split, "configuration": self.fingerprint}
+        samples = (dataset[index] for index in range(len(dataset)))
+        return write_samples(out, samples, self.adapter.classes, self.adapter.unit, facts)
+
+    def report(self, out: str | Path | None = None, events: int = EVENTS, others: Sequence["Run"] = ()) -> Path:
+        """Write a report as one HTML file and return its path.
+
+        Args:
+            out: the file; by default in the run's folder, or with other runs in the current one.
+            events: how many to show at most.
+            others: further runs that were evaluated on the same events.
+        """
+        return write_report([self, *others], out, events)
+
+    def facts(self) -> Facts:
+        """Return what the run is and how far it got.
+
+        Raises:
+            ModelError: the run has no separator yet.
+            DataError: a file of the run is missing or damaged.
+        """
+        return gather(self)
 
 
-def build(values: Mapping[str, Any], where: str = "configuration") -> Setup:
-    """Check plain values and build what they stand for; see `load_config`."""
-    if not isinstance(values.get("adapter"), str):
-        raise ConfigError(f"{where}: adapter: expected the name of an adapter, found {values.get('adapter')!r}")
-    try:
-        kind = find_adapter(values["adapter"])
-        own = RunConfig.parse({key: values[key] for key in OF_ADAPTER if key in values})
-        adapter = kind(own.data, own.seed if own.data_seed is None else own.data_seed)
-        config = RunConfig.parse(_merged(adapter.defaults, _with_one_threshold(values)))
-        adapter.chosen_thresholds = config.thresholds
-        resolved = {"data": adapter.options.model_dump(mode="json"), "thresholds": adapter.limits}
-        setup = Setup(config.model_copy(update=resolved), adapter)
-        setup.loss(region_counts={0: 1})
-        if config.augmentation is not None and adapter.oriented:
-            raise ConfigError(
-                "augmentation: what is known of these samples states directions and places, which do not turn "
-                "with the image: leave the section out"
-            )
-    except OasisError as error:
-        raise type(error)(f"{where}: {error}") from None
-    return setup
+def _check_is_run(folder: Path) -> None:
+    if folder.is_file():
+        raise ConfigError(f"{folder}: is a file, not the folder of a run")
+    if not folder.is_dir():
+        known = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        hint = f"; {nearest(folder.name, known)}" if known else ""
+        raise ConfigError(f"{folder}: no such run{hint}")
 
 
-def _with_one_threshold(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return settings with the thresholds that earlier versions kept in the section `loss` at their place.
-
-    They stated 0 where the loss took every pixel with intensity, which the adapter's thresholds do as well.
-    """
-    loss = values.get("loss")
-    if not isinstance(loss, Mapping) or "thresholds" not in loss:
-        return values
-    moved = {"loss": {key: value for key, value in loss.items() if key != "thresholds"}}
-    return {**({"thresholds": loss["thresholds"]} if loss["thresholds"] else {}), **values, **moved}
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read, though training writes it: {error.strerror}") from None
-
-
-def _inline(values: Mapping[str, Any]) -> str:
-    """Write settings as `key value` pairs on one line."""
-    return ", ".join(f"{key} {value}" for key, value in values.items())
+def _known(split: str) -> str:
+    if split not in SPLITS:
+        raise ConfigError(f"split: unknown {split!r}; {nearest(split, SPLITS)}")
+    return split

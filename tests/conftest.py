@@ -28,15 +28,15 @@ def toy_values(tmp_path):
 @pytest.fixture
 def toy(toy_values):
     """A small run that is ready to train."""
-    from oasis.run import build
+    from oasis.run import Run
 
-    return build(toy_values)
+    return Run.from_values(toy_values)
 
 
 @pytest.fixture
 def toy_separator(toy):
     """A separator with weights as they are drawn."""
-    return toy.separator()
+    return toy.new_separator()
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +44,12 @@ def toy_run(tmp_path_factory):
     """The folder of a small run that has been trained."""
     import yaml
 
-    from oasis.run import load_config
+    from oasis.run import Run
 
     folder = tmp_path_factory.mktemp("toy")
     path = folder / "toy.yaml"
     path.write_text(yaml.safe_dump({"adapter": TOY, "run": str(folder / "run")}))
-    load_config(path).train()
+    Run.from_config(path).train()
     return folder / "run"
 
 

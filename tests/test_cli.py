@@ -58,7 +58,7 @@ def test_regions(config, capsys):
 def test_info(toy_run, capsys):
     assert run(["info", str(toy_run)]) == 0
     printed = capsys.readouterr().out
-    for words in ("dot, bar in counts", "name unet, base_channels 4", "2 of at most 2 epochs", "dot&bar     4"):
+    for words in ("dot, bar in counts", "name: unet, base_channels: 4", "2 of at most 2; the", "dot&bar     4"):
         assert words in printed
 
 
@@ -66,7 +66,7 @@ def test_a_run_that_lost_a_file(tmp_path, toy_run, capsys):
     shutil.copytree(toy_run, tmp_path / "run")
     (tmp_path / "run" / "region_weights.csv").unlink()
     assert run(["info", str(tmp_path / "run")]) == 2
-    assert "region_weights.csv: cannot be read, though training writes it" in capsys.readouterr().err
+    assert "region_weights.csv: no such file" in capsys.readouterr().err
 
 
 def test_models(capsys):
@@ -176,7 +176,7 @@ def test_a_run_is_not_overwritten(config, toy_run, capsys):
 def test_a_checkpoint_of_other_classes(tmp_path, toy_run, capsys):
     text = (toy_run / "config.yaml").read_text()
     values = yaml.safe_load(text)
-    values.update(adapter="migdal", data={}, loss={}, run=str(toy_run))
+    values.update(adapter="migdal", data={}, loss={}, thresholds=None, run=str(toy_run))
     (toy_run / "config.yaml").write_text(yaml.safe_dump(values))
     try:
         assert run(["evaluate", str(toy_run)]) == 2

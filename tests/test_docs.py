@@ -25,7 +25,7 @@ from oasis.evaluation.event_table import COLUMNS, evaluate
 from oasis.evaluation.identity import IDENTITY
 from oasis.evaluation.summary import summarise
 from oasis.io.arrays import SUFFIXES
-from oasis.run import build, load_config
+from oasis.run import Run
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -119,14 +119,14 @@ def test_commands_exist_with_their_options_and_keys(page, monkeypatch):
         context = group.commands[name].make_context(name, arguments)
         config = context.params.get("config")
         if config is not None:
-            load_config(config, context.params["changes"])
+            Run.from_config(config, context.params["changes"])
 
 
 @pytest.mark.parametrize("page", pages_with("yaml"))
 def test_yaml_is_a_configuration(page):
     for block in blocks_of(page):
         if block.language == "yaml":
-            build({"adapter": "migdal", "run": "runs/x", **yaml.safe_load(block.text)})
+            Run.from_values({"adapter": "migdal", "run": "runs/x", **yaml.safe_load(block.text)})
 
 
 def anchors_of(page):
@@ -166,7 +166,7 @@ def test_tables_of_the_reference_are_made_of_every_option(monkeypatch):
 
 
 def test_every_column_of_a_migdal_event_table_is_described():
-    test = load_config(ROOT / "examples/migdal/quickstart.yaml").dataset("test")
+    test = Run.from_config(ROOT / "examples/migdal/quickstart.yaml").dataset("test")
     page = (DOCS / "reference/event_table.md").read_text()
     for name in test[0].meta:
         assert f"`{name}`" in page or name in {*COLUMNS, *IDENTITY}
@@ -189,7 +189,7 @@ def microscopy(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     small = ["data.events={train: 16, val: 8, test: 24}", "data.size=[32, 48]", "model.base_channels=4"]
     run_folder = [f"run={tmp_path / 'run'}", "training.epochs=2", "training.workers=0"]
-    return load_config("examples/own_adapter.yaml", [*small, *run_folder])
+    return Run.from_config("examples/own_adapter.yaml", [*small, *run_folder])
 
 
 def test_images_of_the_example_adapter_are_sums_of_their_maps(microscopy):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from oasis.run import build
+from oasis.run import Run
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_three_classes_have_seven_regions_under_every_rule(run_example, capsys, 
 
 def test_images_of_three_classes_are_sums_of_their_maps(run_example, root):
     adapter = f"{root / 'examples/three_classes.py'}:BlobAdapter"
-    dataset = build({"adapter": adapter, "run": "x"}).dataset("test")
+    dataset = Run.from_values({"adapter": adapter, "run": "x"}).dataset("test")
     noise = []
     for index in range(20):
         expected = dataset[index].target.sum(axis=0)

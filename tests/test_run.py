@@ -3,13 +3,13 @@ import torch
 import yaml
 
 from oasis.errors import ConfigError, OasisError
-from oasis.run import build, load_config
+from oasis.run import Run
 from oasis.scaling import AsinhScale
 from oasis.separator.heads import DenoisedHead
 
 
 def test_defaults_of_the_domain_lie_below_the_file(toy_values):
-    setup = build({**toy_values, "training": {"epochs": 7}})
+    setup = Run.from_values({**toy_values, "training": {"epochs": 7}})
     assert setup.config.training.epochs == 7
     assert setup.config.training.batch_size == 4
     assert setup.config.scaling.scale == 5.0
@@ -17,32 +17,32 @@ def test_defaults_of_the_domain_lie_below_the_file(toy_values):
 
 def test_another_scaling_and_head_take_the_place_of_the_defaults(toy_values):
     values = {"scaling": {"name": "asinh", "noise": 2}, "head": {"name": "denoised"}}
-    setup = build({**toy_values, **values})
+    setup = Run.from_values({**toy_values, **values})
     assert setup.config.scaling == AsinhScale(noise=2.0)
-    again = build(setup.config.model_dump(mode="json"))
-    separator = again.separator()
+    again = Run.from_values(setup.config.model_dump(mode="json"))
+    separator = again.new_separator()
     assert separator.options.scaling == AsinhScale(noise=2.0)
     assert isinstance(separator.head, DenoisedHead)
 
 
 def test_tables_of_weights_are_taken_whole(toy_values):
-    setup = build({**toy_values, "loss": {"region_weights": {"dot": 2}}})
+    setup = Run.from_values({**toy_values, "loss": {"region_weights": {"dot": 2}}})
     assert setup.config.loss.region_weights == {"dot": 2}
     assert setup.loss().table.tolist() == [1, 2, 1, 1]
 
 
 def test_options_of_a_default_do_not_go_with_another_name(toy_values):
-    assert build({**toy_values, "model": {"depth": 3}}).config.model == {
+    assert Run.from_values({**toy_values, "model": {"depth": 3}}).config.model == {
         "name": "unet",
         "base_channels": 4,
         "depth": 3,
     }
-    assert build({**toy_values, "model": {"name": "monai/UNet"}}).config.model == {"name": "monai/UNet"}
+    assert Run.from_values({**toy_values, "model": {"name": "monai/UNet"}}).config.model == {"name": "monai/UNet"}
 
 
 def test_balanced_weights_are_counted_in_training_samples(toy_values):
     rule = {"rule": "balanced", "power": 1, "limit": 1000, "samples": 5}
-    setup = build({**toy_values, "loss": {"region_weights": rule}})
+    setup = Run.from_values({**toy_values, "loss": {"region_weights": rule}})
     table = setup.loss().table
     counts = setup.region_statistics("train", 5).counts
     assert setup.region_statistics("train", 5).samples == 5
@@ -56,7 +56,7 @@ def test_the_choices_of_the_loss_reach_it(toy_values):
         "terms": {"intensity": {"weight": 0.1, "floor": 3.0}, "focal": 0.5},
         "region_weights": {"rule": "size", "weights": {2: 7}},
     }
-    loss = build({**toy_values, "loss": options, "thresholds": {"dot": 0.5}}).loss()
+    loss = Run.from_values({**toy_values, "loss": options, "thresholds": {"dot": 0.5}}).loss()
     assert loss.distance(torch.tensor([9.0]), torch.tensor([0.0])).item() == pytest.approx(2 * (9 - 1))
     assert {name: term.weight for name, term in loss.further.items()} == {"intensity": 0.1, "focal": 0.5}
     assert loss.table.tolist() == [1, 1, 1, 7]
@@ -64,23 +64,23 @@ def test_the_choices_of_the_loss_reach_it(toy_values):
 
 
 def test_thresholds_are_one_fact_with_one_override(toy_values):
-    setup = build({**toy_values, "thresholds": {"bar": 2.5}})
+    setup = Run.from_values({**toy_values, "thresholds": {"bar": 2.5}})
     assert setup.adapter.limits == setup.config.thresholds == {"dot": 1.0, "bar": 2.5}
     assert setup.loss().thresholds.tolist() == [1.0, 2.5]
-    assert build(toy_values).adapter.limits == {"dot": 1.0, "bar": 1.0}
+    assert Run.from_values(toy_values).adapter.limits == {"dot": 1.0, "bar": 1.0}
 
 
 @pytest.mark.parametrize(("saved", "limits"), [({"bar": 3}, [1.0, 3.0]), (0.0, [1.0, 1.0]), (2.0, [2.0, 2.0])])
 def test_thresholds_of_earlier_versions_are_moved(toy_values, saved, limits):
-    setup = build({**toy_values, "loss": {"thresholds": saved, "smoothness": 0.5}})
+    setup = Run.from_values({**toy_values, "loss": {"thresholds": saved, "smoothness": 0.5}})
     assert setup.loss().thresholds.tolist() == limits
-    assert setup.loss().smoothness == 0.5
+    assert setup.config.loss.smoothness == 0.5
 
 
 def test_changes_on_top(tmp_path, toy_values):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(toy_values))
-    setup = load_config(path, ["training.epochs=9", "data.train=3", "loss.region_weights={dot: 8}"])
+    setup = Run.from_config(path, ["training.epochs=9", "data.train=3", "loss.region_weights={dot: 8}"])
     assert setup.config.training.epochs == 9
     assert len(setup.adapter.dataset("train")) == 3
     assert setup.config.loss.region_weights == {"dot": 8}
@@ -88,13 +88,13 @@ def test_changes_on_top(tmp_path, toy_values):
 
 def test_the_resolved_configuration_reads_back_the_same(toy):
     toy.save()
-    again = load_config(toy.folder)
+    again = Run(toy.folder)
     assert again.config == toy.config
     assert again.fingerprint == toy.fingerprint
 
 
 def test_the_same_seed_draws_the_same_weights(toy_values):
-    one, two, other = (build({**toy_values, "seed": seed}).separator() for seed in (1, 1, 2))
+    one, two, other = (Run.from_values({**toy_values, "seed": seed}).new_separator() for seed in (1, 1, 2))
     weights = [separator.state_dict()["backbone.output.weight"] for separator in (one, two, other)]
     assert weights[0].equal(weights[1])
     assert not weights[0].equal(weights[2])
@@ -128,7 +128,7 @@ def test_the_same_seed_draws_the_same_weights(toy_values):
 )
 def test_mistakes_are_named_in_one_line(toy_values, change, message):
     with pytest.raises(OasisError, match=message) as error:
-        build({**toy_values, **change})
+        Run.from_values({**toy_values, **change})
     assert "\n" not in str(error.value)
 
 
@@ -140,9 +140,9 @@ def test_files_that_are_no_configuration(tmp_path, text, message):
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        load_config(path)
+        Run.from_config(path)
     with pytest.raises(ConfigError, match="no such file"):
-        load_config(tmp_path / "y.yaml")
+        Run.from_config(tmp_path / "y.yaml")
 
 
 @pytest.mark.parametrize("change", ["epochs", "=3", "adapter.x=3", "seed=["])
@@ -150,4 +150,4 @@ def test_changes_that_cannot_be_read(tmp_path, toy_values, change):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(toy_values))
     with pytest.raises(ConfigError, match="--set"):
-        load_config(path, [change])
+        Run.from_config(path, [change])

@@ -26,26 +26,26 @@ from oasis.errors import ConfigError
 from oasis.evaluation.event_table import evaluate_maps, write_table
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.pairing import paired_difference
-from oasis.run import Setup, load_config
+from oasis.run import Run
 from oasis.stats.bins import bins_of
 
 
-def of_runs(setups: dict[str, Setup], split: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def of_runs(runs: dict[str, Run], split: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Give the event table of every run on the blends of the first one."""
-    first = next(iter(setups.values()))
-    for name, setup in setups.items():
-        yield name, first.evaluate(setup.trained(), first.dataset(split))
+    first = next(iter(runs.values()))
+    for name, run in runs.items():
+        yield name, first.measure(first.dataset(split), run.separator())
 
 
 def of_baselines(
-    setup: Setup, split: str, samples: int, draws: int, tune_split: str = "val"
+    run: Run, split: str, samples: int, draws: int, tune_split: str = "val"
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Give the event table of every baseline, SEP last."""
-    blends, adapter = setup.dataset(split), setup.adapter
+    blends, adapter = run.dataset(split), run.adapter
     yield "input", evaluate_maps(input_maps, blends, adapter)
     yield "oracle mask", evaluate_maps(oracle_mask_maps, blends, adapter)
     rest = not adapter.interchangeable
-    tuned = tune_sep(setup.dataset(tune_split), BANDS, rest, [0] if rest else None, samples, draws)
+    tuned = tune_sep(run.dataset(tune_split), BANDS, rest, [0] if rest else None, samples, draws)
     print(f"SEP as tuned on {samples} blends of {tune_split} ({len(tuned.trials)} settings): {tuned.sep.options}")
     table = evaluate_maps(tuned.sep.maps, blends, adapter)
     loader = make_loader(blends, EpochSampler(len(blends), shuffle=False), 32, 1)
@@ -128,12 +128,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="change a key of all runs, as for oasis")
     parser.add_argument("--draws", type=int, default=60, help="settings of SEP to try at random")
     options = parser.parse_args()
-    setups = {run.name: load_config(run, options.set) for run in options.runs}
-    if len(setups) < len(options.runs):
+    runs = {folder.name: Run(folder, options.set) for folder in options.runs}
+    if len(runs) < len(options.runs):
         raise ConfigError("two of the folders have the same name: rename one")
-    first = next(iter(setups.values()))
+    first = next(iter(runs.values()))
     assert isinstance(first.adapter, GalaxyAdapter | GalaxiesAdapter)
-    tables = dict(of_runs(setups, options.split))
+    tables = dict(of_runs(runs, options.split))
     tables |= dict(of_baselines(first, options.split, options.tune_on, options.draws, options.tune_split))
     for name, table in tables.items():
         write_table(table, options.out / f"{name.replace(' ', '_')}.parquet")

@@ -18,7 +18,7 @@ from oasis.adapters.galaxy.adapter import GalaxyAdapter
 from oasis.adapters.galaxy.files import object_name
 from oasis.evaluation.figures import save_figure
 from oasis.inference.predict import image_files
-from oasis.run import load_config
+from oasis.run import Run
 
 FAINTEST, BRIGHTEST = 2.0, 1000.0  # of colours, in units of the sky's noise: linear below, white above
 RESIDUAL = 5.0  # at which its colours end, in the same units
@@ -34,8 +34,8 @@ def main() -> None:
     parser.add_argument("--pixel-scale", type=float, help="of images that do not state it, arcsec")
     parser.add_argument("--out", type=Path, default=Path("runs/galaxy_fields.png"), help="the figure")
     options = parser.parse_args()
-    setup = load_config(options.run, [f"data.reading.pixel_scale={options.pixel_scale or 'null'}"])
-    adapter, separator = setup.adapter, setup.trained()
+    run = Run(options.run, [f"data.reading.pixel_scale={options.pixel_scale or 'null'}"])
+    adapter, separator = run.adapter, run.separator()
     assert isinstance(adapter, GalaxyAdapter)
     noise = np.array([survey.sky_noise(band, adapter.pixel_scale) for band in survey.BANDS])[:, None, None]
     paths = image_files(options.images, adapter.suffixes)

@@ -14,12 +14,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-import oasis
-from oasis.evaluation.event_table import table_path, write_table
 from oasis.evaluation.figures import comparison_figures, save_figure
 from oasis.evaluation.gallery import gallery_figure, gallery_indices
 from oasis.evaluation.summary import Summary, summarise
-from oasis.run import Setup, load_config
+from oasis.run import Run
 
 QUICKSTART = Path(__file__).with_name("quickstart.yaml")
 WEIGHTS = {
@@ -32,11 +30,9 @@ def train_and_measure(name: str, changes: list[str], threads: int) -> pd.DataFra
     """Train one of the models in this process and return its event table."""
     logging.basicConfig(level=logging.INFO, format=f"{name:>16}: %(message)s")
     torch.set_num_threads(threads)
-    setup = load_config(QUICKSTART, changes)
-    separator = setup.train()
-    table = setup.evaluate(separator, setup.dataset("test"), workers=0)
-    write_table(table, table_path(setup.folder))
-    return table
+    run = Run.from_config(QUICKSTART, changes)
+    run.train(resume=run.files.last.exists())
+    return run.evaluate(workers=0).table
 
 
 def print_comparison(summaries: dict[str, Summary], unit: str) -> None:
@@ -52,13 +48,12 @@ def print_comparison(summaries: dict[str, Summary], unit: str) -> None:
         print(f"{name:>16} {summary.auc:.3f}    {summary.false_intensity:.0f} {unit}")
 
 
-def draw(tables: dict[str, pd.DataFrame], summaries: dict[str, Summary], setup: Setup, out: Path) -> None:
+def draw(tables: dict[str, pd.DataFrame], summaries: dict[str, Summary], run: Run, out: Path) -> None:
     """Draw the comparison and a gallery of the overlap-weighted model's events."""
     figures = comparison_figures(tables, summaries)
     study = summaries["overlap-weighted"].study
     events = gallery_indices(tables["overlap-weighted"], study)
-    separator = oasis.load(setup.folder)
-    figures["gallery"] = gallery_figure(separator, setup.dataset("test"), events, setup.adapter, study.name)
+    figures["gallery"] = gallery_figure(run.separator(), run.dataset("test"), events, run.adapter, study.name)
     for title, figure in figures.items():
         print(f"figure: {save_figure(figure, out / f'{title}.png')}")
 
@@ -79,10 +74,10 @@ def main() -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = {name: pool.submit(train_and_measure, name, changes[name], threads) for name in WEIGHTS}
         tables = {name: job.result() for name, job in jobs.items()}
-    setup = load_config(QUICKSTART, changes["overlap-weighted"])
-    summaries = {name: summarise(table, setup.adapter.study) for name, table in tables.items()}
-    print_comparison(summaries, setup.adapter.unit)
-    draw(tables, summaries, setup, options.out)
+    run = Run.from_config(QUICKSTART, changes["overlap-weighted"])
+    summaries = {name: summarise(table, run.adapter.study) for name, table in tables.items()}
+    print_comparison(summaries, run.adapter.unit)
+    draw(tables, summaries, run, options.out)
     print(f"{(time.monotonic() - start) / 60:.1f} minutes")
 
 

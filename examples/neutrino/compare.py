@@ -20,7 +20,7 @@ from oasis.errors import ConfigError
 from oasis.evaluation.event_table import evaluate, predict_batch, refine_batch, write_table
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.pairing import paired_difference
-from oasis.run import Setup, load_config
+from oasis.run import Run
 from oasis.stats.bins import bins_of
 from oasis.stats.intervals import Estimate, bootstrap, rate
 
@@ -48,16 +48,16 @@ def estimate(rows: pd.DataFrame, values: pd.Series, statistic: Callable[[Values]
     return bootstrap(values[known].to_numpy(float), statistic, groups=rows.loc[known, "id"].to_numpy())
 
 
-def load_runs(folders: Sequence[Path]) -> dict[str, Setup]:
+def load_runs(folders: Sequence[Path]) -> dict[str, Run]:
     """Read runs that were trained on the same kind of vertices."""
-    setups = {folder.name: load_config(folder) for folder in folders}
-    if len(setups) < len(folders):
+    runs = {folder.name: Run(folder) for folder in folders}
+    if len(runs) < len(folders):
         raise ConfigError("two of the folders have the same name: rename one")
-    first = next(iter(setups.values()))
-    for name, setup in setups.items():
-        if not isinstance(setup.adapter, NeutrinoAdapter) or setup.adapter.classes != first.adapter.classes:
+    first = next(iter(runs.values()))
+    for name, run in runs.items():
+        if not isinstance(run.adapter, NeutrinoAdapter) or run.adapter.classes != first.adapter.classes:
             raise ConfigError(f"{name}: expected a run of the adapter {first.config.adapter}")
-    return setups
+    return runs
 
 
 def print_table(title: str, columns: Sequence[str], rows: dict[str, Sequence[str]]) -> None:
@@ -190,14 +190,14 @@ def print_run(name: str, table: pd.DataFrame) -> None:
         print(multiplicity_matrix(table, source.number).to_string())
 
 
-def draw_event(setup: Setup, index: int, refine: bool, path: Path) -> None:
+def draw_event(run: Run, index: int, refine: bool, path: Path) -> None:
     """Draw an event: input, truth and prediction."""
-    batch = collate([setup.dataset("test")[index]])
-    event = predict_batch(setup.trained(), batch, setup.adapter.interchangeable)
+    batch = collate([run.dataset("test")[index]])
+    event = predict_batch(run.separator(), batch, run.adapter.interchangeable)
     if refine:
-        event = refine_batch(event, setup.adapter)
+        event = refine_batch(event, run.adapter)
     row = {name: values[0].numpy() for name, values in event.numbers.items()}
-    figure = event_figure(batch.samples()[0], event.maps[0, :, 0].numpy(), setup.adapter.classes, row)
+    figure = event_figure(batch.samples()[0], event.maps[0, :, 0].numpy(), run.adapter.classes, row)
     print(f"figure: {save_figure(figure, path)}")
 
 
@@ -210,18 +210,18 @@ def main() -> None:
     parser.add_argument("--events", type=int, nargs="*", default=[], help="numbers of test events to draw")
     parser.add_argument("--out", type=Path, default=Path("runs/neutrino_comparison"), help="folder of the results")
     options = parser.parse_args()
-    setups = load_runs(options.runs)
+    runs = load_runs(options.runs)
     tables = {}
-    for name, setup in setups.items():
-        dataset = next(iter(setups.values())).dataset(options.split)
-        table = evaluate(setup.trained(), dataset, setup.adapter, 256, refine=options.refine)
+    for name, run in runs.items():
+        dataset = next(iter(runs.values())).dataset(options.split)
+        table = evaluate(run.separator(), dataset, run.adapter, 256, refine=options.refine)
         write_table(table, options.out / f"{name}.parquet")
         tables[name] = table
     print_misplaced(tables)
     for name, table in tables.items():
         print_run(name, table)
     for index in options.events:
-        draw_event(next(iter(setups.values())), index, options.refine, options.out / f"event_{index}.png")
+        draw_event(next(iter(runs.values())), index, options.refine, options.out / f"event_{index}.png")
 
 
 if __name__ == "__main__":

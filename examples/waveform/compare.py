@@ -22,7 +22,7 @@ from oasis.drawing import COLOURS
 from oasis.errors import ConfigError
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.gallery import predicted_maps
-from oasis.run import Setup, load_config
+from oasis.run import Run
 from oasis.stats.bins import bins_of
 
 EDGES = (0.5, 1, 2, 3, 4, 6, 10, 20, 50)  # of the signal-to-noise ratio
@@ -33,23 +33,23 @@ SHOWN = (1.5, 3, 6, 15)  # signal-to-noise ratios of the waveforms that are draw
 Trigger = Callable[[NDArray[np.float64]], Found]
 
 
-def load_runs(runs: list[Path], changes: list[str]) -> dict[str, Setup]:
+def load_runs(folders: list[Path], changes: list[str]) -> dict[str, Run]:
     """Read runs that were trained on the same waveforms."""
-    setups = {run.name: load_config(run, changes) for run in runs}
-    if len(setups) < len(runs):
+    runs = {folder.name: Run(folder, changes) for folder in folders}
+    if len(runs) < len(folders):
         raise ConfigError("two of the folders have the same name: rename one")
-    first = next(iter(setups.values()))
-    for name, setup in setups.items():
-        if setup.adapter.classes != (SIGNAL, INTERFERENCE):
-            raise ConfigError(f"{name}: expected a run of the adapter waveform, found {setup.config.adapter}")
-        if (setup.config.data, setup.adapter.seed) != (first.config.data, first.adapter.seed):
+    first = next(iter(runs.values()))
+    for name, run in runs.items():
+        if run.adapter.classes != (SIGNAL, INTERFERENCE):
+            raise ConfigError(f"{name}: expected a run of the adapter waveform, found {run.config.adapter}")
+        if (run.config.data, run.adapter.seed) != (first.config.data, first.adapter.seed):
             raise ConfigError(f"{name}: its data differ from those of {first.folder.name}")
-    return setups
+    return runs
 
 
-def triggers_of(setup: Setup) -> dict[str, Trigger]:
+def triggers_of(run: Run) -> dict[str, Trigger]:
     """Return the triggers by name."""
-    adapter, train = setup.adapter, setup.dataset("train")
+    adapter, train = run.adapter, run.dataset("train")
     samples = (train[index] for index in range(len(train)))
     without = [sample.image[0] for sample in samples if not sample.target[0].any()][:MEASURED_ON]
     pulse = adapter.scene("train").signal.mean(adapter.times)
@@ -60,14 +60,14 @@ def triggers_of(setup: Setup) -> dict[str, Trigger]:
     }
 
 
-def columns_of_triggers(setup: Setup, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def columns_of_triggers(run: Run, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return for each trigger what it says of every test waveform, beside the truth in an event table."""
-    test = setup.dataset("test")
+    test = run.dataset("test")
     waveforms = np.stack([test[index].image[0] for index in range(len(test))]).astype(float)
     columns = {}
-    for name, trigger in triggers_of(setup).items():
+    for name, trigger in triggers_of(run).items():
         found = trigger(waveforms)
-        error = setup.config.data["sampling_ns"] * found.arrival - table["arrival_true"]
+        error = run.config.data["sampling_ns"] * found.arrival - table["arrival_true"]
         percent = 100 * (found.amplitude / table["amplitude_true"].where(table["amplitude_true"] > 0) - 1)
         columns[name] = table[["snr", "amplitude_true"]].assign(
             score=found.score, amplitude_percent=percent, arrival_error=error, delta_percent=np.nan
@@ -75,11 +75,11 @@ def columns_of_triggers(setup: Setup, table: pd.DataFrame) -> dict[str, pd.DataF
     return columns
 
 
-def columns_of_networks(setups: dict[str, Setup]) -> dict[str, pd.DataFrame]:
+def columns_of_networks(runs: dict[str, Run]) -> dict[str, pd.DataFrame]:
     """Return the rows of signal pulses of the event table of every run; its score is the predicted charge."""
     columns = {}
-    for name, setup in setups.items():
-        table = setup.evaluate(setup.trained(), setup.dataset("test"), workers=0)
+    for name, run in runs.items():
+        table = run.measure(run.dataset("test"), workers=0)
         rows = table[table["class"] == SIGNAL].reset_index(drop=True)
         columns[name] = rows.assign(score=rows["intensity_predicted"])
     return columns
@@ -149,13 +149,13 @@ def efficiency_figure(tables: dict[str, pd.DataFrame], false_rate: float) -> Fig
     return figure
 
 
-def waveform_figure(setup: Setup, rows: pd.DataFrame) -> Figure:
+def waveform_figure(run: Run, rows: pd.DataFrame) -> Figure:
     """Draw waveforms of growing signal-to-noise ratio with true and predicted signal."""
-    separator, test, times = setup.trained(), setup.dataset("test"), setup.adapter.times / 1000
+    separator, test, times = run.separator(), run.dataset("test"), run.adapter.times / 1000
     figure = Figure(figsize=(10, 6), layout="constrained")
     for axes, snr in zip(figure.subplots(2, 2).flat, SHOWN, strict=True):
         sample = test[int((rows["snr"] - snr).abs().idxmin())]
-        maps = predicted_maps(separator, sample, setup.adapter)
+        maps = predicted_maps(separator, sample, run.adapter)
         axes.plot(times, sample.image[0], color="#bbbbbb", linewidth=0.6, label="waveform")
         axes.plot(times, sample.target[1, 0], color=COLOURS[2], linewidth=1, label="true interference")
         axes.plot(times, sample.target[0, 0], color="black", linewidth=1.2, label="true signal")
@@ -176,10 +176,10 @@ def main() -> None:
         "--set", action="append", default=[], help="change a key of all: data.background={pulses: 0, pickup: 0}"
     )
     options = parser.parse_args()
-    setups = load_runs(options.runs, options.set)
-    columns = columns_of_networks(setups)
+    runs = load_runs(options.runs, options.set)
+    columns = columns_of_networks(runs)
     first = next(iter(columns))
-    columns |= columns_of_triggers(setups[first], columns[first])
+    columns |= columns_of_triggers(runs[first], columns[first])
     tables = efficiencies(columns, options.false_rate)
     print(
         f"share of pulses found at {options.false_rate:.2%} false positives [95 % interval], by amplitude / noise"
@@ -188,7 +188,7 @@ def main() -> None:
     print_errors(columns, tables)
     figures = {
         "efficiency": efficiency_figure(tables, options.false_rate),
-        "waveforms": waveform_figure(setups[first], columns[first]),
+        "waveforms": waveform_figure(runs[first], columns[first]),
     }
     for title, figure in figures.items():
         print(f"figure: {save_figure(figure, options.out / f'{title}.png')}")

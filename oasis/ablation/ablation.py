@@ -12,7 +12,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -26,20 +26,18 @@ from pydantic import Field, field_validator, model_validator
 from oasis.ablation.factors import factor_figure, factor_table, table_text
 from oasis.adapters.study import Study
 from oasis.config.changes import parse_change, set_key
-from oasis.device import best_device
 from oasis.errors import ConfigError, DataError, ModelError, OasisError, import_extra, nearest
 from oasis.evaluation.comparison import compare
-from oasis.evaluation.event_table import read_table, table_path, write_table
+from oasis.evaluation.event_table import write_table
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.summary import Summary, summarise
 from oasis.io.tables import write_csv
 from oasis.io.texts import read_json, write_text
 from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.options import Options
-from oasis.run import Setup, build, load_config
+from oasis.run import Run
 from oasis.stats.bins import Bin, bins_of
 from oasis.stats.intervals import Estimate
-from oasis.training.fit import CHECKPOINTS
 
 STUDY = "ablation.yaml"  # in a study's folder, with the base in it
 STATE = "trial.json"  # in a trial's folder
@@ -137,19 +135,19 @@ class Trial:
     """One training of a study: a run, whose folder also says how far it got.
 
     Attributes:
-        setup: of the run.
+        run: that is trained.
         study: whose numbers are measured.
         point: the values of what is varied.
     """
 
-    setup: Setup
+    run: Run
     study: Study
     point: Mapping[str, Any]
 
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return self.setup.folder
+        return self.run.folder
 
     @property
     def state(self) -> dict[str, Any]:
@@ -178,15 +176,18 @@ class Trial:
         return True
 
     def _complete(self, split: str) -> None:
-        setup, started = self.setup, time.monotonic()
+        run, started = self.run, time.monotonic()
         if not self.state["trained"]:
-            setup.train(resume=(self.folder / CHECKPOINTS / "last.ckpt").exists())
+            resume = run.files.last.exists()
+            if not resume:
+                run.clear()  # what a first epoch left that was not completed
+            run.train(resume)
             self._add(trained=True)  # an evaluation that is killed must not train on
         state = self.state
         if split in state["numbers"]:  # another process was quicker
             return
-        table = setup.evaluate(setup.trained(best_device()), setup.dataset(split), setup.config.training.workers)
-        write_table(table, table_path(self.folder, split))
+        table = run.measure(run.dataset(split), workers=run.config.training.workers)
+        write_table(table, run.files.events(split))
         numbers = {**state["numbers"], split: _numbers(summarise(table, self.study))}
         self._add(numbers=numbers, seconds=round(state["seconds"] + time.monotonic() - started, 1))
 
@@ -238,13 +239,12 @@ class Ablation:
         for name, (above, below) in self.ratios.items():
             if name in point:
                 set_key(values, above, _number(point[name], name) * _weight(values, below))
-        setup = build(values, _words(point) or "base")
-        run = str(self.folder / "trials" / setup.fingerprint)
-        return Trial(replace(setup, config=setup.config.model_copy(update={"run": run})), self.study, point)
+        run = Run.from_values(values, _words(point) or "base")
+        return Trial(run.moved_to(self.folder / "trials" / run.fingerprint), self.study, point)
 
     def row(self, trial: Trial, split: str) -> dict[str, Any]:
         """Return what a trial is and what was measured."""
-        config = trial.setup.config
+        config = trial.run.config
         values = config.model_dump(mode="json")
         weights = {name: [_weight(values, key) for key in keys] for name, keys in self.ratios.items()}
         return {
@@ -313,7 +313,7 @@ class Ablation:
         last = finals.trials()
         _write_rows(finals, last)
         _check_done(last, finals.split)
-        tables = [read_table(table_path(trial.folder, finals.split)) for trial in last]
+        tables = [trial.run.events(finals.split) for trial in last]
         half = len(self.seeds)
         text = f"best of {len(proposed)}: {_words(best)}; objective {np.nanmin(objectives):.4g}\n"
         text += compare({"base": tables[:half], "best": tables[half:]}, self.study, self.unit)
@@ -451,21 +451,25 @@ def load_ablation(path: str | Path, changes: Sequence[str] = (), folder: str | P
         path = path / STUDY
     options = AblationOptions.parse(read_yaml(path), where=str(path))
     if isinstance(options.base, str):
-        base = load_config(path.parent / options.base)
+        base = _base(path.parent / options.base)
     else:
-        base = build(options.base, f"{path}: base")
+        base = Run.from_values(options.base, f"{path}: base")
     values = base.config.model_dump(mode="json")
     for key, value in {**options.changes, **dict(map(parse_change, changes))}.items():
         set_key(values, key, value)
     if options.seeds and values["data_seed"] is None:
         values["data_seed"] = values["seed"]
-    setup = build(values, f"{path}: base")
+    run = Run.from_values(values, f"{path}: base")
     options = options.model_copy(update={"base": values, "changes": {}, "run": str(folder or options.run)})
-    if setup.adapter.study is None:
+    if run.adapter.study is None:
         raise ConfigError(f"{path}: the adapter {values['adapter']} states no study whose numbers can be measured")
-    ablation = Ablation(options, values, setup.adapter.study, setup.adapter.unit)
+    ablation = Ablation(options, values, run.adapter.study, run.adapter.unit)
     _check(ablation, str(path))
     return ablation
+
+
+def _base(path: Path) -> Run:
+    return Run(path) if path.is_dir() else Run.from_config(path)
 
 
 def _check(ablation: Ablation, where: str) -> None:
@@ -475,7 +479,7 @@ def _check(ablation: Ablation, where: str) -> None:
         for key in keys:
             values = copy.deepcopy(dict(base))
             set_key(values, key, _weight(values, key))
-            build(values, f"{where}: ratios.{name}")
+            Run.from_values(values, f"{where}: ratios.{name}")
     bins = [one.name for one in bins_of(study.edges)]
     if options.bin is not None and Bin(*options.bin).name not in bins:
         raise ConfigError(f"{where}: bin: the study has no {Bin(*options.bin).name}; known: {', '.join(bins)}")
@@ -589,7 +593,7 @@ def _tell(jobs: _Jobs, trials: Sequence[Trial], trial: Trial, workers: int) -> N
     logger.info(
         "%s, seed %d (%s): done; %d of %d, about %s left with %d worker%s",
         _words(trial.point) or "base",
-        trial.setup.config.seed,
+        trial.run.config.seed,
         trial.folder.name,
         len(rows),
         jobs.total,

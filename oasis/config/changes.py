@@ -68,6 +68,19 @@ def changed(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]
     return result
 
 
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return every value of nested settings by its whole key.
+
+    Example:
+        >>> leaves({"a": {"b": 1, "c": {}}, "d": [2]})
+        {'a.b': 1, 'd': [2]}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one mapping over another; tables that are one choice, and options of another name, are taken whole."""
     if "name" in above and above["name"] != below.get("name"):

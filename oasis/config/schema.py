@@ -1,5 +1,7 @@
 """The configuration of a run, as its YAML file states it."""
 
+import hashlib
+import json
 from typing import Any
 
 from pydantic import Field
@@ -47,7 +49,7 @@ class RunConfig(Options):
     """
 
     adapter: str
-    run: str
+    run: str = Field(min_length=1)
     seed: int = Field(0, ge=0)
     data_seed: int | None = Field(None, ge=0)
     data: dict[str, Any] = {}
@@ -60,3 +62,9 @@ class RunConfig(Options):
     augmentation: Augmentation | None = None
     training: TrainingOptions = TrainingOptions()
     calibration: CalibrationOptions = CalibrationOptions()
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve digits that identify a configuration, wherever the run is."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"run"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]

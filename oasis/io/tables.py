@@ -1,11 +1,13 @@
-"""CSV files whose texts no spreadsheet takes for formulas."""
+"""Tables as files: CSV whose texts no spreadsheet takes for formulas, and readers that check the columns."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from oasis.io.files import replace_when_whole
+from oasis.errors import DataError, nearest, shown
+from oasis.io.files import reading, replace_when_whole
 
 FORMULA = ("=", "+", "-", "@", "\t")  # with which a cell begins that a spreadsheet computes
 
@@ -22,6 +24,63 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
             shown.isetitem(place, np.array([*map(_quoted_text, column)], object))
     with replace_when_whole(Path(path)) as temporary:
         shown.to_csv(temporary, index=False, encoding="utf-8")
+
+
+def read_csv(path: str | Path, numbers: Sequence[str], texts: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a CSV file in UTF-8 that has at least one row, with its columns as numbers but for those of text.
+
+    Args:
+        path: of the file.
+        numbers: columns that have to be there; each needs a finite value in at least one row.
+        texts: columns of text that have to be there.
+
+    Raises:
+        DataError: the file is missing, is no such table, or has no such columns or rows.
+    """
+    with reading(path, "not a table of comma-separated values"):
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, index_col=False)
+    for name in table.columns.difference(list(texts)):
+        table[name] = _as_numbers(table[name], path)
+    return checked(table, path, numbers, texts)
+
+
+def checked(
+    table: pd.DataFrame, path: str | Path, numbers: Sequence[str], texts: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return a table that was read, once its columns are what they have to be.
+
+    Args:
+        table: to be checked.
+        path: it was read from, for messages.
+        numbers: columns that have to be numeric, with a finite value in at least one row.
+        texts: columns that have to be there.
+
+    Raises:
+        DataError: they are not.
+    """
+    for name in (*texts, *numbers):
+        if name not in table:
+            raise DataError(f"{path}: there is no column {name!r}; {nearest(name, map(str, table))}")
+    if not len(table):
+        raise DataError(f"{path}: there are no rows below the names of the columns")
+    for name in numbers:
+        column = table[name]
+        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
+            raise DataError(f"{path}: {name}: expected numbers, found {column.dtype}")
+        if not np.isfinite(column.to_numpy(float)).any():
+            raise DataError(f"{path}: {name}: none of the {len(column):,} values is a finite number")
+    return table
+
+
+def _as_numbers(column: "pd.Series[str]", path: str | Path) -> "pd.Series[float]":
+    """Return texts as numbers; an empty cell is NaN."""
+    found = pd.to_numeric(column, errors="coerce")
+    wrong = found.isna() & ~column.str.strip().str.lower().isin(("", "nan"))
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        cell = shown(column.iloc[row])
+        raise DataError(f"{path}: row {row + 1}: {column.name}: expected a number, found {cell}")
+    return found
 
 
 def quoted(text: str) -> str:

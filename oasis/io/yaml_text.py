@@ -98,6 +98,17 @@ def yaml_text(values: Any) -> str:
     return text
 
 
+def flow(values: Any) -> str:
+    """Return plain values as YAML on one line.
+
+    Example:
+        >>> flow({"name": "unet", "depth": 4})
+        '{name: unet, depth: 4}'
+    """
+    text: str = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=10**6)
+    return text.strip()
+
+
 def _count(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
     """Return how many values a node states when its aliases are followed, and check it on the way."""
     if known.get(id(node)) == 0:

@@ -134,7 +134,7 @@ def rate(hits: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
     .. math:: n_\mathrm{eff} = \frac{p\,(1 - p)}{V} \left(\frac{t_{n - 1}}{t_{G - 1}}\right)^2 \le n, \qquad
         V = \frac{G}{G - 1} \sum_g \Big(\sum_{i \in g} (h_i - p)\Big)^2 / n^2
 
-    with Student's t at 97.5 %. If all events are hits or none is, the correlation cannot be estimated, and it is G.
+    with Student's t at 97.5 %. If all events are hits or none is, it is G, as the correlation cannot be estimated.
 
     Args:
         hits: (n,) truth values.

@@ -23,7 +23,7 @@ from oasis.data.mixing import Mixer
 from oasis.errors import ConfigError, MissingExtraError, ModelError, OasisError
 from oasis.evaluation.event_table import read_table, table_path
 from oasis.evaluation.summary import summarise
-from oasis.run import Setup, load_config
+from oasis.run import Run
 
 TOY = f"{Path(__file__).parents[1] / 'toy_adapter.py'}:ToyAdapter"
 FORK = multiprocessing.get_context("fork")
@@ -55,15 +55,15 @@ def listed(ablation, split="test"):
 
 
 def weights(trial):
-    return trial.setup.config.loss.region_weights
+    return trial.run.config.loss.region_weights
 
 
 def test_a_point_sets_keys_ratios_and_whole_tables(study):
     options = study(ratios={"overlap": OVERLAP, "dots": "loss.class_weights.dot / loss.class_weights.bar"})
     trial = options.trial({"overlap": 3, "loss.region_weights": {"dot": 2}, "training.epochs": 7, "dots": 5}, 4)
     assert weights(trial) == {"dot": 2, "dot&bar": 6}
-    assert trial.setup.config.loss.class_weights == {"dot": 5}
-    assert (trial.setup.config.training.epochs, trial.setup.config.seed) == (7, 4)
+    assert trial.run.config.loss.class_weights == {"dot": 5}
+    assert (trial.run.config.training.epochs, trial.run.config.seed) == (7, 4)
     assert weights(options.trial({}, 0)) == {"dot&bar": 4}
     row = options.row(trial, "test")
     assert (row["overlap"], row["dots"], row["loss.region_weights"]) == (3, 5, '{"dot": 2}')
@@ -79,7 +79,7 @@ def test_trials_are_told_apart_by_their_configuration_alone(study):
 
 def test_sections_that_are_null_can_be_set(study):
     trial = study().trial({"augmentation.flips": False}, 0)
-    assert trial.setup.config.augmentation.flips is False
+    assert trial.run.config.augmentation.flips is False
 
 
 @pytest.mark.parametrize("name", ["ablation", "ablation_small"])
@@ -93,9 +93,9 @@ def test_studies_of_the_example_are_equation_6(root, name, monkeypatch):
     assert all(value in grid[factor] for factor, value in nominal.items())
     assert set(ablation.options.search) == set(grid)
     trial = ablation.trial(nominal, ablation.seeds[-1])
-    loss = trial.setup.config.loss
+    loss = trial.run.config.loss
     assert (loss.class_weights, loss.region_weights) == ({"ER": 5, "NR": 1}, {"ER": 3, "NR": 1, "ER&NR": 6})
-    assert trial.setup.adapter.seed == ablation.base["seed"]
+    assert trial.run.adapter.seed == ablation.base["seed"]
     text = ablation.options.objective
     assert set(text) <= {"|bias_4-5|", "|bias_5-6|", "auc"}
 
@@ -125,16 +125,16 @@ def test_the_grid_is_trained_measured_and_told(study, caplog):
     assert (ablation.folder / "overlap.png").stat().st_size > 10_000
     assert "overlap 8, seed 5" in caplog.messages[-1]
     assert caplog.messages[-1].endswith("done; 4 of 4, about 0 min left with 1 worker")
-    run = load_config(ablation.folder / "trials" / rows["run"][1])
+    run = Run(ablation.folder / "trials" / rows["run"][1])
     assert (run.config.seed, run.adapter.seed) == (5, 0)
-    run.trained()
+    run.separator()
 
 
 def test_what_is_done_is_not_done_again(study, monkeypatch):
     ablation = study()
     text = ablation.run()
     before = {path: path.stat().st_mtime_ns for path in ablation.folder.glob("trials/*/*")}
-    monkeypatch.setattr(Setup, "train", None)
+    monkeypatch.setattr(Run, "train", None)
     again = load_ablation(ablation.folder)
     assert again.run() == text
     assert {path: path.stat().st_mtime_ns for path in ablation.folder.glob("trials/*/*")} == before
@@ -145,7 +145,7 @@ def test_what_is_done_is_not_done_again(study, monkeypatch):
 
 def recorded(monkeypatch, path, ready=None):
     """Write a line with process, folder and `resume` to a file whenever a training begins, here and in forks."""
-    original = Setup.train
+    original = Run.train
 
     def train(self, resume=False):
         with path.open("a") as file:
@@ -154,7 +154,7 @@ def recorded(monkeypatch, path, ready=None):
             ready()
         return original(self, resume)
 
-    monkeypatch.setattr(Setup, "train", train)
+    monkeypatch.setattr(Run, "train", train)
     return lambda: [line.split() for line in path.read_text().splitlines()]
 
 
@@ -211,18 +211,18 @@ def test_a_worker_that_is_killed_loses_nothing(study, tmp_path, monkeypatch):
     uninterrupted = study(["training.epochs=3"], run=str(tmp_path / "whole")).trial(killed.point, 0)
     assert uninterrupted.attempt("test")
     assert uninterrupted.numbers("test") == killed.numbers("test")
-    one, two = (trial.setup.trained().state_dict() for trial in (killed, uninterrupted))
+    one, two = (trial.run.separator().state_dict() for trial in (killed, uninterrupted))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_a_trial_that_is_killed_while_measured_is_not_trained_on(study, monkeypatch):
     trial = study().trial({}, 0)
     with monkeypatch.context() as patched:
-        patched.setattr(Setup, "evaluate", interrupt)
+        patched.setattr(Run, "measure", interrupt)
         with pytest.raises(KeyboardInterrupt):
             trial.attempt("test")
     assert trial.state["trained"]
-    monkeypatch.setattr(Setup, "train", None)
+    monkeypatch.setattr(Run, "train", None)
     assert trial.attempt("test")
     assert trial.numbers("test")["auc"] >= 0
     assert trial.attempt("val")
@@ -237,7 +237,7 @@ def interrupt(*_, **__):
 def test_ctrl_c_ends_the_work_and_frees_the_trial(study, monkeypatch):
     ablation = study()
     with monkeypatch.context() as patched:
-        patched.setattr(Setup, "train", interrupt)
+        patched.setattr(Run, "train", interrupt)
         with pytest.raises(KeyboardInterrupt):
             ablation.run()
     assert "2 trials" in ablation.run()
@@ -275,7 +275,7 @@ def test_workers_are_given_what_they_can_unpickle_and_their_share_of_threads(stu
 
 
 def test_a_trial_that_fails_does_not_stop_the_others(study, monkeypatch, caplog):
-    original = Setup.train
+    original = Run.train
 
     def train(self, resume=False):
         if self.config.seed == 1:
@@ -284,7 +284,7 @@ def test_a_trial_that_fails_does_not_stop_the_others(study, monkeypatch, caplog)
             raise RuntimeError("out of memory")
         return original(self, resume)
 
-    monkeypatch.setattr(Setup, "train", train)
+    monkeypatch.setattr(Run, "train", train)
     ablation = study(seeds=[1, 2, 3], grid={"overlap": [8]})
     with pytest.raises(ModelError, match="2 of 3 trials are not done"):
         ablation.run()

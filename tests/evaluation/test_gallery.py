@@ -24,7 +24,7 @@ from oasis.evaluation.gallery import (
     view,
     window,
 )
-from oasis.run import build
+from oasis.run import Run
 
 STUDY = Study("dot", "height", "height (counts)", (0, 5, 10, 20))
 
@@ -211,9 +211,9 @@ def test_panels_are_input_truth_prediction_and_residual(toy, toy_separator):
 
 
 def test_a_volume_is_drawn_with_the_gaps_between_its_views(tmp_path):
-    setup = build({"adapter": "neutrino", "run": str(tmp_path), "data": {"events": {"test": 2}}})
+    setup = Run.from_values({"adapter": "neutrino", "run": str(tmp_path), "data": {"events": {"test": 2}}})
     dataset, name = setup.dataset("test"), setup.adapter.classes[0]
-    figure = gallery_figure(setup.separator(), dataset, {0: 1.0, 1: 2.0}, setup.adapter, name)
+    figure = gallery_figure(setup.new_separator(), dataset, {0: 1.0, 1: 2.0}, setup.adapter, name)
     save_figure(figure, tmp_path / "gallery.png")
     for axes in figure.axes[:4]:
         low, high = axes.images[0].get_clim()

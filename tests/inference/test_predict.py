@@ -9,7 +9,7 @@ import tifffile
 from oasis.data.images import Images
 from oasis.errors import DataError
 from oasis.inference.predict import image_files, predict
-from oasis.run import build
+from oasis.run import Run
 
 
 @pytest.fixture
@@ -107,12 +107,12 @@ def test_wrong_places(toy, toy_separator, tmp_path, frames, write):
 
 def test_another_size_than_in_training_is_warned_of_where_it_matters(toy_values, tmp_path, frames, write, caplog):
     for norm, warned in (("group", True), ("batch", False)):
-        setup = build({**toy_values, "model": {"norm": norm}})
-        separator = setup.separator(trained_size=(48, 40))
+        setup = Run.from_values({**toy_values, "model": {"norm": norm}})
+        separator = setup.new_separator(trained_size=(48, 40))
         caplog.clear()
         predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
         assert ("trained on 48 x 40" in caplog.text) == warned
-        separator = setup.separator(trained_size=(24, 20))
+        separator = setup.new_separator(trained_size=(24, 20))
         caplog.clear()
         predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
         assert not caplog.text

@@ -20,8 +20,10 @@ from oasis.evaluation.comparison import comparisons
 from oasis.evaluation.event_table import evaluate, read_table, write_table
 from oasis.evaluation.summary import summarise
 from oasis.options import Options
-from oasis.report.report import _detected, write_report
-from oasis.run import build
+from oasis.report.evaluated import compare_runs
+from oasis.report.page import write_report as write_report_of
+from oasis.report.tables import _detected
+from oasis.run import Run
 
 SCRIPT = '"><script>alert(1)</script>'
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -76,6 +78,16 @@ class Waves(Images):
     shape = (2, 24)
 
 
+class Photons(Images):
+    """The same in another unit."""
+
+    unit = "photons"
+
+
+class Brighter(Images):
+    """The same classes, by an adapter of its own."""
+
+
 class Volumes(Images):
     """Boxes in three dimensions, of which nothing is asked."""
 
@@ -86,9 +98,9 @@ class Volumes(Images):
 
 def make_run(folder, kind="Images", **values):
     """A run as training and evaluation leave it, with weights as they are drawn."""
-    setup = build({"adapter": f"{__file__}:{kind}", "run": str(folder), **values})
+    setup = Run.from_values({"adapter": f"{__file__}:{kind}", "run": str(folder), **values})
     setup.save()
-    separator = setup.separator()
+    separator = setup.new_separator()
     separator.save(folder)
     (folder / "log.csv").write_text("epoch,train/total,val/total,seconds\n0,3,2,30\n1,2,1,60\n2,1,1.5,30\n")
     (folder / "region_weights.csv").write_text("region,classes,weight\nbackground,0,1\nbox&<script>,2,7.25\n")
@@ -108,7 +120,11 @@ def runs(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave figures out of reports, which are most of the time that one takes."""
-    monkeypatch.setattr("oasis.report.report.png", lambda figure: b"")
+    monkeypatch.setattr("oasis.report.words.png", lambda figure: b"")
+
+
+def write_report(folders, out=None, **options):
+    return write_report_of([*map(Run, folders)], out, **options)
 
 
 class Page(HTMLParser):
@@ -275,7 +291,7 @@ def test_coverage_is_shown_of_a_calibrated_run(tmp_path, undrawn):
     boxes = table[table["class"] == "box"]
     held = ((boxes["intensity_true"] - boxes["intensity_predicted"]).abs() <= quantile).mean()
     page = Page(write_report([run], events=0))
-    header, row = page.table("run: share of events whose 90% interval holds the truth")
+    header, row = page.table("run: share of events whose 90% interval covers the truth")
     assert header == ["quantity", "stratum", "events", "coverage", "median width"]
     assert row[:3] == ["box: intensity_true", "all", "80"]
     assert row[3].startswith(f"{held:.2f} [")
@@ -283,8 +299,8 @@ def test_coverage_is_shown_of_a_calibrated_run(tmp_path, undrawn):
 
 
 def test_the_file_stays_small_whatever_the_events(tmp_path, runs, undrawn, monkeypatch):
-    monkeypatch.setattr("oasis.report.report.PIXELS", 12 * 11 * 8 * 8)
-    monkeypatch.setattr("oasis.report.report.SIDE", (8, 160))
+    monkeypatch.setattr("oasis.report.events.PIXELS", 12 * 11 * 8 * 8)
+    monkeypatch.setattr("oasis.report.events.SIDE", (8, 160))
     page = Page(write_report(runs, tmp_path / "small.html", events=12))
     pictures = re.findall(r'<figure class="(?:input|truth|prediction|residual)"><img src="([^"]*)', page.source)
     assert len(pictures) == 12 * 11
@@ -312,7 +328,7 @@ def test_an_event_table_of_another_training_is_refused(tmp_path):
 
 def test_runs_that_do_not_fit_together(tmp_path, runs):
     first = runs[0]
-    waves = make_run(tmp_path / "waves", "Waves")
+    other = make_run(tmp_path / "other", "Photons")
     others = make_run(tmp_path / "others", seed=1)
     fewer = make_run(tmp_path / "fewer", data={"test": 3})
     other_events = (
@@ -322,10 +338,10 @@ def test_runs_that_do_not_fit_together(tmp_path, runs):
         (): (ConfigError, "expected 1 to 6 runs in a report, found 0"),
         (first,) * 7: (ConfigError, "expected 1 to 6 runs in a report, found 7"),
         (first, first): (ConfigError, f"a run is named twice: {first}, {first}"),
-        (first, waves): (
+        (first, other): (
             ConfigError,
-            f"{waves}: a run of the adapter {__file__}:Waves, but {first} is one of {__file__}:Images: "
-            "a report compares runs of one adapter",
+            f"{other}: separates box, <script> in 'photons', but {first} box, <script> in 'counts': compare runs "
+            "of the same classes and unit",
         ),
         (first, others): (DataError, f"{others}: {other_events}"),
         (first, fewer): (DataError, f"{fewer}: {other_events}"),
@@ -336,6 +352,17 @@ def test_runs_that_do_not_fit_together(tmp_path, runs):
             write_report(paths, tmp_path / "report.html")
         assert str(error.value) == message
     assert not (tmp_path / "report.html").exists()
+
+
+def test_runs_of_different_adapters_with_the_same_classes_are_compared(tmp_path, runs, undrawn, caplog):
+    other = make_run(tmp_path / "other", "Brighter")
+    note = f"the runs are of different adapters: {__file__}:Images, {__file__}:Brighter"
+    page = Page(write_report([runs[0], other], tmp_path / "report.html", events=1))
+    assert f"Note: {note}." in page.text("p")
+    assert f"{other}: {note}" in caplog.messages
+    assert "of other against first" in compare_runs([Run(runs[0]), Run(other)])
+    same = Page(write_report(runs, tmp_path / "same.html", events=0))
+    assert not any("Note" in text for text in same.text("p"))
 
 
 @pytest.mark.parametrize(("old", "new"), [("seed: 0", "seed: 1"), ("test: 12", "test: 3")])
@@ -354,7 +381,7 @@ def test_files_that_are_missing_or_cannot_be_written(tmp_path, runs, undrawn):
         write_report(runs[:1], "/proc/none/x.html", events=0)
     run = make_run(tmp_path / "run")
     (run / "log.csv").unlink()
-    with pytest.raises(DataError, match=r"log.csv: cannot be read, though training writes it: No such file"):
+    with pytest.raises(DataError, match=r"log.csv: no such file"):
         write_report([run])
 
 

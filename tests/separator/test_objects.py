@@ -10,7 +10,7 @@ from oasis.data.samples import collate
 from oasis.errors import ConfigError, DataError, ModelError
 from oasis.evaluation.event_table import evaluate
 from oasis.models import create_model
-from oasis.run import build
+from oasis.run import Run
 from oasis.scaling import AsinhScale, LogScale
 from oasis.separator.objects import ObjectHead, ObjectOptions, moments
 from oasis.separator.prediction import Objects
@@ -170,14 +170,14 @@ def test_backbones_hand_out_their_encoder(name):
 
 
 def test_a_backbone_without_an_encoder_is_refused(toy):
-    options = toy.separator().options.model_copy(update={"objects": ObjectOptions()})
+    options = toy.new_separator().options.model_copy(update={"objects": ObjectOptions()})
     with pytest.raises(ModelError, match="objects: the model own:Conv2d hands out no features"):
-        Separator(options, torch.nn.Conv2d(1, toy.separator().head.channels, 1))
+        Separator(options, torch.nn.Conv2d(1, toy.new_separator().head.channels, 1))
 
 
 def test_a_run_learns_saves_and_tabulates_numbers(toy_values, tmp_path):
     values = {**toy_values, "objects": {"channels": 32, "layers": 1}, "training": {"epochs": 12}}
-    setup = build(values)
+    setup = Run.from_values(values)
     separator = setup.train()
     rows = setup.log()
     assert float(rows[-1]["val/objects_quantities"]) < 0.5 * float(rows[0]["val/objects_quantities"])

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from oasis.errors import ConfigError
 from oasis.evaluation.event_table import evaluate
-from oasis.run import build
+from oasis.run import Run
 from oasis.separator.presence import PresenceHead
 from oasis.separator.separator import Separator, SeparatorOptions
 
@@ -76,16 +76,16 @@ def test_interchangeable_classes_share_their_weights():
 
 def test_presence_is_trained_logged_saved_and_measured(toy_values):
     values = {**toy_values, "head": {"presence": True}, "training": {"epochs": 4}, "data": {"train": 96}}
-    setup = build(values)
+    setup = Run.from_values(values)
     separator = setup.train()
-    rows = setup.log()
+    rows = setup.log.to_dict("records")
     assert float(rows[-1]["val/presence_pixels"]) < float(rows[0]["val/presence_pixels"])
     parts = ("regression", "presence_pixels", "presence_image")
     total = sum(float(rows[-1][f"val/{name}"]) for name in parts) + 0.01 * float(rows[-1]["val/smoothness"])
     assert float(rows[-1]["val/total"]) == pytest.approx(total, rel=1e-5)
     table = evaluate(separator, setup.dataset("test"), setup.adapter, workers=0)
     assert table["presence_predicted"].between(0, 1).all()
-    again = evaluate(setup.trained(), setup.dataset("test"), setup.adapter, workers=0)
+    again = evaluate(setup.separator(), setup.dataset("test"), setup.adapter, workers=0)
     np.testing.assert_array_equal(table["presence_predicted"], again["presence_predicted"])
 
 

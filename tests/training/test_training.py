@@ -11,7 +11,7 @@ import yaml
 
 from oasis.data.samples import collate
 from oasis.errors import ConfigError, MissingExtraError, ModelError
-from oasis.run import build
+from oasis.run import Run
 from oasis.separator.separator import Separator
 from oasis.training.fit import fit
 from oasis.training.module import SeparatorTraining, TrainingOptions
@@ -33,8 +33,8 @@ def log(folder):
 
 
 def test_a_run_holds_what_it_should_and_the_loss_falls(toy_values):
-    setup = build({**toy_values, "training": {"epochs": 6}})
-    before = setup.separator().state_dict()
+    setup = Run.from_values({**toy_values, "training": {"epochs": 6}})
+    before = setup.new_separator().state_dict()
     setup.train()
     rows = log(setup.folder)
     assert [int(row["epoch"]) for row in rows] == list(range(6))
@@ -54,7 +54,7 @@ def test_a_run_holds_what_it_should_and_the_loss_falls(toy_values):
 
 
 def test_a_training_that_diverges_at_once_is_one_line(toy_values, monkeypatch):
-    setup = build({**toy_values, "training": {"epochs": 1}})
+    setup = Run.from_values({**toy_values, "training": {"epochs": 1}})
     monkeypatch.setattr(SeparatorTraining, "_total", lambda *_: torch.tensor(torch.nan, requires_grad=True))
     with pytest.raises(ModelError, match=r"loss was not finite in any epoch.*training.learning_rate"):
         setup.train()
@@ -66,7 +66,7 @@ def test_learned_weights_are_learned_stored_and_resumed(tmp_path, toy_values):
     for epochs in ([4], [2, 4]):
         for count in epochs:
             values = {**toy_values, "run": str(tmp_path / f"r{len(epochs)}"), "loss": loss}
-            setup = build({**values, "training": {"epochs": count}})
+            setup = Run.from_values({**values, "training": {"epochs": count}})
             setup.train(resume=count == 4 and len(epochs) == 2)
         checkpoint = torch.load(setup.folder / "checkpoints" / "last.ckpt", weights_only=True)
         tables.append(checkpoint["state_dict"]["loss.learned.growth"])
@@ -108,7 +108,7 @@ def test_the_core_trains_without_the_extras(tmp_path, toy_values):
 def test_further_terms_are_trained_on_and_logged(toy_values):
     terms = {"intensity": {"weight": 0.2, "floor": 5}, "consistency": {"weight": 0.1, "floor": 1}, "dice": 0.3}
     loss = {"terms": terms, "thresholds": {"dot": 1, "bar": 1}}
-    setup = build({**toy_values, "loss": loss, "training": {"epochs": 4}})
+    setup = Run.from_values({**toy_values, "loss": loss, "training": {"epochs": 4}})
     setup.train()
     rows = log(setup.folder)
     for row in rows:
@@ -122,7 +122,9 @@ def test_further_terms_are_trained_on_and_logged(toy_values):
 def test_training_is_deterministic_whatever_the_workers(tmp_path, toy_values):
     runs = []
     for workers in (0, 2):
-        setup = build({**toy_values, "run": str(tmp_path / f"w{workers}"), "training": {"workers": workers}})
+        setup = Run.from_values(
+            {**toy_values, "run": str(tmp_path / f"w{workers}"), "training": {"workers": workers}}
+        )
         setup.train()
         runs.append(weights(setup.folder))
     assert same(*runs)
@@ -131,8 +133,8 @@ def test_training_is_deterministic_whatever_the_workers(tmp_path, toy_values):
 def test_validation_loss_counts_every_sample_once_whatever_the_batches(tmp_path, toy_values):
     values = []
     for batch_size in (2, 6):
-        setup = build({**toy_values, "run": str(tmp_path / f"b{batch_size}")})
-        separator, loss = setup.separator(), setup.loss()
+        setup = Run.from_values({**toy_values, "run": str(tmp_path / f"b{batch_size}")})
+        separator, loss = setup.new_separator(), setup.loss()
         options = TrainingOptions(
             epochs=1, batch_size=batch_size, learning_rate=1e-12, workers=0, precision="float32"
         )
@@ -149,9 +151,9 @@ def test_validation_loss_counts_every_sample_once_whatever_the_batches(tmp_path,
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from oasis.run import load_config
+from oasis.run import Run
 from oasis.training.journal import RunFolder
-setup = load_config({path!r})
+setup = Run.from_config({path!r})
 write = RunFolder._write
 def die(self, row):
     write(self, row)
@@ -165,7 +167,7 @@ setup.train()
 def test_a_killed_run_resumes_to_the_result_of_one_that_was_not(tmp_path, toy_values):
     training = {"epochs": 5, "schedule": "onecycle"}
     model = {"name": "unet", "base_channels": 4, "dropout": 0.1}
-    whole = build({**toy_values, "run": str(tmp_path / "whole"), "training": training, "model": model})
+    whole = Run.from_values({**toy_values, "run": str(tmp_path / "whole"), "training": training, "model": model})
     whole.train()
     path = tmp_path / "run.yaml"
     path.write_text(
@@ -174,7 +176,7 @@ def test_a_killed_run_resumes_to_the_result_of_one_that_was_not(tmp_path, toy_va
     script = KILLED.format(tests=os.path.dirname(__file__), path=str(path))
     process = subprocess.run([sys.executable, "-c", script], env=ONE_THREAD, check=False)
     assert process.returncode == -signal.SIGKILL
-    killed = build(yaml.safe_load((tmp_path / "killed" / "config.yaml").read_text()))
+    killed = Run.from_values(yaml.safe_load((tmp_path / "killed" / "config.yaml").read_text()))
     assert len(log(killed.folder)) == 3
     killed.train(resume=True)
     assert same(weights(killed.folder), weights(whole.folder))
@@ -183,14 +185,16 @@ def test_a_killed_run_resumes_to_the_result_of_one_that_was_not(tmp_path, toy_va
 
 
 def test_early_stopping(tmp_path, toy_values):
-    setup = build({**toy_values, "training": {"epochs": 30, "patience": 2, "learning_rate": 1e-12}})
+    setup = Run.from_values({**toy_values, "training": {"epochs": 30, "patience": 2, "learning_rate": 1e-12}})
     setup.train()
     assert len(log(setup.folder)) == 3
 
 
 def test_a_collapsed_class_is_warned_of(toy_values, caplog):
-    setup = build({**toy_values, "head": {"name": "softplus"}, "training": {"epochs": 1, "learning_rate": 1e-12}})
-    separator = setup.separator()
+    setup = Run.from_values(
+        {**toy_values, "head": {"name": "softplus"}, "training": {"epochs": 1, "learning_rate": 1e-12}}
+    )
+    separator = setup.new_separator()
     torch.nn.init.constant_(separator.backbone.output.bias, -30)
     torch.nn.init.zeros_(separator.backbone.output.weight)
     fit(
@@ -251,23 +255,23 @@ def test_resume_needs_a_checkpoint(toy):
 
 def test_too_few_samples(toy_values):
     with pytest.raises(ConfigError, match="too few"):
-        build({**toy_values, "data": {"val": 0}}).train()
+        Run.from_values({**toy_values, "data": {"val": 0}}).train()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(toy_values):
     with pytest.raises(ConfigError, match="no GPU"):
-        build({**toy_values, "training": {"accelerator": "gpu"}}).train()
+        Run.from_values({**toy_values, "training": {"accelerator": "gpu"}}).train()
 
 
 def test_tensorboard_is_an_extra(toy_values, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(MissingExtraError, match=r"oasis-seg\[track\]"):
-        build({**toy_values, "training": {"tensorboard": True}}).train()
+        Run.from_values({**toy_values, "training": {"tensorboard": True}}).train()
 
 
 def test_a_onecycle_run_keeps_its_epochs(toy_values):
     training = {"epochs": 2, "schedule": "onecycle"}
-    build({**toy_values, "training": training}).train()
+    Run.from_values({**toy_values, "training": training}).train()
     with pytest.raises(ConfigError, match="made for 2 epochs, found 3"):
-        build({**toy_values, "training": {**training, "epochs": 3}}).train(resume=True)
+        Run.from_values({**toy_values, "training": {**training, "epochs": 3}}).train(resume=True)

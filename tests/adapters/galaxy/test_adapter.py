@@ -10,7 +10,7 @@ from oasis.adapters.galaxy.stamps import Stamps
 from oasis.data.sample_files import write_samples
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.event_table import evaluate_maps
-from oasis.run import build
+from oasis.run import Run
 
 pytest.importorskip("galsim")
 pytest.importorskip("sep")
@@ -115,9 +115,9 @@ def test_a_library_that_is_only_simulated_tells_the_grid_of_images():
 
 
 def test_a_run_is_built_with_the_defaults_of_the_domain():
-    setup = build({"adapter": "galaxies", "run": "x", "data": SMALL})
+    setup = Run.from_values({"adapter": "galaxies", "run": "x", "data": SMALL})
     assert setup.config.head.name == "denoised"
-    assert setup.separator().head.channels == 15
+    assert setup.new_separator().head.channels == 15
     loss = setup.loss()
     assert loss.table[0b0011].item() == loss.table[0b1010].item() == 2 * loss.table[0b0100].item()
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from oasis.adapters.galaxy import GalaxiesAdapter, baselines
 from oasis.evaluation.event_table import evaluate_maps
-from oasis.run import build
+from oasis.run import Run
 
 pytest.importorskip("galsim")
 pytest.importorskip("sep")
@@ -19,7 +19,7 @@ DATA = {"library": {"simulated": 40, "population": {"size": 32, "pixel_scale": 0
 @pytest.fixture
 def trained(tmp_path):
     """The folder of a run that has seen little."""
-    setup = build(
+    setup = Run.from_values(
         {
             "adapter": "galaxy",
             "run": str(tmp_path / "one"),

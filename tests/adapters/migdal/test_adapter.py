@@ -10,7 +10,7 @@ from oasis.adapters.migdal import MigdalAdapter, tracks
 from oasis.adapters.migdal.scene import PRESENT_ADU, bounding_box, random_rotation
 from oasis.data.sample_files import write_samples
 from oasis.errors import ConfigError, DataError
-from oasis.run import build
+from oasis.run import Run
 
 FRAMES = Path(__file__).parents[4] / "shared" / "data" / "migdal" / "frames.npz"
 COUNT = 120
@@ -167,7 +167,7 @@ def test_prepare_takes_raw_and_binned_frames():
 
 def test_the_overlap_weighted_loss_sees_the_electron_under_the_recoil(samples):
     """The defaults are the paper's weights: (5, 1) per class, (3, 1, 6) per region."""
-    setup = build({"adapter": "migdal", "run": "unused"})
+    setup = Run.from_values({"adapter": "migdal", "run": "unused"})
     loss = setup.loss()
     target = torch.from_numpy(samples[0].target)[None]
     codes = loss.regions(target)

@@ -15,7 +15,7 @@ from oasis.errors import ConfigError, DataError
 from oasis.evaluation.event_table import evaluate, evaluate_maps
 from oasis.evaluation.summary import summarise
 from oasis.inference.predict import predict
-from oasis.run import build
+from oasis.run import Run
 
 SMALL = {"events": {"train": 8, "val": 24, "test": 8}}
 DIRECTED = ("ke", "dx", "dy", "dz")
@@ -25,7 +25,7 @@ ADAPTERS = {1: NeutrinoAdapter, 2: NeutrinoIonsAdapter}
 def setup_of(root, adapter=NeutrinoAdapter, **changes):
     """Set up a run whose adapter is taken from its file, which needs no installation."""
     name = f"{root / 'oasis/adapters/neutrino/adapter.py'}:{adapter.__name__}"
-    return build({"adapter": name, "run": "unused", "data": SMALL, **changes})
+    return Run.from_values({"adapter": name, "run": "unused", "data": SMALL, **changes})
 
 
 def test_both_configurations_by_default(root):
@@ -35,7 +35,7 @@ def test_both_configurations_by_default(root):
         assert sample.target.shape == (5 + configuration, 1, 7, 7, 7)
         assert sample.context.shape == (adapter.context, 7, 7, 7)
         batch = collate([setup.dataset("train")[index] for index in range(4)])
-        separator = setup.separator((7, 7, 7)).eval()
+        separator = setup.new_separator((7, 7, 7)).eval()
         with torch.inference_mode():
             maps = separator(batch.image, batch.valid, batch.context).maps
         assert maps.shape == batch.target.shape
@@ -65,7 +65,7 @@ def test_the_order_of_protons_is_theirs_or_any(root):
 
 def test_an_evaluation_has_every_column_and_its_figures(root):
     setup = setup_of(root)
-    table = evaluate(setup.separator((7, 7, 7)), setup.dataset("val"), setup.adapter, workers=0)
+    table = evaluate(setup.new_separator((7, 7, 7)), setup.dataset("val"), setup.adapter, workers=0)
     assert len(table) == 24 * 6
     assert set(COLUMNS) <= set(table)
     assert table["nuclei_found"].notna().sum() == 24
@@ -135,7 +135,7 @@ def test_measured_images_come_with_the_muons_exit(root, tmp_path):
     np.savez(tmp_path / "events.npz", image=images, exit=exits)
     found = setup.adapter.read(tmp_path / "events.npz").context
     np.testing.assert_allclose(found, np.stack([sample.context for sample in samples]), atol=1e-6)
-    separator = setup.separator((7, 7, 7))
+    separator = setup.new_separator((7, 7, 7))
     report = predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
     assert {"presence_predicted", "ke_predicted", "vertex_z_predicted"} <= set(report.objects)
     table = evaluate(separator, setup.dataset("val"), setup.adapter, workers=0)
@@ -156,13 +156,13 @@ def test_a_context_that_is_not_read_is_missed_and_not_made_up(root, tmp_path, mo
     image = setup.dataset("val")[0].image[None]
     monkeypatch.setattr(setup.adapter, "read", lambda path, key, dark: Images(image))
     with pytest.raises(DataError, match=r"events.npz: a context of 0 channels, expected 8"):
-        predict(setup.separator((7, 7, 7)), setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
+        predict(setup.new_separator((7, 7, 7)), setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
 
 
 def test_fits_need_no_truth_and_do_not_depend_on_their_batch(root, tmp_path):
     quick = {"method": "adam", "steps": 8, "starts": 2}
     setup = setup_of(root, data={**SMALL, "refinement": quick})
-    separator, dataset = setup.separator((7, 7, 7)), setup.dataset("val")
+    separator, dataset = setup.new_separator((7, 7, 7)), setup.dataset("val")
     table = evaluate(separator, dataset, setup.adapter, batch_size=24, workers=0, refine=True)
     muons = table[table["class"] == "muon"]
     assert (muons["deviance_refined"] <= muons["deviance_predicted"]).all()
@@ -183,7 +183,7 @@ def test_fits_need_no_truth_and_do_not_depend_on_their_batch(root, tmp_path):
 def test_a_fit_begins_at_predicted_numbers(root):
     setup = setup_of(root, objects=None)
     with pytest.raises(ConfigError, match="refine: the fit begins at predicted particles"):
-        evaluate(setup.separator((7, 7, 7)), setup.dataset("val"), setup.adapter, workers=0, refine=True)
+        evaluate(setup.new_separator((7, 7, 7)), setup.dataset("val"), setup.adapter, workers=0, refine=True)
 
 
 def test_directions_are_not_turned(root):
@@ -191,7 +191,7 @@ def test_directions_are_not_turned(root):
         setup_of(root, augmentation={})
     setup = setup_of(root)
     with pytest.raises(ConfigError, match="intensity_spread: what is known"):
-        evaluate(setup.separator(), setup.dataset("val"), setup.adapter, workers=0, spread=True)
+        evaluate(setup.new_separator(), setup.dataset("val"), setup.adapter, workers=0, spread=True)
 
 
 def test_numbers_of_the_set_head_are_measured():
@@ -225,7 +225,7 @@ def test_an_empty_image_has_nothing_to_separate(root):
     setup = setup_of(root)
     context = setup.dataset("val")[0].context
     with pytest.raises(DataError, match="image 0 is all zero"):
-        setup.separator((7, 7, 7)).separate(np.zeros((7, 7, 7)), context)
+        setup.new_separator((7, 7, 7)).separate(np.zeros((7, 7, 7)), context)
 
 
 @pytest.mark.parametrize(

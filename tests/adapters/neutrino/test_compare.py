@@ -9,7 +9,7 @@ import pytest
 from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.figures import event_figure
 from oasis.errors import ConfigError
-from oasis.run import build
+from oasis.run import Run
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def compare(example):
 @pytest.fixture
 def train(tmp_path):
     def trained(name, **sections):
-        setup = build(
+        setup = Run.from_values(
             {
                 "adapter": "neutrino",
                 "run": str(tmp_path / name),

@@ -10,7 +10,7 @@ from oasis.adapters.waveform.metrics import COLUMNS, arrival
 from oasis.data.sample_files import write_samples
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.inference.predict import predict
-from oasis.run import build, load_config
+from oasis.run import Run
 
 COUNT = 200
 SMALL = {"train": 4, "val": COUNT, "test": 4}
@@ -132,9 +132,11 @@ def test_separations_are_measured_between_true_pulses(pileup):
 
 @pytest.mark.parametrize("most", [2, 4])
 def test_the_number_of_classes_is_an_option(most):
-    setup = build({"adapter": "pulses", "run": "x", "data": {"pulses": most}, "model": {"base_channels": 4}})
+    setup = Run.from_values(
+        {"adapter": "pulses", "run": "x", "data": {"pulses": most}, "model": {"base_channels": 4}}
+    )
     names = tuple(f"pulse_{number}" for number in range(1, most + 1))
-    assert setup.adapter.classes == setup.separator().classes == names
+    assert setup.adapter.classes == setup.new_separator().classes == names
     assert setup.dataset("val")[0].target.shape == (most, 1, 1024)
     assert setup.loss().groups == [list(range(most))]
     assert PulsesAdapter().classes == ("pulse_1", "pulse_2", "pulse_3")
@@ -142,7 +144,7 @@ def test_the_number_of_classes_is_an_option(most):
 
 
 def test_the_order_of_pulse_maps_does_not_count(pileup):
-    setup = build({"adapter": "pulses", "run": "x"})
+    setup = Run.from_values({"adapter": "pulses", "run": "x"})
     loss = setup.loss()
     target = torch.from_numpy(np.stack([sample.target for sample in pileup[:8]]))
     prediction = target + 0.1 * torch.rand(target.shape, generator=torch.manual_seed(0))
@@ -268,22 +270,22 @@ def test_traces_that_cannot_be_used_are_refused(tmp_path, values, message):
 def test_figures_are_drawn_of_an_event_table():
     for name in ("waveform", "pulses"):
         data, model = {"events": {"val": 12}}, {"base_channels": 4}
-        setup = build({"adapter": name, "run": "x", "data": data, "model": model})
-        table = setup.evaluate(setup.separator(), setup.dataset("val"), workers=0)
+        setup = Run.from_values({"adapter": name, "run": "x", "data": data, "model": model})
+        table = setup.measure(setup.dataset("val"), setup.new_separator(), workers=0)
         assert set(setup.adapter.figures(table)) == {"pulses"}
         assert set(COLUMNS) - {"separation"} <= set(table)
         assert ("separation" in table) == (name == "pulses")
 
 
 def test_waveforms_of_every_kind_of_file_are_separated(tmp_path, samples):
-    setup = build(
+    setup = Run.from_values(
         {
             "adapter": "waveform",
             "run": str(tmp_path / "run"),
             "model": {"base_channels": 4},
         }
     )
-    separator = setup.separator()
+    separator = setup.new_separator()
     stack = np.concatenate([sample.image for sample in samples[:3]])
     folder = tmp_path / "waveforms"
     folder.mkdir()
@@ -311,5 +313,5 @@ def test_waveforms_of_every_kind_of_file_are_separated(tmp_path, samples):
 
 @pytest.mark.parametrize("name", ["quickstart", "pulses"])
 def test_the_examples_are_configurations(root, name):
-    setup = load_config(root / f"examples/waveform/{name}.yaml")
+    setup = Run.from_config(root / f"examples/waveform/{name}.yaml")
     assert setup.dataset("val")[0].target.shape == (len(setup.adapter.classes), 1, 1024)

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from oasis.errors import ConfigError
-from oasis.run import build
+from oasis.run import Run
 
 DATA = {"samples": 128, "events": {"train": 60, "val": 8, "test": 80}, "signal": {"amplitude": [1, 20]}}
 
@@ -18,7 +18,7 @@ def compare(example):
 @pytest.fixture
 def train(tmp_path):
     def trained(name, **data):
-        setup = build(
+        setup = Run.from_values(
             {
                 "adapter": "waveform",
                 "run": str(tmp_path / name),

@@ -1,0 +1,64 @@
+"""The parts of a run that its configuration and its adapter describe: separator and loss."""
+
+from collections.abc import Mapping
+
+import torch
+
+from oasis.adapters.base import Adapter
+from oasis.config.schema import RunConfig
+from oasis.data.quantities import Quantities
+from oasis.loss.overlap import OverlapLoss
+from oasis.loss.weights import BalancedWeights, parse_rule
+from oasis.separator.separator import Separator, SeparatorOptions
+
+
+def new_separator(config: RunConfig, adapter: Adapter, trained_size: tuple[int, ...] | None = None) -> Separator:
+    """Return a new separator, its weights drawn from the run's seed.
+
+    Args:
+        config: of the run.
+        adapter: of the domain.
+        trained_size: the spatial size of the images that it will be trained on.
+    """
+    torch.manual_seed(config.seed)
+    return Separator(
+        SeparatorOptions(
+            classes=adapter.classes,
+            spatial_dims=adapter.spatial_dims,
+            bands=adapter.bands,
+            context=adapter.context,
+            unit=adapter.unit,
+            model=config.model,
+            scaling=config.scaling,
+            head=config.head,
+            objects=config.objects,
+            quantities=adapter.quantities if config.objects else Quantities(),
+            interchangeable=tuple(map(tuple, adapter.interchangeable)),
+            trained_size=trained_size,
+            adapter=config.adapter,
+            identity={"run": config.run, "configuration": config.fingerprint},
+        )
+    )
+
+
+def balanced_rule(config: RunConfig) -> BalancedWeights | None:
+    """Return the rule that balances the weights of regions by their pixels, or None if no rule does."""
+    return parse_rule(config.loss.region_weights).balanced
+
+
+def new_loss(config: RunConfig, adapter: Adapter, region_counts: Mapping[int, float] | None = None) -> OverlapLoss:
+    """Return the loss.
+
+    Args:
+        config: of the run.
+        adapter: of the domain.
+        region_counts: pixels by region code, where weights are to be balanced.
+    """
+    return OverlapLoss(
+        adapter.classes,
+        **config.loss.model_dump(),
+        thresholds=adapter.limits,
+        spatial_dims=adapter.spatial_dims,
+        interchangeable=adapter.interchangeable,
+        region_counts=region_counts,
+    )

@@ -1,0 +1,79 @@
+"""The files of a run: where each of them is, in one place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIG = "config.yaml"
+WEIGHTS = "model.safetensors"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Where the files of a run are.
+
+    Attributes:
+        folder: of the run.
+
+    Example:
+        >>> files = RunFiles(Path("runs/migdal"))
+        >>> files.weights.as_posix(), files.events("val").as_posix()
+        ('runs/migdal/model.safetensors', 'runs/migdal/events_val.parquet')
+    """
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.folder / CONFIG
+
+    @property
+    def weights(self) -> Path:
+        """The best separator."""
+        return self.folder / WEIGHTS
+
+    @property
+    def log(self) -> Path:
+        """What was logged of each epoch."""
+        return self.folder / "log.csv"
+
+    @property
+    def region_weights(self) -> Path:
+        """The resolved weight of every region."""
+        return self.folder / "region_weights.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what a resumed training goes on from."""
+        return self.folder / CHECKPOINTS
+
+    @property
+    def last(self) -> Path:
+        """The state after the last whole epoch."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def calibration(self) -> Path:
+        """The calibration of intensities."""
+        return self.folder / "calibration.json"
+
+    @property
+    def report(self) -> Path:
+        """The report of this run alone."""
+        return self.folder / "report.html"
+
+    def events(self, split: str = "test") -> Path:
+        """The event table of a split."""
+        return self.folder / ("events.parquet" if split == "test" else f"events_{split}.parquet")
+
+    def figures(self, split: str = "test") -> Path:
+        """The folder of the figures of a split."""
+        return self.folder / ("figures" if split == "test" else f"figures_{split}")
+
+    def of_training(self) -> Iterator[Path]:
+        """Give the files there are that training writes, but for the configuration."""
+        for path in (self.last, self.weights, self.log, self.region_weights):
+            if path.exists():
+                yield path

@@ -1,0 +1,135 @@
+"""Runs that have been evaluated: read for a report or a comparison, and checked to be about the same events."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from oasis.device import best_device
+from oasis.errors import ConfigError, DataError
+from oasis.evaluation.calibration import Calibration
+from oasis.evaluation.comparison import compare
+from oasis.evaluation.event_table import check_same_classes
+from oasis.evaluation.identity import CONFIGURATION, check_identity
+from oasis.separator.separator import Separator
+
+if TYPE_CHECKING:
+    from oasis.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run with what a report shows of it.
+
+    Attributes:
+        name: that tells it from the other runs of the report.
+        run: itself.
+        table: its event table.
+        log: of its training, one row per epoch.
+        weights: the resolved weight of every region, by its name.
+        separator: what was trained.
+        calibration: of its intensities, or None.
+    """
+
+    name: str
+    run: "Run"
+    table: pd.DataFrame
+    log: pd.DataFrame
+    weights: Mapping[str, float]
+    separator: Separator
+    calibration: Calibration | None
+
+
+def named(runs: Sequence["Run"]) -> dict[str, "Run"]:
+    """Return runs by the names of their folders, or by their paths where two names are the same.
+
+    Raises:
+        ConfigError: a run is named twice.
+    """
+    names = [run.folder.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run.folder) for run in runs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"a run is named twice: {', '.join(names)}")
+    return dict(zip(names, runs, strict=True))
+
+
+def read_evaluated(runs: Sequence["Run"]) -> list[EvaluatedRun]:
+    """Return evaluated runs of the same events.
+
+    Raises:
+        ConfigError: a run is named twice, or has other classes or units than the first one.
+        DataError: a run without event table, or runs that were evaluated on different events.
+        ModelError: a run without a separator, or with one of other classes.
+    """
+    found = [_read(name, run) for name, run in named(runs).items()]
+    for other in found[1:]:
+        check_comparable(found[0].run, other.run)
+        _check_same_events(found[0], other)
+    return found
+
+
+def check_comparable(first: "Run", other: "Run") -> None:
+    """Check that two runs separate the same classes in the same unit; another adapter is named in the log.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    found, expected = (f"{', '.join(run.adapter.classes)} in {run.adapter.unit!r}" for run in (other, first))
+    if found != expected:
+        raise ConfigError(
+            f"{other.folder}: separates {found}, but {first.folder} {expected}: compare runs of the same classes "
+            "and unit"
+        )
+    note = adapters_note([first, other])
+    if note:
+        logger.warning("%s: %s", other.folder, note)
+
+
+def adapters_note(runs: Sequence["Run"]) -> str:
+    """Return which adapters runs are of, or "" if it is one."""
+    names = list(dict.fromkeys(run.config.adapter for run in runs))
+    return f"the runs are of different adapters: {', '.join(names)}" if len(names) > 1 else ""
+
+
+def compare_runs(runs: Sequence["Run"]) -> str:
+    """Return for a terminal by how much runs differ from the first one in the answer to its adapter's study.
+
+    Raises:
+        ConfigError: a single run, a run named twice, an adapter without a study, or other classes or units.
+        DataError: a run without event table, or tables of different events.
+    """
+    study = runs[0].adapter.study if runs else None
+    if len(runs) < 2 or study is None:
+        raise ConfigError("compare: give two runs or more, of an adapter that states a study")
+    for other in runs[1:]:
+        check_comparable(runs[0], other)
+    tables = {name: run.events() for name, run in named(runs).items()}
+    return compare(tables, study, runs[0].adapter.unit)
+
+
+def close(one: Any, other: Any) -> bool:
+    """Return whether true intensities are the same but for rounding."""
+    return bool(np.allclose(one, other, rtol=1e-3, equal_nan=True))
+
+
+def _read(name: str, run: "Run") -> EvaluatedRun:
+    table = run.events()
+    separator = run.separator(best_device())
+    check_same_classes(separator, run.adapter)
+    check_identity(table, separator.options.identity.get(CONFIGURATION, ""), f"{run.folder}: the separator is of")
+    return EvaluatedRun(name, run, table, run.log, run.region_weights, separator, run.calibration)
+
+
+def _check_same_events(first: EvaluatedRun, other: EvaluatedRun) -> None:
+    keys = [each.table[["id", "class"]].to_numpy().tolist() for each in (first, other)]
+    if keys[0] != keys[1] or not close(*(each.table["intensity_true"] for each in (first, other))):
+        raise DataError(
+            f"{other.run.folder}: evaluated on other events than {first.run.folder}: evaluate both on the same "
+            "samples, with the same section data"
+        )

@@ -1,0 +1,126 @@
+"""Facts of a run, gathered once, for a terminal and for the page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oasis.config.schema import RunConfig
+from oasis.report.words import settings
+
+if TYPE_CHECKING:
+    from oasis.run import Run
+    from oasis.separator.separator import Separator
+
+MOST_REGIONS = 40  # whose weights are listed
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run is and how far it got.
+
+    Attributes:
+        config: its configuration.
+        fingerprint: of the configuration.
+        about: the first line of the adapter's description.
+        classes: their names.
+        unit: of the intensities.
+        bands: of an image.
+        size: of the images that it was trained on, or None.
+        parameters: how many the separator has.
+        epochs: how many were done.
+        best_epoch: that with the lowest validation loss, from 1.
+        best_loss: the lowest validation loss.
+        seconds: that the epochs took.
+        begun: when training began, by the date of a file.
+        improved: when the best separator was written.
+        region_weights: the resolved weight of every region.
+    """
+
+    config: RunConfig
+    fingerprint: str
+    about: str
+    classes: tuple[str, ...]
+    unit: str
+    bands: int
+    size: tuple[int, ...] | None
+    parameters: int
+    epochs: int
+    best_epoch: int
+    best_loss: float
+    seconds: float
+    begun: datetime
+    improved: datetime
+    region_weights: Mapping[str, float]
+
+    def rows(self) -> dict[str, str]:
+        """Return every fact in words, by name, but for the weights."""
+        values = self.config.model_dump(mode="json", exclude={"loss": {"class_weights", "region_weights"}})
+        size = " × ".join(map(str, self.size)) if self.size else "unknown"
+        return {
+            "adapter": f"{self.config.adapter}: {self.about}",
+            "classes": f"{', '.join(self.classes)} in {self.unit or 'no unit'}",
+            "images": f"{size} pixels, {self.bands} band{'s' if self.bands > 1 else ''}",
+            "model": settings(values["model"]),
+            "parameters": f"{self.parameters:,}",
+            **{name: settings(values[name]) for name in ("head", "objects", "scaling", "loss")},
+            **{name: settings(values[name]) for name in ("augmentation", "training")},
+            "seed": str(self.config.seed),
+            "configuration": self.fingerprint,
+            "epochs": f"{self.epochs} of at most {self.config.training.epochs}; the lowest validation loss, "
+            f"{self.best_loss:.5g}, in epoch {self.best_epoch}",
+            "trained": f"{self.begun:%Y-%m-%d %H:%M} to {self.improved:%Y-%m-%d %H:%M} UTC by the dates of its "
+            f"files, {self.seconds / 60:.1f} minutes in epochs",
+        }
+
+    def text(self) -> str:
+        """Return all facts for a terminal, with the weights of the loss."""
+        loss = self.config.loss
+        weights = {
+            "class weights": settings(loss.class_weights) or "all 1",
+            "region weights": settings(loss.region_weights) or "all 1",
+        }
+        lines = [f"{name:<15} {fact}" for name, fact in {**self.rows(), **weights}.items()]
+        shown = list(self.region_weights.items())[:MOST_REGIONS]
+        width = max(len(region) for region, _ in shown)
+        lines += [f"  {region:<{width}}  {weight:.4g}" for region, weight in shown]
+        if len(self.region_weights) > len(shown):
+            lines.append(f"  {len(self.region_weights) - len(shown):,} more are in region_weights.csv")
+        return "\n".join(lines)
+
+
+def gather(run: "Run", separator: "Separator | None" = None) -> Facts:
+    """Return the facts of a run.
+
+    Args:
+        run: that was trained, at least for an epoch.
+        separator: of the run, if it is loaded already.
+
+    Raises:
+        ModelError: the run has no separator yet.
+        DataError: a file of the run is missing or damaged.
+    """
+    separator, log, adapter = separator or run.separator(), run.log, run.adapter
+    best = log.iloc[int(np.nanargmin(log["val/total"]))]
+    begun, improved = (
+        datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in (run.files.config, run.files.weights)
+    )
+    return Facts(
+        config=run.config,
+        fingerprint=run.fingerprint,
+        about=(type(adapter).__doc__ or "no description").splitlines()[0],
+        classes=adapter.classes,
+        unit=adapter.unit,
+        bands=adapter.bands,
+        size=separator.options.trained_size,
+        parameters=sum(parameter.numel() for parameter in separator.parameters()),
+        epochs=len(log),
+        best_epoch=int(best["epoch"]) + 1,
+        best_loss=float(best["val/total"]),
+        seconds=float(log["seconds"].sum()),
+        begun=begun,
+        improved=improved,
+        region_weights=run.region_weights,
+    )
