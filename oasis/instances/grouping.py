@@ -1,0 +1,266 @@
+"""Grouping: the single objects in the maps of a separator.
+
+Each class is grouped on its own: pixels above the threshold of its class are joined by connected components,
+across gaps, or by the peak that they lead up to. Fragments can join a larger instance of another class that they
+touch.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from oasis.data.instances import Instances
+from oasis.errors import ConfigError, DataError, nearest
+from oasis.options import Options
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+
+class Grouping(Options):
+    """How the map of one class is grouped into instances.
+
+    Attributes:
+        method: `components` joins lit pixels that touch, also at corners; `gaps` those at most `gap` pixels apart;
+            `watershed` divides components between the peaks of the smoothed map.
+        gap: unlit pixels that may lie between two lit ones, for `gaps`.
+        smoothing: standard deviation of the Gaussian filter in pixels, for `watershed`.
+        separation: least distance of two peaks in pixels, for `watershed`.
+        pixels: the fewest lit pixels of an instance.
+        intensity: the least summed intensity of an instance.
+        joins: classes whose instances take a fragment that touches them.
+        fragment: largest share of the other instance's intensity that a fragment may have.
+    """
+
+    method: Literal["components", "gaps", "watershed"] = "components"
+    gap: int = Field(2, ge=1, le=50)
+    smoothing: float = Field(1.0, ge=0)
+    separation: float = Field(3.0, gt=0)
+    pixels: int = Field(1, ge=1)
+    intensity: float = Field(0.0, ge=0)
+    joins: tuple[str, ...] = ()
+    fragment: float = Field(0.2, gt=0, le=1)
+
+
+def group(
+    maps: Floats,
+    classes: Sequence[str],
+    thresholds: Mapping[str, float],
+    options: Mapping[str, Grouping] | None = None,
+) -> Instances:
+    """Return the instances in the maps of one image, by class and then by their first pixel.
+
+    Args:
+        maps: (N, B, *S) in physical units.
+        classes: the N class names.
+        thresholds: above which a class is present in a pixel, by class.
+        options: how classes are grouped, by name; `Grouping()` for the others.
+
+    Raises:
+        ConfigError: options for an unknown class, or that join one.
+        DataError: maps of another number of classes.
+
+    Example:
+        >>> maps = np.array([[[5, 5, 0, 0, 3, 0, 4]]], np.float32)
+        >>> group(maps, ["a"], {"a": 1.0}).intensity[:, 0]
+        array([10.,  3.,  4.])
+        >>> group(maps, ["a"], {"a": 1.0}, {"a": Grouping(method="gaps", gap=1)}).intensity[:, 0]
+        array([10.,  7.])
+    """
+    options = options or {}
+    for name in [*options, *(other for one in options.values() for other in one.joins)]:
+        if name not in classes:
+            raise ConfigError(f"grouping: unknown class {name!r}; {nearest(name, classes)}")
+    if len(maps) != len(classes):
+        raise DataError(f"grouping: {len(maps)} maps for the classes {list(classes)}")
+    chosen = [options.get(name, Grouping()) for name in classes]
+    parts = [
+        _of_class(values, label, float(thresholds.get(name, 0.0)), how)
+        for label, (name, values, how) in enumerate(zip(classes, maps, chosen, strict=True))
+    ]
+    found = Instances.concatenate(parts)
+    joins = {label: [list(classes).index(name) for name in how.joins] for label, how in enumerate(chosen)}
+    found = _joined(found, joins, [how.fragment for how in chosen])
+    sizes, sums = found.sizes, found.intensity.sum(axis=1)
+    least = np.array([(how.pixels, how.intensity) for how in chosen]).reshape(-1, 2)[found.labels]
+    return found.select(np.flatnonzero((sizes >= least[:, 0]) & (sums >= least[:, 1])))
+
+
+def _of_class(values: Floats, label: int, threshold: float, how: Grouping) -> Instances:
+    """Return the instances of one class (B, *S), whose pixels are above the threshold in any band."""
+    lit = np.asarray((values > threshold).any(axis=0))
+    if how.method == "components":
+        groups = ndimage.label(lit, np.ones((3,) * lit.ndim))[0]
+    elif how.method == "gaps":
+        groups = _across_gaps(lit, how.gap)
+    else:
+        groups = _by_peaks(lit, values.sum(axis=0), how.smoothing, how.separation)
+    return _instances(values, np.asarray(groups), label, threshold)
+
+
+def _instances(values: Floats, groups: Integers, label: int, threshold: float) -> Instances:
+    """Return the instances of a class from the number of the group of every pixel (*S), 0 for none."""
+    bands, pixels = np.nonzero((values > threshold).reshape(len(values), -1) & (groups.ravel() > 0))
+    flat = bands * groups.size + pixels
+    _, owners = np.unique(groups.ravel()[pixels], return_inverse=True)
+    order = np.lexsort((flat, owners))
+    count = int(owners.max(initial=-1)) + 1
+    first = np.full(count, flat.max(initial=0) + 1)
+    np.minimum.at(first, owners, flat)
+    rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")  # by the first pixel
+    order = order[np.argsort(rank[owners[order]], kind="stable")]
+    counts = np.bincount(rank[owners], minlength=count)
+    return Instances(
+        values.shape,
+        np.full(count, label),
+        np.concatenate([[0], np.cumsum(counts)]),
+        flat[order],
+        values.reshape(-1)[flat[order]].astype(np.float32),
+    )
+
+
+def _offsets(dims: int, radius: float) -> Iterator[tuple[int, ...]]:
+    """Give one of every two opposite steps that are no longer than a radius."""
+    around = range(-int(radius), int(radius) + 1)
+    for step in product(around, repeat=dims):
+        if step > (0,) * dims and sum(length**2 for length in step) <= radius**2:
+            yield step
+
+
+def _numbered(lit: NDArray[np.bool_]) -> Integers:
+    """Return the number of every lit pixel in their order, -1 elsewhere."""
+    numbers = np.full(lit.shape, -1, np.int64)
+    numbers[lit] = np.arange(np.count_nonzero(lit))
+    return numbers
+
+
+def _neighbours(numbers: Integers, step: Sequence[int]) -> tuple[Integers, Integers]:
+    """Return the numbers of lit pixels and of those that lie a step farther."""
+    here, there = _shifted(step, numbers.shape)
+    first, second = numbers[here], numbers[there]
+    both = (first >= 0) & (second >= 0)
+    return first[both], second[both]
+
+
+def _shifted(step: Sequence[int], shape: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return the part of an image from which a step stays inside, and the part where it leads to."""
+    pairs = [
+        (slice(max(-length, 0), size - max(length, 0)), slice(max(length, 0), size - max(-length, 0)))
+        for length, size in zip(step, shape, strict=True)
+    ]
+    return tuple(here for here, _ in pairs), tuple(there for _, there in pairs)
+
+
+def _across_gaps(lit: NDArray[np.bool_], gap: int) -> Integers:
+    """Return groups of lit pixels between which at most `gap` unlit ones lie."""
+    numbers, count = _numbered(lit), int(np.count_nonzero(lit))
+    pairs = [_neighbours(numbers, step) for step in _offsets(lit.ndim, gap + 1)]
+    first, second = (np.concatenate([np.empty(0, np.int64), *side]) for side in zip(*pairs, strict=True))
+    return _spread(lit, _linked(first, second, count))
+
+
+def _linked(first: Integers, second: Integers, count: int) -> Integers:
+    """Return the component (count,) of every node of a graph."""
+    edges = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    return np.asarray(connected_components(edges, directed=False)[1])
+
+
+def _spread(lit: NDArray[np.bool_], groups: Integers) -> Integers:
+    image = np.zeros(lit.shape, np.int64)
+    image[lit] = groups + 1
+    return image
+
+
+def _by_peaks(lit: NDArray[np.bool_], values: Floats, smoothing: float, separation: float) -> Integers:
+    """Return the basin of every lit pixel: each leads up to its brightest neighbour until a peak is reached.
+
+    Peaks nearer than `separation` are one. Equal values are ordered by place, so that a plateau has one peak.
+    """
+    numbers, count = _numbered(lit), int(np.count_nonzero(lit))
+    smooth = ndimage.gaussian_filter(values.astype(np.float64), smoothing)[lit]
+    rank = np.empty(count, np.int64)
+    rank[np.argsort(smooth, kind="stable")] = np.arange(count)
+    upward = np.arange(count)
+    best = rank.copy()
+    for step in _offsets(lit.ndim, lit.ndim**0.5):
+        first, second = _neighbours(numbers, step)
+        for low, high in ((first, second), (second, first)):
+            better = rank[high] > best[low]
+            upward[low[better]], best[low[better]] = high[better], rank[high[better]]
+    while ((further := upward[upward]) != upward).any():
+        upward = further
+    peaks = np.flatnonzero(upward == np.arange(count))
+    places = np.argwhere(lit)[peaks]
+    pairs = (
+        cKDTree(places).query_pairs(separation, output_type="ndarray") if len(peaks) > 1 else np.empty((0, 2), int)
+    )
+    merged = _linked(peaks[pairs[:, 0]], peaks[pairs[:, 1]], count)
+    return _spread(lit, merged[upward])
+
+
+def _joined(found: Instances, joins: Mapping[int, Sequence[int]], shares: Sequence[float]) -> Instances:
+    """Return instances with every fragment joined to the brightest instance that it touches and may join."""
+    target, sums = np.arange(len(found)), found.intensity.sum(axis=1)
+    for label, others in joins.items():
+        if not others:
+            continue
+        mine = _owner_image(found, label)
+        pairs = [_touching(mine, _owner_image(found, other)) for other in others]
+        fragments, larger = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        may = sums[fragments] <= shares[label] * sums[larger]
+        fragments, larger = fragments[may], larger[may]
+        order = np.argsort(sums[larger], kind="stable")  # the brightest is written last
+        target[fragments[order]] = larger[order]
+    return _merge(found, target)
+
+
+def _owner_image(found: Instances, label: int) -> Integers:
+    """Return the instance of a class that every pixel (*S) belongs to, -1 where there is none."""
+    image = np.full(found.shape[1:], -1, np.int64)
+    of_class = np.asarray(found.labels)[found.owners] == label
+    image.reshape(-1)[np.asarray(found.pixels)[of_class] % image.size] = found.owners[of_class]
+    return image
+
+
+def _touching(mine: Integers, others: Integers) -> tuple[Integers, Integers]:
+    """Return pairs of instances with the same or neighbouring pixels."""
+    pairs = [(mine, others)]
+    for step in _offsets(mine.ndim, mine.ndim**0.5):
+        here, there = _shifted(step, mine.shape)
+        pairs += [(mine[here], others[there]), (mine[there], others[here])]
+    both = [(first >= 0) & (second >= 0) for first, second in pairs]
+    found = [
+        np.unique(np.stack([first[chosen], second[chosen]]), axis=1)
+        for (first, second), chosen in zip(pairs, both, strict=True)
+    ]
+    first, second = np.unique(np.concatenate(found, axis=1), axis=1)
+    return first, second
+
+
+def _merge(found: Instances, target: Integers) -> Instances:
+    """Return instances after each was added to its target, pixels that both have once."""
+    while (target[target] != target).any():
+        target = target[target]
+    if (target == np.arange(len(found))).all():
+        return found
+    kept, new = np.unique(target, return_inverse=True)
+    size = int(np.prod(found.shape))
+    keys, place = np.unique(new[found.owners] * size + np.asarray(found.pixels, np.int64), return_inverse=True)
+    values = np.bincount(place, found.values, len(keys)).astype(np.float32)
+    counts = np.bincount(keys // size, minlength=len(kept))
+    return Instances(
+        found.shape,
+        np.asarray(found.labels)[kept],
+        np.concatenate([[0], np.cumsum(counts)]),
+        keys % size,
+        values,
+        {name: column[kept] for name, column in found.table.items()},
+    )
