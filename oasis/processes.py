@@ -1,0 +1,67 @@
+"""Processes that end with the one that started them, however it ends."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+POLL_SECONDS = 1.0
+GRACE_SECONDS = 10.0  # for a process to end by itself after SIGTERM
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+def end_with_parent(grace: float = GRACE_SECONDS) -> None:
+    """Let this process end when the one that started it does, even if that is killed.
+
+    It is sent SIGTERM: on Linux by the kernel, elsewhere by a thread that watches the parent. Should it not end by
+    that, the thread ends it after the grace period. To be called first in a worker, such as by
+    `ProcessPoolExecutor(initializer=end_with_parent)`.
+
+    Args:
+        grace: seconds from SIGTERM on.
+    """
+    parent = os.getppid()
+    started = multiprocessing.parent_process()
+    if started is not None and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    def watch() -> None:
+        while os.getppid() == parent and (started is None or started.is_alive()):
+            time.sleep(POLL_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
+
+
+@contextmanager
+def children_end_too(grace: float = GRACE_SECONDS) -> Iterator[None]:
+    """End the processes that were started inside, should the block be left by an exception such as Ctrl-C.
+
+    Args:
+        grace: seconds for them to end by themselves.
+    """
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
+        end_processes([child for child in multiprocessing.active_children() if child not in before], grace)
+        raise
+
+
+def end_processes(processes: list[multiprocessing.process.BaseProcess], grace: float = GRACE_SECONDS) -> None:
+    """Send SIGTERM to processes, and kill those that have not ended after a grace period for all of them."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + grace
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        with suppress(ValueError):  # closed meanwhile
+            process.kill()
+            process.join()

@@ -1,0 +1,94 @@
+"""Processes end with the one that started them, whatever ends that."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from oasis.processes import children_end_too
+
+DEADLINE = 60.0  # seconds, many times what is needed
+
+POOL = """
+    import multiprocessing, os, signal, sys, time
+    from concurrent.futures import ProcessPoolExecutor
+    from pathlib import Path
+    from oasis.processes import children_end_too, end_with_parent
+
+    def train(stubborn):
+        if stubborn:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path(sys.argv[1], str(os.getpid())).touch()
+        time.sleep(600)
+
+    if __name__ == "__main__":
+        spawn = multiprocessing.get_context("spawn")
+        start = {"initializer": end_with_parent, "initargs": (1.0,)}
+        with ProcessPoolExecutor(2, spawn, **start) as pool, children_end_too(1.0):
+            list(pool.map(train, (False, True)))
+"""
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and is not yet collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.05)
+
+
+def descendants(pid):
+    """Return the processes that a process started, and those that they started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [found for child in map(int, children) for found in (child, *descendants(child))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_workers_end_with_their_parent(tmp_path, number):
+    (tmp_path / "pids").mkdir()
+    (tmp_path / "pool.py").write_text(textwrap.dedent(POOL))
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "pool.py", tmp_path / "pids"], stderr=subprocess.DEVNULL, process_group=0
+    )
+    wait_for(lambda: len(os.listdir(tmp_path / "pids")) == 2)
+    started = [int(name) for name in os.listdir(tmp_path / "pids")]
+    assert all(map(alive, started))
+    parent.send_signal(number)
+    wait_for(lambda: not any(map(alive, started)))
+    assert parent.wait(DEADLINE) != 0
+
+
+def interrupted(process):
+    with children_end_too():
+        process.start()
+        raise KeyboardInterrupt
+
+
+def test_children_of_before_and_of_an_undisturbed_block_go_on(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    before, inside = (fork.Process(target=time.sleep, args=(600,)) for _ in range(2))
+    before.start()
+    try:
+        with children_end_too():
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(inside)
+        assert before.is_alive()
+        assert not inside.is_alive()
+    finally:
+        before.kill()
+        before.join()
