@@ -17,6 +17,7 @@ import torch
 from oasis.evaluation.figures import comparison_figures, save_figure
 from oasis.evaluation.gallery import gallery_figure, gallery_indices
 from oasis.evaluation.summary import Summary, summarise
+from oasis.processes import children_end_too, end_with_parent
 from oasis.run import Run
 
 QUICKSTART = Path(__file__).with_name("quickstart.yaml")
@@ -71,7 +72,8 @@ def main() -> None:
         for name, weights in WEIGHTS.items()
     }
     threads = max(1, (os.cpu_count() or 2) // 2)
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, spawn, initializer=end_with_parent) as pool, children_end_too():
         jobs = {name: pool.submit(train_and_measure, name, changes[name], threads) for name in WEIGHTS}
         tables = {name: job.result() for name, job in jobs.items()}
     run = Run.from_config(QUICKSTART, changes["overlap-weighted"])
