@@ -8,7 +8,7 @@ from pydantic import Field
 
 from oasis.data.augmentation import Augmentation
 from oasis.evaluation.calibration import CalibrationOptions
-from oasis.loss.terms import Reduction
+from oasis.loss.ratio import Reduction
 from oasis.options import Options
 from oasis.scaling import LogScale, Scaling
 from oasis.separator.objects import ObjectOptions

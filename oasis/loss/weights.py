@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import BeforeValidator, Field, model_serializer
-from torch import Tensor, nn
+from torch import Tensor
 
 from oasis.errors import ConfigError, nearest
+from oasis.loss.symmetry import pixels_by_code
 from oasis.options import Options
 from oasis.regions import check_classes, check_weight, per_class, region_name, weight_table
 
@@ -140,7 +141,7 @@ class BalancedWeights(_Rule):
         Raises:
             ConfigError: no counts, or counts of other classes.
         """
-        pixels = _pixels(counts or {}, classes)
+        pixels = pixels_by_code(counts or {}, classes)
         seen = pixels > 0
         if not seen.any():
             raise ConfigError(
@@ -228,179 +229,6 @@ def _parse_start(values: Any) -> FixedRule:
     if isinstance(rule, LearnedWeights):
         raise ConfigError("region_weights.start: a learned rule begins with another rule than learned")
     return rule
-
-
-class LearnedTable(nn.Module):
-    r"""The weights of the rule `learned`, which rise in regions with large errors and fall in others.
-
-    Descent of the loss by its weights would do the reverse: a weighted mean is smallest with all weight on the
-    easiest region. So the weights ascend, as in self-adaptive weights (McClenny and Braga-Neto, arXiv 2009.04544)
-    and group DRO (Sagawa et al., arXiv 1911.08731), in steps of
-
-    .. math:: W_R \leftarrow \mathrm{clip}\left( \lambda W_R e^{\Delta_R} \right), \qquad
-              \Delta_R = \min\left( \mathrm{rate} \left( m_R / \bar m - 1 \right), 1 \right)
-
-    `m_R` is a region's mean error. The overall mean counts each region that is seen once, so that the background,
-    which has most pixels and hardly an error, does not set the scale. The clip is at the region's start divided by
-    `limit` and multiplied by it; lambda is such that the mean weight of the step's pixels stays as it was, clip
-    included. Regions without pixels keep their weight. The buffers are in the state dict: a run resumes exactly.
-
-    Args:
-        rule: `rate` and `limit`.
-        start: (2^N,) the initial weights.
-        alike: (2^N,) from `representatives`: regions with the same one share what they learn, so that swaps of
-            interchangeable classes still change nothing.
-
-    Example:
-        >>> learned = LearnedTable(LearnedWeights(rule="learned", rate=0.1), torch.ones(4))
-        >>> learned.update(errors=torch.tensor([1.0, 6.0, 0.0, 0.0]), pixels=torch.tensor([2.0, 2.0, 0.0, 0.0]))
-        >>> learned.table
-        tensor([0.9287, 1.0713, 1.0000, 1.0000])
-    """
-
-    start: Tensor
-    growth: Tensor
-    alike: Tensor | None
-
-    def __init__(self, rule: LearnedWeights, start: Tensor, alike: Tensor | None = None) -> None:
-        super().__init__()
-        self.rate = rule.rate
-        self.bound = math.log(rule.limit)
-        self.register_buffer("start", start.double())
-        self.register_buffer("growth", torch.zeros_like(self.start))  # log of the weight over its start
-        self.register_buffer("alike", alike, persistent=False)
-
-    @property
-    def table(self) -> Tensor:
-        """The weight of every region (2^N,) float32, by code."""
-        return (self.start * self.growth.exp()).float()
-
-    @torch.no_grad()
-    def update(self, errors: Tensor, pixels: Tensor) -> None:
-        """Learn from one step; an error that is not finite changes nothing.
-
-        Args:
-            errors: (2^N,) summed absolute errors of every region, over all processes.
-            pixels: (2^N,) how many pixels they are of.
-        """
-        errors, pixels = errors.double(), pixels.double()
-        if self.alike is not None:
-            errors, pixels = _mean_of_alike(errors, self.alike), _mean_of_alike(pixels, self.alike)
-        seen = pixels * self.start > 0
-        means = torch.where(seen, errors / pixels, 0)
-        average = means.sum() / seen.sum()
-        learns = seen & (average > 0) & average.isfinite()
-        excess = torch.where(learns, means / average - 1, 0)
-        grown = self.growth + (self.rate * excess).clamp(max=1)
-        grown = (grown + self._log_factor(grown, pixels)).clamp(-self.bound, self.bound)
-        self.growth.copy_(torch.where(learns, grown, self.growth))
-
-    def _log_factor(self, grown: Tensor, pixels: Tensor) -> Tensor:
-        """Return the log of the factor that keeps the mean weight, although weights are clipped after it.
-
-        The summed weight rises linearly with the factor between those factors at which a weight leaves its lower
-        bound or reaches its upper one.
-        """
-        mass = pixels * self.start
-        rise = mass * grown.exp()
-        edges, order = torch.cat([-self.bound - grown, self.bound - grown]).exp().sort()
-        slopes = torch.cat([rise, -rise])[order].cumsum(0)[:-1]
-        steps = (slopes * edges.diff()).clamp_min(0)
-        heights = torch.cat([steps.new_zeros(1), steps.cumsum(0)]) + mass.sum() * math.exp(-self.bound)
-        wanted = (mass * self.growth.exp()).sum()
-        below = (torch.searchsorted(heights, wanted) - 1).clamp(0, len(steps) - 1)
-        share = ((wanted - heights[below]) / steps[below].clamp_min(1e-300)).clamp(0, 1)
-        return torch.lerp(edges[below], edges[below + 1], share).log()
-
-
-def representatives(classes: Sequence[str], groups: Sequence[Sequence[str]]) -> Tensor:
-    """Return one region for all that differ by swaps of interchangeable classes only: the one of smallest code.
-
-    Args:
-        classes: the N class names.
-        groups: names of classes that are of the same kind, group by group.
-
-    Returns:
-        (2^N,) int64 region codes.
-
-    Raises:
-        ConfigError: an unknown class, a class in two groups, or a group of fewer than two.
-
-    Example:
-        >>> representatives(("star", "galaxy_1", "galaxy_2"), [["galaxy_1", "galaxy_2"]])
-        tensor([0, 1, 2, 3, 2, 3, 6, 7])
-    """
-    codes = torch.arange(2 ** len(check_classes(classes)))
-    result = codes.clone()
-    named: set[str] = set()
-    for group in groups:
-        if len(group) < 2:
-            raise ConfigError(f"interchangeable: {list(group)} holds fewer than two classes")
-        for name in group:
-            if name not in classes:
-                raise ConfigError(f"interchangeable: unknown class {name!r}; {nearest(name, classes)}")
-            if name in named:
-                raise ConfigError(f"interchangeable: class {name!r} appears in two groups")
-            named.add(name)
-        bits = sorted(list(classes).index(name) for name in group)
-        present = torch.stack([codes >> bit & 1 for bit in bits]).sum(0)
-        for rank, bit in enumerate(bits):
-            result = result & ~(1 << bit) | (present > rank).long() << bit
-    return result
-
-
-def share_counts(
-    counts: Mapping[int, float], classes: Sequence[str], groups: Sequence[Sequence[str]]
-) -> dict[int, float]:
-    """Return pixels by region code as means over regions that swaps of interchangeable classes lead to.
-
-    Raises:
-        ConfigError: counts of other classes, or groups that are none; see `representatives`.
-
-    Example:
-        >>> share_counts({0: 90, 1: 4, 2: 6}, ("a", "b"), [["a", "b"]])
-        {0: 90.0, 1: 5.0, 2: 5.0}
-    """
-    shared = _mean_of_alike(_pixels(counts, classes), representatives(classes, groups))
-    return {code: pixels for code, pixels in enumerate(shared.tolist()) if pixels > 0}
-
-
-def _pixels(counts: Mapping[int, float], classes: Sequence[str]) -> Tensor:
-    """Return the pixels of every region (2^N,)."""
-    pixels = torch.zeros(2 ** len(check_classes(classes)), dtype=torch.float64)
-    for code, count in counts.items():
-        if not 0 <= code < len(pixels):
-            raise ConfigError(f"region_weights: a count of region {code}, but {list(classes)} have {len(pixels)}")
-        pixels[code] = count
-    return pixels
-
-
-def _mean_of_alike(sums: Tensor, alike: Tensor) -> Tensor:
-    means = torch.zeros_like(sums).scatter_reduce(0, alike, sums, "mean", include_self=False)
-    return means[alike]
-
-
-def check_interchangeable(table: Tensor, classes: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
-    """Check that weights (2^N,) stay as they are when two classes of a group are swapped.
-
-    Raises:
-        ConfigError: they do not, or the groups are none; see `representatives`.
-
-    Example:
-        >>> check_interchangeable(weight_table(("a", "b"), {"a": 3}), ("a", "b"), [["a", "b"]])
-        Traceback (most recent call last):
-            ...
-        oasis.errors.ConfigError: region_weights: 'a' weighs 3 but 'b' weighs 1, and they are interchangeable: ...
-    """
-    alike = representatives(classes, groups)
-    table = table.detach().cpu()
-    for code in (~torch.isclose(table, table[alike], rtol=1e-5, atol=0)).nonzero()[:1, 0].tolist():
-        one, other = int(alike[code]), code
-        raise ConfigError(
-            f"region_weights: {region_name(one, classes)!r} weighs {table[one]:g} but "
-            f"{region_name(other, classes)!r} weighs {table[other]:g}, and they are interchangeable: "
-            "give both the same weight, or use rule size"
-        )
 
 
 class RegionWeight(NamedTuple):

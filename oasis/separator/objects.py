@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from oasis.data.quantities import Quantities, Quantity
 from oasis.errors import ConfigError, DataError, nearest
-from oasis.loss.terms import Ratio
+from oasis.loss.ratio import Ratio
 from oasis.options import Options
 from oasis.scaling import FittedScale
 from oasis.separator.prediction import Objects

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oasis.loss.terms import Ratio
+from oasis.loss.ratio import Ratio
 from oasis.separator.objects import kinds_of
 from oasis.separator.prediction import Presence
 

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch
-from oasis.loss.overlap import Compared, OverlapLoss
-from oasis.loss.terms import Ratio, mean_of
+from oasis.loss.compared import Compared
+from oasis.loss.overlap import OverlapLoss
+from oasis.loss.ratio import Ratio, mean_of
 from oasis.options import Options
 from oasis.regions import present, region_codes
 from oasis.separator.prediction import Prediction

@@ -5,7 +5,7 @@ import torch
 
 from oasis.loss import kernels
 from oasis.loss.kernels import error_and_step_sums
-from oasis.loss.terms import region_weighted_error, regression_and_smoothness, total_variation
+from oasis.loss.regression import region_weighted_error, regression_and_smoothness, total_variation
 
 SHAPES = [(1, 1, 1), (3, 2, 17), (2, 5, 6, 7), (2, 3, 4, 5, 6), (2, 1, 1, 9)]
 

@@ -15,15 +15,9 @@ from torch import Tensor
 from oasis.errors import ConfigError, DataError
 from oasis.loss import overlap
 from oasis.loss.overlap import OverlapLoss
-from oasis.loss.terms import (
-    MapPair,
-    Ratio,
-    Reduction,
-    mean_of,
-    pixel_weights,
-    region_weighted_error,
-    total_variation,
-)
+from oasis.loss.ratio import Ratio, Reduction, mean_of
+from oasis.loss.regression import pixel_weights, region_weighted_error, total_variation
+from oasis.loss.terms import MapPair
 from oasis.regions import region_codes
 from oasis.scaling import LogScale
 

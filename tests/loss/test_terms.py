@@ -6,18 +6,8 @@ import torch
 from scipy import stats
 
 from oasis.errors import ConfigError, DataError
-from oasis.loss.terms import (
-    TERMS,
-    Consistency,
-    Dice,
-    Focal,
-    Intensity,
-    MapPair,
-    Poisson,
-    find_terms,
-    pixel_weights,
-    region_weighted_error,
-)
+from oasis.loss.regression import pixel_weights, region_weighted_error
+from oasis.loss.terms import TERMS, Consistency, Dice, Focal, Intensity, MapPair, Poisson, find_terms
 
 LIMITS = torch.tensor([0.3, 0.6, 0.5], dtype=torch.float64)
 WEIGHTS = torch.tensor([5.0, 1.0, 2.0], dtype=torch.float64)

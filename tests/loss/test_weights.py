@@ -16,19 +16,17 @@ from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from oasis.errors import ConfigError
+from oasis.loss.learned import LearnedTable
+from oasis.loss.symmetry import check_interchangeable, representatives, share_counts
 from oasis.loss.weights import (
     BalancedWeights,
-    LearnedTable,
     LearnedWeights,
     NamedWeights,
     ProductWeights,
     Rule,
     SizeWeights,
-    check_interchangeable,
     parse_rule,
     region_table,
-    representatives,
-    share_counts,
 )
 from oasis.regions import region_code, weight_table
 

@@ -1,0 +1,100 @@
+"""Interchangeable classes: what weights have to be the same for, and what regions share."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from oasis.errors import ConfigError, nearest
+from oasis.regions import check_classes, region_name
+
+
+def representatives(classes: Sequence[str], groups: Sequence[Sequence[str]]) -> Tensor:
+    """Return one region for all that differ by swaps of interchangeable classes only: the one of smallest code.
+
+    Args:
+        classes: the N class names.
+        groups: names of classes that are of the same kind, group by group.
+
+    Returns:
+        (2^N,) int64 region codes.
+
+    Raises:
+        ConfigError: an unknown class, a class in two groups, or a group of fewer than two.
+
+    Example:
+        >>> representatives(("star", "galaxy_1", "galaxy_2"), [["galaxy_1", "galaxy_2"]])
+        tensor([0, 1, 2, 3, 2, 3, 6, 7])
+    """
+    codes = torch.arange(2 ** len(check_classes(classes)))
+    result = codes.clone()
+    named: set[str] = set()
+    for group in groups:
+        if len(group) < 2:
+            raise ConfigError(f"interchangeable: {list(group)} holds fewer than two classes")
+        for name in group:
+            if name not in classes:
+                raise ConfigError(f"interchangeable: unknown class {name!r}; {nearest(name, classes)}")
+            if name in named:
+                raise ConfigError(f"interchangeable: class {name!r} appears in two groups")
+            named.add(name)
+        bits = sorted(list(classes).index(name) for name in group)
+        present = torch.stack([codes >> bit & 1 for bit in bits]).sum(0)
+        for rank, bit in enumerate(bits):
+            result = result & ~(1 << bit) | (present > rank).long() << bit
+    return result
+
+
+def share_counts(
+    counts: Mapping[int, float], classes: Sequence[str], groups: Sequence[Sequence[str]]
+) -> dict[int, float]:
+    """Return pixels by region code as means over regions that swaps of interchangeable classes lead to.
+
+    Raises:
+        ConfigError: counts of other classes, or groups that are none; see `representatives`.
+
+    Example:
+        >>> share_counts({0: 90, 1: 4, 2: 6}, ("a", "b"), [["a", "b"]])
+        {0: 90.0, 1: 5.0, 2: 5.0}
+    """
+    shared = mean_of_alike(pixels_by_code(counts, classes), representatives(classes, groups))
+    return {code: pixels for code, pixels in enumerate(shared.tolist()) if pixels > 0}
+
+
+def mean_of_alike(sums: Tensor, alike: Tensor) -> Tensor:
+    """Return the means of sums (2^N,) over the regions that share their weight; see `representatives`."""
+    means = torch.zeros_like(sums).scatter_reduce(0, alike, sums, "mean", include_self=False)
+    return means[alike]
+
+
+def check_interchangeable(table: Tensor, classes: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
+    """Check that weights (2^N,) stay as they are when two classes of a group are swapped.
+
+    Raises:
+        ConfigError: they do not, or the groups are none; see `representatives`.
+
+    Example:
+        >>> check_interchangeable(weight_table(("a", "b"), {"a": 3}), ("a", "b"), [["a", "b"]])
+        Traceback (most recent call last):
+            ...
+        oasis.errors.ConfigError: region_weights: 'a' weighs 3 but 'b' weighs 1, and they are interchangeable: ...
+    """
+    alike = representatives(classes, groups)
+    table = table.detach().cpu()
+    for code in (~torch.isclose(table, table[alike], rtol=1e-5, atol=0)).nonzero()[:1, 0].tolist():
+        one, other = int(alike[code]), code
+        raise ConfigError(
+            f"region_weights: {region_name(one, classes)!r} weighs {table[one]:g} but "
+            f"{region_name(other, classes)!r} weighs {table[other]:g}, and they are interchangeable: "
+            "give both the same weight, or use rule size"
+        )
+
+
+def pixels_by_code(counts: Mapping[int, float], classes: Sequence[str]) -> Tensor:
+    """Return the pixels of every region (2^N,)."""
+    pixels = torch.zeros(2 ** len(check_classes(classes)), dtype=torch.float64)
+    for code, count in counts.items():
+        if not 0 <= code < len(pixels):
+            raise ConfigError(f"region_weights: a count of region {code}, but {list(classes)} have {len(pixels)}")
+        pixels[code] = count
+    return pixels
