@@ -74,7 +74,8 @@ def check_interchangeable(table: Tensor, classes: Sequence[str], groups: Sequenc
         ConfigError: they do not, or the groups are none; see `representatives`.
 
     Example:
-        >>> check_interchangeable(weight_table(("a", "b"), {"a": 3}), ("a", "b"), [["a", "b"]])
+        >>> table = torch.tensor([1.0, 3.0, 1.0, 1.0])
+        >>> check_interchangeable(table, ("a", "b"), [["a", "b"]])
         Traceback (most recent call last):
             ...
         oasis.errors.ConfigError: region_weights: 'a' weighs 3 but 'b' weighs 1, and they are interchangeable: ...
