@@ -50,6 +50,16 @@ def best_precision(device: torch.device | str) -> Literal["bf16", "float32"]:
     return "float32"
 
 
+def vector_bits() -> int:
+    """Return how wide the vector registers are that torch uses on this CPU, or 0 where it does not say.
+
+    Example:
+        >>> vector_bits() in (0, 256, 512)
+        True
+    """
+    return {"AVX2": 256, "AVX512": 512}.get(torch.backends.cpu.get_cpu_capability(), 0)
+
+
 def autocast(
     device: torch.device | str, precision: Literal["auto", "bf16", "float32"] = "auto"
 ) -> AbstractContextManager[None]:

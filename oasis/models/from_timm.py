@@ -7,11 +7,11 @@ from math import ceil, lcm, log2
 from types import ModuleType
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from oasis.errors import MissingExtraError, ModelError, import_extra, nearest
 from oasis.models.backbone import COMMON, Backbone, check_counts, check_options, fetching, hint, settle
+from oasis.models.kernels import memory_format
 from oasis.models.unet import Style, Up, initialise, levels
 
 PREFIX = "timm/"
@@ -82,7 +82,7 @@ class TimmUNet(Backbone):
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return (b, out_channels, H, W), and the last of the encoder's maps."""
-        image = image.to(memory_format=torch.channels_last)
+        image = image.to(memory_format=memory_format(image))
         x, skips = image, []
         for level in self.stem:
             x = level(x)

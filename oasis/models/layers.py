@@ -1,21 +1,15 @@
-"""Layers that give what torch's own give, by the kernels that are fast on a CPU.
+"""Layers that give what torch's own give, by the computations that are fast on the processor at hand.
 
-In channels-last memory, in which convolutions are fastest, torch is uneven: the backward pass of a group
-normalisation with few channels per group takes ten times as long as it needs or more, and so do that of a strided
-depthwise convolution in bfloat16 and that of an interpolation whose gradient is a slice.
+See `oasis.models.kernels`. In channels-last memory torch is slow in two more places: the backward pass of a
+strided depthwise convolution in bfloat16, and that of an interpolation whose gradient is a slice.
 """
-
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
-ROW = 128  # numbers in a row that keep the vector units busy
-PART = 2**20  # numbers that are worked on together, few enough for a cache
+from oasis.models.kernels import fuses_norm, group_norm_silu, memory_format, plain_group_norm_silu
+
 TINY = 2  # pixels along each axis up to which 3D convolutions on a CPU compute in float32
 
 
@@ -48,17 +42,8 @@ class GroupNormSiLU(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor like `x` (b, c, *S)."""
-        if self._is_channels_last_on_cpu(x):
-            return _GroupNormSiLU.apply(x, self.weight, self.bias, self.num_groups, self.eps)  # type: ignore[no-any-return]
-        return F.silu(super().forward(x))
-
-    def _is_channels_last_on_cpu(self, x: Tensor) -> bool:
-        return (
-            x.device.type == "cpu"
-            and x.ndim > 3
-            and x.is_contiguous(memory_format=MEMORY_FORMATS[x.ndim - 2])
-            and not torch.compiler.is_compiling()
-        )
+        compute = group_norm_silu if fuses_norm(x) else plain_group_norm_silu
+        return compute(x, self.weight, self.bias, self.num_groups, self.eps)
 
 
 class DepthwiseDown(nn.Module):
@@ -82,138 +67,15 @@ class DepthwiseDown(nn.Module):
 
 
 def upsample(x: Tensor, size: torch.Size, mode: str) -> Tensor:
-    """Interpolate `x` to a spatial size; forwards and backwards, what arrives is dense and channels-last.
+    """Interpolate `x` to a spatial size; forwards and backwards, what arrives is dense and in the fast format.
 
     Example:
         >>> upsample(torch.tensor([[[0.0, 1.0]]]), torch.Size([4]), mode="linear")
         tensor([[[0.0000, 0.2500, 0.7500, 1.0000]]])
     """
-    memory_format = MEMORY_FORMATS[x.ndim - 2]
+    wanted = memory_format(x)
     # torch's convolution of a small tensor forgets the format.
-    x = F.interpolate(x.contiguous(memory_format=memory_format), size, mode=mode)
+    x = F.interpolate(x.contiguous(memory_format=wanted), size, mode=mode)
     if x.device.type == "cpu" and x.requires_grad and not torch.compiler.is_compiling():
-        x.register_hook(lambda grad: grad.contiguous(memory_format=memory_format))  # type: ignore[no-untyped-call]
+        x.register_hook(lambda grad: grad.contiguous(memory_format=wanted))  # type: ignore[no-untyped-call]
     return x
-
-
-class _GroupNormSiLU(torch.autograd.Function):
-    r"""Group normalisation and SiLU out of the kernels of batch normalisation.
-
-    Those take columns (pixels, channels); samples stand side by side as further columns with their own moments.
-    With the variance `v` and the average <> over a group, :math:`z = w \hat x + b` has the gradient
-
-    .. math:: dx = (w\, dz - \langle w\, dz \rangle - \hat x \langle w\, dz\, \hat x \rangle) / \sqrt{v + \epsilon}
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
-        out, moments = torch.empty_like(x), []
-        for part, target in _parts(x, out):
-            columns = _columns(part)
-            mean, variance = _moments(columns, part, groups)
-            z = _normalise(columns, weight, bias, mean, variance, eps, out=_place(columns, target))
-            _store(F.silu(z, inplace=True), target)
-            moments.append((mean, variance))
-        ctx.save_for_backward(x, weight, bias, *map(torch.cat, zip(*moments, strict=True)))
-        ctx.groups, ctx.eps = groups, eps
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, variance = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=MEMORY_FORMATS[x.ndim - 2])
-        out, sums = torch.empty_like(x), []
-        for part, dy, target, m, v in _parts(x, grad, out, mean, variance):
-            columns, none = _columns(part), torch.zeros_like(m)
-            z = _normalise(columns, weight, bias, m, v, ctx.eps, out=_place(columns, target))
-            dz = torch.ops.aten.silu_backward.grad_input(_columns(dy), z, grad_input=z)
-            dw, db = _sums(dz, columns, m, v, ctx.eps)
-            scale = -torch.rsqrt(v + ctx.eps) / part[0, 0].numel()
-            slope, offset = (scale * _group_mean(weight * total, ctx.groups) for total in (dw, db))
-            correction = _normalise(columns, slope, offset, m, v, ctx.eps, out=torch.empty_like(columns))
-            dx = _normalise(dz, weight, none, none, v, ctx.eps, out=dz).add_(correction)
-            _store(dx, target)
-            sums.append((dw, db))
-        dw, db = (torch.cat(totals).sum(0) for totals in zip(*sums, strict=True))
-        return out, dw, db, None, None
-
-
-def _parts(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Go through some samples at a time of each tensor."""
-    samples = max(1, PART // x[0].numel())
-    return zip(*(torch.split(values, samples) for values in (x, *others)), strict=True)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """View a channels-last (n, c, *S) as (n, pixels / k, k * c), with k pixels in a row lest it be short."""
-    samples, channels = x.shape[:2]
-    pixels = x[0, 0].numel()
-    fold = 1
-    while fold * channels < ROW and pixels % (2 * fold) == 0:
-        fold *= 2
-    return x.movedim(1, -1).view(samples, pixels // fold, fold * channels)
-
-
-def _columns(x: Tensor) -> Tensor:
-    """Return a channels-last (n, c, *S) as (pixels / k, n * k * c); a view where n is 1."""
-    rows = _rows(x)
-    return rows.transpose(0, 1).reshape(rows.shape[1], -1)
-
-
-def _place(columns: Tensor, target: Tensor) -> Tensor:
-    """Return where to write what is like `columns` and shall be stored in `target`."""
-    return _columns(target) if len(target) == 1 else torch.empty_like(columns)
-
-
-def _store(columns: Tensor, target: Tensor) -> None:
-    if len(target) > 1:
-        rows = _rows(target)
-        rows.copy_(columns.view(rows.shape[1], len(target), -1).transpose(0, 1))
-
-
-def _spread(values: Tensor, columns: Tensor, like: Tensor) -> Tensor:
-    """Repeat values (c,) or (n, c) for every column, where `like` is (n, c)."""
-    values = values.to(like.dtype).expand_as(like)
-    return values.repeat(1, columns.shape[1] // like.numel()).flatten()
-
-
-def _group_mean(values: Tensor, groups: int) -> Tensor:
-    """Replace each of (n, c) by the mean over its group."""
-    means = values.view(len(values), groups, -1).mean(2)
-    return means.repeat_interleave(values.shape[1] // groups, dim=1)
-
-
-def _moments(columns: Tensor, x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return the mean and the variance of the group that each channel of `x` (n, c, *S) is in, (n, c) each."""
-    # Running statistics make the result float32 whatever the columns are; with momentum 0 they stay as they are.
-    running = columns.new_zeros(columns.shape[1], dtype=torch.promote_types(columns.dtype, torch.float32))
-    rough, variances = torch.batch_norm_update_stats(columns, running, running, 0.0)
-    # That mean is a plain sum: exact enough for bfloat16, but blank images need the pairwise sum of `mean`.
-    means = rough if columns.dtype == torch.bfloat16 else columns.mean(0)
-    by_channel = (len(x), -1, x.shape[1])
-    mean = _group_mean(means.view(by_channel).mean(1), groups)
-    variances = variances - (rough - means) ** 2 + (means - _spread(mean, columns, mean)) ** 2
-    return mean, _group_mean(variances.view(by_channel).mean(1), groups).clamp_min(0)
-
-
-def _normalise(
-    columns: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float, out: Tensor
-) -> Tensor:
-    """Return (columns - mean) / sqrt(variance + eps) * weight + bias; `out` may be `columns` itself."""
-    unused = mean.new_empty(0)
-    w, b, m, v = (_spread(values, columns, mean) for values in (weight, bias, mean, variance))
-    torch.ops.aten.native_batch_norm.out(
-        columns, w, b, m, v, False, 0.0, eps, out=out, save_mean=unused, save_invstd=unused
-    )
-    return out
-
-
-def _sums(dz: Tensor, columns: Tensor, mean: Tensor, variance: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Return the sums over pixels of dz * (columns - mean) / sqrt(variance + eps) and of dz, (n, c) each."""
-    m, v = (_spread(values, columns, mean) for values in (mean, variance))
-    _, dw, db = torch.ops.aten.native_batch_norm_backward(
-        dz, columns, torch.ones_like(m), m, v, None, None, False, eps, [False, True, True]
-    )
-    by_channel = (len(mean), -1, mean.shape[1])
-    return dw.view(by_channel).sum(1), db.view(by_channel).sum(1)

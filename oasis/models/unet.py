@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from oasis.errors import ModelError, nearest
 from oasis.models.backbone import Backbone, check_counts, check_dimension
-from oasis.models.layers import CONVOLUTIONS, MEMORY_FORMATS, DepthwiseDown, GroupNormSiLU, upsample
+from oasis.models.kernels import memory_format
+from oasis.models.layers import CONVOLUTIONS, DepthwiseDown, GroupNormSiLU, upsample
 
 GROUPS = 8
 NORMS = ("group", "batch", "instance", "none")
@@ -90,7 +91,7 @@ class UNet(Backbone):
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return (b, out_channels, *S), and the output of the bottleneck."""
-        x = image.to(memory_format=MEMORY_FORMATS[self.spatial_dims])
+        x = image.to(memory_format=memory_format(image))
         skips = []
         for level in self.encoder:
             x = level(x)

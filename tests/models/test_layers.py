@@ -1,13 +1,16 @@
 """The fast layers against torch's own in float64. About 5 s."""
 
+from collections.abc import Iterator
 from math import prod
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from oasis.models import layers
+from oasis.models import kernels
+from oasis.models.kernels import memory_format
 from oasis.models.layers import CONVOLUTIONS, DepthwiseDown, GroupNormSiLU, upsample
+from oasis.models.unet import UNet
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -16,6 +19,21 @@ def drawn(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> tor
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
     return values.contiguous(memory_format=CHANNELS_LAST[len(shape)]).requires_grad_()
+
+
+@pytest.fixture(params=[0, 256, 512])
+def bits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A processor with vector registers of this many bits, or an unknown one."""
+    monkeypatch.setattr(kernels, "vector_bits", lambda: request.param)
+    return request.param
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Try the kernels anew, before and after the test."""
+    kernels.kernels_work.cache_clear()
+    yield
+    kernels.kernels_work.cache_clear()
 
 
 def layer_of(groups: int, channels: int) -> GroupNormSiLU:
@@ -32,7 +50,7 @@ def layer_of(groups: int, channels: int) -> GroupNormSiLU:
 def test_norm_and_silu_are_torchs(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], groups: int, samples_at_once: int
 ) -> None:
-    monkeypatch.setattr(layers, "PART", samples_at_once * prod(shape[1:]))
+    monkeypatch.setattr(kernels, "PART", samples_at_once * prod(shape[1:]))
     layer = layer_of(groups, 16).double()
     x, gradient = drawn(*shape), drawn(*shape, seed=1)
     y = layer(x)
@@ -43,6 +61,76 @@ def test_norm_and_silu_are_torchs(
     ours = torch.autograd.grad(y, (x, layer.weight, layer.bias), gradient)
     theirs = torch.autograd.grad(expected, (plain, weight, bias), gradient)
     torch.testing.assert_close(ours, theirs, check_stride=False)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("groups", [2, 16])
+@pytest.mark.parametrize("shape", [(2, 16, 8, 12), (2, 16, 3, 4, 6)])
+def test_norm_and_silu_are_torchs_on_every_processor(
+    bits: int, shape: tuple[int, ...], groups: int, channels_last: bool
+) -> None:
+    layer = layer_of(groups, 16)
+    x, gradient = drawn(*shape, dtype=torch.float32), drawn(*shape, dtype=torch.float32, seed=1)
+    if not channels_last:
+        x = x.detach().contiguous().requires_grad_()
+    wide, weight, bias = (values.detach().double().requires_grad_() for values in (x, layer.weight, layer.bias))
+    expected = F.silu(F.group_norm(wide, groups, weight, bias, layer.eps))
+    y = layer(x)
+    ours = torch.autograd.grad(y, (x, layer.weight, layer.bias), gradient)
+    theirs = torch.autograd.grad(expected, (wide, weight, bias), gradient.double())
+    for found, wanted in zip((y, *ours), (expected, *theirs), strict=True):
+        torch.testing.assert_close(found, wanted.float(), check_stride=False, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), y, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("size", [(33, 48), (9, 10, 11)])
+def test_a_network_gives_the_same_on_every_processor(
+    monkeypatch: pytest.MonkeyPatch, channels: int, size: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    model = UNet(channels, 2, len(size), base_channels=16, depth=2)
+    image = torch.rand(2, channels, *size)
+    results = []
+    for bits in (0, 256, 512):
+        monkeypatch.setattr(kernels, "vector_bits", lambda bits=bits: bits)
+        output = model(image)
+        with torch.no_grad():
+            torch.testing.assert_close(model(image), output, rtol=1e-4, atol=1e-5)
+        results.append([output, *torch.autograd.grad(output.square().mean(), list(model.parameters()))])
+    for others in results[1:]:
+        for found, wanted in zip(others, results[0], strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_the_memory_format_is_what_the_processor_convolves_fastest(bits: int) -> None:
+    image, volume = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4, 4)
+    with torch.no_grad():
+        assert (memory_format(image) == torch.channels_last) is (bits > 0)
+    assert (memory_format(image) == torch.channels_last) is (bits == 512)
+    assert (memory_format(volume) == torch.channels_last_3d) is (bits > 0)
+    assert memory_format(image.to("meta")) == torch.channels_last
+
+
+def wrong_moments(columns: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+    return columns.sum(0), columns.sum(0)
+
+
+@pytest.mark.parametrize("change", [None, "absent", wrong_moments, lambda columns: columns])
+def test_kernels_that_a_torch_lacks_or_changed_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, fresh: None, change: object
+) -> None:
+    if change == "absent":
+        monkeypatch.delattr(torch, "batch_norm_update_stats")
+    elif change is not None:
+        monkeypatch.setattr(torch, "batch_norm_update_stats", change)
+    assert kernels.kernels_work() is (change is None)
+    monkeypatch.setattr(kernels, "vector_bits", lambda: 512)
+    layer, x = layer_of(2, 16), drawn(2, 16, 5, 7, dtype=torch.float32)
+    y = layer(x)
+    assert ("GroupNormSiLU" in type(y.grad_fn).__name__) is (change is None)
+    torch.testing.assert_close(y, F.silu(F.group_norm(x, 2, layer.weight, layer.bias)), rtol=1e-4, atol=1e-5)
 
 
 def test_norm_and_silu_have_the_gradient_of_their_values() -> None:
@@ -130,7 +218,8 @@ def test_upsampling_has_a_dense_gradient_of_the_same_value() -> None:
     y = upsample(x, torch.Size([9, 12]), "bilinear")
     gradient = drawn(1, 8, 9, 12, seed=1)
     seen = []
-    y.register_hook(lambda grad: seen.append(grad.is_contiguous(memory_format=torch.channels_last)))
+    wanted = memory_format(x)
+    y.register_hook(lambda grad: seen.append(grad.is_contiguous(memory_format=wanted)))
     torch.cat([y, y.detach()], dim=1).backward(gradient)
     plain = x.detach().clone().requires_grad_()
     expected = F.interpolate(plain, (9, 12), mode="bilinear", align_corners=False)
