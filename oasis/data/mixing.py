@@ -6,6 +6,7 @@ Sample i of a split is a pure function of (seed, split, index, epoch), whatever 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from zlib import crc32
 
@@ -207,16 +208,23 @@ class Mixer(SampleDataset):
         return self.length
 
     def sample(self, index: int, epoch: int) -> Sample:
-        """Mix sample `index` of `epoch`."""
-        rng = keyed_rng(self.seed, self.split, index, 0 if self.fixed else epoch)
+        """Mix sample `index` of `epoch`; its instances are made when they are first read."""
+        rng = self._rng(index, epoch)
         placed, meta = self.scene.place(index, rng)
         target = add_up(placed, self.scene.classes, self.scene.shape)
         image, valid = self.scene.observe(target, placed, rng)
-        return Sample(
-            image,
-            target,
-            valid,
-            {"id": f"{self.split}/{index}", **meta},
-            self.scene.context(meta),
-            instances=lambda: gather(placed, self.scene.classes, self.scene.shape),
-        )
+        meta = {"id": f"{self.split}/{index}", **meta}
+        instances = partial(self.instances, index, epoch)
+        return Sample(image, target, valid, meta, self.scene.context(meta), instances)
+
+    def instances(self, index: int, epoch: int) -> Instances:
+        """Return the instances of sample `index` of `epoch`.
+
+        The components are placed again, which gives the same ones: to keep the arrays of every sample until
+        somebody asks would take more memory than the samples themselves, and slow those down who never ask.
+        """
+        placed, _ = self.scene.place(index, self._rng(index, epoch))
+        return gather(placed, self.scene.classes, self.scene.shape)
+
+    def _rng(self, index: int, epoch: int) -> np.random.Generator:
+        return keyed_rng(self.seed, self.split, index, 0 if self.fixed else epoch)

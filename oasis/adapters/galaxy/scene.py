@@ -104,7 +104,9 @@ class GalaxyScene(Scene):
             )
         if 4 * options.jitter > options.size:
             raise ConfigError(f"jitter: {options.jitter} pixels are too many for an image of {options.size}")
-        self.truth = ("r50", *(f"flux_{band}" for band in stamps.bands))
+        self.quantities = ("r50", *(f"flux_{band}" for band in stamps.bands))
+        self.truth = np.column_stack([stamps.table[name] for name in self.quantities])
+        self.noisy = np.any(stamps.noise, axis=1).tolist()
         self.reference = reference_band(stamps.bands)
         flux = stamps.table[f"flux_{stamps.bands[self.reference]}"][indices]
         self.r50 = stamps.table["r50"] / stamps.pixel_scale  # pixels
@@ -143,7 +145,8 @@ class GalaxyScene(Scene):
             names = rng.permutation(self.classes)[: len(galaxies)].tolist()
         stamps = [self._stamp(*each, rng) for each in zip(names, galaxies, centres, strict=True)]
         truth = [replace(stamp, values=np.maximum(stamp.values, 0)) for stamp in stamps]
-        noise = np.sqrt(np.maximum(self.sky[:, None, None] ** 2, self._stamp_variance(truth)).mean(axis=(1, 2)))
+        variance = np.maximum(self.sky[:, None, None] ** 2, self._stamp_variance(truth))
+        noise = np.sqrt(variance.mean(axis=(1, 2)))
         reference = [stamp.values[self.reference] for stamp in stamps]
         meta: dict[str, Scalar] = {"galaxies": len(galaxies)}
         meta |= {f"noise_{band}": float(one) for band, one in zip(self.stamps.bands, noise, strict=True)}
@@ -156,28 +159,24 @@ class GalaxyScene(Scene):
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Return the sum of the maps with noise, valid everywhere; a target without stamps has no noise."""
         light = target.sum(axis=0)
-        smooth = [replace(one, name="") for one in placed if not self._noise(one).any()]
+        smooth = [replace(one, name="") for one in placed if not self._is_noisy(one)]
         photons = light if len(smooth) == len(placed) else add_up(smooth, [""], self.shape)[0]
         sky = np.maximum(self.sky[:, None, None] ** 2 - self._stamp_variance(placed), 0)
         sigma = np.sqrt(sky + photons / self.gain[:, None, None])
         image = light + sigma * rng.standard_normal(light.shape)
         return image.astype(np.float32), np.ones((1, *self.shape[1:]), dtype=bool)
 
-    def _noise(self, stamp: Placed) -> Array:
-        """Return the noise (B,) that a stamp brings along, nmgy per pixel."""
-        noise: Array = self.stamps.noise[int(stamp.meta["galaxy"])]
-        return noise
+    def _is_noisy(self, stamp: Placed) -> bool:
+        noisy: bool = self.noisy[int(stamp.meta["galaxy"])]
+        return noisy
 
-    def _stamp_variance(self, placed: Sequence[Placed]) -> Array:
-        """Return the variance that stamps bring to every pixel (B, H, W), nmgy^2; (B, 1, 1) if there is none."""
-        brought = [
-            Placed("", (stamp.values > 0) * sigma[:, None, None] ** 2, stamp.origin)
-            for stamp, sigma in ((stamp, self._noise(stamp)) for stamp in placed)
-            if sigma.any()
-        ]
-        shape = self.shape if brought else (self.shape[0], 1, 1)
-        variance: Array = add_up(brought, [""], shape)[0]
-        return variance
+    def _stamp_variance(self, placed: Sequence[Placed]) -> Array | np.float32:
+        """Return the variance (B, H, W) that stamps bring to every pixel, nmgy^2; one 0 if they bring none."""
+        brought = []
+        for stamp in filter(self._is_noisy, placed):
+            variance = self.stamps.noise[int(stamp.meta["galaxy"]), :, None, None] ** 2
+            brought.append(Placed("", (stamp.values > 0) * variance, stamp.origin))
+        return add_up(brought, [""], self.shape)[0] if brought else np.float32(0)
 
     def _choose(self, rng: np.random.Generator) -> list[int]:
         """Draw galaxies as positions in order of magnitude, that of the middle first."""
@@ -220,7 +219,7 @@ class GalaxyScene(Scene):
             int(at) - (middle if step > 0 else size - 1 - middle) for at, step in zip(centre, steps, strict=True)
         ]
         meta = {"galaxy": float(galaxy), "row": float(centre[0]), "col": float(centre[1])}
-        meta |= {name: float(self.stamps.table[name][galaxy]) for name in self.truth}
+        meta |= zip(self.quantities, self.truth[galaxy].tolist(), strict=True)
         return Placed(name, flux, origin, meta)
 
     def _identities(self, names: Sequence[str], galaxies: NDArray[np.intp]) -> dict[str, Scalar]:
