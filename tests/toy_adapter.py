@@ -58,4 +58,4 @@ class ToyAdapter(Adapter):
         return Mixer(DotsAndBars(), getattr(self.options, split), self.seed, split, fixed=split != "train")
 
     def event_rows(self, prediction, sample):
-        return {"dot": {"peak_predicted": float(prediction[0].max())}}
+        return {"dot": {"peak_predicted": float(prediction.maps[0].max())}}

@@ -2,7 +2,17 @@
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.options import DataOptions, SplitCounts, SplitFiles
+from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.registry import adapter_names, find_adapter
 from oasis.adapters.study import Study
 
-__all__ = ["Adapter", "DataOptions", "SplitCounts", "SplitFiles", "Study", "adapter_names", "find_adapter"]
+__all__ = [
+    "Adapter",
+    "DataOptions",
+    "EventPrediction",
+    "SplitCounts",
+    "SplitFiles",
+    "Study",
+    "adapter_names",
+    "find_adapter",
+]

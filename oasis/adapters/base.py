@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
 from oasis.adapters.options import DataOptions
+from oasis.adapters.prediction import EventPrediction
+from oasis.adapters.reading import as_images
 from oasis.adapters.study import Study
 from oasis.data.images import Images
 from oasis.data.joining import Joined
@@ -231,34 +233,40 @@ class Adapter(ABC, Generic[OptionsT]):
             raise DataError(f"{path}: holds intensities in {file.unit!r}, expected {self.unit!r}")
         return file
 
-    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
-        """Return the domain's own quantities of one event, by class and by column.
+    def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
+        """Return further columns of the event table for one event, by class and by column.
 
-        Intensity, IoU and overlap need not be given.
+        Intensity, IoU, overlap and the predicted quantities are there already.
 
         Args:
-            prediction: (N, B, *S) maps in physical units.
-            sample: the event.
+            prediction: the maps and, where they were predicted, quantities of the objects.
+            sample: the event with its truth.
         """
         return {}
 
-    def object_rows(
-        self, numbers: Mapping[str, NDArray[Any]], sample: Sample
-    ) -> Mapping[str, Mapping[str, float]]:
-        """Return the domain's own quantities of what was predicted of an event's objects, by class and by column.
+    @property
+    def measures_events(self) -> bool:
+        """Whether `event_rows` gives any columns; if not, events need not leave the device."""
+        return type(self).event_rows is not Adapter.event_rows
+
+    def instance_rows(self, prediction: EventPrediction, sample: Sample) -> Sequence[Mapping[str, float]]:
+        """Return further columns for the single objects of one event.
 
         Args:
-            numbers: by column (N,): `<quantity>_predicted`, and what `refine` gave.
-            sample: the event.
+            prediction: the maps and, where they were predicted, quantities of the objects.
+            sample: the event, with its `instances`.
+
+        Returns:
+            One mapping by column for each of `sample.instances`, in their order; empty for no further columns.
         """
-        return {}
+        return ()
 
     def refine(
         self,
-        images: NDArray[np.float32],
-        context: NDArray[np.float32] | None,
-        maps: NDArray[np.float32],
-        numbers: Mapping[str, NDArray[Any]],
+        images: Array,
+        context: Array | None,
+        maps: Array,
+        quantities: Mapping[str, NDArray[Any]],
     ) -> Mapping[str, NDArray[Any]]:
         """Fit a model of the domain to images, beginning at what was predicted, and return columns (b, N).
 
@@ -268,18 +276,35 @@ class Adapter(ABC, Generic[OptionsT]):
             images: (b, B, *S) in physical units.
             context: (b, C, *S).
             maps: (b, N, B, *S) predicted.
-            numbers: by column (b, N), predicted.
+            quantities: by column (b, N), predicted.
 
         Raises:
             ConfigError: the domain has no such model.
         """
         raise ConfigError("refine: this adapter has no model to fit")
 
-    @property
-    def measures_events(self) -> bool:
-        """Whether the domain has anything to say of single events; if not, they need not leave the device."""
-        kind = type(self)
-        return kind.event_rows is not Adapter.event_rows or kind.object_rows is not Adapter.object_rows
+    def grouping(self, name: str, values: Array) -> NDArray[np.integer] | None:
+        """Return which object each pixel of the map of a class belongs to, where the domain has a rule of its own.
+
+        Args:
+            name: of the class.
+            values: (B, *S) its map, in physical units.
+
+        Returns:
+            (*S) integers, from 1 on, and 0 for no object; None where there is no such rule.
+        """
+        return None
+
+    def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
+        """Return the parts of a large image that are to be separated, such as windows around objects.
+
+        Args:
+            image: (B, *S) in physical units.
+
+        Returns:
+            One slice for each spatial axis, for every part; None where the whole image is to be separated.
+        """
+        return None
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return further figures of an event table, by name."""
@@ -313,22 +338,7 @@ class Adapter(ABC, Generic[OptionsT]):
         Raises:
             DataError: an array of another shape, such as a colour picture for a domain of one band.
         """
-        _check_colours(raw.shape, self.bands, self.spatial_dims)
-        images = np.asarray(raw, dtype=np.float32)
-        if self.bands == 1 and self.spatial_dims <= images.ndim <= self.spatial_dims + 1:
-            images = images[..., None, *[slice(None)] * self.spatial_dims]
-        if images.ndim == self.spatial_dims + 1:
-            images = images[None]
-        if images.ndim != self.spatial_dims + 2 or images.shape[1] != self.bands:
-            raise DataError(
-                f"an array of shape {raw.shape} does not hold images of {self.bands} bands and "
-                f"{self.spatial_dims} spatial axes"
-            )
-        if dark is None:
-            return images
-        if dark.shape not in (images.shape[1:], images.shape[2:]):
-            raise DataError(f"the dark frame has shape {dark.shape}, one image {images.shape[1:]}")
-        return images - np.asarray(dark, dtype=np.float32)
+        return as_images(raw, self.bands, self.spatial_dims, dark)
 
     def visible(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return the pixels (n, 1, *S) over which `oasis predict` adds up maps: all of them.
@@ -347,17 +357,3 @@ class Adapter(ABC, Generic[OptionsT]):
             DataError: the domain has no such files, or they cannot be read.
         """
         raise DataError(f"{source}: this adapter has no files of its own to convert")
-
-
-def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:
-    """Check that a last axis of 3 or 4 is not that of colours, which would be read as many narrow images.
-
-    Raises:
-        DataError: it seems to be.
-    """
-    colours = len(shape) == spatial_dims + 1 and shape[-1] in (3, 4) and all(length > 4 for length in shape[:-1])
-    if bands == 1 and colours:
-        raise DataError(
-            f"an array of shape {shape} looks like one image of {shape[-1]} colours or channels, but images of "
-            "this domain have 1 band: choose a channel"
-        )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oasis.adapters.base import Adapter
+from oasis.adapters.prediction import EventPrediction
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch, Scalar
@@ -254,9 +255,9 @@ def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float
     rows: list[Mapping[str, float]] = []
     numbers = {name: values.cpu().numpy() for name, values in event.numbers.items()}
     for place, (sample, maps) in enumerate(zip(event.batch.samples(), event.maps.cpu().numpy(), strict=True)):
-        extra = adapter.event_rows(maps, sample)
-        own = adapter.object_rows({name: values[place] for name, values in numbers.items()}, sample)
-        rows.extend({**extra.get(name, {}), **own.get(name, {})} for name in adapter.classes)
+        prediction = EventPrediction(maps, {name: values[place] for name, values in numbers.items()})
+        own = adapter.event_rows(prediction, sample)
+        rows.extend(own.get(name, {}) for name in adapter.classes)
     return rows
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from oasis.adapters import Adapter, DataOptions, SplitCounts, adapter_names, find_adapter
+from oasis.adapters import Adapter, DataOptions, EventPrediction, SplitCounts, adapter_names, find_adapter
 from oasis.data.mixing import Mixer, Placed, Scene
 from oasis.data.sample_files import SampleFile, write_samples
 from oasis.data.samples import Sample
@@ -212,3 +212,26 @@ def test_a_split_needs_samples_from_somewhere():
 
     with pytest.raises(ConfigError, match="Odd: expected options that derive from"):
         Odd().dataset("val")
+
+
+def test_hooks_that_a_domain_leaves_alone_say_nothing():
+    adapter = Counted()
+    sample = adapter.dataset("val")[0]
+    prediction = EventPrediction(sample.target)
+    assert adapter.event_rows(prediction, sample) == {}
+    assert not adapter.measures_events
+    assert list(adapter.instance_rows(prediction, sample)) == []
+    assert adapter.grouping("a", sample.target[0]) is None
+    assert adapter.regions_of_interest(sample.image) is None
+    assert adapter.figures(None) == {}
+    assert adapter.visible(sample.image[None]).all()
+    with pytest.raises(ConfigError, match="refine: this adapter has no model"):
+        adapter.refine(sample.image[None], None, sample.target[None], {})
+
+
+def test_a_domain_with_columns_of_its_own_measures_events():
+    class Measuring(Counted):
+        def event_rows(self, prediction, sample):
+            return {"a": {"peak": float(prediction.maps.max())}}
+
+    assert Measuring().measures_events

@@ -21,6 +21,7 @@ from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, BlendOptions, Galaxy
 from oasis.adapters.galaxy.simulation import GalaxyOptions, simulate_galaxies
 from oasis.adapters.galaxy.stamps import Stamps
 from oasis.adapters.options import DataOptions, SplitCounts
+from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.images import Images
 from oasis.data.mixing import split_indices
@@ -94,11 +95,11 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         """
         return GalaxyScene(self.library, self._galaxies(split), self.classes, self.options.blend)
 
-    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+    def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return flux, magnitude, colour, place and shape of every galaxy: `photometry.COLUMNS`."""
         noise, scale = noise_of(sample.meta, survey.BANDS), self.pixel_scale
         rows = object_columns(
-            prediction, sample.target, noise, survey.BANDS, scale, sample.image, sample.valid, self.single
+            prediction.maps, sample.target, noise, survey.BANDS, scale, sample.image, sample.valid, self.single
         )
         return dict(zip(self.classes, rows, strict=True))
 

@@ -1,6 +1,6 @@
 """The MIGDAL adapter: simulated events, measured recoils and the authors' files, and what is asked of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,12 +11,13 @@ from pydantic import Field
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.migdal.detector import Detector
-from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise
+from oasis.adapters.migdal.frames import find_tracks, nuclear_blob, read_frames, recoil_components, restore_noise
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
 from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
 from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
 from oasis.adapters.options import DataOptions, SplitCounts
+from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.components import Components
 from oasis.data.images import Images
@@ -131,10 +132,10 @@ class MigdalAdapter(Adapter[MigdalOptions]):
             return ReferenceFrames(path, protocol=self.options.protocol)
         return super().samples(path, split)
 
-    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+    def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return how the electron's axis at the vertex lies to the true one: see `axis_columns`."""
         electron = self.classes.index(ER)
-        predicted = np.where(sample.valid[0], prediction[electron, 0], 0)
+        predicted = np.where(sample.valid[0], prediction.maps[electron, 0], 0)
         return {ER: axis_columns(predicted, sample.target[electron, 0], sample.meta)}
 
     @property
@@ -186,6 +187,22 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         blobs = nuclear_blob(images[:, 0], seed=4, min_pixels=6, grow=4)
         boxes = [bounding_box(blob) if blob.any() else ~blob for blob in blobs]
         return np.stack(boxes)[:, None]
+
+    def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
+        """Return a window of `data.size` around every whole nuclear recoil of a larger frame."""
+        size = self.options.size
+        if (
+            any(length < side for length, side in zip(image.shape[1:], size, strict=True))
+            or image.shape[1:] == size
+        ):
+            return None
+        tracks = find_tracks(image)
+        found = tracks.loc[tracks["recoil"], ["rowmin", "rowmax", "colmin", "colmax"]].to_numpy()
+        middles = found.reshape(-1, 2, 2).sum(axis=2) // 2
+        starts = (middles - np.array(size) // 2).clip(0, np.array(image.shape[1:]) - size)
+        return [
+            tuple(slice(at, at + side) for at, side in zip(start, size, strict=True)) for start in starts.tolist()
+        ]
 
     def convert(self, source: Path, out: Path) -> int:
         """Turn the authors' tensors or dataframe into an HDF5 file of samples."""

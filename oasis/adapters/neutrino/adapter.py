@@ -37,6 +37,7 @@ from oasis.adapters.neutrino.scene import (
 )
 from oasis.adapters.neutrino.simulation import CUBES, Detector
 from oasis.adapters.options import DataOptions
+from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.images import Images
 from oasis.data.mixing import Scene
@@ -176,39 +177,33 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
         folder = self.options.release
         return None if folder is None else Release(folder, self.composition)
 
-    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
-        """Return charge, energy, direction and number of the particles: see `metrics.COLUMNS`."""
-        return self._measurement.columns(prediction, sample)
+    def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
+        """Return charge, energy, direction and number of the particles, of maps and of predicted or fitted ones.
 
-    def object_rows(
-        self, numbers: Mapping[str, NDArray[Any]], sample: Sample
-    ) -> Mapping[str, Mapping[str, float]]:
-        """Return number, energy, direction and vertex of the predicted and of the fitted particles.
-
-        See `metrics.NUMBERS`.
+        See `metrics.COLUMNS` and `metrics.NUMBERS`.
         """
-        rows: dict[str, dict[str, float]] = {name: {} for name in self.classes}
+        rows = self._measurement.columns(prediction.maps, sample)
         for kind in ("predicted", "refined"):
-            if f"ke_{kind}" in numbers:
-                for name, columns in self._measurement.number_columns(numbers, kind, sample.meta).items():
-                    rows[name] |= columns
+            if f"ke_{kind}" in prediction.quantities:
+                own = self._measurement.number_columns(prediction.quantities, kind, sample.meta)
+                rows = {name: rows[name] | own[name] for name in self.classes}
         return rows
 
     def refine(
         self,
-        images: NDArray[np.float32],
-        context: NDArray[np.float32] | None,
-        maps: NDArray[np.float32],
-        numbers: Mapping[str, NDArray[Any]],
+        images: Array,
+        context: Array | None,
+        maps: Array,
+        quantities: Mapping[str, NDArray[Any]],
     ) -> Mapping[str, NDArray[Any]]:
         """Fit the particles that are said to exist to images, through a renderer of their light: see `refinement`.
 
         Raises:
-            ConfigError: a run without the section `objects`, at whose numbers the fit begins.
+            ConfigError: a run without the section `objects`, at whose quantities the fit begins.
         """
-        if "ke_predicted" not in numbers or context is None:
+        if "ke_predicted" not in quantities or context is None:
             raise ConfigError("refine: the fit begins at predicted particles: train with the section objects")
-        answer = particles_of(numbers)
+        answer = particles_of(quantities)
         exits = torch.from_numpy(muon_exits(context)).float()
         image = torch.from_numpy(images[:, 0])
         ids = [crc32(one.tobytes()) for one in images]  # so that a fit does not depend on the others of its batch

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.options import DataOptions, SplitCounts
+from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.adapters.waveform.files import FEWEST_SAMPLES, read_templates, read_waveforms
 from oasis.adapters.waveform.metrics import pulse_columns, pulse_figure, separations
@@ -235,9 +236,9 @@ class WaveformAdapter(_RecordAdapter[WaveformOptions]):
             self.source(options.background, split),
         )
 
-    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+    def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return what is measured of the signal pulse: see `pulse_columns`, and its significance `matched_snr`."""
-        return {SIGNAL: self._pulse_columns(prediction[0, 0], sample.target[0, 0])}
+        return {SIGNAL: self._pulse_columns(prediction.maps[0, 0], sample.target[0, 0])}
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return the figure `pulses`: errors of amplitude and arrival, and what is detected, against the SNR."""
@@ -285,10 +286,11 @@ class PulsesAdapter(_RecordAdapter[PulsesOptions]):
         source = self.source(options.pulse, split)
         return PulsesScene(self.classes, self.times, options.arrival, self.noise(split), source, options.gap_ns)
 
-    def event_rows(self, prediction: NDArray[np.float32], sample: Sample) -> Mapping[str, Mapping[str, float]]:
+    def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return what is measured of every pulse, and `separation`, the time to the nearest other one in ns."""
         columns = [
-            self._pulse_columns(found[0], true[0]) for found, true in zip(prediction, sample.target, strict=True)
+            self._pulse_columns(found[0], true[0])
+            for found, true in zip(prediction.maps, sample.target, strict=True)
         ]
         apart = separations(np.array([row["arrival_true"] for row in columns]))
         return {

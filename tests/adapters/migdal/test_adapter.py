@@ -216,3 +216,19 @@ def test_tracks_may_come_from_a_library_of_ones_own(tmp_path):
     assert max(numbers) < 30
     with pytest.raises(DataError, match=r"nowhere\.h5: no such file"):
         MigdalAdapter({"tracks": str(tmp_path / "nowhere.h5")}).dataset("val")
+
+
+def test_regions_of_interest_are_windows_around_recoils():
+    adapter = MigdalAdapter()
+    whole = MigdalAdapter({"size": (288, 512), "events": {"test": 6}}, seed=2).dataset("test")
+    held = []
+    for index in range(6):
+        sample = whole[index]
+        windows = adapter.regions_of_interest(sample.image)
+        assert all(sample.image[:, *window].shape == (1, 96, 96) for window in windows)
+        light = max((sample.target[1][:, *window].sum() for window in windows), default=0.0)
+        held.append(light / sample.target[1].sum())
+    assert np.median(held) > 0.99
+    assert adapter.regions_of_interest(sample.image[:, :96, :96]) is None
+    assert adapter.regions_of_interest(sample.image[:, :50]) is None
+    assert adapter.regions_of_interest(np.zeros_like(sample.image)) == []

@@ -5,6 +5,7 @@ import pytest
 import torch
 import yaml
 
+from oasis.adapters import EventPrediction
 from oasis.adapters.neutrino import NeutrinoAdapter, NeutrinoIonsAdapter
 from oasis.adapters.neutrino.metrics import COLUMNS
 from oasis.adapters.neutrino.scene import EXIT_COLUMNS
@@ -101,7 +102,10 @@ def test_files_take_the_place_of_the_simulation(tmp_path):
     assert len(dataset) == 3
     np.testing.assert_array_equal(dataset[1].image, samples[1].image)
     np.testing.assert_array_equal(dataset[1].context, samples[1].context)
-    assert adapter.event_rows(samples[1].target[:, ::-1].copy(), dataset[1])["muon"]["nuclei_true"] > 0
+    assert (
+        adapter.event_rows(EventPrediction(samples[1].target[:, ::-1].copy()), dataset[1])["muon"]["nuclei_true"]
+        > 0
+    )
     with pytest.raises(DataError, match=r"val.h5: holds the classes \['muon', .*, expected \['muon', 'proton_1'"):
         NeutrinoIonsAdapter({"files": {"val": str(tmp_path / "val.h5")}}).dataset("val")
     larger = samples[0].replace(
@@ -201,18 +205,17 @@ def test_numbers_of_the_set_head_are_measured():
     truth |= {f"vertex_{axis}": [float(sample.meta[f"vertex_{axis}"])] * 6 for axis in "xyz"}
     numbers = {f"{name}_predicted": np.array(values) for name, values in truth.items()}
     numbers["presence_predicted"] = np.array([np.nan, 0.9, 0.9, 0.1, 0.1, 0.1])
-    rows = adapter.object_rows(numbers, sample)
+    rows = adapter.event_rows(EventPrediction(sample.target, numbers), sample)
     energy = sample.meta["proton_1_ke"] + sample.meta["proton_2_ke"]
-    assert rows["muon"] == pytest.approx(
-        {"nuclei_predicted": 2, "visible_energy_predicted": energy, "vertex_error_predicted": 0}
-    )
+    expected = {"nuclei_predicted": 2, "visible_energy_predicted": energy, "vertex_error_predicted": 0}
+    assert {name: rows["muon"][name] for name in expected} == pytest.approx(expected)
     assert [rows[f"proton_{rank}"]["found_predicted"] for rank in (1, 2, 3)] == [1, 1, 0]
     assert [rows[f"proton_{rank}"]["angle_predicted"] for rank in (1, 2)] == pytest.approx([0, 0], abs=1e-3)
     assert np.isnan(rows["proton_3"]["angle_predicted"])
     numbers["presence_predicted"][2] = 0.4
     numbers["vertex_z_predicted"] = numbers["vertex_z_predicted"] + 3
     numbers["dx_predicted"], numbers["dy_predicted"] = -numbers["dy_predicted"], numbers["dx_predicted"]
-    rows = adapter.object_rows(numbers, sample)
+    rows = adapter.event_rows(EventPrediction(sample.target, numbers), sample)
     assert rows["muon"]["nuclei_predicted"] == 1
     assert rows["muon"]["visible_energy_predicted"] == sample.meta["proton_1_ke"]
     assert rows["muon"]["vertex_error_predicted"] == pytest.approx(3)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from oasis.adapters import EventPrediction
 from oasis.adapters.waveform import PulsesAdapter, WaveformAdapter
 from oasis.adapters.waveform.metrics import COLUMNS, arrival
 from oasis.data.sample_files import write_samples
@@ -107,7 +108,7 @@ def test_splits_and_epochs_differ_and_repeat(kind):
 def test_a_true_map_is_measured_without_error(samples):
     adapter = WaveformAdapter()
     for sample in samples[:20]:
-        (row,) = adapter.event_rows(sample.target, sample).values()
+        (row,) = adapter.event_rows(EventPrediction(sample.target), sample).values()
         there = sample.meta["kind"] == "signal"
         assert row["amplitude_true"] == row["amplitude_predicted"]
         assert (row["snr"] == pytest.approx(row["amplitude_true"])) == there
@@ -122,7 +123,7 @@ def test_a_true_map_is_measured_without_error(samples):
 def test_separations_are_measured_between_true_pulses(pileup):
     adapter = PulsesAdapter()
     for sample in pileup[:30]:
-        rows = adapter.event_rows(sample.target, sample)
+        rows = adapter.event_rows(EventPrediction(sample.target), sample)
         apart = np.array([row["separation"] for row in rows.values()])
         assert (np.isnan(apart) == (np.arange(3) >= sample.meta["pulses"])).all() or sample.meta["pulses"] == 1
         if sample.meta["pulses"] == 2:

@@ -1,0 +1,56 @@
+"""Reading: arrays of measured images get the axes of a domain."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.data.samples import Array
+from oasis.errors import DataError
+
+
+def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[Any] | None = None) -> Array:
+    """Return an array as images (n, B, *S), less a dark frame.
+
+    Args:
+        raw: (n, B, *S), or without the axes n and B where they are 1.
+        bands: B.
+        spatial_dims: how many spatial axes there are.
+        dark: a dark frame to subtract, of the shape of one image.
+
+    Raises:
+        DataError: an array of another shape, such as a colour picture for a domain of one band.
+
+    Example:
+        >>> as_images(np.ones((5, 24, 20)), bands=1, spatial_dims=2).shape
+        (5, 1, 24, 20)
+    """
+    _check_colours(raw.shape, bands, spatial_dims)
+    images = np.asarray(raw, dtype=np.float32)
+    if bands == 1 and spatial_dims <= images.ndim <= spatial_dims + 1:
+        images = images[..., None, *[slice(None)] * spatial_dims]
+    if images.ndim == spatial_dims + 1:
+        images = images[None]
+    if images.ndim != spatial_dims + 2 or images.shape[1] != bands:
+        raise DataError(
+            f"an array of shape {raw.shape} does not hold images of {bands} bands and {spatial_dims} spatial axes"
+        )
+    if dark is None:
+        return images
+    if dark.shape not in (images.shape[1:], images.shape[2:]):
+        raise DataError(f"the dark frame has shape {dark.shape}, one image {images.shape[1:]}")
+    return images - np.asarray(dark, dtype=np.float32)
+
+
+def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:
+    """Check that a last axis of 3 or 4 is not that of colours, which would be read as many narrow images.
+
+    Raises:
+        DataError: it seems to be.
+    """
+    colours = len(shape) == spatial_dims + 1 and shape[-1] in (3, 4) and all(length > 4 for length in shape[:-1])
+    if bands == 1 and colours:
+        raise DataError(
+            f"an array of shape {shape} looks like one image of {shape[-1]} colours or channels, but images of "
+            "this domain have 1 band: choose a channel"
+        )
