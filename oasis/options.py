@@ -1,7 +1,7 @@
 """Options: frozen groups of named settings that refuse unknown names, with the nearest known one."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -10,6 +10,10 @@ from oasis.errors import ConfigError, nearest, shown
 
 class Options(BaseModel):
     """Base of every group of settings; a subclass names its fields, their types and defaults.
+
+    Attributes:
+        taken_whole: keys whose table is one choice: given anew, it replaces the one below; see `merge`.
+        taken_by_name: keys whose table belongs to the kind that its key `name` names: another kind replaces it.
 
     Example:
         >>> class Noise(Options):
@@ -23,6 +27,8 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    taken_whole: ClassVar[frozenset[str]] = frozenset()
+    taken_by_name: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, **values: Any) -> None:
         """Build the options from values by name.
@@ -50,6 +56,43 @@ class Options(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise ConfigError(_first_problem(cls, error, where)) from None
+
+
+    @classmethod
+    def merge(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+        """Lay plain values over others, such as those of a file over defaults; tables are merged key by key.
+
+        Example:
+            >>> class Weights(Options):
+            ...     taken_whole = frozenset({"by_class"})
+            ...     by_class: dict[str, float] = {}
+            ...     decay: float = 0.0
+            >>> Weights.merge({"by_class": {"a": 1}, "decay": 0.1}, {"by_class": {"b": 2}})
+            {'by_class': {'b': 2}, 'decay': 0.1}
+        """
+        merged = dict(below)
+        for key, value in above.items():
+            under = below.get(key)
+            if isinstance(value, Mapping) and isinstance(under, Mapping) and key not in cls.taken_whole:
+                name = under.get("name", cls._default_name(key))
+                if key not in cls.taken_by_name or value.get("name", name) == name:
+                    value = cls._options_of(key, name).merge(under, value)
+            merged[key] = value
+        return merged
+
+    @classmethod
+    def _default_name(cls, key: str) -> Any:
+        """Return the kind that the default of a key is of."""
+        default = cls.model_fields[key].default if key in cls.model_fields else None
+        return default.get("name") if isinstance(default, Mapping) else getattr(default, "name", None)
+
+    @classmethod
+    def _options_of(cls, key: str, name: Any) -> "type[Options]":
+        """Return the options that the table of a key is checked against; these, where it is none of the fields."""
+        field = cls.model_fields.get(key)
+        choices = [kind for kind in _models(field and field.annotation) if issubclass(kind, Options)]
+        named = [kind for kind in choices if _name(kind) == name]
+        return (named or choices or [Options])[0]
 
 
 def _first_problem(options: type[BaseModel], error: ValidationError, where: str) -> str:

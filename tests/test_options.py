@@ -1,10 +1,13 @@
 """Options: what fits is kept, what does not is named by its path."""
 
-from typing import Any, Literal
+import copy
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import Field, ValidationError, field_validator
 
+from oasis.config.schema import RunConfig
 from oasis.errors import ConfigError
 from oasis.options import Options
 
@@ -115,3 +118,87 @@ def test_no_message_shows_a_whole_value(value: Any) -> None:
     with pytest.raises(ConfigError, match="found") as caught:
         Noise.parse({"sigma": value})
     assert len(str(caught.value)) < 300
+
+
+class Log(Options):
+    name: Literal["log"] = "log"
+    scale: float = 1.0
+    table: dict[str, float] = {}
+    taken_whole = frozenset({"table"})
+
+
+class Root(Options):
+    name: Literal["root"] = "root"
+    power: float = 0.5
+    scale: float = 1.0
+
+
+class Device(Options):
+    name: str = "camera"  # of the user's own: it chooses nothing
+    gain: float = 1.0
+
+
+class Everything(Options):
+    taken_whole = frozenset({"weights"})
+    taken_by_name = frozenset({"scaling", "model"})
+    weights: dict[str, float] = {}
+    device: Device = Device()
+    scaling: Annotated[Log | Root, Field(discriminator="name")] = Log()
+    model: dict[str, Any] = {"name": "unet"}
+    free: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "expected"),
+    [
+        ({"weights": {"a": 1}}, {"weights": {"b": 2}}, {"weights": {"b": 2}}),
+        ({"weights": {"a": 1}}, {"weights": {}}, {"weights": {}}),
+        ({"device": {"gain": 2}}, {"device": {"name": "mine"}}, {"device": {"gain": 2, "name": "mine"}}),
+        ({"scaling": {"scale": 2}}, {"scaling": {"name": "log"}}, {"scaling": {"scale": 2, "name": "log"}}),
+        ({"scaling": {"scale": 2}}, {"scaling": {"name": "root"}}, {"scaling": {"name": "root"}}),
+        (
+            {"scaling": {"name": "root", "power": 0.3}},
+            {"scaling": {"scale": 5}},
+            {"scaling": {"name": "root", "power": 0.3, "scale": 5}},
+        ),
+        ({"scaling": {"table": {"a": 1}}}, {"scaling": {"table": {"b": 1}}}, {"scaling": {"table": {"b": 1}}}),
+        (
+            {"model": {"depth": 3}},
+            {"model": {"name": "unet", "norm": 1}},
+            {"model": {"depth": 3, "name": "unet", "norm": 1}},
+        ),
+        ({"model": {"name": "a", "depth": 3}}, {"model": {"name": "unet"}}, {"model": {"name": "unet"}}),
+        ({"free": {"a": {"b": 1}}}, {"free": {"a": {"name": "x"}}}, {"free": {"a": {"b": 1, "name": "x"}}}),
+        ({"device": {"gain": 2}}, {"device": None}, {"device": None}),
+        ({"device": None}, {"device": {"gain": 2}}, {"device": {"gain": 2}}),
+        ({}, {"unknown": {"a": 1}}, {"unknown": {"a": 1}}),
+    ],
+)
+def test_values_are_laid_over_defaults(below: Any, above: Any, expected: Any) -> None:
+    kept = copy.deepcopy(below)
+    assert Everything.merge(below, above) == expected
+    assert below == kept
+
+
+def test_every_table_of_a_run_says_how_it_is_merged() -> None:
+    """A new table of names has to be declared, or tables of two kinds of weights would mix silently."""
+    waiting: list[type[Options]] = [RunConfig]
+    seen = set(waiting)
+    while waiting:
+        kind = waiting.pop()
+        declared = kind.taken_whole | kind.taken_by_name
+        assert declared <= set(kind.model_fields)
+        for name, field in kind.model_fields.items():
+            found = {part for part in flat(field.annotation) if isinstance(part, type)}
+            if dict in found:
+                assert name in declared | {"data", "thresholds"}, f"{kind.__name__}.{name}"
+            new = {part for part in found if issubclass(part, Options)} - seen
+            seen |= new
+            waiting += new
+    assert len(seen) > 8
+
+
+def flat(annotation: Any) -> Iterator[Any]:
+    yield get_origin(annotation) or annotation
+    for argument in get_args(annotation):
+        yield from flat(argument)

@@ -79,15 +79,3 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one mapping over another; tables that are one choice, and options of another name, are taken whole."""
-    if "name" in above and above["name"] != below.get("name"):
-        return dict(above)
-    merged = dict(below)
-    for key, value in above.items():
-        nested = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
-        whole = key in ("class_weights", "region_weights", "distance", "terms", "quantities")
-        merged[key] = _merged(below[key], value) if nested and not whole else value
-    return merged

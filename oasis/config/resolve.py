@@ -5,7 +5,6 @@ from typing import Any
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.registry import find_adapter
-from oasis.config.changes import _merged
 from oasis.config.parts import balanced_rule, new_loss
 from oasis.config.schema import RunConfig
 from oasis.errors import ConfigError, OasisError, shown
@@ -30,7 +29,7 @@ def resolve(values: Mapping[str, Any], where: str = "configuration") -> tuple[Ru
         kind = find_adapter(name)
         own = RunConfig.parse({key: values[key] for key in OF_ADAPTER if key in values})
         adapter = kind(own.data, own.seed if own.data_seed is None else own.data_seed)
-        config = RunConfig.parse(_merged(adapter.defaults, _with_one_threshold(values)))
+        config = RunConfig.parse(RunConfig.merge(adapter.defaults, _with_one_threshold(values)))
         adapter.chosen_thresholds = config.thresholds
         resolved = {"data": adapter.options.model_dump(mode="json"), "thresholds": adapter.limits}
         config = config.model_copy(update=resolved)

@@ -19,6 +19,8 @@ from oasis.training.module import TrainingOptions
 class LossOptions(Options):
     """The arguments of `OverlapLoss`, by their names there."""
 
+    taken_whole = frozenset({"class_weights", "region_weights", "distance", "terms"})
+
     class_weights: dict[str, float] = {}
     region_weights: dict[str, Any] = {}
     regression: float = Field(1.0, ge=0)
@@ -47,6 +49,8 @@ class RunConfig(Options):
         training: how to train.
         calibration: of intensities, by `oasis calibrate`.
     """
+
+    taken_by_name = frozenset({"model", "scaling", "head"})
 
     adapter: str
     run: str = Field(min_length=1)

@@ -29,6 +29,8 @@ class CalibrationOptions(Options):
         seed: of the division into halves.
     """
 
+    taken_whole = frozenset({"quantities"})
+
     coverage: float = Field(0.9, gt=0, lt=1)
     absent: bool = True
     correct: bool = True
