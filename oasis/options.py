@@ -57,7 +57,6 @@ class Options(BaseModel):
         except ValidationError as error:
             raise ConfigError(_first_problem(cls, error, where)) from None
 
-
     @classmethod
     def merge(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         """Lay plain values over others, such as those of a file over defaults; tables are merged key by key.

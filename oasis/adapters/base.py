@@ -20,6 +20,7 @@ from oasis.data.quantities import Quantities
 from oasis.data.sample_files import SampleFile
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
+from oasis.instances.grouping import Grouping
 from oasis.io.arrays import SUFFIXES, read_array
 from oasis.options import Options
 from oasis.regions import per_class
@@ -122,6 +123,11 @@ class Adapter(ABC, Generic[OptionsT]):
     def interchangeable(self) -> Sequence[Sequence[str]]:
         """Groups of interchangeable classes, whose maps may come in any order."""
         return ()
+
+    @property
+    def grouping(self) -> Mapping[str, Grouping]:
+        """How the maps of classes are grouped into instances, by name; `Grouping()` for the others."""
+        return {}
 
     @property
     def quantities(self) -> Quantities:
@@ -282,18 +288,6 @@ class Adapter(ABC, Generic[OptionsT]):
             ConfigError: the domain has no such model.
         """
         raise ConfigError("refine: this adapter has no model to fit")
-
-    def grouping(self, name: str, values: Array) -> NDArray[np.integer] | None:
-        """Return which object each pixel of the map of a class belongs to, where the domain has a rule of its own.
-
-        Args:
-            name: of the class.
-            values: (B, *S) its map, in physical units.
-
-        Returns:
-            (*S) integers, from 1 on, and 0 for no object; None where there is no such rule.
-        """
-        return None
 
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
         """Return the parts of a large image that are to be separated, such as windows around objects.

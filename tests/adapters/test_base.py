@@ -221,7 +221,7 @@ def test_hooks_that_a_domain_leaves_alone_say_nothing():
     assert adapter.event_rows(prediction, sample) == {}
     assert not adapter.measures_events
     assert list(adapter.instance_rows(prediction, sample)) == []
-    assert adapter.grouping("a", sample.target[0]) is None
+    assert adapter.grouping == {}
     assert adapter.regions_of_interest(sample.image) is None
     assert adapter.figures(None) == {}
     assert adapter.visible(sample.image[None]).all()
