@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.adapter import GalaxyAdapter
-from oasis.adapters.galaxy.files import object_name
+from oasis.adapters.galaxy.cutout import object_name
 from oasis.evaluation.figures import save_figure
 from oasis.inference.predict import image_files
 from oasis.run import Run

@@ -13,9 +13,9 @@ from pydantic import Field
 from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.convert import Conversion, convert, on_grid
+from oasis.adapters.galaxy.cutout import SUFFIXES, Reading
 from oasis.adapters.galaxy.figures import flux_figure
-from oasis.adapters.galaxy.files import SUFFIXES as PICTURES
-from oasis.adapters.galaxy.files import Reading, read_cutouts
+from oasis.adapters.galaxy.files import read_cutouts
 from oasis.adapters.galaxy.photometry import EDGES, noise_of, object_columns
 from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, BlendOptions, GalaxyScene
 from oasis.adapters.galaxy.simulation import GalaxyOptions, simulate_galaxies
@@ -82,7 +82,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
     bands = len(survey.BANDS)
     unit = "nmgy"
     thresholds = PRESENT_NMGY
-    suffixes = (*ARRAYS, *PICTURES)
+    suffixes = (*ARRAYS, *SUFFIXES)
     single: ClassVar[bool | tuple[bool, ...]] = True
     study: ClassVar[Study]
 
@@ -166,7 +166,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         Raises:
             DataError: a file that cannot be read, or has other bands.
         """
-        if not path.name.lower().endswith(tuple(PICTURES)) or path.suffix.lower() in ARRAYS:
+        if not path.name.lower().endswith(SUFFIXES) or path.suffix.lower() in ARRAYS:
             return super().read(path, key, dark)
         cutouts = list(read_cutouts(path, self.options.reading))
         wrong = next((one for one in cutouts if one.bands != survey.BANDS), None)

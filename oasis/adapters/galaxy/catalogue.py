@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from oasis.adapters.galaxy.files import find_files, object_name
+from oasis.adapters.galaxy import survey
+from oasis.adapters.galaxy.cutout import object_name
+from oasis.adapters.galaxy.files import find_files
 from oasis.errors import DataError
 from oasis.options import Options
 
@@ -71,7 +72,7 @@ def read_catalogue(path: str | Path) -> pd.DataFrame:
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     if "mag_r" not in table and "sersic_nmgy_r" in table:
         flux = table["sersic_nmgy_r"].where(table["sersic_nmgy_r"] > 0)
-        table["mag_r"] = 22.5 - 2.5 * np.log10(flux)
+        table["mag_r"] = survey.magnitude(flux)
     return table
 
 

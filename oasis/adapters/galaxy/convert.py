@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from scipy import ndimage, sparse
 
+from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.catalogue import Selection, find_images, pixel_scales, read_catalogue, why_not
-from oasis.adapters.galaxy.files import NATIVE_SCALE, Cutout, Entry, Reading, entries, find_files
+from oasis.adapters.galaxy.cutout import Cutout, Reading
+from oasis.adapters.galaxy.files import Entry, entries, find_files
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
 from oasis.data.samples import Array
 from oasis.errors import DataError, import_extra
@@ -81,9 +83,9 @@ class Conversion(Options):
         limit: most galaxies to take, or None for all.
     """
 
-    pixel_scale: PositiveFloat = NATIVE_SCALE
+    pixel_scale: PositiveFloat = survey.PIXEL_SCALE
     size: int = Field(128, ge=8)
-    bands: tuple[str, ...] = Field(("g", "r", "z"), min_length=1)
+    bands: tuple[str, ...] = Field(survey.BANDS, min_length=1)
     psf_fwhm: tuple[float, ...] | None = None
     reading: Reading = Reading()
     catalogue: Path | None = None
@@ -460,7 +462,7 @@ def _cut(
         raise RefusedError("bad pixels", f"{share(light, filled & bad):.1%} of its flux falls on bad pixels")
     if max(neighbours, covered) > options.neighbours:
         raise RefusedError("not isolated", f"neighbours add {neighbours:.0%} to its flux and cover {covered:.0%}")
-    magnitude = 22.5 - 2.5 * math.log10(kept)
+    magnitude = float(survey.magnitude(kept))
     if options.magnitudes and not options.magnitudes[0] <= magnitude <= options.magnitudes[1]:
         low, high = options.magnitudes
         raise RefusedError("magnitude", f"{name} = {magnitude:.2f} is not within {low:g} and {high:g}")

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from oasis.adapters.galaxy.convert import Conversion, LeftOut, RefusedError, Report, convert, extract, resample
-from oasis.adapters.galaxy.files import Cutout, Reading
+from oasis.adapters.galaxy.cutout import Cutout, Reading
 from oasis.adapters.galaxy.stamps import Stamps
 from oasis.errors import ConfigError, DataError
 

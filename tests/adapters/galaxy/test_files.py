@@ -10,17 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from oasis.adapters.galaxy.files import (
-    Cutout,
-    Reading,
-    entries,
-    find_files,
-    galaxy_zoo_flux,
-    object_name,
-    read_cutouts,
-    read_fits,
-    viewer_flux,
-)
+from oasis.adapters.galaxy.cutout import Cutout, Reading, object_name
+from oasis.adapters.galaxy.files import entries, find_files, read_cutouts
+from oasis.adapters.galaxy.fits import read_fits
+from oasis.adapters.galaxy.pictures import galaxy_zoo_flux, viewer_flux
 from oasis.errors import ConfigError, DataError
 
 fits = pytest.importorskip("astropy.io.fits")

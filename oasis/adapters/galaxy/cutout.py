@@ -1,0 +1,96 @@
+"""Cutouts: one image of the sky each, as a file holds it, and the checks that all kinds of files share.
+
+Cutouts of the DESI Legacy Imaging Surveys hold flux per pixel of 0.262 arcsec whatever their own pixel scale is,
+because the service interpolates; they are multiplied by (pixel scale / 0.262)^2, so that fluxes add up.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveFloat
+
+from oasis.adapters.galaxy.survey import BANDS
+from oasis.data.samples import Array
+from oasis.errors import DataError
+from oasis.options import Options
+
+MISSING = 0.2
+"""Share of a band's pixels that may be 0 or NaN; Galaxy Zoo discards what has more (arXiv 2102.08414)."""
+
+FITS = (".fits", ".fits.gz", ".fits.fz", ".fit")
+PICTURES = (".png", ".jpg", ".jpeg")
+HDF5 = (".h5", ".hdf5")
+SUFFIXES = (*FITS, *PICTURES, *HDF5)
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """One image of the sky as read, with a galaxy in its centre.
+
+    Attributes:
+        flux: (B, H, W) float32 nmgy per pixel of the image's own grid.
+        bands: the B band names.
+        pixel_scale: arcsec.
+        name: of the object or the file.
+        approximate: whether the flux was recovered from a picture whose intensities are stretched.
+        inverse_variance: (B, H, W) 1/nmgy^2, or None.
+        bad: (H, W) pixels that must not be used, or None.
+        ra, dec: of the centre, degrees; NaN where unknown.
+    """
+
+    flux: Array
+    bands: tuple[str, ...]
+    pixel_scale: float
+    name: str
+    approximate: bool = False
+    inverse_variance: Array | None = None
+    bad: NDArray[np.bool_] | None = None
+    ra: float = float("nan")
+    dec: float = float("nan")
+
+
+class Reading(Options):
+    """What files do not say of themselves.
+
+    Attributes:
+        bands: the names of the bands, in their order.
+        pixel_scale: of the images, arcsec.
+        native_scale: side of the pixel that the values are the flux of, arcsec, where it is not the image's own.
+        stretch: how the intensities of pictures were mapped: `galaxy_zoo` as for the Galaxy Zoo DECaLS release,
+            `viewer` as in the Legacy Survey viewer and its JPEG cutouts.
+    """
+
+    bands: tuple[str, ...] = BANDS
+    pixel_scale: PositiveFloat | None = None
+    native_scale: PositiveFloat | None = None
+    stretch: Literal["galaxy_zoo", "viewer"] = "galaxy_zoo"
+
+
+def object_name(path: Path) -> str:
+    """Return a file's name without the suffix of an image.
+
+    Example:
+        >>> object_name(Path("J002/J002658.19-014709.9.fits.gz"))
+        'J002658.19-014709.9'
+    """
+    suffix = max((each for each in SUFFIXES if path.name.lower().endswith(each)), key=len, default="")
+    return path.name[: len(path.name) - len(suffix)]
+
+
+def checked(where: Path | str, cutout: Cutout, native_scale: float | None) -> Cutout:
+    """Refuse missing bands, mark missing pixels as bad, and count the flux in the image's own pixels."""
+    missing = (cutout.flux == 0) | ~np.isfinite(cutout.flux)
+    for band, share in zip(cutout.bands, missing.mean(axis=(1, 2)), strict=True):
+        if share > MISSING:
+            raise DataError(
+                f"{where}: band {band} is missing (0 or NaN) in {share:.0%} of the pixels, at most {MISSING:.0%} "
+                "may be"
+            )
+    bad = missing.any(axis=0) if cutout.bad is None else missing.any(axis=0) | cutout.bad
+    factor = np.float32((cutout.pixel_scale / native_scale) ** 2 if native_scale else 1)
+    flux = np.where(np.isfinite(cutout.flux), cutout.flux, 0).astype(np.float32)  # in the machine's byte order
+    inverse_variance = None if cutout.inverse_variance is None else cutout.inverse_variance / factor**2
+    return replace(cutout, flux=flux * factor, inverse_variance=inverse_variance, bad=bad if bad.any() else None)

@@ -1,0 +1,125 @@
+"""FITS: cutouts of the Legacy Survey service, and other images in nmgy per pixel."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.galaxy.cutout import Cutout, Reading, checked, object_name
+from oasis.adapters.galaxy.survey import PIXEL_SCALE
+from oasis.errors import DataError, import_extra
+from oasis.io.files import check_file
+from oasis.io.files import reading as guarded
+
+LEGACY_SURVEYS = ("DECaLS", "MzLS", "BASS", "LegacySurvey")
+"""What the header of a cutout says in SURVEY where its flux is per pixel of 0.262 arcsec."""
+
+BAD_BITS = sum(1 << bit for bit in (1, 2, 3, 4, 5, 6, 7, 11))
+"""Bits of MASKBITS that make a pixel bad: stars (1, 11), saturation (2-4), bad in all exposures (5-7).
+
+The others mark brick borders, infrared masks and large galaxies (https://www.legacysurvey.org/dr9/bitmasks/).
+"""
+
+
+def read_fits(path: str | Path, reading: Reading | None = None) -> Cutout:
+    """Read a FITS cutout of the Legacy Survey service, or another image in nmgy per pixel.
+
+    Args:
+        path: of the file: (B, H, W) or, for one band, (H, W), with the planes INVVAR and MASKBITS if it has them.
+        reading: what the file does not say.
+
+    Raises:
+        DataError: a file that is truncated or of another kind, lacks bands, or does not say its pixel scale.
+        MissingExtraError: astropy is not installed.
+    """
+    path, reading = Path(path), reading or Reading()
+    fits = import_extra("astropy.io.fits", "galaxy")
+    check_file(path)
+    with guarded(path, "truncated, or not a FITS file"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fits.open(path, memmap=False) as units:
+            return _fits_cutout(path, units, reading)
+
+
+def _fits_cutout(path: Path, units: Sequence[Any], reading: Reading) -> Cutout:
+    planes = _planes(path, units)
+    if "image" not in planes:
+        raise DataError(f"{path}: holds no image (an empty cutout lies outside the survey)")
+    header, flux = planes["image"]
+    bands = _bands(path, header, len(flux), reading)
+    scale, ra, dec = _geometry(path, header, flux.shape[1:], reading)
+    inverse_variance = _matching(path, planes, "invvar", flux.shape)
+    bits = _matching(path, planes, "maskbits", (1, *flux.shape[1:]))
+    bad = np.zeros(flux.shape[1:], bool)
+    if inverse_variance is not None:
+        bad |= (inverse_variance <= 0).any(axis=0)
+    if bits is not None:
+        bad |= bits[0].astype(np.int64) & BAD_BITS > 0
+    cutout = Cutout(flux, bands, scale, object_name(path), False, inverse_variance, bad, ra, dec)
+    return checked(path, cutout, reading.native_scale or _native_scale(path, header))
+
+
+def _planes(path: Path, units: Sequence[Any]) -> dict[str, tuple[Any, NDArray[Any]]]:
+    """Return header and values (B, H, W) of each kind of plane."""
+    planes: dict[str, tuple[Any, NDArray[Any]]] = {}
+    for unit in units:
+        if not unit.is_image or unit.header.get("NAXIS", 0) < 2:
+            continue
+        if "BRICK_X0" in unit.header:
+            raise DataError(f"{path}: pieces of bricks (&subimage): fetch the cutout without &subimage")
+        values = np.asarray(unit.data)
+        if values.ndim > 3:
+            raise DataError(f"{path}: an image of shape {values.shape}, expected (bands, rows, columns)")
+        kind = str(unit.header.get("IMAGETYP", "image")).strip().lower()
+        planes.setdefault(kind, (unit.header, values[None] if values.ndim == 2 else values))
+    return planes
+
+
+def _matching(
+    path: Path, planes: Mapping[str, tuple[Any, NDArray[Any]]], kind: str, shape: tuple[int, ...]
+) -> NDArray[Any] | None:
+    if kind not in planes:
+        return None
+    values = planes[kind][1]
+    if values.shape != shape:
+        raise DataError(f"{path}: {kind.upper()} has shape {values.shape}, expected {shape} as the image")
+    return values
+
+
+def _bands(path: Path, header: Any, count: int, reading: Reading) -> tuple[str, ...]:
+    named = [str(header[f"BAND{index}"]).strip() for index in range(count) if f"BAND{index}" in header]
+    text = str(header.get("BANDS", header.get("BAND", ""))).strip()
+    bands = tuple(named or (text.split(",") if "," in text else text) or reading.bands)
+    if len(bands) != count or len(set(bands)) != count:
+        raise DataError(f"{path}: {count} planes, but the bands are {', '.join(bands)}")
+    return bands
+
+
+def _geometry(path: Path, header: Any, shape: tuple[int, ...], reading: Reading) -> tuple[float, float, float]:
+    """Return pixel scale (arcsec), right ascension and declination of the centre (degrees)."""
+    wcs = import_extra("astropy.wcs", "galaxy")
+    system = wcs.WCS(header, naxis=2)
+    if not system.has_celestial:
+        if reading.pixel_scale is None:
+            raise DataError(f"{path}: has no world coordinate system (CTYPE1, CD1_1): give pixel_scale")
+        return reading.pixel_scale, float("nan"), float("nan")
+    sides = 3600 * np.asarray(wcs.utils.proj_plane_pixel_scales(system))
+    if not np.allclose(sides, sides[0], rtol=0.01):
+        raise DataError(f"{path}: pixels of {sides[0]:.4g} x {sides[1]:.4g} arcsec are not square")
+    ra, dec = system.pixel_to_world_values((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    return float(np.sqrt(sides.prod())), float(ra), float(dec)
+
+
+def _native_scale(path: Path, header: Any) -> float | None:
+    """Return the pixel that the flux of a cutout from the service is counted in; None for other files."""
+    survey = str(header.get("SURVEY", "")).strip()
+    if not survey or "BANDS" not in header:
+        return None
+    if survey not in LEGACY_SURVEYS:
+        raise DataError(
+            f"{path}: a cutout of the survey {survey!r}, expected {', '.join(LEGACY_SURVEYS)}: give native_scale"
+        )
+    return PIXEL_SCALE
