@@ -250,7 +250,7 @@ def test_bad_options_give_one_line(options, message):
 
 
 def test_a_release_that_is_not_there():
-    with pytest.raises(DataError, match=r"dataset_p_metadata.pkl: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"dataset_p_metadata.pkl: no such file"):
         NeutrinoAdapter({"release": "nowhere"}).dataset("train")
 
 
