@@ -32,6 +32,7 @@ RunPath = Annotated[Path, typer.Argument(help="a run's folder")]
 Changes = Annotated[list[str], typer.Option("--set", help="change a key: training.epochs=20 (repeatable)")]
 Refine = Annotated[bool, typer.Option("--refine", help="also fit the domain's model to each image")]
 Workers = Annotated[int, typer.Option(help="processes that prepare samples", min=0)]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the Python files that a run's folder names")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print warnings and errors only")]
 
 
@@ -88,6 +89,7 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder")] = None,
     run: Annotated[Path | None, typer.Option(help="the run's folder, in the place of the configuration's")] = None,
     devices: Annotated[int | None, typer.Option(help="processes or GPUs that share the work")] = None,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a separator as a configuration says, into a run's folder."""
@@ -101,7 +103,7 @@ def train(
         *([f"run={json.dumps(str(run))}"] if run is not None else []),
         *([f"training.devices={devices}"] if devices is not None else []),
     ]
-    trained = Run.from_config(config, changes) if resume is None else Run(resume, changes)  # type: ignore[arg-type]
+    trained = Run.from_config(config, changes) if config is not None else Run(resume, changes, trust_code)  # type: ignore[arg-type]
     trained.train(resume=resume is not None)
     if is_main_process():
         typer.echo(f"{trained.folder}: the best separator is in {trained.files.weights.name}")
@@ -115,12 +117,13 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
     refine: Refine = False,
     workers: Workers = 1,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on held-out samples: event table, summary and figures."""
     from oasis.run import Run
 
-    evaluated = Run(run, changes)
+    evaluated = Run(run, changes, trust_code)
     found = evaluated.evaluate(split, refine, workers)
     if found.coverage is not None:
         typer.echo(found.coverage.to_string(index=False, float_format="{:.3g}".format))
@@ -136,12 +139,13 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs that were evaluated on the same events")],
     out: Annotated[Path | None, typer.Option(help="the HTML file; report.html by default")] = None,
     events: Annotated[int, typer.Option(help="how many events to show at most", min=0)] = 60,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a report of one or several runs as one HTML file."""
     from oasis.run import Run
 
-    first, *others = map(Run, runs)
+    first, *others = (Run(run, trust_code=trust_code) for run in runs)
     path = first.report(out, events, others)
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
@@ -150,13 +154,14 @@ def report(
 @_verb
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs that were evaluated on the same events")],
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Pair runs event by event and say which differences are outside the 95 % interval."""
     from oasis.report.evaluated import compare_runs
     from oasis.run import Run
 
-    typer.echo(compare_runs([Run(run) for run in runs]))
+    typer.echo(compare_runs([Run(run, trust_code=trust_code) for run in runs]))
 
 
 @app.command()
@@ -170,12 +175,13 @@ def ablate(
         bool, typer.Option("--search", help="search for the best point, not the whole grid")
     ] = False,
     trials: Annotated[int | None, typer.Option(help="of a search", min=1)] = None,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Train and compare runs that differ in chosen keys, or search for the best; go on with what is begun."""
     from oasis.ablation.ablation import load_ablation
 
-    ablation = load_ablation(study, changes, run)
+    ablation = load_ablation(study, changes, run, trust_code)
     typer.echo(ablation.search(workers, trials) if search else ablation.run(workers))
 
 
@@ -186,12 +192,13 @@ def calibrate(
     changes: Changes = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="a split that was not trained on")] = "val",
     workers: Workers = 1,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Fit intervals for intensities, which `evaluate` uses from then on."""
     from oasis.run import Run
 
-    calibrated = Run(run, changes)
+    calibrated = Run(run, changes, trust_code)
     calibrated.calibrate(split, workers)
     count = len(calibrated.dataset(split))
     typer.echo(f"{calibrated.files.calibration}: fitted to {count} events of {split}")
@@ -210,12 +217,13 @@ def predict(
     ] = False,
     refine: Refine = False,
     changes: Changes = [],  # noqa: B006
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Separate images: a map per class, and a table of intensities, with intervals if the run is calibrated."""
     from oasis.run import Run
 
-    found = Run(run, changes).predict(source, out, dark, key, spread, refine)
+    found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine)
     for error in found.failed.values():
         typer.echo(f"oasis: {error}", err=True)
     intervals = " with intervals" if "intensity_low" in found.objects else ""
@@ -231,10 +239,11 @@ def simulate(
     out: Annotated[Path, typer.Option(help="the HDF5 file of samples")],
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
     changes: Changes = [],  # noqa: B006
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the samples of a split to a file."""
-    typer.echo(f"{out}: {_described(config, changes).simulate(out, split)} samples")
+    typer.echo(f"{out}: {_described(config, changes, trust_code).simulate(out, split)} samples")
 
 
 @app.command()
@@ -263,27 +272,28 @@ def regions(
     changes: Changes = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="train, val or test")] = "train",
     samples: Annotated[int | None, typer.Option(help="how many samples to look at; all by default", min=1)] = None,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Print how many pixels and how much intensity lie in every overlap region."""
-    described = _described(config, changes)
+    described = _described(config, changes, trust_code)
     typer.echo(described.region_statistics(split, samples).text(described.adapter.unit))
 
 
-def _described(path: Path, changes: list[str]) -> "Run":
+def _described(path: Path, changes: list[str], trust_code: bool) -> "Run":
     """Return the run that a YAML file describes, or that a folder holds."""
     from oasis.run import Run
 
-    return Run(path, changes) if path.is_dir() else Run.from_config(path, changes)
+    return Run(path, changes, trust_code) if path.is_dir() else Run.from_config(path, changes)
 
 
 @app.command()
 @_verb
-def info(run: RunPath, quiet: Quiet = False) -> None:
+def info(run: RunPath, trust_code: TrustCode = False, quiet: Quiet = False) -> None:
     """Print what a run is: model, loss, progress and the resolved region weights."""
     from oasis.run import Run
 
-    typer.echo(Run(run).facts().text())
+    typer.echo(Run(run, trust_code=trust_code).facts().text())
 
 
 @app.command()

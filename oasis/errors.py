@@ -51,7 +51,7 @@ MOST_NAMES = 40  # that a hint lists
 LONGEST_NAME = 200  # characters of a name that are compared with known ones
 
 _SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 60, 60, 30
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 120, 120, 30
 
 
 def shown(value: object) -> str:

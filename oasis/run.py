@@ -1,7 +1,7 @@
 """Run: a folder with everything about one training, and what can be done with it."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +11,14 @@ import torch
 from oasis.adapters.options import SPLITS
 from oasis.config.changes import changed
 from oasis.config.parts import balanced_rule, new_loss, new_separator
-from oasis.config.resolve import resolve
+from oasis.config.resolve import code_names, resolve
 from oasis.config.schema import RunConfig
 from oasis.data.augmentation import Augmented
 from oasis.data.mixing import SampleDataset
 from oasis.data.sample_files import write_samples
 from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.device import best_device
-from oasis.errors import ConfigError, DataError, nearest
+from oasis.errors import ConfigError, DataError, ModelError, nearest, shown
 from oasis.evaluation.calibration import Calibration
 from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, read_table, write_table
 from oasis.evaluation.figures import write_figures
@@ -26,6 +26,7 @@ from oasis.evaluation.summary import Summary, check_study, summarise
 from oasis.inference.predict import Report as Predictions
 from oasis.inference.predict import predict
 from oasis.io.arrays import read_array
+from oasis.io.kept_code import KeptCode
 from oasis.io.run_files import RunFiles
 from oasis.io.tables import read_csv, write_csv
 from oasis.io.texts import write_text
@@ -33,7 +34,7 @@ from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.loss.overlap import OverlapLoss
 from oasis.report.facts import Facts, gather
 from oasis.report.page import EVENTS, write_report
-from oasis.separator.separator import Separator
+from oasis.separator.separator import Separator, read_options
 from oasis.training.fit import fit
 
 
@@ -59,6 +60,7 @@ class Run:
     Args:
         folder: of a run that has been begun; it may have been moved since.
         changes: to the saved configuration: `"training.epochs=20"` and the like; the value is read as YAML.
+        trust_code: run the Python files that the run names, as they were when it was trained.
 
     Attributes:
         config: the complete configuration.
@@ -66,7 +68,7 @@ class Run:
         files: where each file is.
 
     Raises:
-        ConfigError: no run, or a configuration that does not fit.
+        ConfigError: no run, a configuration that does not fit, or one that names code which is not trusted.
 
     Example:
         >>> run = Run.from_values({"adapter": "migdal", "run": "runs/migdal", "seed": 3})
@@ -77,10 +79,18 @@ class Run:
     config: RunConfig
     files: RunFiles
 
-    def __init__(self, folder: str | Path, changes: Sequence[str] = ()) -> None:
-        _check_is_run(Path(folder))
-        moved = {**read_yaml(RunFiles(Path(folder)).config), "run": str(folder)}
-        self._resolve(changed(moved, changes), str(folder))
+    def __init__(self, folder: str | Path, changes: Sequence[str] = (), trust_code: bool = False) -> None:
+        files = RunFiles(Path(folder))
+        _check_is_run(files.folder)
+        saved = read_yaml(files.config)
+        values = changed({**saved, "run": str(folder)}, changes)
+        self._code = KeptCode(files.code)
+        self._saved_code = code_names(saved)
+        self._trusted = set(code_names(changed({}, changes)).values())
+        if trust_code:
+            self._trusted |= set(self._saved_code.values())
+        _check_trusted(code_names(values), self._trusted, files.config)
+        self._resolve(values, str(folder), self._code.located)
 
     @classmethod
     def from_config(cls, path: str | Path, changes: Sequence[str] = ()) -> "Run":
@@ -104,18 +114,24 @@ class Run:
             where: they are from, for messages.
         """
         run = cls.__new__(cls)
+        run._saved_code = code_names(values)
+        run._trusted = set(run._saved_code.values())
         run._resolve(values, where)
+        run._code = KeptCode(run.files.code)
         return run
 
-    def _resolve(self, values: Mapping[str, Any], where: str) -> None:
-        self.config, self.adapter = resolve(values, where)
+    def _resolve(self, values: Mapping[str, Any], where: str, located: Callable[[str], str] = str) -> None:
+        self.config, self.adapter = resolve(values, where, located)
         self.files = RunFiles(Path(self.config.run))
+        self._located = located
 
     def moved_to(self, folder: str | Path) -> "Run":
         """Return the same run in another folder; nothing is copied."""
         run = type(self).__new__(type(self))
         run.config, run.adapter = self.config.model_copy(update={"run": str(folder)}), self.adapter
         run.files = RunFiles(Path(folder))
+        run._code, run._located = KeptCode(run.files.code), self._located
+        run._saved_code, run._trusted = self._saved_code, self._trusted
         return run
 
     @property
@@ -194,18 +210,31 @@ class Run:
         Args:
             trained_size: the spatial size of the images that it will be trained on.
         """
-        return new_separator(self.config, self.adapter, trained_size)
+        return new_separator(self.config, self.adapter, trained_size, self._located)
 
     def separator(self, device: torch.device | str = "cpu") -> Separator:
-        """Return the best separator so far; a backbone that the configuration takes from a file is run.
+        """Return the best separator so far.
 
         Raises:
-            ModelError: the run has no separator yet.
+            ModelError: the run has no separator yet, or one that names other code than the configuration.
         """
-        return Separator.load(self.folder, device, trust_code=True)
+        options = read_options(self.folder)
+        recorded = code_names(
+            {"adapter": options.adapter or self._saved_code.get("adapter"), "model": options.model}
+        )
+        for key in {**recorded, **self._saved_code}:
+            found, expected = (names.get(key, "none") for names in (recorded, self._saved_code))
+            if found != expected:
+                raise ModelError(
+                    f"{self.files.weights}: names the code {shown(found)} as its {key}, but {self.files.config} "
+                    f"{shown(expected)}: the two files are not of one run, and neither is executed"
+                )
+        return Separator.load(self.folder, device, trust_code=recorded.get("model.name") in self._trusted)
 
     def save(self) -> None:
-        """Write the resolved configuration into the run's folder."""
+        """Write the resolved configuration into the run's folder, with copies of the code that it names."""
+        names = code_names(self.config.model_dump()).values()
+        self._code.keep({name: self._located(name) for name in names})
         write_text(self.files.config, yaml_text(self.config.model_dump(mode="json")))
 
     def clear(self) -> None:
@@ -246,9 +275,11 @@ class Run:
             )
 
     def _check_schedule(self) -> None:
-        begun = Run(self.folder).config.training if self.files.config.exists() else None
-        now = self.config.training
-        if begun is not None and now.schedule == "onecycle" and now.epochs != begun.epochs:
+        if not self.files.config.exists():
+            return
+        _check_trusted(code_names(read_yaml(self.files.config)), self._trusted, self.files.config)
+        begun, now = Run(self.folder, trust_code=True).config.training, self.config.training
+        if now.schedule == "onecycle" and now.epochs != begun.epochs:
             raise ConfigError(
                 f"training.epochs: the run's onecycle schedule was made for {begun.epochs} epochs, found "
                 f"{now.epochs}: leave them as they are, or begin a new run"
@@ -390,6 +421,15 @@ def _check_is_run(folder: Path) -> None:
         known = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
         hint = f"; {nearest(folder.name, known)}" if known else ""
         raise ConfigError(f"{folder}: no such run{hint}")
+
+
+def _check_trusted(names: Mapping[str, str], trusted: Set[str], config: Path) -> None:
+    for key, name in names.items():
+        if name not in trusted:
+            raise ConfigError(
+                f"{config}: {key}: the run names code, {shown(name)}, which is not executed without permission: "
+                "if you trust its author, pass --trust-code (in Python trust_code=True)"
+            )
 
 
 def _known(split: str) -> str:

@@ -88,7 +88,7 @@ def test_changes_on_top(tmp_path, toy_values):
 
 def test_the_resolved_configuration_reads_back_the_same(toy):
     toy.save()
-    again = Run(toy.folder)
+    again = Run(toy.folder, trust_code=True)
     assert again.config == toy.config
     assert again.fingerprint == toy.fingerprint
 

@@ -26,7 +26,7 @@ from pydantic import Field, field_validator, model_validator
 from oasis.ablation.factors import factor_figure, factor_table, table_text
 from oasis.adapters.study import Study
 from oasis.config.changes import parse_change, set_key
-from oasis.errors import ConfigError, DataError, ModelError, OasisError, import_extra, nearest
+from oasis.errors import ConfigError, DataError, ModelError, OasisError, import_extra, nearest, shown
 from oasis.evaluation.comparison import compare
 from oasis.evaluation.event_table import write_table
 from oasis.evaluation.figures import save_figure
@@ -35,6 +35,7 @@ from oasis.io.tables import write_csv
 from oasis.io.texts import read_json, write_text
 from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.options import Options
+from oasis.plugins import is_code
 from oasis.run import Run
 from oasis.stats.bins import Bin, bins_of
 from oasis.stats.intervals import Estimate
@@ -435,23 +436,32 @@ class _Searched:
         return dict(study.ask(space).params)
 
 
-def load_ablation(path: str | Path, changes: Sequence[str] = (), folder: str | Path | None = None) -> Ablation:
+def load_ablation(
+    path: str | Path,
+    changes: Sequence[str] = (),
+    folder: str | Path | None = None,
+    trust_code: bool = False,
+) -> Ablation:
     """Read a study from its YAML file or from its folder.
 
     Args:
         path: of the file or the folder.
         changes: `"training.epochs=20"` and the like, for all trials; the value is read as YAML.
         folder: in the place of the file's `run`.
+        trust_code: run the Python files that the folder of a study or of the base names.
 
     Raises:
         ConfigError: not YAML, an unknown key or a value that does not fit, in the study or in its base.
     """
-    path = Path(path)
-    if path.is_dir():
+    path, sent = Path(path), Path(path).is_dir()
+    if sent:
         path = path / STUDY
-    options = AblationOptions.parse(read_yaml(path), where=str(path))
+    stated = read_yaml(path)
+    if sent and not trust_code:
+        _check_no_code(stated, path)
+    options = AblationOptions.parse(stated, where=str(path))
     if isinstance(options.base, str):
-        base = _base(path.parent / options.base)
+        base = _base(path.parent / options.base, sent, trust_code)
     else:
         base = Run.from_values(options.base, f"{path}: base")
     values = base.config.model_dump(mode="json")
@@ -468,8 +478,26 @@ def load_ablation(path: str | Path, changes: Sequence[str] = (), folder: str | P
     return ablation
 
 
-def _base(path: Path) -> Run:
-    return Run(path) if path.is_dir() else Run.from_config(path)
+def _base(path: Path, sent: bool, trust_code: bool) -> Run:
+    """Return the run that a study varies; code is run if the user named the file that names it, or said so."""
+    if path.is_dir():
+        return Run(path, trust_code=trust_code)
+    if sent and not trust_code:
+        _check_no_code(read_yaml(path), path)
+    return Run.from_config(path)
+
+
+def _check_no_code(values: Any, path: Path) -> None:
+    if isinstance(values, Mapping):
+        values = [*values, *values.values()]
+    if isinstance(values, list):
+        for value in values:
+            _check_no_code(value, path)
+    elif isinstance(values, str) and is_code(values):
+        raise ConfigError(
+            f"{path}: the study names code, {shown(values)}, which is not executed without permission: if you "
+            "trust its author, pass --trust-code (in Python trust_code=True)"
+        )
 
 
 def _check(ablation: Ablation, where: str) -> None:

@@ -1,6 +1,6 @@
 """The parts of a run that its configuration and its adapter describe: separator and loss."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -12,33 +12,41 @@ from oasis.loss.weights import BalancedWeights, parse_rule
 from oasis.separator.separator import Separator, SeparatorOptions
 
 
-def new_separator(config: RunConfig, adapter: Adapter, trained_size: tuple[int, ...] | None = None) -> Separator:
+def new_separator(
+    config: RunConfig,
+    adapter: Adapter,
+    trained_size: tuple[int, ...] | None = None,
+    located: Callable[[str], str] = str,
+) -> Separator:
     """Return a new separator, its weights drawn from the run's seed.
 
     Args:
         config: of the run.
         adapter: of the domain.
         trained_size: the spatial size of the images that it will be trained on.
+        located: gives the name under which code that is named as the model is run.
     """
-    torch.manual_seed(config.seed)
-    return Separator(
-        SeparatorOptions(
-            classes=adapter.classes,
-            spatial_dims=adapter.spatial_dims,
-            bands=adapter.bands,
-            context=adapter.context,
-            unit=adapter.unit,
-            model=config.model,
-            scaling=config.scaling,
-            head=config.head,
-            objects=config.objects,
-            quantities=adapter.quantities if config.objects else Quantities(),
-            interchangeable=tuple(map(tuple, adapter.interchangeable)),
-            trained_size=trained_size,
-            adapter=config.adapter,
-            identity={"run": config.run, "configuration": config.fingerprint},
-        )
+    options = SeparatorOptions(
+        classes=adapter.classes,
+        spatial_dims=adapter.spatial_dims,
+        bands=adapter.bands,
+        context=adapter.context,
+        unit=adapter.unit,
+        model=config.model,
+        scaling=config.scaling,
+        head=config.head,
+        objects=config.objects,
+        quantities=adapter.quantities if config.objects else Quantities(),
+        interchangeable=tuple(map(tuple, adapter.interchangeable)),
+        trained_size=trained_size,
+        adapter=config.adapter,
+        identity={"run": config.run, "configuration": config.fingerprint},
     )
+    model = {**options.model, "name": located(str(options.model.get("name", "unet")))}
+    torch.manual_seed(config.seed)
+    separator = Separator(options.model_copy(update={"model": model}))
+    separator.options = options
+    return separator
 
 
 def balanced_rule(config: RunConfig) -> BalancedWeights | None:

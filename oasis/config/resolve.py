@@ -1,6 +1,6 @@
 """Resolving: from what a YAML file states to a checked configuration and its adapter."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from oasis.adapters.base import Adapter
@@ -8,16 +8,20 @@ from oasis.adapters.registry import find_adapter
 from oasis.config.parts import balanced_rule, new_loss
 from oasis.config.schema import RunConfig
 from oasis.errors import ConfigError, OasisError, shown
+from oasis.plugins import is_code
 
 OF_ADAPTER = ("adapter", "run", "seed", "data_seed", "data")  # keys that an adapter is built of
 
 
-def resolve(values: Mapping[str, Any], where: str = "configuration") -> tuple[RunConfig, Adapter]:
+def resolve(
+    values: Mapping[str, Any], where: str = "configuration", located: Callable[[str], str] = str
+) -> tuple[RunConfig, Adapter]:
     """Return the complete configuration that plain values state, and the adapter that it names.
 
     Args:
         values: by key; what they do not state is the adapter's default, or else the general one.
         where: they are from, for messages.
+        located: gives the name under which code that is named as the adapter is run.
 
     Raises:
         ConfigError: an unknown key (with the nearest known one) or a value that does not fit.
@@ -26,7 +30,7 @@ def resolve(values: Mapping[str, Any], where: str = "configuration") -> tuple[Ru
         name = values.get("adapter")
         if not isinstance(name, str):
             raise ConfigError(f"adapter: expected the name of an adapter, found {shown(name)}")
-        kind = find_adapter(name)
+        kind = find_adapter(located(name))
         own = RunConfig.parse({key: values[key] for key in OF_ADAPTER if key in values})
         adapter = kind(own.data, own.seed if own.data_seed is None else own.data_seed)
         config = RunConfig.parse(RunConfig.merge(adapter.defaults, _with_one_threshold(values)))
@@ -37,6 +41,21 @@ def resolve(values: Mapping[str, Any], where: str = "configuration") -> tuple[Ru
     except OasisError as error:
         raise type(error)(f"{where}: {error}") from None
     return config, adapter
+
+
+def code_names(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of code that settings state, by key.
+
+    Example:
+        >>> code_names({"adapter": "own.py:Mine", "model": {"name": "unet"}})
+        {'adapter': 'own.py:Mine'}
+    """
+    model = values.get("model")
+    named = {
+        "adapter": values.get("adapter"),
+        "model.name": model.get("name") if isinstance(model, Mapping) else "",
+    }
+    return {key: name for key, name in named.items() if isinstance(name, str) and is_code(name)}
 
 
 def _check(config: RunConfig, adapter: Adapter) -> None:

@@ -64,6 +64,11 @@ class RunFiles:
         """The report of this run alone."""
         return self.folder / "report.html"
 
+    @property
+    def code(self) -> Path:
+        """The folder of the code files that the run was trained with."""
+        return self.folder / "code"
+
     def events(self, split: str = "test") -> Path:
         """The event table of a split."""
         return self.folder / ("events.parquet" if split == "test" else f"events_{split}.parquet")

@@ -2,7 +2,8 @@
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 
 from oasis.data.quantities import Quantities
 from oasis.device import autocast, find_device
-from oasis.errors import DataError, ModelError, import_extra, nearest
+from oasis.errors import DataError, ModelError, import_extra, nearest, shown
 from oasis.io.arrays import as_image_array
 from oasis.io.files import replace_when_whole
+from oasis.io.kept_code import KeptCode
+from oasis.io.run_files import WEIGHTS, RunFiles
 from oasis.io.texts import parse_json, write_text
 from oasis.models import create_model, own_backbone
 from oasis.options import Options
@@ -33,7 +36,6 @@ from oasis.separator.presence import PresenceHead
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 FORMAT = "oasis-separator-1"
-WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 OWN = "own:"  # begins the recorded name of a backbone that was handed over as a module
 
@@ -313,22 +315,46 @@ class Separator(nn.Module):
             MissingExtraError: a hub id without the package that fetches it, or a backbone without its library.
         """
         path = _find_weights(source)
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                metadata = file.metadata() or {}
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path}: not a readable safetensors file (truncated?): {error}") from None
-        if metadata.get("format") != FORMAT:
-            raise ModelError(f"{path}: not a separator of oasis-seg (format {metadata.get('format')!r})")
-        described = parse_json(metadata.get("options", ""), f"{path}: options", ModelError)
-        options = SeparatorOptions.parse(described, where=str(path))
+        with _opened(path) as file:
+            options = _stated_options(file, path)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if backbone is None:
             _check_buildable(options, trust_code, path)
-        separator = cls(_without_fetching(options), backbone)
+        separator = cls(_without_fetching(options, path), backbone)
         separator.options = options
         load_weights(separator, weights, str(path))
         return separator.to(find_device(device)).eval()
+
+
+def read_options(source: str | Path) -> SeparatorOptions:
+    """Return what a saved separator is; nothing is built and no code is run.
+
+    Args:
+        source: a run, a folder, a `.safetensors` file or a hub id, as for `load`.
+
+    Raises:
+        ModelError: there is none at that place, or it is broken or of another kind.
+    """
+    path = _find_weights(source)
+    with _opened(path) as file:
+        return _stated_options(file, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: not a readable safetensors file (truncated?): {error}") from None
+
+
+def _stated_options(file: Any, path: Path) -> SeparatorOptions:
+    metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"{path}: not a separator of oasis-seg (format {shown(metadata.get('format'))})")
+    described = parse_json(metadata.get("options", ""), f"{path}: options", ModelError)
+    return SeparatorOptions.parse(described, where=str(path))
 
 
 def evaluating(module: ModuleT) -> ModuleT:
@@ -401,8 +427,8 @@ def _check_buildable(options: SeparatorOptions, trust_code: bool, path: Path) ->
     name = str(options.model.get("name"))
     if is_code(name) and not trust_code:
         raise ModelError(
-            f"{path}: its backbone is code in {name.rpartition(':')[0]}, which is not run unasked: "
-            "pass trust_code=True, or the module itself as backbone="
+            f"{path}: its backbone is code in {name.rpartition(':')[0]}, which is not executed without "
+            "permission: pass trust_code=True (--trust-code), or the module itself as backbone="
         )
     if name.startswith(OWN):
         raise ModelError(
@@ -410,9 +436,12 @@ def _check_buildable(options: SeparatorOptions, trust_code: bool, path: Path) ->
         )
 
 
-def _without_fetching(options: SeparatorOptions) -> SeparatorOptions:
-    """Return options that draw the weights of the backbone, since the file holds them all."""
+def _without_fetching(options: SeparatorOptions, path: Path) -> SeparatorOptions:
+    """Return options that draw the weights of the backbone, which are all in the file; code is the run's copy."""
     drawn = {key: None if key == "encoder_weights" else value for key, value in options.model.items()}
+    name = str(drawn.get("name"))
+    if is_code(name):
+        drawn["name"] = KeptCode(RunFiles(path.parent).code).located(name)
     return options.model_copy(update={"model": drawn})
 
 

@@ -17,13 +17,12 @@ from oasis.data.mixing import SampleDataset
 from oasis.device import best_precision
 from oasis.errors import ConfigError, ModelError, import_extra
 from oasis.io.files import replace_when_whole
+from oasis.io.run_files import CHECKPOINTS, WEIGHTS
 from oasis.loss.overlap import OverlapLoss
 from oasis.models import UNet
-from oasis.separator.separator import WEIGHTS, Separator
+from oasis.separator.separator import Separator
 from oasis.training.journal import RunFolder
 from oasis.training.module import SeparatorTraining, TrainingOptions
-
-CHECKPOINTS = "checkpoints"
 
 logger = logging.getLogger(__name__)
 

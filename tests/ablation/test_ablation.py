@@ -125,7 +125,7 @@ def test_the_grid_is_trained_measured_and_told(study, caplog):
     assert (ablation.folder / "overlap.png").stat().st_size > 10_000
     assert "overlap 8, seed 5" in caplog.messages[-1]
     assert caplog.messages[-1].endswith("done; 4 of 4, about 0 min left with 1 worker")
-    run = Run(ablation.folder / "trials" / rows["run"][1])
+    run = Run(ablation.folder / "trials" / rows["run"][1], trust_code=True)
     assert (run.config.seed, run.adapter.seed) == (5, 0)
     run.separator()
 
@@ -135,7 +135,7 @@ def test_what_is_done_is_not_done_again(study, monkeypatch):
     text = ablation.run()
     before = {path: path.stat().st_mtime_ns for path in ablation.folder.glob("trials/*/*")}
     monkeypatch.setattr(Run, "train", None)
-    again = load_ablation(ablation.folder)
+    again = load_ablation(ablation.folder, trust_code=True)
     assert again.run() == text
     assert {path: path.stat().st_mtime_ns for path in ablation.folder.glob("trials/*/*")} == before
     with pytest.raises(ModelError, match=r"1 of 3 trials are not done, first .*: see why above"):
@@ -439,7 +439,7 @@ def test_a_study_keeps_its_base_in_its_folder(study, tmp_path):
     ablation = load_ablation(tmp_path / "study.yaml", ["loss.smoothness=0"], tmp_path / "study")
     ablation.run()
     base.unlink()
-    again = load_ablation(tmp_path / "study")
+    again = load_ablation(tmp_path / "study", trust_code=True)
     assert (again.options, again.base) == (ablation.options, ablation.base)
     assert again.trial({}, 0).numbers("test") is not None
 

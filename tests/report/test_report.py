@@ -124,7 +124,7 @@ def undrawn(monkeypatch):
 
 
 def write_report(folders, out=None, **options):
-    return write_report_of([*map(Run, folders)], out, **options)
+    return write_report_of([Run(folder, trust_code=True) for folder in folders], out, **options)
 
 
 class Page(HTMLParser):
@@ -360,7 +360,7 @@ def test_runs_of_different_adapters_with_the_same_classes_are_compared(tmp_path,
     page = Page(write_report([runs[0], other], tmp_path / "report.html", events=1))
     assert f"Note: {note}." in page.text("p")
     assert f"{other}: {note}" in caplog.messages
-    assert "of other against first" in compare_runs([Run(runs[0]), Run(other)])
+    assert "of other against first" in compare_runs([Run(runs[0], trust_code=True), Run(other, trust_code=True)])
     same = Page(write_report(runs, tmp_path / "same.html", events=0))
     assert not any("Note" in text for text in same.text("p"))
 
