@@ -191,7 +191,7 @@ def test_a_fit_begins_at_predicted_numbers(root):
 
 
 def test_directions_are_not_turned(root):
-    with pytest.raises(ConfigError, match="augmentation: the context or truth of these samples contains directions"):
+    with pytest.raises(ConfigError, match="augmentation: the context or truth of these samples"):
         setup_of(root, augmentation={})
     setup = setup_of(root)
     with pytest.raises(ConfigError, match="intensity_spread: what is known"):
