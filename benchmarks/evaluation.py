@@ -21,7 +21,8 @@ from oasis.adapters.migdal import MigdalAdapter
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.evaluation import event_table as evaluation
-from oasis.separator.separator import Separator, SeparatorOptions
+from oasis.separator.options import SeparatorOptions
+from oasis.separator.separator import Separator
 
 KEPT = 8  # different samples in memory
 

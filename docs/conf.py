@@ -41,7 +41,7 @@ from oasis.loss.terms import TERMS
 from oasis.models.unet import UNet
 from oasis.scaling import AsinhScale, LogScale
 from oasis.separator.objects import ObjectOptions
-from oasis.separator.separator import HeadOptions
+from oasis.separator.options import HeadOptions
 from oasis.training.module import TrainingOptions
 
 project = "oasis-seg"

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from oasis.models import create_model, list_models, load_reference
     from oasis.run import Run
     from oasis.scaling import AsinhScale, LogScale
-    from oasis.separator.separator import Separator, SeparatorOptions, load
+    from oasis.separator.options import SeparatorOptions
+    from oasis.separator.separator import Separator, load
     from oasis.training.fit import fit
     from oasis.training.module import TrainingOptions
 
@@ -24,7 +25,7 @@ _HOME = {
     "list_models": "models",
     "load_reference": "models",
     "Separator": "separator.separator",
-    "SeparatorOptions": "separator.separator",
+    "SeparatorOptions": "separator.options",
     "load": "separator.separator",
     "TrainingOptions": "training.module",
     "fit": "training.fit",

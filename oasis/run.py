@@ -34,7 +34,8 @@ from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.loss.overlap import OverlapLoss
 from oasis.report.facts import Facts, gather
 from oasis.report.page import EVENTS, write_report
-from oasis.separator.separator import Separator, read_options
+from oasis.separator.files import read_options
+from oasis.separator.separator import Separator
 from oasis.training.fit import fit
 
 

@@ -9,7 +9,8 @@ from oasis.config.schema import RunConfig
 from oasis.data.quantities import Quantities
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.weights import BalancedWeights, parse_rule
-from oasis.separator.separator import Separator, SeparatorOptions
+from oasis.separator.options import SeparatorOptions
+from oasis.separator.separator import Separator
 
 
 def new_separator(

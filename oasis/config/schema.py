@@ -12,7 +12,7 @@ from oasis.loss.ratio import Reduction
 from oasis.options import Options
 from oasis.scaling import LogScale, Scaling
 from oasis.separator.objects import ObjectOptions
-from oasis.separator.separator import HeadOptions
+from oasis.separator.options import HeadOptions
 from oasis.training.module import TrainingOptions
 
 

@@ -1,116 +1,34 @@
 """The separator: scaling, backbone, head and class names; the thing that is trained, saved, loaded and called."""
 
 import copy
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationInfo, field_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from oasis.data.quantities import Quantities
 from oasis.device import autocast, find_device
-from oasis.errors import DataError, ModelError, import_extra, nearest, shown
+from oasis.errors import DataError, ModelError
 from oasis.io.arrays import as_image_array
-from oasis.io.files import replace_when_whole
-from oasis.io.kept_code import KeptCode
-from oasis.io.run_files import WEIGHTS, RunFiles
-from oasis.io.texts import parse_json, write_text
 from oasis.models import create_model, own_backbone
-from oasis.options import Options
-from oasis.plugins import is_code
-from oasis.regions import check_classes
-from oasis.scaling import FittedScale, LogScale, Scaling
-from oasis.separator.heads import HEADS, FractionHead, Head
-from oasis.separator.objects import PREDICTED, PRESENCE, ObjectHead, ObjectOptions
+from oasis.scaling import FittedScale
+from oasis.separator.files import (
+    check_buildable,
+    find_weights,
+    load_weights,
+    opened,
+    save_separator,
+    stated_options,
+    without_fetching,
+)
+from oasis.separator.objects import PREDICTED, PRESENCE, ObjectHead
+from oasis.separator.options import OWN, SeparatorOptions
 from oasis.separator.prediction import Maps, Prediction
 from oasis.separator.presence import PresenceHead
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-
-FORMAT = "oasis-separator-1"
-CONFIG = "config.json"
-OWN = "own:"  # begins the recorded name of a backbone that was handed over as a module
-
-
-class HeadOptions(Options):
-    """Which head turns features into maps.
-
-    Attributes:
-        name: `fraction`, `softplus` (the paper's), or `denoised` for images with noise around zero.
-        background: for `fraction`: give a share to the background too.
-        presence: also predict the probability that each class is present, in every pixel and in the image.
-        presence_weight: of its loss, beside that of the maps.
-        gate: multiply maps by the probability of presence in the pixel, except while training.
-    """
-
-    name: Literal["fraction", "softplus", "denoised"] = "fraction"
-    background: bool = True
-    presence: bool = False
-    presence_weight: float = Field(1.0, gt=0)
-    gate: bool = False
-
-    @field_validator("gate")
-    @classmethod
-    def _gated_by_presence(cls, gate: bool, info: ValidationInfo) -> bool:
-        if gate and not info.data.get("presence"):
-            raise ValueError("maps can be gated only by presence: set head.presence to true")
-        return gate
-
-    def build(self, classes: int, bands: int) -> Head:
-        """Return the head for so many classes and bands."""
-        if self.name == "fraction":
-            return FractionHead(classes, bands, self.background)
-        return HEADS[self.name](classes, bands)
-
-
-class SeparatorOptions(Options):
-    """All that a separator is, but for its weights.
-
-    Attributes:
-        classes: the N class names.
-        spatial_dims: 1, 2 or 3.
-        bands: B, how many bands the image and every map have.
-        context: C, how many further input channels there are.
-        unit: of the intensities.
-        model: `name` of the backbone and its options, as `create_model` takes them, or the class of a module that
-            was handed over.
-        scaling: how intensity is scaled for the backbone and the loss.
-        head: how its output becomes maps.
-        objects: the head that predicts quantities of objects, or None.
-        quantities: which ones.
-        interchangeable: groups of interchangeable classes.
-        trained_size: the spatial size of the images it was trained on, or None.
-        adapter: the domain it was trained for.
-        identity: what distinguishes the run that trained it.
-    """
-
-    classes: tuple[str, ...]
-    spatial_dims: Literal[1, 2, 3] = 2
-    bands: int = Field(1, ge=1)
-    context: int = Field(0, ge=0)
-    unit: str = ""
-    model: dict[str, Any] = {"name": "unet"}
-    scaling: Scaling = LogScale()
-    head: HeadOptions = HeadOptions()
-    objects: ObjectOptions | None = None
-    quantities: Quantities = Quantities()
-    interchangeable: tuple[tuple[str, ...], ...] = ()
-    trained_size: tuple[int, ...] | None = None
-    adapter: str = ""
-    identity: dict[str, Any] = {}
-
-    @field_validator("classes")
-    @classmethod
-    def _names(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        return check_classes(classes)
 
 
 class Separator(nn.Module):
@@ -283,14 +201,8 @@ class Separator(nn.Module):
         Raises:
             DataError: the folder cannot be written to, or the disk is full.
         """
-        folder = Path(folder)
-        text = self.options.model_dump_json(indent=2)
-        weights = {name: value.detach().cpu().contiguous() for name, value in own_weights(self).items()}
-        blob = safetensors_bytes(weights, metadata={"format": FORMAT, "options": text})
-        with replace_when_whole(folder / WEIGHTS) as temporary:
-            temporary.write_bytes(blob)
-        write_text(folder / CONFIG, text + "\n")
-        return folder
+        save_separator(self, self.options, Path(folder))
+        return Path(folder)
 
     @classmethod
     def load(
@@ -314,47 +226,16 @@ class Separator(nn.Module):
             ModelError: there is none at that place, it is broken or of another kind, or it needs code to be run.
             MissingExtraError: a hub id without the package that fetches it, or a backbone without its library.
         """
-        path = _find_weights(source)
-        with _opened(path) as file:
-            options = _stated_options(file, path)
+        path = find_weights(source)
+        with opened(path) as file:
+            options = stated_options(file, path)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if backbone is None:
-            _check_buildable(options, trust_code, path)
-        separator = cls(_without_fetching(options, path), backbone)
+            check_buildable(options, trust_code, path)
+        separator = cls(without_fetching(options, path), backbone)
         separator.options = options
         load_weights(separator, weights, str(path))
         return separator.to(find_device(device)).eval()
-
-
-def read_options(source: str | Path) -> SeparatorOptions:
-    """Return what a saved separator is; nothing is built and no code is run.
-
-    Args:
-        source: a run, a folder, a `.safetensors` file or a hub id, as for `load`.
-
-    Raises:
-        ModelError: there is none at that place, or it is broken or of another kind.
-    """
-    path = _find_weights(source)
-    with _opened(path) as file:
-        return _stated_options(file, path)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: not a readable safetensors file (truncated?): {error}") from None
-
-
-def _stated_options(file: Any, path: Path) -> SeparatorOptions:
-    metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise ModelError(f"{path}: not a separator of oasis-seg (format {shown(metadata.get('format'))})")
-    described = parse_json(metadata.get("options", ""), f"{path}: options", ModelError)
-    return SeparatorOptions.parse(described, where=str(path))
 
 
 def evaluating(module: ModuleT) -> ModuleT:
@@ -378,33 +259,6 @@ def load(
     return Separator.load(source, device, backbone, trust_code)
 
 
-def own_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Return the state of a module; a tensor that has several names, as in MONAI's DynUNet, is there once."""
-    named: dict[int, tuple[str, Tensor]] = {}
-    for name, value in module.state_dict(keep_vars=True).items():
-        named.setdefault(id(value), (name, value))
-    return dict(named.values())
-
-
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Load weights that have to fit exactly.
-
-    Raises:
-        ModelError: names that are missing or left over, or shapes that differ.
-    """
-    expected = {name: tuple(value.shape) for name, value in own_weights(module).items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    differing = [name for name in expected if found.get(name) != expected[name]]
-    differing += [name for name in found if name not in expected]
-    if differing:
-        name = differing[0]
-        raise ModelError(
-            f"{where}: {len(differing)} weights do not fit, first {name!r}: "
-            f"expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
-        )
-    module.load_state_dict(dict(weights), strict=False)  # second names of shared tensors are missing
-
-
 def check_image(image: Tensor, where: str = "image") -> None:
     """Check a batch of images (b, B, *S).
 
@@ -421,50 +275,3 @@ def check_image(image: Tensor, where: str = "image") -> None:
     if empty.any():
         number = int(empty.nonzero()[0])
         raise DataError(f"{where}: image {number} is all zero: there is nothing to separate")
-
-
-def _check_buildable(options: SeparatorOptions, trust_code: bool, path: Path) -> None:
-    name = str(options.model.get("name"))
-    if is_code(name) and not trust_code:
-        raise ModelError(
-            f"{path}: its backbone is code in {name.rpartition(':')[0]}, which is not executed without "
-            "permission: pass trust_code=True (--trust-code), or the module itself as backbone="
-        )
-    if name.startswith(OWN):
-        raise ModelError(
-            f"{path}: its backbone is a module {name.removeprefix(OWN)} of its author's own: pass it as backbone="
-        )
-
-
-def _without_fetching(options: SeparatorOptions, path: Path) -> SeparatorOptions:
-    """Return options that draw the weights of the backbone, which are all in the file; code is the run's copy."""
-    drawn = {key: None if key == "encoder_weights" else value for key, value in options.model.items()}
-    name = str(drawn.get("name"))
-    if is_code(name):
-        drawn["name"] = KeptCode(RunFiles(path.parent).code).located(name)
-    return options.model_copy(update={"model": drawn})
-
-
-def _find_weights(source: str | Path) -> Path:
-    path = Path(source)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        if (path / WEIGHTS).is_file():
-            return path / WEIGHTS
-        raise ModelError(
-            f"{path}: holds no {WEIGHTS}: is it a run, and did its training reach the end of an epoch?"
-        )
-    if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        parent = path.parent
-        if parent.is_dir():
-            names = [entry.name for entry in parent.iterdir()]
-            raise ModelError(
-                f"{source}: no such run; {nearest(path.name, names) if names else 'the folder is empty'}"
-            )
-        hub = import_extra("huggingface_hub", extra="hub")
-        try:
-            return Path(hub.hf_hub_download(source, WEIGHTS))
-        except Exception as error:
-            raise ModelError(f"{source}: no such file or folder, and not found on the hub: {error}") from None
-    raise ModelError(f"{source}: no such file or folder")

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from oasis.evaluation.surroundings import check_size, lay_into, middle
-from oasis.separator.separator import Separator, SeparatorOptions
+from oasis.separator.options import SeparatorOptions
+from oasis.separator.separator import Separator
 
 
 def test_the_background_goes_on_around_a_sample(toy):

@@ -7,8 +7,9 @@ from torch import nn
 
 from oasis.errors import ModelError
 from oasis.evaluation.symmetry import ensemble_spread, symmetry_spread
+from oasis.separator.options import SeparatorOptions
 from oasis.separator.prediction import Maps, Prediction
-from oasis.separator.separator import Separator, SeparatorOptions
+from oasis.separator.separator import Separator
 
 
 class Fake(nn.Module):

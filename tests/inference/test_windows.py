@@ -8,7 +8,8 @@ from oasis.inference import windows
 from oasis.inference.windows import reach, separate_tiled, tiles
 from oasis.models import create_model
 from oasis.scaling import LogScale
-from oasis.separator.separator import Separator, SeparatorOptions
+from oasis.separator.options import SeparatorOptions
+from oasis.separator.separator import Separator
 
 SIZES = {1: (1004,), 2: (152, 172), 3: (40, 38, 52)}
 CORES = {1: 100, 2: 48, 3: 16}

@@ -10,7 +10,8 @@ import torch
 import oasis
 from oasis.models.from_monai import NETWORKS
 from oasis.models.from_timm import of_any_size
-from oasis.separator.separator import Separator, SeparatorOptions
+from oasis.separator.options import SeparatorOptions
+from oasis.separator.separator import Separator
 
 SIZES = {1: (101,), 2: (37, 50), 3: (17, 20, 9)}
 BUILDER = """

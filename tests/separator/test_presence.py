@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from oasis.errors import ConfigError
 from oasis.evaluation.event_table import evaluate
 from oasis.run import Run
+from oasis.separator.options import SeparatorOptions
 from oasis.separator.presence import PresenceHead
-from oasis.separator.separator import Separator, SeparatorOptions
+from oasis.separator.separator import Separator
 
 
 def make(**options):

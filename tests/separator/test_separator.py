@@ -10,7 +10,9 @@ from torch import nn
 
 import oasis
 from oasis.errors import DataError, MissingExtraError, ModelError
-from oasis.separator.separator import Separator, SeparatorOptions, load_weights
+from oasis.separator.files import load_weights
+from oasis.separator.options import SeparatorOptions
+from oasis.separator.separator import Separator
 
 
 def make(**changes):

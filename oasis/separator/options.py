@@ -1,0 +1,87 @@
+"""What a separator is, but for its weights."""
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from oasis.data.quantities import Quantities
+from oasis.options import Options
+from oasis.regions import check_classes
+from oasis.scaling import LogScale, Scaling
+from oasis.separator.heads import HEADS, FractionHead, Head
+from oasis.separator.objects import ObjectOptions
+
+OWN = "own:"  # begins the recorded name of a backbone that was handed over as a module
+
+
+class HeadOptions(Options):
+    """Which head turns features into maps.
+
+    Attributes:
+        name: `fraction`, `softplus` (the paper's), or `denoised` for images with noise around zero.
+        background: for `fraction`: give a share to the background too.
+        presence: also predict the probability that each class is present, in every pixel and in the image.
+        presence_weight: of its loss, beside that of the maps.
+        gate: multiply maps by the probability of presence in the pixel, except while training.
+    """
+
+    name: Literal["fraction", "softplus", "denoised"] = "fraction"
+    background: bool = True
+    presence: bool = False
+    presence_weight: float = Field(1.0, gt=0)
+    gate: bool = False
+
+    @field_validator("gate")
+    @classmethod
+    def _gated_by_presence(cls, gate: bool, info: ValidationInfo) -> bool:
+        if gate and not info.data.get("presence"):
+            raise ValueError("maps can be gated only by presence: set head.presence to true")
+        return gate
+
+    def build(self, classes: int, bands: int) -> Head:
+        """Return the head for so many classes and bands."""
+        if self.name == "fraction":
+            return FractionHead(classes, bands, self.background)
+        return HEADS[self.name](classes, bands)
+
+
+class SeparatorOptions(Options):
+    """All that a separator is, but for its weights.
+
+    Attributes:
+        classes: the N class names.
+        spatial_dims: 1, 2 or 3.
+        bands: B, how many bands the image and every map have.
+        context: C, how many further input channels there are.
+        unit: of the intensities.
+        model: `name` of the backbone and its options, as `create_model` takes them, or the class of a module that
+            was handed over.
+        scaling: how intensity is scaled for the backbone and the loss.
+        head: how its output becomes maps.
+        objects: the head that predicts quantities of objects, or None.
+        quantities: which ones.
+        interchangeable: groups of interchangeable classes.
+        trained_size: the spatial size of the images it was trained on, or None.
+        adapter: the domain it was trained for.
+        identity: what distinguishes the run that trained it.
+    """
+
+    classes: tuple[str, ...]
+    spatial_dims: Literal[1, 2, 3] = 2
+    bands: int = Field(1, ge=1)
+    context: int = Field(0, ge=0)
+    unit: str = ""
+    model: dict[str, Any] = {"name": "unet"}
+    scaling: Scaling = LogScale()
+    head: HeadOptions = HeadOptions()
+    objects: ObjectOptions | None = None
+    quantities: Quantities = Quantities()
+    interchangeable: tuple[tuple[str, ...], ...] = ()
+    trained_size: tuple[int, ...] | None = None
+    adapter: str = ""
+    identity: dict[str, Any] = {}
+
+    @field_validator("classes")
+    @classmethod
+    def _names(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        return check_classes(classes)
