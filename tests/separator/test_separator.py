@@ -225,8 +225,8 @@ def test_code_that_a_file_names_is_not_run_unasked(tmp_path, monkeypatch, image)
     with pytest.raises(ModelError) as error:
         oasis.load(folder)
     assert str(error.value) == (
-        f"{folder / 'model.safetensors'}: its backbone is code in own.py, which is not run unasked: "
-        "pass trust_code=True, or the module itself as backbone="
+        f"{folder / 'model.safetensors'}: its backbone is code in own.py, which is not executed without "
+        "permission: pass trust_code=True (--trust-code), or the module itself as backbone="
     )
     given = oasis.load(folder, backbone=Net())
     assert given.options == options
