@@ -20,6 +20,7 @@ import torch
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
+from oasis.evaluation import batches
 from oasis.evaluation import event_table as evaluation
 from oasis.separator.options import SeparatorOptions
 from oasis.separator.separator import Separator
@@ -74,8 +75,8 @@ def measure(separator: Separator, adapter: MigdalAdapter, dataset: SampleDataset
     """Return the seconds of each part of an evaluation."""
     loading, inference, whole = Clock(), Clock(), Clock()
     with (
-        patch.object(evaluation, "make_loader", loading.steps(evaluation.make_loader)),
-        patch.object(evaluation, "predict_batch", inference.calls(evaluation.predict_batch)),
+        patch.object(batches, "make_loader", loading.steps(batches.make_loader)),
+        patch.object(batches, "predict_batch", inference.calls(batches.predict_batch)),
     ):
         whole.calls(evaluation.evaluate)(separator, dataset, adapter, batch, 0)
     rest = whole.seconds - loading.seconds - inference.seconds

@@ -17,7 +17,7 @@ import oasis
 from oasis.adapters import Adapter, DataOptions, SplitCounts
 from oasis.data.mixing import Placed, Scene
 from oasis.data.samples import Array, Scalar
-from oasis.evaluation.event_table import predictions
+from oasis.evaluation.batches import predictions
 from oasis.run import Run
 
 SIZE = 64  # pixels

@@ -17,7 +17,8 @@ from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.figures import counting_sources, event_figure, multiplicity_matrix, sources_of
 from oasis.data.samples import collate
 from oasis.errors import ConfigError
-from oasis.evaluation.event_table import evaluate, predict_batch, refine_batch, write_table
+from oasis.evaluation.batches import predict_batch, refine_batch
+from oasis.evaluation.event_table import evaluate, write_table
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.pairing import paired_difference
 from oasis.run import Run
@@ -196,7 +197,7 @@ def draw_event(run: Run, index: int, refine: bool, path: Path) -> None:
     event = predict_batch(run.separator(), batch, run.adapter.interchangeable)
     if refine:
         event = refine_batch(event, run.adapter)
-    row = {name: values[0].numpy() for name, values in event.numbers.items()}
+    row = {name: values[0].numpy() for name, values in event.quantities.items()}
     figure = event_figure(batch.samples()[0], event.maps[0, :, 0].numpy(), run.adapter.classes, row)
     print(f"figure: {save_figure(figure, path)}")
 

@@ -1,8 +1,7 @@
-"""Evaluation: the event table, and the statistics that every figure and number is made of."""
+"""The event table: one row per sample and class, with predicted and true quantities."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,15 +14,13 @@ from oasis.adapters.prediction import EventPrediction
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch, Scalar
-from oasis.device import autocast
 from oasis.errors import ConfigError, DataError, ModelError
+from oasis.evaluation.batches import EventBatch, aligned, predictions, refine_batch
 from oasis.evaluation.identity import CONFIGURATION, identified, with_columns
 from oasis.evaluation.symmetry import symmetry_spread
 from oasis.io.files import replace_when_whole
-from oasis.loss.matching import matching_order, reorder
 from oasis.regions import present
-from oasis.separator.prediction import Prediction
-from oasis.separator.separator import Separator, evaluating
+from oasis.separator.separator import Separator
 
 Floats = NDArray[np.float64]
 
@@ -43,62 +40,6 @@ COLUMNS = {
 WITHOUT_TRUTH = ("intensity_predicted", "overlap_fraction_predicted")
 VISIBLE = "visible_"  # begins the names of these over the pixels that the adapter calls visible
 SPREAD = "intensity_spread"  # standard deviation of the predicted intensity over the symmetries of the image
-
-
-class EventBatch(NamedTuple):
-    """Samples of a batch with predicted maps.
-
-    Attributes:
-        batch: the samples.
-        maps: (b, N, B, *S) in physical units.
-        numbers: of objects, by column (b, N).
-        visible: (b, 1, *S) the pixels that the adapter calls visible, if that was asked for.
-        spread: (b, N) the column `SPREAD`, if that was asked for.
-    """
-
-    batch: Batch
-    maps: Tensor
-    numbers: Mapping[str, Tensor] = {}
-    visible: Tensor | None = None
-    spread: Tensor | None = None
-
-
-def predictions(
-    separator: Separator,
-    dataset: SampleDataset,
-    batch_size: int = 32,
-    workers: int = 1,
-    interchangeable: Sequence[Sequence[str]] = (),
-) -> Iterator[EventBatch]:
-    """Run a separator over a data set and give batches with their maps, every sample once and in order.
-
-    The maps of interchangeable classes come in the order that fits the truth best.
-    """
-    sampler = EpochSampler(len(dataset), shuffle=False)
-    for batch in make_loader(dataset, sampler, batch_size, workers):
-        yield predict_batch(separator, batch, interchangeable)
-
-
-def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[Sequence[str]] = ()) -> EventBatch:
-    """Run a separator over one batch; see `predictions`."""
-    device = next(separator.parameters()).device
-    with torch.inference_mode(), autocast(device):
-        batch = batch.to(device)
-        prediction: Prediction = evaluating(separator)(batch.image, batch.valid, batch.context)
-        event = EventBatch(batch, prediction.maps, separator.columns(prediction))
-    return _aligned(event, separator.classes, interchangeable)
-
-
-def _aligned(event: EventBatch, classes: Sequence[str], interchangeable: Sequence[Sequence[str]]) -> EventBatch:
-    batch, maps = event.batch, event.maps
-    groups = [[classes.index(name) for name in group] for group in interchangeable]
-    if not groups:
-        return event
-    with torch.inference_mode():
-        weights = batch.valid.expand_as(batch.image).to(maps.dtype)
-        order = matching_order(maps, batch.target, groups, weights)
-        numbers = {name: reorder(values, order) for name, values in event.numbers.items()}
-        return event._replace(maps=reorder(maps, order), numbers=numbers)
 
 
 def evaluate(
@@ -126,8 +67,8 @@ def evaluate(
 
     Raises:
         ModelError: the separator's classes are not the adapter's.
-        ConfigError: `spread` of classes that are of one kind, whose maps have no order, or where a context does
-            not turn with the image; `refine` where the adapter has no model to fit.
+        ConfigError: `spread` of interchangeable classes, whose maps have no order, or where a context does not
+            rotate with the image; `refine` where the adapter has no model to fit.
     """
     check_same_classes(separator, adapter)
     if spread:
@@ -142,27 +83,19 @@ def evaluate(
 
 
 def check_spread(adapter: Adapter) -> None:
-    """Check that the spread over the symmetries of an image says something.
+    """Check that the spread over the symmetries of an image is defined.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it is not.
     """
     if adapter.interchangeable:
-        raise ConfigError(f"{SPREAD}: classes of one kind have no order that symmetries could keep")
+        raise ConfigError(
+            f"{SPREAD}: undefined for interchangeable classes (their maps may swap between orientations)"
+        )
     if adapter.oriented:
         raise ConfigError(
-            f"{SPREAD}: what is known of these images states directions, which do not turn with them"
+            f"{SPREAD}: the context contains directions, which the symmetry operations do not rotate"
         )
-
-
-def refine_batch(event: EventBatch, adapter: Adapter) -> EventBatch:
-    """Add the columns that the adapter's `refine` gives to a batch."""
-    batch = event.batch
-    context = None if batch.context is None else batch.context.cpu().numpy()
-    numbers = {name: values.cpu().numpy() for name, values in event.numbers.items()}
-    found = adapter.refine(batch.image.cpu().numpy(), context, event.maps.cpu().numpy(), numbers)
-    fitted = {name: torch.as_tensor(values, device=event.maps.device) for name, values in found.items()}
-    return event._replace(numbers={**event.numbers, **fitted})
 
 
 def _as_predicted(
@@ -205,7 +138,7 @@ def evaluate_maps(
     """
     loader = make_loader(dataset, EpochSampler(len(dataset), shuffle=False), batch_size, workers)
     predicted = (EventBatch(batch, maps_of(batch)) for batch in loader)
-    events = (_aligned(event, adapter.classes, adapter.interchangeable) for event in predicted)
+    events = (aligned(event, adapter.classes, adapter.interchangeable) for event in predicted)
     return _event_table(events, len(dataset), adapter)
 
 
@@ -253,7 +186,7 @@ def check_same_classes(separator: Separator, adapter: Adapter) -> None:
 
 def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float]]:
     rows: list[Mapping[str, float]] = []
-    numbers = {name: values.cpu().numpy() for name, values in event.numbers.items()}
+    numbers = {name: values.cpu().numpy() for name, values in event.quantities.items()}
     for place, (sample, maps) in enumerate(zip(event.batch.samples(), event.maps.cpu().numpy(), strict=True)):
         prediction = EventPrediction(maps, {name: values[place] for name, values in numbers.items()})
         own = adapter.event_rows(prediction, sample)
@@ -263,7 +196,7 @@ def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float
 
 def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
     """Return the columns that every domain has, (b, N) each."""
-    batch, maps, numbers, visible, spread = event
+    batch, maps, quantities, visible, spread = event
     valid = batch.valid.unsqueeze(1)
     true, predicted = (torch.where(valid, values, 0) for values in (batch.target, maps))
     mask_true, shared = _presence(true, limits)
@@ -282,7 +215,7 @@ def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, T
         measured |= {f"{VISIBLE}{name}": values for name, values in seen.items()}
     if spread is not None:
         measured[SPREAD] = spread.double()
-    return measured | {name: values.double() for name, values in numbers.items()}
+    return measured | {name: values.double() for name, values in quantities.items()}
 
 
 def measure_maps(maps: Tensor, valid: Tensor, adapter: Adapter) -> dict[str, Tensor]:

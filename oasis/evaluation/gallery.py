@@ -18,7 +18,7 @@ from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Array, Sample, collate
 from oasis.drawing import BLUE, RED
-from oasis.evaluation.event_table import predict_batch
+from oasis.evaluation.batches import predict_batch
 from oasis.separator.separator import Separator
 
 BORDER = 8  # pixels around the valid ones that are shown too

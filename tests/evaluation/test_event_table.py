@@ -12,14 +12,14 @@ from oasis.adapters import Adapter, Study
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError, ModelError
-from oasis.evaluation import event_table as evaluation
+from oasis.evaluation import batches
+from oasis.evaluation.batches import predictions
 from oasis.evaluation.event_table import (
     COLUMNS,
     SPREAD,
     as_predicted,
     evaluate,
     evaluate_maps,
-    predictions,
     read_table,
     write_table,
 )
@@ -160,7 +160,7 @@ def test_sums_are_exact_and_invalid_pixels_do_not_count(toy_separator):
 
 def test_nothing_of_a_batch_is_kept_but_its_rows(toy_separator, monkeypatch):
     seen, alive = [], []
-    predict = evaluation.predict_batch
+    predict = batches.predict_batch
 
     def watched(*arguments):
         alive.append(sum(maps() is not None for maps in seen))
@@ -168,7 +168,7 @@ def test_nothing_of_a_batch_is_kept_but_its_rows(toy_separator, monkeypatch):
         seen.append(weakref.ref(event.maps))
         return event
 
-    monkeypatch.setattr(evaluation, "predict_batch", watched)
+    monkeypatch.setattr(batches, "predict_batch", watched)
     evaluate(toy_separator, Frames(), Plain(), batch_size=1, workers=0)
     assert len(alive) == 6
     assert max(alive) <= 1
@@ -327,7 +327,7 @@ def test_the_spread_over_symmetries_is_measured_where_it_is_asked_for(toy, toy_s
     class OfOneKind(type(toy.adapter)):
         interchangeable = (("dot", "bar"),)
 
-    with pytest.raises(ConfigError, match="no order"):
+    with pytest.raises(ConfigError, match="undefined for interchangeable classes"):
         evaluate(toy_separator, dataset, OfOneKind(), workers=0, spread=True)
 
 

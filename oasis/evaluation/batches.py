@@ -1,0 +1,83 @@
+"""Batches of samples with what a separator predicted of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from oasis.adapters.base import Adapter
+from oasis.data.loading import EpochSampler, make_loader
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import Batch
+from oasis.device import autocast
+from oasis.loss.matching import matching_order, reorder
+from oasis.separator.prediction import Prediction
+from oasis.separator.separator import Separator, evaluating
+
+
+class EventBatch(NamedTuple):
+    """Samples of a batch with predicted maps.
+
+    Attributes:
+        batch: the samples.
+        maps: (b, N, B, *S) in physical units.
+        quantities: of objects, by column (b, N).
+        visible: (b, 1, *S) the pixels that the adapter calls visible, if requested.
+        spread: (b, N) the standard deviation of intensities over the symmetries of the image, if requested.
+    """
+
+    batch: Batch
+    maps: Tensor
+    quantities: Mapping[str, Tensor] = {}
+    visible: Tensor | None = None
+    spread: Tensor | None = None
+
+
+def predictions(
+    separator: Separator,
+    dataset: SampleDataset,
+    batch_size: int = 32,
+    workers: int = 1,
+    interchangeable: Sequence[Sequence[str]] = (),
+) -> Iterator[EventBatch]:
+    """Run a separator over a data set and give batches with their maps, every sample once and in order.
+
+    The maps of interchangeable classes come in the order that fits the truth best.
+    """
+    sampler = EpochSampler(len(dataset), shuffle=False)
+    for batch in make_loader(dataset, sampler, batch_size, workers):
+        yield predict_batch(separator, batch, interchangeable)
+
+
+def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[Sequence[str]] = ()) -> EventBatch:
+    """Run a separator over one batch; see `predictions`."""
+    device = next(separator.parameters()).device
+    with torch.inference_mode(), autocast(device):
+        batch = batch.to(device)
+        prediction: Prediction = evaluating(separator)(batch.image, batch.valid, batch.context)
+        event = EventBatch(batch, prediction.maps, separator.columns(prediction))
+    return aligned(event, separator.classes, interchangeable)
+
+
+def aligned(event: EventBatch, classes: Sequence[str], interchangeable: Sequence[Sequence[str]]) -> EventBatch:
+    """Return a batch with the maps of interchangeable classes in the order that fits the truth best."""
+    batch, maps = event.batch, event.maps
+    groups = [[classes.index(name) for name in group] for group in interchangeable]
+    if not groups:
+        return event
+    with torch.inference_mode():
+        weights = batch.valid.expand_as(batch.image).to(maps.dtype)
+        order = matching_order(maps, batch.target, groups, weights)
+        quantities = {name: reorder(values, order) for name, values in event.quantities.items()}
+        return event._replace(maps=reorder(maps, order), quantities=quantities)
+
+
+def refine_batch(event: EventBatch, adapter: Adapter) -> EventBatch:
+    """Add the columns that the adapter's `refine` gives to a batch."""
+    batch = event.batch
+    context = None if batch.context is None else batch.context.cpu().numpy()
+    quantities = {name: values.cpu().numpy() for name, values in event.quantities.items()}
+    found = adapter.refine(batch.image.cpu().numpy(), context, event.maps.cpu().numpy(), quantities)
+    fitted = {name: torch.as_tensor(values, device=event.maps.device) for name, values in found.items()}
+    return event._replace(quantities={**event.quantities, **fitted})
