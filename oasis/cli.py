@@ -94,7 +94,6 @@ def train(
 ) -> None:
     """Train a separator as a configuration says, into a run's folder."""
     from oasis.run import Run
-    from oasis.training.fit import is_main_process
 
     if (config is None) == (resume is None):
         raise ConfigError("give either a configuration or --resume RUN")
@@ -105,7 +104,7 @@ def train(
     ]
     trained = Run.from_config(config, changes) if config is not None else Run(resume, changes, trust_code)  # type: ignore[arg-type]
     trained.train(resume=resume is not None)
-    if is_main_process():
+    if trained.is_main:
         typer.echo(f"{trained.folder}: the best separator is in {trained.files.weights.name}")
 
 

@@ -1,11 +1,18 @@
 """Precision: where a processor computes in bfloat16, backbones run in it; losses and heads stay in float32."""
 
+import os
 from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
 
 from oasis.errors import ConfigError
+
+
+def process_rank() -> int:
+    """Return the number of this process among those that share a training, 0 for the first or only one."""
+    ranks = (os.environ.get(name, "") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((int(rank) for rank in ranks if rank.isdecimal()), 0)
 
 
 def best_device() -> torch.device:

@@ -1,7 +1,8 @@
 """Run: a folder with everything about one training, and what can be done with it."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,13 @@ from oasis.adapters.options import SPLITS
 from oasis.config.changes import changed
 from oasis.config.parts import balanced_rule, new_loss, new_separator
 from oasis.config.resolve import code_names, resolve
+from oasis.config.resuming import check_resumable
 from oasis.config.schema import RunConfig
 from oasis.data.augmentation import Augmented
 from oasis.data.mixing import SampleDataset
 from oasis.data.sample_files import write_samples
 from oasis.data.statistics import RegionStatistics, region_statistics
-from oasis.device import best_device
+from oasis.device import best_device, process_rank
 from oasis.errors import ConfigError, DataError, ModelError, nearest, shown
 from oasis.evaluation.calibration import Calibration
 from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, read_table, write_table
@@ -27,6 +29,7 @@ from oasis.inference.predict import Report as Predictions
 from oasis.inference.predict import predict
 from oasis.io.arrays import read_array
 from oasis.io.kept_code import KeptCode
+from oasis.io.locks import FolderLock
 from oasis.io.run_files import RunFiles
 from oasis.io.tables import read_csv, write_csv
 from oasis.io.texts import write_text
@@ -124,13 +127,14 @@ class Run:
     def _resolve(self, values: Mapping[str, Any], where: str, located: Callable[[str], str] = str) -> None:
         self.config, self.adapter = resolve(values, where, located)
         self.files = RunFiles(Path(self.config.run))
+        self._lock = FolderLock(self.files.folder)
         self._located = located
 
     def moved_to(self, folder: str | Path) -> "Run":
         """Return the same run in another folder; nothing is copied."""
         run = type(self).__new__(type(self))
         run.config, run.adapter = self.config.model_copy(update={"run": str(folder)}), self.adapter
-        run.files = RunFiles(Path(folder))
+        run.files, run._lock = RunFiles(Path(folder)), FolderLock(Path(folder))
         run._code, run._located = KeptCode(run.files.code), self._located
         run._saved_code, run._trusted = self._saved_code, self._trusted
         return run
@@ -139,6 +143,11 @@ class Run:
     def folder(self) -> Path:
         """The run's folder."""
         return self.files.folder
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes, of those that share a training."""
+        return self.config.training.devices == 1 or process_rank() == 0
 
     @property
     def fingerprint(self) -> str:
@@ -232,8 +241,20 @@ class Run:
                 )
         return Separator.load(self.folder, device, trust_code=recorded.get("model.name") in self._trusted)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing to the run; those that share a training with this one do not count.
+
+        Raises:
+            BusyError: another process is writing to it.
+        """
+        with self._lock.held() if self.is_main else nullcontext():
+            yield
+
     def save(self) -> None:
         """Write the resolved configuration into the run's folder, with copies of the code that it names."""
+        if not self.is_main:
+            return
         names = code_names(self.config.model_dump()).values()
         self._code.keep({name: self._located(name) for name in names})
         write_text(self.files.config, yaml_text(self.config.model_dump(mode="json")))
@@ -250,9 +271,14 @@ class Run:
             resume: go on with what was begun there; the result is that of a run that never stopped.
 
         Raises:
-            ConfigError: `resume` with another number of epochs than a `onecycle` schedule was made for.
+            ConfigError: `resume` with a change that the rest of a training cannot obey.
+            BusyError: another process is writing to the run.
             DataError: the folder holds a run already, which is not to be resumed.
         """
+        with self.held():
+            return self._train(resume)
+
+    def _train(self, resume: bool) -> Separator:
         config = self.config
         self._check_folder(resume)
         train, val = self.dataset("train"), self.dataset("val")
@@ -260,12 +286,17 @@ class Run:
         separator = self.new_separator(trained_size=train[0].image.shape[1:])
         if config.augmentation is not None:
             train = Augmented(train, config.augmentation, config.seed)
-        self.save()
-        return fit(separator, self.loss(), train, val, self.folder, config.training, config.seed, resume)
+        loss = self.loss()
+        if not resume:
+            self.save()
+            return fit(separator, loss, train, val, self.folder, config.training, config.seed)
+        found = fit(separator, loss, train, val, self.folder, config.training, config.seed, True, self.save)
+        self.save()  # also where no epoch was left
+        return found
 
     def _check_folder(self, resume: bool) -> None:
         if resume:
-            self._check_schedule()
+            self._check_changes()
             return
         found = next(self.files.of_training(), None)
         if found is not None:
@@ -275,16 +306,11 @@ class Run:
                 "or choose another --run"
             )
 
-    def _check_schedule(self) -> None:
+    def _check_changes(self) -> None:
         if not self.files.config.exists():
             return
         _check_trusted(code_names(read_yaml(self.files.config)), self._trusted, self.files.config)
-        begun, now = Run(self.folder, trust_code=True).config.training, self.config.training
-        if now.schedule == "onecycle" and now.epochs != begun.epochs:
-            raise ConfigError(
-                f"training.epochs: the run's onecycle schedule was made for {begun.epochs} epochs, found "
-                f"{now.epochs}: leave them as they are, or begin a new run"
-            )
+        check_resumable(Run(self.folder, trust_code=True).config, self.config)
 
     def measure(
         self,
@@ -327,7 +353,12 @@ class Run:
 
         Raises:
             ModelError: the run has no separator yet.
+            BusyError: another process is writing to the run.
         """
+        with self.held():
+            return self._evaluate(split, refine, workers)
+
+    def _evaluate(self, split: str, refine: bool, workers: int) -> Evaluation:
         dataset, separator, calibration = self.dataset(split), self.separator(best_device()), self.calibration
         table = self.measure(dataset, separator, workers, calibration is not None, refine)
         coverage = None
@@ -351,10 +382,12 @@ class Run:
 
         Raises:
             DataError: too few events.
+            BusyError: another process is writing to the run.
         """
-        table = self.measure(self.dataset(split), workers=workers, calibrating=True)
-        calibration = Calibration.fit(as_predicted(table), self.adapter.classes, self.config.calibration)
-        calibration.save(self.files.calibration)
+        with self.held():
+            table = self.measure(self.dataset(split), workers=workers, calibrating=True)
+            calibration = Calibration.fit(as_predicted(table), self.adapter.classes, self.config.calibration)
+            calibration.save(self.files.calibration)
         return calibration
 
     def predict(
@@ -402,8 +435,12 @@ class Run:
             out: the file; by default in the run's folder, or with other runs in the current one.
             events: how many to show at most.
             others: further runs that were evaluated on the same events.
+
+        Raises:
+            BusyError: another process is writing to the run.
         """
-        return write_report([self, *others], out, events)
+        with self.held():
+            return write_report([self, *others], out, events)
 
     def facts(self) -> Facts:
         """Return what the run is and how far it got.

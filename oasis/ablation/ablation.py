@@ -20,13 +20,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import Field, field_validator, model_validator
 
 from oasis.ablation.factors import factor_figure, factor_table, table_text
 from oasis.adapters.study import Study
 from oasis.config.changes import parse_change, set_key
-from oasis.errors import ConfigError, DataError, ModelError, OasisError, import_extra, nearest, shown
+from oasis.errors import BusyError, ConfigError, DataError, ModelError, OasisError, import_extra, nearest, shown
 from oasis.evaluation.comparison import compare
 from oasis.evaluation.event_table import write_table
 from oasis.evaluation.figures import save_figure
@@ -168,11 +168,10 @@ class Trial:
 
     def attempt(self, split: str) -> bool:
         """Do what is still to be done, and return False if another process is at it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
+            with self.run.held():
                 self._complete(split)
-        except Timeout:
+        except BusyError:
             return False
         return True
 

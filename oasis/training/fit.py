@@ -1,9 +1,9 @@
 """Training: the Lightning module, and `fit`, which trains a separator into a run folder and resumes one."""
 
 import logging
-import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,30 @@ class WholeCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
 
 
+class Beginning(Callback):
+    """Applies options over those in a state that was loaded, and tells that training begins.
+
+    Args:
+        options: how to train.
+        started: called in the main process.
+    """
+
+    def __init__(self, options: TrainingOptions, started: Callable[[], None] | None = None) -> None:
+        self.options = options
+        self.started = started
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Set what the state has overwritten; under a schedule the learning rate is the schedule's."""
+        for stopping in trainer.early_stopping_callbacks:
+            stopping.patience = self.options.patience
+        for group in trainer.optimizers[0].param_groups:
+            group["weight_decay"] = self.options.weight_decay
+            if self.options.schedule == "constant":
+                group["lr"] = self.options.learning_rate
+        if self.started is not None and trainer.is_global_zero:
+            self.started()
+
+
 def fit(
     separator: Separator,
     loss: OverlapLoss,
@@ -45,6 +69,7 @@ def fit(
     options: TrainingOptions | None = None,
     seed: int = 0,
     resume: bool = False,
+    started: Callable[[], None] | None = None,
 ) -> Separator:
     """Train a separator and return the best one, as it lies in the run folder.
 
@@ -57,6 +82,7 @@ def fit(
         options: how to train.
         seed: of the order of samples and of what torch draws.
         resume: go on from the last whole epoch in `run`; the result is that of a run that never stopped.
+        started: called once everything is loaded, in the main process, before the first step.
 
     Raises:
         ConfigError: fewer training samples than devices, or a GPU that is not there.
@@ -73,7 +99,7 @@ def fit(
     with warnings.catch_warnings():
         for chatter in ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt"):
             warnings.filterwarnings("ignore", message=f".*{chatter}.*")
-        trainer = _trainer(module, run)
+        trainer = _trainer(module, run, started)
         try:
             trainer.fit(module, ckpt_path=checkpoint if resume else None, weights_only=True if resume else None)
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -94,12 +120,7 @@ def _strategy(module: SeparatorTraining) -> str:
     return "ddp" if plain else "ddp_find_unused_parameters_true"
 
 
-def is_main_process() -> bool:
-    """Return whether this process is the only one or the first of those that share a training."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
-
-
-def _trainer(module: SeparatorTraining, run: Path) -> L.Trainer:
+def _trainer(module: SeparatorTraining, run: Path, started: Callable[[], None] | None) -> L.Trainer:
     options = module.options
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -110,6 +131,7 @@ def _trainer(module: SeparatorTraining, run: Path) -> L.Trainer:
     callbacks: list[Callback] = [
         EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
         RunFolder(run, module.separator, module.loss),
+        Beginning(options, started),
         ModelCheckpoint(run / CHECKPOINTS, "best", "val/total", save_last=True, enable_version_counter=False),
     ]
     if sys.stderr.isatty():

@@ -40,9 +40,9 @@ def test_a_run_holds_what_it_should_and_the_loss_falls(toy_values):
     assert [int(row["epoch"]) for row in rows] == list(range(6))
     assert float(rows[-1]["val/total"]) < 0.7 * float(rows[0]["val/total"])
     assert not same(weights(setup.folder), before)
-    names = {path.name for path in setup.folder.iterdir()}
+    names = {path.name for path in setup.folder.iterdir() if not path.name.startswith(".")}
     files = {"config.yaml", "model.safetensors", "config.json", "log.csv", "region_weights.csv"}
-    assert names == files | {"checkpoints"}
+    assert names == files | {"checkpoints", "code"}
     assert (setup.folder / "region_weights.csv").read_text().splitlines() == [
         "region,classes,weight",
         "background,0,1.0",
@@ -273,5 +273,5 @@ def test_tensorboard_is_an_extra(toy_values, monkeypatch):
 def test_a_onecycle_run_keeps_its_epochs(toy_values):
     training = {"epochs": 2, "schedule": "onecycle"}
     Run.from_values({**toy_values, "training": training}).train()
-    with pytest.raises(ConfigError, match="made for 2 epochs, found 3"):
+    with pytest.raises(ConfigError, match="schedule onecycle: it has 2, found 3"):
         Run.from_values({**toy_values, "training": {**training, "epochs": 3}}).train(resume=True)
