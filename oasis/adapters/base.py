@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
@@ -23,11 +24,13 @@ from oasis.errors import ConfigError, DataError
 from oasis.instances.grouping import Grouping
 from oasis.io.arrays import SUFFIXES, read_array
 from oasis.options import Options
-from oasis.regions import per_class
+from oasis.regions import per_class, present
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+ATTEMPTS = 200  # samples that are searched for an object before there seems to be none
 
 OptionsT = TypeVar("OptionsT", bound=Options, default=DataOptions, covariant=True)
 
@@ -198,7 +201,10 @@ class Adapter(ABC, Generic[OptionsT]):
             parts = {file: self.samples(Path(file), split) for file in files}
             return Joined(parts) if len(parts) > 1 else parts[files[0]]
         scene = self.scene(split)
-        return Mixer(scene, self.count(split, scene), self.seed, split, fixed=split != "train")
+        mixed = Mixer(scene, self.count(split, scene), self.seed, split, fixed=split != "train")
+        if split != "test":
+            _check_lit(mixed, self.limits, self.unit)
+        return mixed
 
     def count(self, split: str, scene: Scene) -> int:
         """Return how many samples of a scene a split has: as the option `events` says.
@@ -351,3 +357,21 @@ class Adapter(ABC, Generic[OptionsT]):
             DataError: the domain has no such files, or they cannot be read.
         """
         raise DataError(f"{source}: this adapter has no files of its own to convert")
+
+
+def _check_lit(mixed: Mixer, limits: Mapping[str, float], unit: str) -> None:
+    """Check that there is something to train on; as a rule the first sample shows it.
+
+    Raises:
+        ConfigError: no class is present in any valid pixel of many samples.
+    """
+    thresholds, count = torch.tensor(list(limits.values())), min(len(mixed), ATTEMPTS)
+    for index in range(count):
+        sample = mixed[index]
+        lit = present(torch.from_numpy(sample.target)[None], thresholds)[0].numpy()
+        if (lit & sample.valid).any():
+            return
+    raise ConfigError(
+        f"data: no class is present in any valid pixel of the first {count} samples of {mixed.split}: its options "
+        f"leave no room for objects, or these are below the thresholds {dict(limits)} {unit}"
+    )

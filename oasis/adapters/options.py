@@ -3,9 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from oasis.options import Options
+
+
+def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("expected the lower bound first")
+    return bounds
+
+
+Rising = AfterValidator(_rising)
+"""Of an option with two bounds: `Annotated[tuple[float, float], Rising]`."""
 
 SPLITS = ("train", "val", "test")
 MOST = 10_000_000  # samples of an epoch

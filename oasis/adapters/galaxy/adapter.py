@@ -51,7 +51,7 @@ class LibraryOptions(Options):
         held_out: which of them validation and test blends are made of: `all`, or only those of `files`.
     """
 
-    simulated: int = Field(2000, ge=0)
+    simulated: int = Field(2000, ge=0, le=10_000_000)
     population: GalaxyOptions = GalaxyOptions()
     files: tuple[str, ...] = ()
     held_out: Literal["all", "files"] = "all"

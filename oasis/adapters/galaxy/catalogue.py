@@ -5,7 +5,7 @@ Source: https://doi.org/10.5281/zenodo.4573248 and Walmsley et al. 2022, arXiv 2
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +15,8 @@ from pydantic import Field
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.cutout import object_name
 from oasis.adapters.galaxy.files import find_files
+from oasis.adapters.galaxy.survey import Magnitude
+from oasis.adapters.options import Rising
 from oasis.errors import DataError
 from oasis.options import Options
 
@@ -35,8 +37,8 @@ class Selection(Options):
 
     kind: Literal["isolated", "merging", "all"] = "isolated"
     fraction: float = Field(0.8, ge=0, le=1)
-    votes: int = Field(0, ge=0)
-    magnitudes: tuple[float, float] | None = None
+    votes: int = Field(0, ge=0, le=1_000_000)
+    magnitudes: Annotated[tuple[Magnitude, Magnitude], Rising] | None = None
 
 
 def read_catalogue(path: str | Path) -> pd.DataFrame:

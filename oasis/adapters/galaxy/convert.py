@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from scipy import ndimage, sparse
 
 from oasis.adapters.galaxy import survey
@@ -18,6 +18,8 @@ from oasis.adapters.galaxy.catalogue import Selection, find_images, pixel_scales
 from oasis.adapters.galaxy.cutout import Cutout, Reading
 from oasis.adapters.galaxy.files import Entry, entries, find_files
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
+from oasis.adapters.galaxy.survey import Arcsec, Magnitude
+from oasis.adapters.options import Rising
 from oasis.data.samples import Array
 from oasis.errors import DataError, import_extra
 from oasis.io.files import readable
@@ -83,18 +85,18 @@ class Conversion(Options):
         limit: most galaxies to take, or None for all.
     """
 
-    pixel_scale: PositiveFloat = survey.PIXEL_SCALE
-    size: int = Field(128, ge=8)
+    pixel_scale: Arcsec = survey.PIXEL_SCALE
+    size: int = Field(128, ge=8, le=8192)
     bands: tuple[str, ...] = Field(survey.BANDS, min_length=1)
-    psf_fwhm: tuple[float, ...] | None = None
+    psf_fwhm: tuple[Arcsec, ...] | None = None
     reading: Reading = Reading()
     catalogue: Path | None = None
     selection: Selection = Selection()
-    magnitudes: tuple[float, float] | None = None
+    magnitudes: Annotated[tuple[Magnitude, Magnitude], Rising] | None = None
     approximate: bool = True
-    neighbours: float = Field(0.1, ge=0)
-    lost: float = Field(0.02, ge=0)
-    limit: PositiveInt | None = None
+    neighbours: float = Field(0.1, ge=0, le=1e6)
+    lost: float = Field(0.02, ge=0, le=1)
+    limit: int | None = Field(None, ge=1, le=10_000_000)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

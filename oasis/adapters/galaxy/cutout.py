@@ -10,9 +10,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveFloat
 
-from oasis.adapters.galaxy.survey import BANDS
+from oasis.adapters.galaxy.survey import BANDS, Arcsec
 from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.options import Options
@@ -64,8 +63,8 @@ class Reading(Options):
     """
 
     bands: tuple[str, ...] = BANDS
-    pixel_scale: PositiveFloat | None = None
-    native_scale: PositiveFloat | None = None
+    pixel_scale: Arcsec | None = None
+    native_scale: Arcsec | None = None
     stretch: Literal["galaxy_zoo", "viewer"] = "galaxy_zoo"
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
+from pydantic import Field
 
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
+from oasis.adapters.galaxy.survey import Magnitude
+from oasis.adapters.options import Rising
 from oasis.data.mixing import Placed, Scene, add_up
 from oasis.data.samples import Array, Scalar
 from oasis.errors import ConfigError, DataError
@@ -17,6 +20,11 @@ from oasis.options import Options
 TARGET, NEIGHBOURS = "target", "neighbours"
 WINDOW = 0.01  # share of the library to either side of a wanted magnitude from which a neighbour is chosen
 PLACES = 16  # that are drawn for a neighbour until one keeps it away from the others
+
+
+Count = Annotated[int, Field(ge=1, le=1000)]
+Distance = Annotated[float, Field(ge=0, le=1000)]
+Positive = Annotated[float, Field(gt=0, le=1e12)]
 
 
 class BlendOptions(Options):
@@ -36,29 +44,15 @@ class BlendOptions(Options):
         gain: electrons per nmgy by band, in the place of DECaLS's.
     """
 
-    size: int = Field(64, ge=8)
-    galaxies: tuple[int, int] = (2, 4)
-    separation: tuple[NonNegativeFloat, PositiveFloat] = (0.3, 4.0)
-    magnitudes: tuple[float, float] = (-2.0, 2.0)
-    jitter: int = Field(1, ge=0)
-    noise: float = Field(1.0, gt=0)
-    sky: dict[str, PositiveFloat] = {}
+    size: int = Field(64, ge=8, le=8192)
+    galaxies: Annotated[tuple[Count, Count], Rising] = (2, 4)
+    separation: Annotated[tuple[Distance, Annotated[Distance, Field(gt=0)]], Rising] = (0.3, 4.0)
+    magnitudes: Annotated[tuple[Magnitude, Magnitude], Rising] = (-2.0, 2.0)
+    jitter: int = Field(1, ge=0, le=8192)
+    noise: float = Field(1.0, gt=0, le=1e6)
+    sky: dict[str, Positive] = {}
     poisson: bool = True
-    gain: dict[str, PositiveFloat] = {}
-
-    @field_validator("galaxies", "separation", "magnitudes")
-    @classmethod
-    def _ascending(cls, bounds: tuple[float, float]) -> tuple[float, float]:
-        if bounds[0] > bounds[1]:
-            raise ValueError("expected the lower bound first")
-        return bounds
-
-    @field_validator("galaxies")
-    @classmethod
-    def _not_empty(cls, numbers: tuple[int, int]) -> tuple[int, int]:
-        if numbers[0] < 1:
-            raise ValueError("expected at least one galaxy per blend")
-        return numbers
+    gain: dict[str, Positive] = {}
 
 
 class GalaxyScene(Scene):

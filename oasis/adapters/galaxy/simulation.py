@@ -24,16 +24,18 @@ References:
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field
 from scipy.optimize import brentq
 from scipy.special import gammainc
 
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.stamps import Stamps
+from oasis.adapters.galaxy.survey import Arcsec, Magnitude
+from oasis.adapters.options import Rising
 from oasis.data.mixing import keyed_rng
 from oasis.data.samples import Array
 from oasis.errors import ConfigError, import_extra
@@ -47,7 +49,8 @@ DISC_THICKNESS = 0.2
 PIVOT = 17.5  # magnitude at which `r50` holds
 TRIES = 100
 
-Spread = tuple[float, NonNegativeFloat]
+Exponent = Annotated[float, Field(gt=0, le=1000)]
+Spread = tuple[Magnitude, Annotated[float, Field(ge=0, le=50)]]
 """Mean and standard deviation."""
 
 
@@ -72,19 +75,19 @@ class GalaxyOptions(Options):
             default one in nine, mostly large and bright ones, which are rarer for it.
     """
 
-    size: int = Field(64, ge=16)
-    pixel_scale: PositiveFloat = survey.PIXEL_SCALE
-    magnitudes: tuple[float, float] = (17.5, 22.0)
-    count_slope: float = 0.0
-    r50: float = Field(1.9, gt=0)
-    r50_slope: float = 0.13
-    r50_scatter: float = Field(0.3, ge=0)
-    bulge_fraction: tuple[PositiveFloat, PositiveFloat] = (0.6, 1.2)
-    bulge_size: float = Field(0.4, gt=0)
+    size: int = Field(64, ge=16, le=4096)
+    pixel_scale: Arcsec = survey.PIXEL_SCALE
+    magnitudes: Annotated[tuple[Magnitude, Magnitude], Rising] = (17.5, 22.0)
+    count_slope: float = Field(0.0, ge=-10, le=10)
+    r50: float = Field(1.9, gt=0, le=3600)
+    r50_slope: float = Field(0.13, ge=-10, le=10)
+    r50_scatter: float = Field(0.3, ge=0, le=10)
+    bulge_fraction: tuple[Exponent, Exponent] = (0.6, 1.2)
+    bulge_size: float = Field(0.4, gt=0, le=100)
     g_r: Spread = (0.55, 0.15)
     bulge_g_r: Spread = (0.25, 0.10)
     r_z: Spread = (0.45, 0.06)
-    psf_fwhm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (
+    psf_fwhm: tuple[Arcsec, Arcsec, Arcsec] = (
         survey.PSF_FWHM["g"],
         survey.PSF_FWHM["r"],
         survey.PSF_FWHM["z"],

@@ -10,11 +10,16 @@ References:
 """
 
 import math
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
 from oasis.errors import ConfigError, nearest
+
+Arcsec = Annotated[float, Field(gt=0, le=3600)]
+Magnitude = Annotated[float, Field(ge=-50, le=50)]
 
 BANDS = ("g", "r", "z")
 PIXEL_SCALE = 0.262  # arcsec

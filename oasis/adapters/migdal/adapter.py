@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.migdal.detector import Detector
+from oasis.adapters.migdal.detector import Detector, Side
 from oasis.adapters.migdal.frames import find_tracks, nuclear_blob, read_frames, recoil_components, restore_noise
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
 from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
 from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
-from oasis.adapters.options import DataOptions, SplitCounts
+from oasis.adapters.options import DataOptions, Rising, SplitCounts
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.components import Components
@@ -28,6 +28,8 @@ from oasis.io.arrays import read_array
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+Energy = Annotated[float, Field(gt=0, le=1e6)]  # keV
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -53,18 +55,29 @@ class MigdalOptions(DataOptions):
         detector: gas, optics and camera.
     """
 
-    size: tuple[int, int] = (96, 96)
+    size: tuple[Side, Side] = (96, 96)
     events: SplitCounts = SplitCounts(train=6000, val=1000, test=4000)
-    energies: tuple[float, float] = (3.0, 15.0)
-    spectral_index: float = Field(0.0, ge=0)
-    margin: int = Field(40, ge=0)
-    jitter: int = Field(8, ge=0)
+    energies: Annotated[tuple[Energy, Energy], Rising] = (3.0, 15.0)
+    spectral_index: float = Field(0.0, ge=0, le=20)
+    margin: int = Field(40, ge=0, le=8192)
+    jitter: int = Field(8, ge=0, le=8192)
     tracks: str | None = None
     recoils: str | None = None
     restore_noise: bool = False
     protocol: Literal["corrected", "reference"] = "corrected"
     topology: bool = False
     detector: Detector = Detector()
+
+    @model_validator(mode="after")
+    def _fits_the_field(self) -> Self:
+        field = self.detector.shape
+        if any(side > length for side, length in zip(self.size, field, strict=True)):
+            raise ValueError(f"size: {self.size} is larger than the field {field}")
+        if 2 * self.margin >= min(field):
+            raise ValueError(f"margin: {self.margin} pixels on each side leave nothing of the field {field}")
+        if 2 * self.jitter > min(self.size):
+            raise ValueError(f"jitter: {self.jitter} pixels move tracks out of the window {self.size}")
+        return self
 
 
 class MigdalAdapter(Adapter[MigdalOptions]):

@@ -5,17 +5,20 @@ later stages and the optics, vignetting, photoelectrons in the camera, 4x4 binni
 (rows, columns) in ADU per binned pixel; the centre of a pixel has integer coordinates.
 """
 
-from typing import NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy.ndimage import correlate1d
 
+from oasis.adapters.options import Rising
 from oasis.errors import ConfigError, DataError
 from oasis.options import Options
 
 Array = NDArray[np.float32]
+Side = Annotated[int, Field(ge=1, le=16384)]
+Drift = Annotated[float, Field(ge=0, le=1000)]
 
 REACH = 4.0
 """Where a blur ends, in units of its sigma: what lies beyond is 6e-5 of the light."""
@@ -74,29 +77,43 @@ class Detector(Options):
         (96, 96)
     """
 
-    shape: tuple[int, int] = Field(default=(288, 512), description="rows and columns of a binned image")
-    pixel_mm: float = Field(default=0.15625, gt=0, description="side of a binned pixel, mm")
-    binning: int = Field(default=4, ge=1, description="raw camera pixels per side of a binned pixel, summed")
-    w_ev: float = Field(default=34.2, gt=0, description="mean energy per ionisation electron, eV")
+    shape: tuple[Side, Side] = Field(default=(288, 512), description="rows and columns of a binned image")
+    pixel_mm: float = Field(default=0.15625, gt=0, le=1000, description="side of a binned pixel, mm")
+    binning: int = Field(
+        default=4, ge=1, le=1000, description="raw camera pixels per side of a binned pixel, summed"
+    )
+    w_ev: float = Field(default=34.2, gt=0, le=1e6, description="mean energy per ionisation electron, eV")
     diffusion_um: float = Field(
-        default=264.0, ge=0, description="transverse diffusion in the drift gap, um/sqrt(cm)"
+        default=264.0, ge=0, le=1e6, description="transverse diffusion in the drift gap, um/sqrt(cm)"
     )
-    drift_cm: tuple[float, float] = Field(default=(0.5, 2.5), description="range of drift distances, cm")
-    gain: float = Field(default=3100.0, gt=0, description="mean light at the centre of the field, ADU/keV")
-    gain_smear: float = Field(default=0.115, ge=0, description="relative sigma of the gain from event to event")
-    blur_mm: float = Field(default=0.30, gt=0, description="blur by transfer gap, last GEM, holes and optics, mm")
+    drift_cm: Annotated[tuple[Drift, Drift], Rising] = Field(
+        default=(0.5, 2.5), description="range of drift distances, cm"
+    )
+    gain: float = Field(default=3100.0, gt=0, le=1e9, description="mean light at the centre of the field, ADU/keV")
+    gain_smear: float = Field(
+        default=0.115, ge=0, le=1, description="relative sigma of the gain from event to event"
+    )
+    blur_mm: float = Field(
+        default=0.30, gt=0, le=1000, description="blur by transfer gap, last GEM, holes and optics, mm"
+    )
     halo: float = Field(
-        default=0.26, ge=0, description="light spread in the glass GEMs, fraction of the direct light"
+        default=0.26, ge=0, le=100, description="light spread in the glass GEMs, fraction of the direct light"
     )
-    halo_mm: float = Field(default=0.9, gt=0, description="sigma of the spread light, mm")
+    halo_mm: float = Field(default=0.9, gt=0, le=1000, description="sigma of the spread light, mm")
     vignetting_mm: float = Field(
-        default=50.6, gt=0, description="length L of the vignetting 1/(1 + r^2/L^2)^2, mm"
+        default=50.6, gt=0, le=1e9, description="length L of the vignetting 1/(1 + r^2/L^2)^2, mm"
     )
-    electrons_per_adu: float = Field(default=0.107, gt=0, description="photoelectrons per ADU")
-    noise_adu: float = Field(default=36.0, ge=0, description="camera noise per binned pixel before smoothing, ADU")
-    smooth_sigma: float = Field(default=4 / 3, gt=0, description="sigma of the smoothing after binning, pixels")
-    smooth_radius: int = Field(default=4, ge=0, description="half-width of the smoothing kernel, pixels")
-    threshold_adu: float = Field(default=1.0, ge=0, description="light up to here is set to 0 in a truth map, ADU")
+    electrons_per_adu: float = Field(default=0.107, gt=0, le=1e6, description="photoelectrons per ADU")
+    noise_adu: float = Field(
+        default=36.0, ge=0, le=1e6, description="camera noise per binned pixel before smoothing, ADU"
+    )
+    smooth_sigma: float = Field(
+        default=4 / 3, gt=0, le=1000, description="sigma of the smoothing after binning, pixels"
+    )
+    smooth_radius: int = Field(default=4, ge=0, le=1000, description="half-width of the smoothing kernel, pixels")
+    threshold_adu: float = Field(
+        default=1.0, ge=0, le=1e6, description="light up to here is set to 0 in a truth map, ADU"
+    )
 
     @property
     def field(self) -> Window:

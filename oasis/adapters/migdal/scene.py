@@ -11,6 +11,7 @@ from oasis.adapters.migdal.frames import SIGMA_ADU
 from oasis.data.components import Component, Components
 from oasis.data.mixing import Placed, Scene
 from oasis.data.samples import Array, Scalar
+from oasis.errors import ConfigError
 
 ER, NR = "ER", "NR"
 PRESENT_ADU = round(3 * SIGMA_ADU, 3)  # a nuclear recoil is present where it outshines the noise by 3 sigma
@@ -41,6 +42,9 @@ class MigdalScene(Scene):
         margin: how far from the border of the field simulated vertices stay, pixels.
         jitter: how far the track's centre may lie from the centre of the window, pixels.
         measured: the recoils are measured ones.
+
+    Raises:
+        ConfigError: no electron has an energy within the bounds.
     """
 
     classes = (ER, NR)
@@ -64,6 +68,11 @@ class MigdalScene(Scene):
         self.electrons = electrons
         self.recoils = recoils
         within = (energy >= energies[0]) & (energy < energies[1])
+        if not within.any():
+            raise ConfigError(
+                f"data.energies: no electron has {energies[0]:g} to {energies[1]:g} keV; the library's have "
+                f"{energy.min(initial=np.inf):.3g} to {energy.max(initial=0):.3g} keV"
+            )
         self.electron_indices = electron_indices[within]
         self.electron_shares = energy[within] ** -spectral_index / (energy[within] ** -spectral_index).sum()
         self.recoil_indices = recoil_indices

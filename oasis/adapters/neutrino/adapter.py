@@ -36,7 +36,7 @@ from oasis.adapters.neutrino.scene import (
     muon_exits,
 )
 from oasis.adapters.neutrino.simulation import CUBES, Detector
-from oasis.adapters.options import DataOptions
+from oasis.adapters.options import MOST, DataOptions
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.images import Images
@@ -64,9 +64,9 @@ class EventCounts(Options):
         test: held out.
     """
 
-    train: int | None = Field(None, ge=1)
-    val: int | None = Field(None, ge=1)
-    test: int | None = Field(None, ge=1)
+    train: int | None = Field(None, ge=1, le=MOST)
+    val: int | None = Field(None, ge=1, le=MOST)
+    test: int | None = Field(None, ge=1, le=MOST)
 
 
 class NeutrinoOptions(DataOptions):
@@ -88,7 +88,7 @@ class NeutrinoOptions(DataOptions):
     order: Literal["energy", "any"] = "energy"
     release: str | None = None
     energies: tuple[float, float] = (1.0, 60.0)
-    least_charge: float = Field(50.0, gt=0)
+    least_charge: float = Field(50.0, gt=0, le=1e9)
     detector: Detector = Detector()
     refinement: RefinementOptions = RefinementOptions()
 

@@ -56,14 +56,14 @@ class RefinementOptions(Options):
     """
 
     method: Literal["adam", "lbfgs"] = "adam"
-    steps: int = Field(150, ge=1)
-    learning_rate: float = Field(0.3, gt=0)
-    starts: int = Field(6, ge=1)
+    steps: int = Field(150, ge=1, le=1_000_000)
+    learning_rate: float = Field(0.3, gt=0, le=1000)
+    starts: int = Field(6, ge=1, le=10_000)
     softness: tuple[Width, Width] = (8.0, 0.3)
-    background: float = Field(0.2, gt=0)
-    energy_spread: float = Field(0.15, gt=0)
-    direction_spread: float = Field(30.0, gt=0)
-    vertex_spread: float = Field(1.5, gt=0)
+    background: float = Field(0.2, gt=0, le=1e6)
+    energy_spread: float = Field(0.15, gt=0, le=1000)
+    direction_spread: float = Field(30.0, gt=0, le=180)
+    vertex_spread: float = Field(1.5, gt=0, le=1000)
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,10 +42,10 @@ class Detector(Options):
         fluctuations: let the muon's energy loss fluctuate.
     """
 
-    light_yield: float = Field(75.0, gt=0)
-    birks: float = Field(0.0126, ge=0)
+    light_yield: float = Field(75.0, gt=0, le=1e6)
+    birks: float = Field(0.0126, ge=0, le=10)
     crosstalk: float = Field(0.033, ge=0, le=1 / 6)
-    threshold: float = Field(1.0, ge=0)
+    threshold: float = Field(1.0, ge=0, le=1e6)
     fluctuations: bool = True
 
     @property

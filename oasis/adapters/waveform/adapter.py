@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.options import DataOptions, SplitCounts
+from oasis.adapters.options import DataOptions, Rising, SplitCounts
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.adapters.waveform.files import FEWEST_SAMPLES, read_templates, read_waveforms
@@ -40,6 +40,9 @@ FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 FEWEST = 10  # measured pulses from which on each split has its own
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class ReadOptions(Options):
     """How files of recorded waveforms are read by `oasis predict`.
 
@@ -50,8 +53,8 @@ class ReadOptions(Options):
             waveforms whose baseline is at 0 already.
     """
 
-    mv_per_unit: float = 1.0
-    baseline_samples: int = Field(0, ge=0)
+    mv_per_unit: float = Field(1.0, ge=-1e12, le=1e12)
+    baseline_samples: int = Field(0, ge=0, le=1_000_000)
 
     @field_validator("mv_per_unit")
     @classmethod
@@ -76,19 +79,12 @@ class RecordOptions(DataOptions):
     """
 
     samples: int = Field(1024, ge=FEWEST_SAMPLES, le=8192)
-    sampling_ns: float = Field(4.0, gt=0)
+    sampling_ns: float = Field(4.0, gt=0, le=1e9)
     events: SplitCounts = SplitCounts(train=4000, val=1000, test=4000)
-    arrival: tuple[float, float] = (0.1, 0.8)
-    detect: float = Field(3.0, gt=0)
+    arrival: Annotated[tuple[Share, Share], Rising] = (0.1, 0.8)
+    detect: float = Field(3.0, gt=0, le=1e6)
     noise: NoiseOptions = NoiseOptions()
     read: ReadOptions = ReadOptions()
-
-    @field_validator("arrival")
-    @classmethod
-    def _within(cls, bounds: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= bounds[0] <= bounds[1] <= 1:
-            raise ValueError("expected two shares from 0 to 1, the smaller one first")
-        return bounds
 
 
 class WaveformOptions(RecordOptions):
@@ -114,7 +110,7 @@ class PulsesOptions(RecordOptions):
 
     pulses: int = Field(3, ge=2, le=6)
     pulse: PulseOptions = PulseOptions(amplitude=(2.0, 50.0))
-    gap_ns: float = Field(150.0, gt=0)
+    gap_ns: float = Field(150.0, gt=0, le=1e12)
 
 
 RecordT = TypeVar("RecordT", bound=RecordOptions, covariant=True)

@@ -50,12 +50,12 @@ class NoiseOptions(Options):
         traces: a file of measured waveforms without signal, mV, in the place of all of the above.
     """
 
-    rms: float = Field(1.0, gt=0)
-    exponent: float = Field(1.0, ge=0)
-    corner_mhz: float = Field(1.0, ge=0)
+    rms: float = Field(1.0, gt=0, le=1e9)
+    exponent: float = Field(1.0, ge=0, le=10)
+    corner_mhz: float = Field(1.0, ge=0, le=1e9)
     spectrum: str | tuple[tuple[float, float], ...] | None = None
-    wander: float = Field(1.0, ge=0)
-    wander_ns: float = Field(4000.0, gt=0)
+    wander: float = Field(1.0, ge=0, le=1e9)
+    wander_ns: float = Field(4000.0, gt=0, le=1e12)
     traces: str | None = None
 
     def gaussian(self, samples: int, sampling_ns: float) -> "GaussianNoise":

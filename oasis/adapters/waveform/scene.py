@@ -6,8 +6,9 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
+from oasis.adapters.options import Rising
 from oasis.adapters.waveform.noise import Noise
 from oasis.adapters.waveform.shapes import PulseShape
 from oasis.data.mixing import Placed, Scene
@@ -21,13 +22,8 @@ MHZ = 1e-3  # in 1 / ns
 EARLIEST = 3.0  # fall times by which background pulses begin before the waveform at most
 
 
-def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
-    if not 0 < bounds[0] <= bounds[1]:
-        raise ValueError("expected two numbers above 0, the smaller one first")
-    return bounds
-
-
-Bounds = Annotated[tuple[float, float], AfterValidator(_rising)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Bounds = Annotated[tuple[Positive, Positive], Rising]
 
 
 class PulseOptions(Options):
@@ -64,10 +60,10 @@ class BackgroundOptions(PulseOptions):
 
     amplitude: Bounds = (1.0, 20.0)
     shape: PulseShape = PulseShape(rise_ns=20, fall_ns=1000)
-    pulses: float = Field(1.0, ge=0)
-    afterpulses: float = Field(1.0, ge=0)
+    pulses: float = Field(1.0, ge=0, le=1000)
+    afterpulses: float = Field(1.0, ge=0, le=1000)
     afterpulse_share: Bounds = (0.05, 0.5)
-    afterpulse_delay_ns: float = Field(500.0, gt=0)
+    afterpulse_delay_ns: float = Field(500.0, gt=0, le=1e12)
     afterpulse_shape: PulseShape = PulseShape(rise_ns=5, fall_ns=40)
     pickup: float = Field(0.2, ge=0, le=1)
     pickup_amplitude: Bounds = (0.5, 3.0)

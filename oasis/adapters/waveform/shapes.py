@@ -40,9 +40,9 @@ class PulseShape(Options):
         (25.58, 1.0, 129.15)
     """
 
-    rise_ns: float = Field(10.0, gt=0)
-    fall_ns: float = Field(100.0, gt=0)
-    shaping_ns: float | None = Field(None, gt=0)
+    rise_ns: float = Field(10.0, gt=0, le=1e9)
+    fall_ns: float = Field(100.0, gt=0, le=1e9)
+    shaping_ns: float | None = Field(None, gt=0, le=1e9)
     order: int = Field(1, ge=1, le=20)
     spread: float = Field(0.0, ge=0, le=0.3)
 
