@@ -25,8 +25,7 @@ from oasis.evaluation.calibration import Calibration
 from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, read_table, write_table
 from oasis.evaluation.figures import write_figures
 from oasis.evaluation.summary import Summary, check_study, summarise
-from oasis.inference.predict import Report as Predictions
-from oasis.inference.predict import predict
+from oasis.inference.predict import Predicted, predict
 from oasis.io.arrays import read_array
 from oasis.io.kept_code import KeptCode
 from oasis.io.locks import FolderLock
@@ -398,7 +397,7 @@ class Run:
         key: str | None = None,
         spread: bool = False,
         refine: bool = False,
-    ) -> Predictions:
+    ) -> Predicted:
         """Separate the images of a file or folder into maps, and write a table of intensities beside them.
 
         Args:

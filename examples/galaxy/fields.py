@@ -17,7 +17,7 @@ from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.adapter import GalaxyAdapter
 from oasis.adapters.galaxy.cutout import object_name
 from oasis.evaluation.figures import save_figure
-from oasis.inference.predict import image_files
+from oasis.inference.sources import image_files
 from oasis.run import Run
 
 FAINTEST, BRIGHTEST = 2.0, 1000.0  # of colours, in units of the sky's noise: linear below, white above

@@ -22,7 +22,7 @@ from oasis.data.sample_files import SampleFile
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
 from oasis.instances.grouping import Grouping
-from oasis.io.arrays import SUFFIXES, read_array
+from oasis.io.arrays import SUFFIXES, as_image_array, read_array
 from oasis.options import Options
 from oasis.regions import per_class, present
 
@@ -325,7 +325,7 @@ class Adapter(ABC, Generic[OptionsT]):
             DataError: a file that cannot be read, or holds something else than images of this domain.
         """
         image = self.as_images(read_array(path, key), dark)
-        context = np.asarray(read_array(path, "context"), np.float32) if self.context else None
+        context = as_image_array(read_array(path, "context"), f"{path}: context") if self.context else None
         return Images(image, context, source=str(path))
 
     def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:

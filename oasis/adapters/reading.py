@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from oasis.data.samples import Array
 from oasis.errors import DataError
+from oasis.io.arrays import as_image_array
 
 
 def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[Any] | None = None) -> Array:
@@ -26,7 +27,7 @@ def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[An
         (5, 1, 24, 20)
     """
     _check_colours(raw.shape, bands, spatial_dims)
-    images = np.asarray(raw, dtype=np.float32)
+    images = as_image_array(raw)
     if bands == 1 and spatial_dims <= images.ndim <= spatial_dims + 1:
         images = images[..., None, *[slice(None)] * spatial_dims]
     if images.ndim == spatial_dims + 1:
@@ -37,9 +38,13 @@ def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[An
         )
     if dark is None:
         return images
+    dark = as_image_array(dark, "the dark frame")
+    if not np.isfinite(dark).all():
+        wrong = int((~np.isfinite(dark)).sum())
+        raise DataError(f"the dark frame has {wrong} pixels that are NaN or infinite: mend them")
     if dark.shape not in (images.shape[1:], images.shape[2:]):
         raise DataError(f"the dark frame has shape {dark.shape}, one image {images.shape[1:]}")
-    return images - np.asarray(dark, dtype=np.float32)
+    return images - dark
 
 
 def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:

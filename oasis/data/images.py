@@ -71,7 +71,7 @@ class Images:
         """Return a copy with the named fields changed."""
         return replace(self, **changes)
 
-    def part(self, rows: slice) -> "Images":
+    def part(self, rows: slice | NDArray[np.intp]) -> "Images":
         """Return some of the images."""
         return replace(
             self,

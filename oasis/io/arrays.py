@@ -89,13 +89,23 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
 
 
 def _from_numpy(path: Path, key: str | None) -> NDArray[Any]:
-    loaded = np.load(path, allow_pickle=False)
+    loaded = _without_pickles(np.load, path)
     if isinstance(loaded, np.ndarray) != (path.suffix.lower() == ".npy"):
         raise ValueError("a single array is .npy, an archive of arrays .npz")
     if isinstance(loaded, np.ndarray):
         return loaded
     with loaded:
-        return np.asarray(loaded[chosen_name(path, loaded.files, key)])
+        return np.asarray(_without_pickles(loaded.__getitem__, chosen_name(path, loaded.files, key)))
+
+
+def _without_pickles(load: Callable[[Any], Any], what: object) -> Any:
+    """Load something with numpy, whose advice for arrays of Python objects is to run them."""
+    try:
+        return load(what)
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise ValueError("Python objects are never loaded, only arrays of numbers") from None
+        raise
 
 
 def _from_csv(path: Path, key: str | None) -> NDArray[Any]:

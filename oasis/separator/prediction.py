@@ -126,3 +126,11 @@ class Prediction:
             return self
         maps = self.maps * torch.sigmoid(self.presence.pixels)
         return Prediction(Maps(maps, self.scale, scaled=False), self.presence, self.objects)
+
+    def blank_where(self, blank: Tensor) -> "Prediction":
+        """Return the prediction with maps of 0 for some of the images, (b,) bool."""
+        if not blank.any():
+            return self
+        keep = ~blank.to(self.maps.device).view(-1, *[1] * (self.maps.ndim - 1))
+        maps = torch.where(keep, self.maps, 0)
+        return Prediction(Maps(maps, self.scale, scaled=False), self.presence, self.objects)

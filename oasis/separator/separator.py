@@ -142,10 +142,10 @@ class Separator(nn.Module):
             precision: `auto` runs the backbone in bfloat16 where the processor computes in it.
 
         Returns:
-            The maps by class name, each of the shape and the units of `image`.
+            The maps by class name, each of the shape and the units of `image`; those of a blank image are blank.
 
         Raises:
-            DataError: an image of another shape, with NaN or infinite pixels, or all zero.
+            DataError: an image of another shape, or with NaN or infinite pixels.
         """
         maps = self.predict(image, context, precision).maps.cpu().numpy()
         return {name: maps[:, label].reshape(np.shape(image)) for label, name in enumerate(self.classes)}
@@ -165,7 +165,7 @@ class Separator(nn.Module):
             extra = self._batched(context, self.options.context, "context").to(device)
         with torch.inference_mode(), autocast(device, precision):
             prediction: Prediction = evaluating(self)(batch.to(device), context=extra)
-        return prediction
+            return prediction.blank_where((batch == 0).flatten(1).all(1))
 
     def columns(self, prediction: Prediction) -> dict[str, Tensor]:
         """Return predicted quantities of objects as columns of an event table, (b, N) each, in physical units.
@@ -263,7 +263,7 @@ def check_image(image: Tensor, where: str = "image") -> None:
     """Check a batch of images (b, B, *S).
 
     Raises:
-        DataError: NaN or infinite pixels (how many, where the first is), or an image that is all zero.
+        DataError: NaN or infinite pixels: how many, and where the first is.
     """
     wrong = ~torch.isfinite(image)
     if wrong.any():
@@ -271,7 +271,3 @@ def check_image(image: Tensor, where: str = "image") -> None:
         raise DataError(
             f"{where}: {int(wrong.sum())} pixels are NaN or infinite, the first at {first}: mask or mend them"
         )
-    empty = (image == 0).flatten(1).all(1)
-    if empty.any():
-        number = int(empty.nonzero()[0])
-        raise DataError(f"{where}: image {number} is all zero: there is nothing to separate")

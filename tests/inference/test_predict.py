@@ -1,5 +1,6 @@
 import json
 import os
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -8,7 +9,9 @@ import tifffile
 
 from oasis.data.images import Images
 from oasis.errors import DataError
-from oasis.inference.predict import image_files, predict
+from oasis.inference.predict import predict
+from oasis.inference.sources import Frames, image_files
+from oasis.io.files import readable
 from oasis.run import Run
 
 
@@ -70,7 +73,7 @@ def test_a_single_frame_and_a_dark_frame(toy, toy_separator, tmp_path, frames, w
 def test_bad_files_of_a_folder_are_named_and_the_rest_goes_on(toy, toy_separator, tmp_path, frames, write):
     good = write("b.npy", frames)
     write("a.npy", np.full_like(frames, np.nan))
-    write("c.npy", np.zeros_like(frames))
+    write("c.npy", np.full_like(frames, np.inf))
     (good.parent / "d.npy").write_bytes(good.read_bytes()[:300])
     write("e.npy", np.ones((2, 3, 24, 20)))
     (good.parent / "notes.txt").write_text("not an image")
@@ -82,9 +85,96 @@ def test_bad_files_of_a_folder_are_named_and_the_rest_goes_on(toy, toy_separator
         assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize("out", ["m.h5", "m.npz"])
+def test_bad_frames_are_named_by_their_number_in_the_file_and_the_rest_goes_on(
+    toy, toy_separator, tmp_path, write, out
+):
+    frames = np.random.default_rng(0).exponential(20, (30, 24, 20)).astype(np.float32)
+    frames[11] = 0
+    good = [number for number in range(30) if number not in (3, 17, 18)]
+    expected = toy_separator.separate(frames[good, None])["bar"]
+    frames[3, 2, 1] = np.nan
+    frames[17:19] = np.inf
+    found = predict(toy_separator, toy.adapter, write("a.npy", frames), tmp_path / out)
+    assert found.images == 27
+    ((path, error),) = found.failed.items()
+    assert str(error) == (
+        f"{path}: frame 3: 1 pixels are NaN or infinite, the first at (0, 2, 1): mask or mend them; "
+        "left out 3 of 30 frames: 3, 17, 18"
+    )
+    assert found.objects["frame"].tolist() == [number for number in good for _ in range(2)]
+    if out.endswith(".h5"):
+        with h5py.File(tmp_path / out) as file:
+            maps, numbers = file["maps/bar"][:], file["frame"][:]
+    else:
+        with np.load(tmp_path / out) as file:
+            maps, numbers = file["bar"], file["frame"]
+    assert numbers.tolist() == good
+    np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
+    assert not maps[good.index(11)].any()
+
+
+def test_a_batch_that_an_adapter_refuses_is_left_out(toy, toy_separator, tmp_path, write):
+    class Picky(type(toy.adapter)):
+        def visible(self, images):
+            if images.max() > 1000:
+                raise DataError("too bright")
+            return super().visible(images)
+
+    frames = np.random.default_rng(0).uniform(1, 20, (20, 24, 20)).astype(np.float32)
+    frames[9] = 1001
+    found = predict(toy_separator, Picky(), write("a.npy", frames), tmp_path / "m.h5")
+    assert found.images == 12
+    assert "frame 8: too bright; left out 8 of 20 frames: 8, 9, 10" in str(*found.failed.values())
+
+
+def test_context_that_is_not_finite_costs_its_frame():
+    context = np.ones((4, 2, 5), np.float32)
+    context[2, 1, 3] = np.nan
+    frames = Frames(Images(np.ones((4, 1, 5), np.float32), context), {})
+    assert [numbers.tolist() for numbers, _ in frames.batches(3)] == [[0, 1], [3]]
+    assert frames.problems == {2: "1 values of its context are NaN or infinite: mend them"}
+
+
+def test_links_that_lead_nowhere_and_hidden_files_do_not_cost_the_folder(
+    toy, toy_separator, tmp_path, frames, write
+):
+    folder = write("a.npy", frames).parent
+    (folder / "b.npy").symlink_to("b.npy")
+    (folder / "c.npy").symlink_to("nowhere")
+    (folder / ".d.npy").write_bytes(b"x")
+    (folder / "e.npy").symlink_to("a.npy")
+    found = predict(toy_separator, toy.adapter, folder, tmp_path / "m.h5")
+    assert found.images == 6
+    assert {path.name for path in found.failed} == {"b.npy", "c.npy"}
+
+
+def test_names_that_are_not_utf_8_are_written_in_a_readable_way(toy, toy_separator, tmp_path, frames, write):
+    path = write("a.npy", frames)
+    path = path.rename(path.with_name(os.fsdecode(b"caf\xe9.npy")))
+    for out in ("m.h5", "m.npz"):
+        found = predict(toy_separator, toy.adapter, path, tmp_path / out)
+        assert found.objects["source"].unique().tolist() == [readable(path)]
+
+
+@pytest.mark.parametrize("out", ["m.h5", "m.npz"])
+def test_memory_does_not_grow_with_the_maps_of_a_file(toy, toy_separator, tmp_path, write, out):
+    """The peak of what numpy holds is a few batches above the images themselves."""
+    peaks = []
+    for count in (8, 80):
+        frames = np.random.default_rng(0).exponential(20, (count, 24, 20)).astype(np.float32)
+        path = write("a.npy", np.repeat(np.repeat(frames, 8, 1), 8, 2))
+        tracemalloc.start()
+        predict(toy_separator, toy.adapter, path, tmp_path / out)
+        peaks.append(tracemalloc.get_traced_memory()[1] - 2 * path.stat().st_size)
+        tracemalloc.stop()
+    maps_of_a_frame = 2 * 192 * 160 * 4
+    assert peaks[1] - peaks[0] < 8 * maps_of_a_frame
+
+
 def test_nothing_usable_writes_nothing(toy, toy_separator, tmp_path, write):
-    path = write("a.npy", np.zeros((24, 20), np.float32))
-    with pytest.raises(DataError, match=r"a\.npy.*all zero"):
+    path = write("a.npy", np.full((24, 20), np.nan, np.float32))
+    with pytest.raises(DataError, match=r"a\.npy: 480 pixels are NaN or infinite"):
         predict(toy_separator, toy.adapter, path, tmp_path / "m.h5")
     assert not (tmp_path / "m.h5").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames"]

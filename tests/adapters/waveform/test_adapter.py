@@ -308,7 +308,7 @@ def test_waveforms_of_every_kind_of_file_are_separated(tmp_path, samples):
     (folder / "c.csv").write_text("1,2,3\n")
     report = predict(separator, setup.adapter, folder, tmp_path / "maps.npz")
     assert report.images == 6
-    assert "3 pixels are NaN" in str(report.failed[folder / "a.npy"])
+    assert "left out 3 of 3 frames: 0, 1, 2" in str(report.failed[folder / "a.npy"])
     assert "waveforms of 3 samples" in str(report.failed[folder / "c.csv"])
 
 

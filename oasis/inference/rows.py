@@ -1,0 +1,51 @@
+"""Rows of a table that are collected a batch at a time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+
+class Rows:
+    """Collects the rows of a table, whose batches may differ in their columns.
+
+    Values are kept as Python objects: small arrays among the large ones that come and go with every batch would
+    keep the memory of those from being used again.
+
+    Example:
+        >>> rows = Rows()
+        >>> rows.add({"class": ["ER", "NR"], "intensity": np.array([1.5, 2.5], np.float32)})
+        >>> rows.add({"class": ["ER"], "intensity": np.array([3.5], np.float32), "ra": [7]})
+        >>> rows.table()
+          class  intensity   ra
+        0    ER        1.5  NaN
+        1    NR        2.5  NaN
+        2    ER        3.5  7.0
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[dict[str, list[Any]]] = []
+        self._types: dict[str, np.dtype[Any]] = {}
+
+    def add(self, columns: Mapping[str, ArrayLike]) -> None:
+        """Append rows, given by column."""
+        arrays = {name: np.asarray(values) for name, values in columns.items()}
+        self._batches.append({name: array.tolist() for name, array in arrays.items()})
+        for name, array in arrays.items():
+            self._types.setdefault(name, array.dtype)
+
+    def table(self) -> pd.DataFrame:
+        """Return all rows; NaN where a batch has no such column."""
+        lengths = [len(next(iter(batch.values()))) for batch in self._batches]
+        columns: dict[str, Any] = {}
+        for name, dtype in self._types.items():
+            whole = all(name in batch for batch in self._batches)
+            values = [
+                value
+                for batch, length in zip(self._batches, lengths, strict=True)
+                for value in batch.get(name, [np.nan] * length)
+            ]
+            columns[name] = np.array(values, dtype) if whole and dtype.kind in "fiub" else values
+        return pd.DataFrame(columns)

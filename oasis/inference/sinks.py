@@ -1,0 +1,82 @@
+"""Sinks: where maps go, image by image; HDF5 and `.npz` files that grow on the disk."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.errors import DataError
+from oasis.io.hdf5 import append_rows, create_hdf5
+from oasis.io.npz import NpzWriter, create_npz
+from oasis.separator.options import SeparatorOptions
+
+COMPRESSION: Final[Mapping[str, Any]] = {"compression": "gzip", "compression_opts": 1}
+HDF5: Final = (".h5", ".hdf5")
+NPZ: Final = ".npz"
+
+
+class Sink(Protocol):
+    """What arrays are appended to."""
+
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        """Append rows (n, ...) to the array of a name."""
+
+
+def check_kind(out: Path) -> str:
+    """Return the suffix of an output.
+
+    Raises:
+        DataError: none that maps are written to.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in (*HDF5, NPZ):
+        raise DataError(f"{out}: unknown kind of output; expected {', '.join((*HDF5, NPZ))}")
+    return suffix
+
+
+@contextmanager
+def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[Sink]:
+    """Create the file that maps go to.
+
+    Args:
+        path: of the file.
+        suffix: of the output that it becomes.
+        options: of the separator, whose classes, unit and identity the file states.
+    """
+    facts = {
+        "classes": json.dumps(list(options.classes)),
+        "unit": options.unit,
+        "identity": json.dumps(options.identity),
+    }
+    if suffix == NPZ:
+        with create_npz(path, facts) as archive:
+            yield _Archive(archive)
+        return
+    with create_hdf5(path) as file:
+        file.attrs.update(facts)
+        yield _Hdf5(file)
+
+
+class _Archive:
+    """An `.npz` file, where maps go by the names of their classes alone."""
+
+    def __init__(self, file: NpzWriter) -> None:
+        self.file = file
+
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        self.file.append(name.removeprefix("maps/"), rows)
+
+
+class _Hdf5:
+    def __init__(self, file: h5py.File) -> None:
+        self.file = file
+
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        if rows.dtype.kind == "U":
+            rows = np.array([text.encode() for text in rows], dtype=h5py.string_dtype())
+        append_rows(self.file, name, rows, **COMPRESSION)

@@ -1,0 +1,117 @@
+"""Sources: what a path stands for, and the images of a file in batches of those that can be used."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.base import Adapter
+from oasis.data.images import Images
+from oasis.errors import DataError
+from oasis.io.arrays import SUFFIXES
+from oasis.io.files import reading
+
+MOST_NAMED = 10  # frames that a message lists
+
+
+def image_files(
+    source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: Sequence[Path] = ()
+) -> list[Path]:
+    """Return the image files that a path stands for: itself, or those in a folder with a known suffix, by name.
+
+    Args:
+        source: a file or a folder.
+        suffixes: of image files.
+        without: files of a folder that are no images, such as the results of an earlier prediction.
+
+    Raises:
+        DataError: nothing there, or a folder that cannot be read.
+    """
+    source = Path(source)
+    if not os.path.isdir(source):
+        return [source]
+    with reading(source, "a folder that cannot be read"):
+        names = sorted(os.listdir(source))
+    results = {os.path.realpath(path) for path in without}
+    found = [
+        source / name for name in names if not name.startswith(".") and name.lower().endswith(tuple(suffixes))
+    ]
+    files = [path for path in found if os.path.realpath(path) not in results]
+    if not files:
+        raise DataError(f"{source}: no image files in this folder; expected {', '.join(suffixes)}")
+    return files
+
+
+def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArray[Any] | None) -> Images:
+    """Read a file through its adapter.
+
+    Raises:
+        DataError: no images, or images or a context of another shape than the domain's.
+    """
+    images = adapter.read(path, key, dark)
+    shape = images.image.shape
+    if len(shape) != adapter.spatial_dims + 2 or shape[1] != adapter.bands or not len(images):
+        raise DataError(
+            f"{path}: the adapter read images of shape {shape}, expected (n, {adapter.bands}, *spatial) with "
+            f"{adapter.spatial_dims} spatial axes"
+        )
+    found = 0 if images.context is None else images.context.shape[1]
+    if found != adapter.context:
+        raise DataError(f"{path}: a context of {found} channels, expected {adapter.context} for these images")
+    return images
+
+
+@dataclass
+class Frames:
+    """The images of a file in batches, less those that cannot be used.
+
+    Attributes:
+        images: all of them.
+        problems: by the number of the image in the file, why one is left out; known once it was its turn.
+    """
+
+    images: Images
+    problems: dict[int, str]
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Images]]:
+        """Give the numbers of images in the file, and the images, at most so many at a time."""
+        for start in range(0, len(self.images), size):
+            part = self.images.part(slice(start, start + size))
+            found = [problem(part, place) for place in range(len(part))]
+            self.problems |= {start + place: text for place, text in enumerate(found) if text}
+            usable = np.flatnonzero([not text for text in found])
+            if len(usable):
+                yield start + usable, part if len(usable) == len(part) else part.part(usable)
+
+    def leave_out(self, numbers: NDArray[np.intp], why: str) -> None:
+        """Leave out images that turned out to be unusable."""
+        self.problems |= dict.fromkeys(numbers.tolist(), why)
+
+    def error(self, path: Path) -> DataError | None:
+        """Return what is to be said of the images that were left out, if there are any."""
+        if not self.problems:
+            return None
+        numbers, count = sorted(self.problems), len(self.images)
+        why = self.problems[numbers[0]]
+        if count == 1:
+            return DataError(f"{path}: {why}")
+        named = ", ".join(map(str, numbers[:MOST_NAMED])) + ", ..." * (len(numbers) > MOST_NAMED)
+        return DataError(f"{path}: frame {numbers[0]}: {why}; left out {len(numbers)} of {count} frames: {named}")
+
+
+def problem(images: Images, place: int) -> str:
+    """Return why an image cannot be used, or nothing if it can: good pixels or context that are not finite."""
+    image, context = images.image[place], images.context
+    wrong = ~np.isfinite(image)
+    if images.mask is not None:
+        wrong &= images.mask[place]
+    if wrong.any():
+        first = tuple(int(position) for position in np.argwhere(wrong)[0])
+        return f"{int(wrong.sum())} pixels are NaN or infinite, the first at {first}: mask or mend them"
+    if context is not None and not np.isfinite(context[place]).all():
+        return f"{int((~np.isfinite(context[place])).sum())} values of its context are NaN or infinite: mend them"
+    return ""
