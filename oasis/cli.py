@@ -166,9 +166,9 @@ def compare(
 @app.command()
 @_verb
 def ablate(
-    study: Annotated[Path, typer.Argument(help="a YAML study, or a study's folder")],
+    ablation: Annotated[Path, typer.Argument(help="a YAML ablation, or an ablation's folder")],
     changes: Changes = [],  # noqa: B006
-    run: Annotated[Path | None, typer.Option(help="the study's folder, in the place of the file's")] = None,
+    run: Annotated[Path | None, typer.Option(help="the ablation's folder, in the place of the file's")] = None,
     workers: Annotated[int, typer.Option(help="processes on this machine that share the work", min=1)] = 1,
     search: Annotated[
         bool, typer.Option("--search", help="search for the best point, not the whole grid")
@@ -178,10 +178,12 @@ def ablate(
     quiet: Quiet = False,
 ) -> None:
     """Train and compare runs that differ in chosen keys, or search for the best; go on with what is begun."""
-    from oasis.ablation.ablation import load_ablation
+    from oasis.ablation.grid import run_grid
+    from oasis.ablation.loading import load_ablation
+    from oasis.ablation.search import run_search
 
-    ablation = load_ablation(study, changes, run, trust_code)
-    typer.echo(ablation.search(workers, trials) if search else ablation.run(workers))
+    varied = load_ablation(ablation, changes, run, trust_code)
+    typer.echo(run_search(varied, workers, trials) if search else run_grid(varied, workers))
 
 
 @app.command()

@@ -54,6 +54,15 @@ def toy_run(tmp_path_factory):
 
 
 @pytest.fixture
+def processes():
+    """What a test needs to know of processes."""
+    spec = importlib.util.spec_from_file_location("process_tools", ROOT / "tests/process_tools.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
 def example(root, monkeypatch):
     """Return a function that loads a script of the examples, such as `galaxy/compare`."""
 

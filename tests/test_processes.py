@@ -7,13 +7,10 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
 from oasis.processes import children_end_too
-
-DEADLINE = 60.0  # seconds, many times what is needed
 
 POOL = """
     import multiprocessing, os, signal, sys, time
@@ -35,41 +32,23 @@ POOL = """
 """
 
 
-def alive(pid):
-    """Whether a process runs; one that has ended and is not yet collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.05)
-
-
-def descendants(pid):
-    """Return the processes that a process started, and those that they started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [found for child in map(int, children) for found in (child, *descendants(child))]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
-def test_workers_end_with_their_parent(tmp_path, number):
+def test_workers_end_with_their_parent(tmp_path, number, processes):
     (tmp_path / "pids").mkdir()
     (tmp_path / "pool.py").write_text(textwrap.dedent(POOL))
     parent = subprocess.Popen(
         [sys.executable, tmp_path / "pool.py", tmp_path / "pids"], stderr=subprocess.DEVNULL, process_group=0
     )
-    wait_for(lambda: len(os.listdir(tmp_path / "pids")) == 2)
-    started = [int(name) for name in os.listdir(tmp_path / "pids")]
-    assert all(map(alive, started))
-    parent.send_signal(number)
-    wait_for(lambda: not any(map(alive, started)))
-    assert parent.wait(DEADLINE) != 0
+    try:
+        processes.wait_for(lambda: len(os.listdir(tmp_path / "pids")) == 2)
+        started = [int(name) for name in os.listdir(tmp_path / "pids")]
+        assert all(map(processes.alive, started))
+        parent.send_signal(number)
+        processes.wait_for(lambda: not any(map(processes.alive, started)))
+        assert parent.wait(processes.DEADLINE) != 0
+    finally:
+        parent.kill()
 
 
 def interrupted(process):

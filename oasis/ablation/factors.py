@@ -1,4 +1,4 @@
-"""Factors: what a number of campaigns does with the value of one thing that they vary, as a table and a figure."""
+"""Factors: how a metric depends on one factor, averaged over the campaigns that share its value."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ FORMATS = {"bias": ".1f", "spread": ".1f", "iou": ".3f", "auc": ".3f", "false": 
 
 
 def factor_table(campaigns: pd.DataFrame, factor: str, names: Sequence[str]) -> pd.DataFrame:
-    r"""Return the mean of numbers over the campaigns with the same value of a factor, and its standard error.
+    r"""Return the mean of metrics over the campaigns with the same value of a factor, and its standard error.
 
     .. math:: \bar x = \frac{1}{m} \sum_{i=1}^m x_i, \qquad
               \mathrm{SE} = \sqrt{\frac{\sum_i (x_i - \bar x)^2}{m (m - 1)}}
@@ -25,12 +25,12 @@ def factor_table(campaigns: pd.DataFrame, factor: str, names: Sequence[str]) -> 
     of the m campaigns that share the value and differ in the other factors (Table 1 of the paper).
 
     Args:
-        campaigns: a row for each, with the numbers' means over its seeds.
+        campaigns: a row for each, with the metrics' means over its seeds.
         factor: the column of the factor.
-        names: the columns of the numbers.
+        names: the columns of the metrics.
 
     Returns:
-        A row for each value: `factor`, `value`, `campaigns` (m), and each number also with `_se`.
+        A row for each value: `factor`, `value`, `campaigns` (m), and each metric also with `_se`.
 
     Example:
         >>> campaigns = pd.DataFrame({"overlap": [1, 1, 8, 8], "bias": [-40.0, -20.0, -9.0, -9.0]})

@@ -1,11 +1,13 @@
 """A study's points and numbers; killed, failed and concurrent workers leave no trial out and run none twice."""
 
 import io
+import json
 import logging
 import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -17,8 +19,12 @@ import pytest
 import torch
 import yaml
 
-from oasis.ablation import ablation as module
-from oasis.ablation.ablation import Trial, load_ablation
+from oasis.ablation import workers as module
+from oasis.ablation.grid import run_grid
+from oasis.ablation.jobs import Listed
+from oasis.ablation.loading import load_ablation
+from oasis.ablation.search import Searched, run_search
+from oasis.ablation.trial import Trial
 from oasis.data.mixing import Mixer
 from oasis.errors import ConfigError, MissingExtraError, ModelError, OasisError
 from oasis.evaluation.event_table import read_table, table_path
@@ -51,7 +57,7 @@ def study(tmp_path):
 def listed(ablation, split="test"):
     points = [{"overlap": value} for value in ablation.options.grid["overlap"]]
     pairs = tuple((point, seed) for point in points for seed in ablation.seeds)
-    return module._Listed(ablation, pairs, split, "ablation.csv")
+    return Listed(ablation=ablation, split=split, csv="ablation.csv", points=pairs)
 
 
 def weights(trial):
@@ -103,7 +109,7 @@ def test_studies_of_the_example_are_equation_6(root, name, monkeypatch):
 def test_the_grid_is_trained_measured_and_told(study, caplog):
     ablation = study(["data.test=40"], seeds=[3, 5])
     with caplog.at_level(logging.INFO):
-        text = ablation.run()
+        text = run_grid(ablation)
     rows = pd.read_csv(ablation.folder / "ablation.csv")
     assert rows[["overlap", "seed"]].to_numpy().tolist() == [[1, 3], [1, 5], [8, 3], [8, 5]]
     tables = [read_table(ablation.folder / "trials" / run / "events.parquet") for run in rows["run"]]
@@ -132,14 +138,14 @@ def test_the_grid_is_trained_measured_and_told(study, caplog):
 
 def test_what_is_done_is_not_done_again(study, monkeypatch):
     ablation = study()
-    text = ablation.run()
+    text = run_grid(ablation)
     before = {path: path.stat().st_mtime_ns for path in ablation.folder.glob("trials/*/*")}
     monkeypatch.setattr(Run, "train", None)
     again = load_ablation(ablation.folder, trust_code=True)
-    assert again.run() == text
+    assert run_grid(again) == text
     assert {path: path.stat().st_mtime_ns for path in ablation.folder.glob("trials/*/*")} == before
     with pytest.raises(ModelError, match=r"1 of 3 trials are not done, first .*: see why above"):
-        study(grid={"overlap": [1, 8, 4]}).run()
+        run_grid(study(grid={"overlap": [1, 8, 4]}))
     assert len(pd.read_csv(ablation.folder / "ablation.csv")) == 2
 
 
@@ -170,7 +176,7 @@ def test_workers_at_the_same_time_run_no_trial_twice(study, tmp_path, monkeypatc
     trainings = recorded(monkeypatch, tmp_path / "log", ready)
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: FORK)
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    assert "5 trials" in ablation.run(workers=2)
+    assert "5 trials" in run_grid(ablation, workers=2)
     processes, folders, _ = zip(*trainings(), strict=True)
     assert len(set(processes)) == 2
     assert len(folders) == len(set(folders)) == 5
@@ -189,7 +195,7 @@ def test_a_worker_that_is_killed_loses_nothing(study, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Mixer, "sample", sample)
     trainings = recorded(monkeypatch, tmp_path / "log")
-    worker = FORK.Process(target=module._work, args=(jobs,), daemon=True)
+    worker = FORK.Process(target=module.work, args=(jobs,), daemon=True)
     worker.start()
     checkpoint = killed.folder / "checkpoints/last.ckpt"
     while not checkpoint.exists():
@@ -201,7 +207,7 @@ def test_a_worker_that_is_killed_loses_nothing(study, tmp_path, monkeypatch):
     log = (killed.folder / "log.csv").read_text()
     assert (len(log.splitlines()), killed.state["trained"]) == (2, False)
 
-    module._work(jobs)
+    module.work(jobs)
     assert trainings() == [
         [str(worker.pid), str(killed.folder), "False"],
         [str(here), str(killed.folder), "True"],
@@ -210,9 +216,19 @@ def test_a_worker_that_is_killed_loses_nothing(study, tmp_path, monkeypatch):
     assert (killed.folder / "log.csv").read_text().startswith(log)
     uninterrupted = study(["training.epochs=3"], run=str(tmp_path / "whole")).trial(killed.point, 0)
     assert uninterrupted.attempt("test")
-    assert uninterrupted.numbers("test") == killed.numbers("test")
+    assert uninterrupted.metrics("test") == killed.metrics("test")
     one, two = (trial.run.separator().state_dict() for trial in (killed, uninterrupted))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_trials_of_earlier_versions_are_known(study):
+    trial = study().trial({}, 0)
+    trial.folder.mkdir(parents=True)
+    old = {"trained": True, "seconds": 3.0, "numbers": {"test": {"auc": 0.5}}, "point": {}}
+    (trial.folder / "trial.json").write_text(json.dumps(old))
+    assert trial.metrics("test") == {"auc": 0.5}
+    trial.record(seconds=4.0)
+    assert trial.state == {"trained": True, "seconds": 4.0, "metrics": {"test": {"auc": 0.5}}, "point": {}}
 
 
 def test_a_trial_that_is_killed_while_measured_is_not_trained_on(study, monkeypatch):
@@ -224,9 +240,9 @@ def test_a_trial_that_is_killed_while_measured_is_not_trained_on(study, monkeypa
     assert trial.state["trained"]
     monkeypatch.setattr(Run, "train", None)
     assert trial.attempt("test")
-    assert trial.numbers("test")["auc"] >= 0
+    assert trial.metrics("test")["auc"] >= 0
     assert trial.attempt("val")
-    assert set(trial.state["numbers"]) == {"test", "val"}
+    assert set(trial.state["metrics"]) == {"test", "val"}
     assert table_path(trial.folder, "val").exists()
 
 
@@ -239,8 +255,8 @@ def test_ctrl_c_ends_the_work_and_frees_the_trial(study, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Run, "train", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            ablation.run()
-    assert "2 trials" in ablation.run()
+            run_grid(ablation)
+    assert "2 trials" in run_grid(ablation)
 
 
 def test_ctrl_c_ends_the_workers(study, tmp_path, monkeypatch):
@@ -248,7 +264,7 @@ def test_ctrl_c_ends_the_workers(study, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         trainings = recorded(patched, tmp_path / "log", ready=lambda: time.sleep(60))
         patched.setattr(multiprocessing, "get_context", lambda _: FORK)
-        command = FORK.Process(target=ablation.run, args=(2,))
+        command = FORK.Process(target=run_grid, args=(ablation, 2))
         command.start()
         while not (tmp_path / "log").exists() or len(trainings()) < 2:
             time.sleep(0.02)
@@ -257,7 +273,23 @@ def test_ctrl_c_ends_the_workers(study, tmp_path, monkeypatch):
     for process, _, _ in trainings():
         with pytest.raises(ProcessLookupError):
             os.kill(int(process), 0)
-    assert "2 trials" in ablation.run()
+    assert "2 trials" in run_grid(ablation)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_end_when_the_command_is_killed(study, tmp_path, processes):
+    settings = ["--set", "training.epochs=10000", "--set", "training.workers=0"]
+    command = [sys.executable, "-m", "oasis", "ablate", str(tmp_path / "study.yaml"), "--workers", "2", *settings]
+    study()
+    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    logs = tmp_path / "study/trials"
+    try:
+        processes.wait_for(lambda: len(list(logs.glob("*/log.csv"))) == 2)
+        started = processes.descendants(parent.pid)
+        assert len(started) >= 2
+    finally:
+        parent.kill()
+    processes.wait_for(lambda: not any(map(processes.alive, started)))
 
 
 def test_workers_are_given_what_they_can_unpickle_and_their_share_of_threads(study, monkeypatch):
@@ -267,7 +299,7 @@ def test_workers_are_given_what_they_can_unpickle_and_their_share_of_threads(stu
     monkeypatch.setattr(logging, "basicConfig", lambda **options: given.append(options["format"]))
     monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
     stream.isatty = lambda: True
-    monkeypatch.setattr(module, "_work", lambda jobs, workers: given.extend([jobs, workers]))
+    monkeypatch.setattr(module, "work", lambda jobs, workers: given.extend([jobs, workers]))
     jobs = listed(study())
     module._worker(pickle.loads(pickle.dumps(jobs)), 1, 3, logging.INFO)
     assert given == ["worker 1: %(message)s", 2, jobs, 3]
@@ -287,7 +319,7 @@ def test_a_trial_that_fails_does_not_stop_the_others(study, monkeypatch, caplog)
     monkeypatch.setattr(Run, "train", train)
     ablation = study(seeds=[1, 2, 3], grid={"overlap": [8]})
     with pytest.raises(ModelError, match="2 of 3 trials are not done"):
-        ablation.run()
+        run_grid(ablation)
     assert [record.exc_info is None or not record.exc_info for record in caplog.records[:2]] == [True, False]
     assert "failed: it diverged" in caplog.text
     assert pd.read_csv(ablation.folder / "ablation.csv")["seed"].tolist() == [3]
@@ -298,10 +330,10 @@ def test_the_time_left_is_that_of_all_workers(study, caplog, monkeypatch):
     jobs = listed(ablation)
     for trial, seconds in zip(jobs.trials(), (7200, 3600), strict=False):
         trial.folder.mkdir(parents=True)
-        trial._add(trained=True, numbers={"test": {"auc": 0.5}}, seconds=seconds)
+        trial.record(trained=True, metrics={"test": {"auc": 0.5}}, seconds=seconds)
     with caplog.at_level(logging.INFO):
-        module._tell(jobs, jobs.trials(), jobs.trials()[1], 2)
-        module._tell(replace(jobs, points=jobs.points[:3]), jobs.trials(), jobs.trials()[1], 3)
+        module.tell(jobs, jobs.trials(), jobs.trials()[1], 2)
+        module.tell(replace(jobs, points=jobs.points[:3]), jobs.trials(), jobs.trials()[1], 3)
     assert caplog.messages[0].endswith("done; 2 of 4, about 90 min left with 2 workers")
     assert caplog.messages[1].endswith("done; 2 of 3, about 30 min left with 3 workers")
 
@@ -316,13 +348,13 @@ def formula(self, split):
     """In the place of a training: no bias at an overlap of 8."""
     value = weights(self)["dot&bar"]
     self.folder.mkdir(parents=True, exist_ok=True)
-    self._add(trained=True, numbers={split: {"bias_5-12": np.log2(value / 8), "auc": 0.5}}, seconds=1.0)
+    self.record(trained=True, metrics={split: {"bias_5-12": np.log2(value / 8), "auc": 0.5}}, seconds=1.0)
     return True
 
 
 def searched(ablation, total):
-    jobs = module._Searched(ablation, total)
-    module._work(jobs)
+    jobs = Searched(ablation=ablation, total=total)
+    module.work(jobs)
     return [jobs.objective(trial) for trial in jobs.trials()]
 
 
@@ -343,7 +375,7 @@ def test_a_search_comes_close_to_the_least_objective(study, monkeypatch):
 def test_a_proposal_whose_worker_was_killed_is_taken_up_first(study, monkeypatch):
     monkeypatch.setattr(Trial, "attempt", formula)
     ablation = study(**SEARCH)
-    jobs = module._Searched(ablation, 2)
+    jobs = Searched(ablation=ablation, total=2)
     ablation.folder.mkdir()
     assert jobs.extend(0)
     lost = jobs.trials()
@@ -356,7 +388,7 @@ def test_a_proposal_whose_worker_was_killed_is_taken_up_first(study, monkeypatch
 def test_workers_do_not_propose_what_another_has_proposed(study):
     ablation = study(**SEARCH)
     ablation.folder.mkdir()
-    jobs = module._Searched(ablation, 2)
+    jobs = Searched(ablation=ablation, total=2)
     assert [jobs.extend(0), jobs.extend(0), len(jobs.trials())] == [True, True, 1]
     assert [jobs.extend(1), jobs.extend(2), len(jobs.trials())] == [True, False, 2]
     assert jobs.trials()[0].point != jobs.trials()[1].point
@@ -364,7 +396,7 @@ def test_workers_do_not_propose_what_another_has_proposed(study):
 
 def test_the_best_point_is_compared_with_the_base_on_test_events(study):
     ablation = study(["data.val=20"], seeds=[0, 1], **SEARCH)
-    text = ablation.search(trials=2)
+    text = run_search(ablation, trials=2)
     rows = pd.read_csv(ablation.folder / "search.csv")
     finals = pd.read_csv(ablation.folder / "search_test.csv")
     assert text.startswith("best of 2: overlap ")
@@ -375,13 +407,13 @@ def test_the_best_point_is_compared_with_the_base_on_test_events(study):
     assert "single seed" not in text
     assert (ablation.folder / "search.txt").read_text() == text + "\n"
     with pytest.raises(ConfigError, match="holds a search of another space: choose another folder"):
-        study(**{**SEARCH, "search": {"overlap": [1, 2]}}).search()
+        run_search(study(**{**SEARCH, "search": {"overlap": [1, 2]}}))
 
 
 def test_a_search_without_any_number_says_so(study, monkeypatch):
     monkeypatch.setattr(Trial, "attempt", fail)
     with pytest.raises(ModelError, match="no trial has an objective"):
-        study(**SEARCH).search(trials=1)
+        run_search(study(**SEARCH), trials=1)
 
 
 def fail(*_):
@@ -391,9 +423,9 @@ def fail(*_):
 def test_a_search_needs_optuna(study, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'oasis-seg\[ablate\]'"):
-        study(**SEARCH).search()
+        run_search(study(**SEARCH))
     with pytest.raises(ConfigError, match="a search needs the sections search and objective"):
-        study().search()
+        run_search(study())
 
 
 @pytest.mark.parametrize(
@@ -422,7 +454,7 @@ def test_a_search_needs_optuna(study, monkeypatch):
 )
 def test_mistakes_are_named_in_one_line(study, sections, message):
     with pytest.raises(OasisError, match=message.replace("|", r"\|")) as error:
-        study(**sections).run()
+        run_grid(study(**sections))
     assert "\n" not in str(error.value)
 
 
@@ -437,11 +469,11 @@ def test_a_study_keeps_its_base_in_its_folder(study, tmp_path):
     base.write_text(yaml.safe_dump({"adapter": TOY, "run": "unused", "training": {"epochs": 1}}))
     ablation = study(base="base.yaml", grid={}, run=str(tmp_path / "other"))
     ablation = load_ablation(tmp_path / "study.yaml", ["loss.smoothness=0"], tmp_path / "study")
-    ablation.run()
+    run_grid(ablation)
     base.unlink()
     again = load_ablation(tmp_path / "study", trust_code=True)
     assert (again.options, again.base) == (ablation.options, ablation.base)
-    assert again.trial({}, 0).numbers("test") is not None
+    assert again.trial({}, 0).metrics("test") is not None
 
 
 def test_an_adapter_without_a_study_has_nothing_to_measure(tmp_path):

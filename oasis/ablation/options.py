@@ -1,0 +1,75 @@
+"""What an ablation varies, as its YAML file states it."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from oasis.options import Options
+
+
+class Range(Options):
+    """Range of a number that is searched.
+
+    Attributes:
+        low: the least value.
+        high: the largest value.
+        log: sample on a logarithmic scale.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _increasing(self) -> "Range":
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError("expected low < high, and low > 0 with log")
+        return self
+
+
+class AblationOptions(Options):
+    """An ablation, as its YAML file states it. Keys are those of a configuration, as `training.epochs`.
+
+    Attributes:
+        base: the configuration that is varied: its path, relative to this file, or itself.
+        run: the folder that receives everything.
+        changes: values of keys that all trials share.
+        ratios: names for ratios of two weights, as `above.key / below.key`; a weight that is not there is 1. To
+            give a ratio a value sets the weight above.
+        grid: the values of each key or ratio, which may be whole tables; every combination is a campaign.
+        seeds: of the trainings of a campaign, all on the same data; none for the seed of the base.
+        split: the events that the grid is measured on.
+        bin: of the domain's study, for tables and figures; none for the first one.
+        search: for each key or ratio the range, or the choices, to search.
+        objective: objective to minimise: weights of metrics such as `auc`, `spread_4-5` or, without its sign,
+            `|bias_4-5|`.
+        trials: of a search.
+    """
+
+    base: str | dict[str, Any]
+    run: str
+    changes: dict[str, Any] = {}
+    ratios: dict[str, str] = {}
+    grid: dict[str, list[Any]] = {}
+    seeds: tuple[int, ...] = ()
+    split: Literal["val", "test"] = "test"
+    bin: tuple[float, float] | None = None
+    search: dict[str, Range | list[Any]] = {}
+    objective: dict[str, float] = {}
+    trials: int = Field(30, ge=1)
+
+    @field_validator("ratios")
+    @classmethod
+    def _two_keys(cls, ratios: dict[str, str]) -> dict[str, str]:
+        for ratio in ratios.values():
+            if len(ratio.split(" / ")) != 2:
+                raise ValueError(f"expected 'above.key / below.key' instead of {ratio!r}")
+        return ratios
+
+    @field_validator("grid", "search")
+    @classmethod
+    def _not_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for key, choices in values.items():
+            if choices == []:
+                raise ValueError(f"expected at least one value of {key}")
+        return values

@@ -1,0 +1,170 @@
+"""Search: the values with the least objective, proposed from those of other values, and what they are worth."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from oasis.ablation.ablation import Ablation, in_words
+from oasis.ablation.jobs import Jobs, Listed, check_done, write_rows
+from oasis.ablation.options import Range
+from oasis.ablation.trial import Trial
+from oasis.ablation.workers import do_all
+from oasis.errors import ConfigError, ModelError, import_extra
+from oasis.evaluation.comparison import compare
+from oasis.io.texts import read_json, write_text
+
+PROPOSALS = "search.json"
+
+
+def run_search(ablation: Ablation, workers: int = 1, trials: int | None = None) -> str:
+    """Search for the point with the least objective on validation events, and return what it is worth.
+
+    The best point and the base are trained from every seed and compared on test events. Writes `search.csv` and
+    `search_test.csv` (a row per trial) and `search.txt` (what is returned).
+
+    Args:
+        ablation: with the section `search`.
+        workers: processes on this machine; others may share the folder.
+        trials: how many, in the place of the options'.
+
+    Raises:
+        ConfigError: no search is stated, or the folder holds one of another space.
+        ModelError: trials that failed.
+    """
+    if not ablation.options.search or not ablation.options.objective:
+        raise ConfigError("a search needs the sections search and objective")
+    import_extra("optuna", extra="ablate")
+    jobs = Searched(ablation=ablation, total=trials or ablation.options.trials)
+    jobs.check()
+    do_all(jobs, workers)
+    proposed = jobs.trials()
+    write_rows(jobs, proposed)
+    objectives = np.array([jobs.objective(trial) for trial in proposed])
+    if not np.isfinite(objectives).any():
+        raise ModelError("search: no trial has an objective: are there validation events in its bins?")
+    best = proposed[np.nanargmin(objectives)].point
+    text = f"best of {len(proposed)}: {in_words(best)}; objective {np.nanmin(objectives):.4g}\n"
+    text += _compare_with_base(ablation, best, workers)
+    write_text(ablation.folder / "search.txt", text + "\n")
+    return text
+
+
+def _compare_with_base(ablation: Ablation, best: Mapping[str, Any], workers: int) -> str:
+    points = tuple(product(({}, best), ablation.seeds))
+    jobs = Listed(ablation=ablation, split="test", csv="search_test.csv", points=points)
+    do_all(jobs, workers)
+    trials = jobs.trials()
+    write_rows(jobs, trials)
+    check_done(trials, jobs.split)
+    tables = [trial.run.events(jobs.split) for trial in trials]
+    half = len(ablation.seeds)
+    return compare({"base": tables[:half], "best": tables[half:]}, ablation.study, ablation.unit)
+
+
+# Optuna's journal storage leaves the trial of a killed worker running for ever, lets workers begin more trials
+# than are wanted, and cannot be read after a write that was cut short; so proposals are one file, replaced whole.
+@dataclass(frozen=True, kw_only=True)
+class Searched(Jobs):
+    """Trials that the tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) proposes from the others.
+
+    Proposals are kept in `search.json`, so that one that was killed is taken up again.
+
+    Attributes:
+        total: how many trials there are to be.
+    """
+
+    total: int
+    split: str = "val"
+    csv: str = "search.csv"
+
+    @property
+    def count(self) -> int:
+        """How many trials there are to be."""
+        return self.total
+
+    def trials(self) -> list[Trial]:
+        """Return the trials there are.
+
+        Raises:
+            ConfigError: the folder holds a search of another space.
+        """
+        seed = self.ablation.seeds[0]
+        return [self.ablation.trial(self._point(params), seed) for params in self._proposals()[: self.total]]
+
+    def extend(self, known: int) -> bool:
+        """Return whether there are more trials than those known, if necessary after adding one."""
+        if known >= self.total:
+            return False
+        folder = self.ablation.folder
+        with FileLock(folder / ".search.lock"):
+            proposals = self._proposals()
+            if len(proposals) == known:
+                proposals.append(self._propose(proposals))
+                text = json.dumps({"space": self._space(), "proposals": proposals}, indent=1)
+                write_text(folder / PROPOSALS, text)
+        return True
+
+    def row(self, trial: Trial) -> dict[str, Any]:
+        """Return the row of a trial in the table, with its objective."""
+        return {**super().row(trial), "objective": self.objective(trial)}
+
+    def check(self) -> None:
+        """Check that the first values of all spaces fit.
+
+        Raises:
+            ConfigError: the configuration has no such key, or the value does not fit.
+        """
+        search = self.ablation.options.search.items()
+        first = {key: space.low if isinstance(space, Range) else space[0] for key, space in search}
+        self.ablation.trial(first, self.ablation.seeds[0])
+
+    def objective(self, trial: Trial) -> float:
+        """Return the objective to minimise, NaN for a trial that is not measured yet."""
+        metrics, total = trial.metrics(self.split), 0.0
+        if metrics is None:
+            return float("nan")
+        for name, weight in self.ablation.options.objective.items():
+            value = metrics[name.strip("|")]
+            total += weight * (abs(value) if name.startswith("|") else value)
+        return total
+
+    def _proposals(self) -> list[dict[str, Any]]:
+        """Return what was proposed: numbers, and the places of choices."""
+        path = self.ablation.folder / PROPOSALS
+        if not path.exists():
+            return []
+        found = read_json(path)
+        if found.get("space") != self._space() or not isinstance(found.get("proposals"), list):
+            raise ConfigError(f"{path}: holds a search of another space: choose another folder")
+        return list(found["proposals"])
+
+    def _point(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        search = self.ablation.options.search.items()
+        return {key: params[key] if isinstance(space, Range) else space[params[key]] for key, space in search}
+
+    def _space(self) -> Any:
+        return json.loads(json.dumps(self.ablation.options.model_dump(mode="json")["search"]))
+
+    def _propose(self, proposals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        optuna = import_extra("optuna", extra="ablate")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        number, choice = optuna.distributions.FloatDistribution, optuna.distributions.CategoricalDistribution
+        space = {
+            key: number(values.low, values.high, log=values.log)
+            if isinstance(values, Range)
+            else choice(range(len(values)))
+            for key, values in self.ablation.options.search.items()
+        }
+        # What is not measured yet counts as poor, so that workers look at different places.
+        sampler = optuna.samplers.TPESampler(seed=len(proposals), multivariate=True, constant_liar=True)
+        study = optuna.create_study(sampler=sampler)
+        for params, trial in zip(proposals, self.trials(), strict=True):
+            value = self.objective(trial)
+            facts = {"value": value} if np.isfinite(value) else {"state": optuna.trial.TrialState.RUNNING}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=space, **facts))
+        return dict(study.ask(space).params)

@@ -1,0 +1,111 @@
+"""Trial: one training of an ablation, what was measured of it, and the lock of whoever works on it."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oasis.adapters.study import Study
+from oasis.errors import BusyError, DataError
+from oasis.evaluation.event_table import write_table
+from oasis.evaluation.summary import Summary, summarise
+from oasis.io.texts import read_json, write_text
+from oasis.run import Run
+from oasis.stats.bins import Bin, bins_of
+from oasis.stats.intervals import Estimate
+
+STATE = "trial.json"  # in a trial's folder
+OF_BINS = ("bias", "spread", "iou")  # metrics of every bin of the study
+OF_DETECTION = ("auc", "false_intensity")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of an ablation: a run, whose folder also says how far it got.
+
+    Attributes:
+        run: that is trained.
+        study: whose metrics are measured.
+        point: the values of what is varied.
+    """
+
+    run: Run
+    study: Study
+    point: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.run.folder
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """How far it got: whether it is `trained`, the `seconds` it took, and its `metrics` by split.
+
+        Raises:
+            DataError: the file that says so is damaged.
+        """
+        path = self.folder / STATE
+        if not path.exists():
+            return {"trained": False, "seconds": 0.0, "metrics": {}}
+        found = read_json(path)
+        found["metrics"] = found.get("metrics", found.pop("numbers", None))  # as it used to be called
+        if not (isinstance(found["metrics"], dict) and isinstance(found.get("seconds"), int | float)):
+            raise DataError(f"{path}: not the state of a trial: remove it, and the trial is measured again")
+        return found
+
+    def metrics(self, split: str) -> dict[str, float] | None:
+        """Return what was measured on a split, or None if that is still to be done."""
+        found: dict[str, float] | None = self.state["metrics"].get(split)
+        return found
+
+    def attempt(self, split: str) -> bool:
+        """Do what is still to be done, and return False if another process is already working on it."""
+        try:
+            with self.run.held():
+                self._complete(split)
+        except BusyError:
+            return False
+        return True
+
+    def _complete(self, split: str) -> None:
+        run, started = self.run, time.monotonic()
+        if not self.state["trained"]:
+            resume = run.files.last.exists()
+            if not resume:
+                run.clear()  # what a first epoch left that was not completed
+            run.train(resume)
+            self.record(trained=True)  # an evaluation that is killed must not train on
+        state = self.state
+        if split in state["metrics"]:  # another process was quicker
+            return
+        table = run.measure(run.dataset(split), workers=run.config.training.workers)
+        write_table(table, run.files.events(split))
+        metrics = {**state["metrics"], split: metrics_of(summarise(table, self.study))}
+        self.record(metrics=metrics, seconds=round(state["seconds"] + time.monotonic() - started, 1))
+
+    def record(self, **facts: Any) -> None:
+        """Write facts into the trial's state."""
+        write_text(self.folder / STATE, json.dumps({**self.state, "point": self.point, **facts}, indent=1))
+
+
+def metrics_of(summary: Summary) -> dict[str, float]:
+    """Return the metrics of a summary by name: `bias_4-5`, `bias_4-5_low`, `bias_4-5_high`, `auc` and so on."""
+    found: dict[str, float] = {}
+    for row in summary.bins.to_dict("records"):
+        where = Bin(row["low"], row["high"]).name
+        for name in OF_BINS:
+            found |= Estimate.of(row, name).columns(f"{name}_{where}")
+    for name in OF_DETECTION:
+        estimate = getattr(summary, name)
+        if estimate is not None:
+            found |= estimate.columns(name)
+    return found
+
+
+def metric_names(study: Study) -> Sequence[str]:
+    """Return the names of a study's metrics, without their intervals."""
+    names = [f"{name}_{one.name}" for name in OF_BINS for one in bins_of(study.edges)]
+    return [*names, *(OF_DETECTION if study.signal is not None else ())]
