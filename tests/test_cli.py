@@ -197,7 +197,7 @@ def test_part_of_a_folder_fails(tmp_path, toy_run, capsys):
     folder = tmp_path / "frames"
     folder.mkdir()
     np.save(folder / "a.npy", np.ones((24, 20)))
-    np.save(folder / "b.npy", np.zeros((24, 20)))
+    np.save(folder / "b.npy", np.full((24, 20), np.nan))
     assert run(["predict", str(toy_run), str(folder), "--out", str(tmp_path / "m.npz")]) == 2
     streams = capsys.readouterr()
     assert "b.npy" in streams.err
