@@ -496,7 +496,6 @@ def test_arrays_that_fit_are_not_copied_and_read_only_ones_are() -> None:
         (Array(RuntimeError("two\nlines")), "two lines"),
         (scipy.sparse.eye(3), "object"),
     ],
-    ids=str,
 )
 def test_what_has_no_one_meaning_as_intensities_is_refused(values: Any, words: str) -> None:
     with pytest.raises(DataError, match=r"^frame: ") as caught:
