@@ -77,8 +77,8 @@ def described(kind: type, section: str) -> dict[str, str]:
     """Return the entries `name: text` of a section of a class's Google docstring, and of those it inherits from.
 
     Example:
-        >>> described(Options, "Attributes")
-        {}
+        >>> list(described(Options, "Attributes"))
+        ['taken_whole', 'taken_by_name']
     """
     found = {}
     for one in (one for one in reversed(kind.__mro__) if one is kind or issubclass(one, Options)):

@@ -274,6 +274,7 @@ class Run:
             BusyError: another process is writing to the run.
             DataError: the folder holds a run already, which is not to be resumed.
         """
+        check_study(self.adapter)
         with self.held():
             return self._train(resume)
 
@@ -281,7 +282,6 @@ class Run:
         config = self.config
         self._check_folder(resume)
         train, val = self.dataset("train"), self.dataset("val")
-        check_study(self.adapter)
         separator = self.new_separator(trained_size=train[0].image.shape[1:])
         if config.augmentation is not None:
             train = Augmented(train, config.augmentation, config.seed)

@@ -25,6 +25,7 @@ POOL = """
         time.sleep(600)
 
     if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which may be ignored where tests run
         spawn = multiprocessing.get_context("spawn")
         start = {"initializer": end_with_parent, "initargs": (1.0,)}
         with ProcessPoolExecutor(2, spawn, **start) as pool, children_end_too(1.0):

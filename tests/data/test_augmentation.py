@@ -146,7 +146,7 @@ def test_everything_is_one_section() -> None:
         (
             {"elastic": {"size": 4, "length": 8}},
             "augmentation.elastic: size must be at most length / 8, or the warp folds the image over "
-            "(found {'size': 4, 'length': 8})",
+            "(found {'length': 8, 'size': 4})",
         ),
     ],
 )

@@ -61,7 +61,7 @@ def test_it_gives_what_it_gave() -> None:
     """The file was written by the paper's network in float64, from these weights."""
     saved = np.load(SAVED, allow_pickle=False)
     with torch.no_grad():
-        output = with_paper_weights(4, seed=7)(torch.from_numpy(saved["image"]))
+        output = with_paper_weights(4, seed=7).double()(torch.from_numpy(saved["image"]).double())
     np.testing.assert_allclose(output.numpy(), saved["output"], rtol=1e-5, atol=1e-5)
 
 

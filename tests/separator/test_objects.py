@@ -179,7 +179,7 @@ def test_a_run_learns_saves_and_tabulates_numbers(toy_values, tmp_path):
     values = {**toy_values, "objects": {"channels": 32, "layers": 1}, "training": {"epochs": 12}}
     setup = Run.from_values(values)
     separator = setup.train()
-    rows = setup.log()
+    rows = setup.log.to_dict("records")
     assert float(rows[-1]["val/objects_quantities"]) < 0.5 * float(rows[0]["val/objects_quantities"])
     total = float(rows[-1]["val/regression"]) + 0.01 * float(rows[-1]["val/smoothness"])
     total += float(rows[-1]["val/objects_quantities"]) + float(rows[-1]["val/objects_presence"])

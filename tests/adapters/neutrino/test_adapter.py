@@ -194,7 +194,7 @@ def test_directions_are_not_turned(root):
     with pytest.raises(ConfigError, match="augmentation: the context or truth of these samples"):
         setup_of(root, augmentation={})
     setup = setup_of(root)
-    with pytest.raises(ConfigError, match="intensity_spread: what is known"):
+    with pytest.raises(ConfigError, match="intensity_spread: the context contains directions"):
         evaluate(setup.new_separator(), setup.dataset("val"), setup.adapter, workers=0, spread=True)
 
 

@@ -70,7 +70,7 @@ def test_files_without_numbers_are_refused(tmp_path):
     (tmp_path / "empty.npy").write_bytes(b"")
     refusal(read_waveforms, tmp_path / "empty.npy")
     (tmp_path / "empty.csv").write_text("")
-    assert "no numbers" in refusal(read_waveforms, tmp_path / "empty.csv")
+    assert "no numeric array" in refusal(read_waveforms, tmp_path / "empty.csv")
     (tmp_path / "text.csv").write_text("1,2,3\n4,five,6\n")
     assert "five" in refusal(read_waveforms, tmp_path / "text.csv")
     np.save(tmp_path / "none.npy", np.zeros((0, 100)))
