@@ -33,6 +33,7 @@ Changes = Annotated[list[str], typer.Option("--set", help="change a key: trainin
 Refine = Annotated[bool, typer.Option("--refine", help="also fit the domain's model to each image")]
 Workers = Annotated[int, typer.Option(help="processes that prepare samples", min=0)]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the Python files that a run's folder names")]
+Force = Annotated[bool, typer.Option("--force", help="replace a file that is no earlier output of this command")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print warnings and errors only")]
 
 
@@ -138,6 +139,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs that were evaluated on the same events")],
     out: Annotated[Path | None, typer.Option(help="the HTML file; report.html by default")] = None,
     events: Annotated[int, typer.Option(help="how many events to show at most", min=0)] = 60,
+    force: Force = False,
     trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
@@ -145,7 +147,7 @@ def report(
     from oasis.run import Run
 
     first, *others = (Run(run, trust_code=trust_code) for run in runs)
-    path = first.report(out, events, others)
+    path = first.report(out, events, others, force)
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -217,6 +219,7 @@ def predict(
         bool, typer.Option("--spread", help="also write how far the maps of all orientations lie apart")
     ] = False,
     refine: Refine = False,
+    force: Force = False,
     changes: Changes = [],  # noqa: B006
     trust_code: TrustCode = False,
     quiet: Quiet = False,
@@ -224,7 +227,7 @@ def predict(
     """Separate images: a map per class, and a table of intensities, with intervals if the run is calibrated."""
     from oasis.run import Run
 
-    found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine)
+    found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine, force)
     for error in found.failed.values():
         typer.echo(f"oasis: {error}", err=True)
     intervals = " with intervals" if "intensity_low" in found.objects else ""
@@ -239,12 +242,13 @@ def simulate(
     config: ConfigPath,
     out: Annotated[Path, typer.Option(help="the HDF5 file of samples")],
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    force: Force = False,
     changes: Changes = [],  # noqa: B006
     trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the samples of a split to a file."""
-    typer.echo(f"{out}: {_described(config, changes, trust_code).simulate(out, split)} samples")
+    typer.echo(f"{out}: {_described(config, changes, trust_code).simulate(out, split, force)} samples")
 
 
 @app.command()
@@ -256,13 +260,14 @@ def convert(
     changes: Annotated[
         list[str], typer.Option("--set", help="change a key of the section data: convert.size=96 (repeatable)")
     ] = [],  # noqa: B006
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Turn a domain's own files into an HDF5 file of samples, or of what samples are made of."""
-    from oasis.adapters import find_adapter
+    from oasis.adapters.converting import convert as convert_files
     from oasis.config.changes import changed
 
-    count = find_adapter(adapter)(changed({}, changes)).convert(source, out)
+    count = convert_files(adapter, source, out, changed({}, changes), force)
     typer.echo(f"{out}: {count} items")
 
 

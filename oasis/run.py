@@ -29,11 +29,22 @@ from oasis.inference.predict import Predicted, predict
 from oasis.io.arrays import read_array
 from oasis.io.kept_code import KeptCode
 from oasis.io.locks import FolderLock
+from oasis.io.outputs import (
+    check_outputs,
+    is_intensities,
+    is_maps,
+    is_report,
+    is_run_config,
+    is_separator_options,
+    is_simulated,
+    paths_in,
+)
 from oasis.io.run_files import RunFiles
 from oasis.io.tables import read_csv, write_csv
 from oasis.io.texts import write_text
 from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.loss.overlap import OverlapLoss
+from oasis.plugins import code_file
 from oasis.report.facts import Facts, gather
 from oasis.report.page import EVENTS, write_report
 from oasis.separator.files import read_options
@@ -81,6 +92,7 @@ class Run:
 
     config: RunConfig
     files: RunFiles
+    _source: Path | None = None  # the YAML file that describes it
 
     def __init__(self, folder: str | Path, changes: Sequence[str] = (), trust_code: bool = False) -> None:
         files = RunFiles(Path(folder))
@@ -106,7 +118,9 @@ class Run:
         Raises:
             ConfigError: not YAML, an unknown key (with the nearest known one) or a value that does not fit.
         """
-        return cls.from_values(changed(read_yaml(path), changes), str(path))
+        run = cls.from_values(changed(read_yaml(path), changes), str(path))
+        run._source = Path(path)
+        return run
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], where: str = "configuration") -> "Run":
@@ -135,7 +149,7 @@ class Run:
         run.config, run.adapter = self.config.model_copy(update={"run": str(folder)}), self.adapter
         run.files, run._lock = RunFiles(Path(folder)), FolderLock(Path(folder))
         run._code, run._located = KeptCode(run.files.code), self._located
-        run._saved_code, run._trusted = self._saved_code, self._trusted
+        run._saved_code, run._trusted, run._source = self._saved_code, self._trusted, self._source
         return run
 
     @property
@@ -304,6 +318,8 @@ class Run:
                 f"{self.folder}: holds a run already ({found.name}): go on with  oasis train --resume {folder}  "
                 "or choose another --run"
             )
+        outputs = {self.files.config: is_run_config, self.files.options: is_separator_options}
+        check_outputs(outputs, self._inputs(), own=outputs)
 
     def _check_changes(self) -> None:
         if not self.files.config.exists():
@@ -397,6 +413,7 @@ class Run:
         key: str | None = None,
         spread: bool = False,
         refine: bool = False,
+        force: bool = False,
     ) -> Predicted:
         """Separate the images of a file or folder into maps, and write a table of intensities beside them.
 
@@ -407,39 +424,72 @@ class Run:
             key: the array in `.npz` and HDF5 files.
             spread: also write the standard deviation of the maps over the symmetries of the image.
             refine: also fit the domain's model to each image.
+            force: replace files that are no earlier outputs.
 
         Returns:
             How many images there were, the files that failed, and the table, with intervals if the run is
             calibrated.
+
+        Raises:
+            DataError: an output that must not be written, or no image that could be used.
         """
+        table = Path(out).with_suffix(".csv")
+        inputs = [path for path in (source, dark) if path is not None]
+        check_outputs({Path(out): is_maps, table: is_intensities}, inputs, force=force)
         frame = None if dark is None else read_array(dark)
         calibration, spread = self.calibration, spread or self._needs_spread
         found = predict(self.separator(best_device()), self.adapter, source, out, frame, key, spread, refine)
         if calibration is not None:
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
-        write_csv(found.objects, Path(out).with_suffix(".csv"))
+        write_csv(found.objects, table)
         return found
 
-    def simulate(self, out: str | Path, split: str = "test") -> int:
-        """Write the samples of a split to an HDF5 file and return how many there are."""
+    def simulate(self, out: str | Path, split: str = "test", force: bool = False) -> int:
+        """Write the samples of a split to an HDF5 file and return how many there are.
+
+        Args:
+            out: the file.
+            split: `train`, `val` or `test`.
+            force: replace a file that is no earlier output.
+
+        Raises:
+            DataError: an output that must not be written.
+        """
+        check_outputs({Path(out): is_simulated}, self._inputs(), force=force)
         dataset = self.dataset(split)
         facts = {"adapter": self.config.adapter, "split": split, "configuration": self.fingerprint}
         samples = (dataset[index] for index in range(len(dataset)))
         return write_samples(out, samples, self.adapter.classes, self.adapter.unit, facts)
 
-    def report(self, out: str | Path | None = None, events: int = EVENTS, others: Sequence["Run"] = ()) -> Path:
+    def _inputs(self) -> list[Path]:
+        """Return the files and folders that the configuration names, and itself."""
+        code = (code_file(name) for name in code_names(self.config.model_dump()).values())
+        return [*([] if self._source is None else [self._source]), *code, *paths_in(self.config.data)]
+
+    def report(
+        self,
+        out: str | Path | None = None,
+        events: int = EVENTS,
+        others: Sequence["Run"] = (),
+        force: bool = False,
+    ) -> Path:
         """Write a report as one HTML file and return its path.
 
         Args:
             out: the file; by default in the run's folder, or with other runs in the current one.
             events: how many to show at most.
             others: further runs that were evaluated on the same events.
+            force: replace a file that is no earlier report.
 
         Raises:
             BusyError: another process is writing to the run.
+            DataError: an output that must not be written.
         """
+        path = Path(out) if out is not None else (Path("report.html") if others else self.files.report)
+        check_outputs({path: is_report}, own=[self.files.report], force=force)
         with self.held():
-            return write_report([self, *others], out, events)
+            write_report([self, *others], path, events)
+        return path
 
     def facts(self) -> Facts:
         """Return what the run is and how far it got.

@@ -62,6 +62,21 @@ def processes():
     return module
 
 
+@pytest.fixture(scope="session")
+def pulses_run(tmp_path_factory):
+    """The folder of a small run of an installed adapter, trained and evaluated; tests change copies of it."""
+    from oasis.run import Run
+
+    folder = tmp_path_factory.mktemp("pulses") / "run"
+    data = {"pulses": 2, "events": {"train": 4, "val": 2, "test": 2}}
+    model, training = {"base_channels": 2, "depth": 2}, {"epochs": 1, "workers": 0}
+    values = {"adapter": "pulses", "run": str(folder), "data": data, "model": model, "training": training}
+    run = Run.from_values(values)
+    run.train()
+    run.evaluate(workers=0)
+    return folder
+
+
 @pytest.fixture
 def example(root, monkeypatch):
     """Return a function that loads a script of the examples, such as `galaxy/compare`."""

@@ -33,24 +33,11 @@ def spy(tmp_path, code):
     return f"open({str(tmp_path / 'mark')!r}, 'a').write('x')\n{code}"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run that names no code: its adapter is installed."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    data = {"pulses": 2, "events": {"train": 4, "val": 2, "test": 2}}
-    model, training = {"base_channels": 2, "depth": 2}, {"epochs": 1, "workers": 0}
-    values = {"adapter": "pulses", "run": str(folder), "data": data, "model": model, "training": training}
-    run = Run.from_values(values)
-    run.train()
-    run.evaluate(workers=0)
-    return folder
-
-
 @pytest.fixture
-def plain(trained, tmp_path):
+def plain(pulses_run, tmp_path):
     """A copy of that run to be changed, beside one that is not."""
-    shutil.copytree(trained, tmp_path / "other")
-    return shutil.copytree(trained, tmp_path / "run")
+    shutil.copytree(pulses_run, tmp_path / "other")
+    return shutil.copytree(pulses_run, tmp_path / "run")
 
 
 def in_config(run, evil):

@@ -10,10 +10,13 @@ from oasis.ablation.options import AblationOptions
 from oasis.ablation.trial import metric_names
 from oasis.config.changes import parse_change, set_key
 from oasis.errors import ConfigError, nearest, shown
+from oasis.io.outputs import check_outputs
 from oasis.io.yaml_text import read_yaml
 from oasis.plugins import is_code
 from oasis.run import Run
 from oasis.stats.bins import Bin, bins_of
+
+TABLES = ("ablation.csv", "factors.csv", "search.csv", "search_test.csv", "search.json", "search.txt")
 
 
 def load_ablation(
@@ -50,12 +53,25 @@ def load_ablation(
     if options.seeds and values["data_seed"] is None:
         values["data_seed"] = values["seed"]
     run = Run.from_values(values, f"{path}: base")
+    if not sent:
+        base_file = [path.parent / options.base] if isinstance(options.base, str) else []
+        _check_outputs(Path(folder or options.run), [path, *base_file])
     options = options.model_copy(update={"base": values, "changes": {}, "run": str(folder or options.run)})
     if run.adapter.study is None:
         raise ConfigError(f"{path}: the adapter {values['adapter']} states no study whose metrics can be measured")
     ablation = Ablation(options, values, run.adapter.study, run.adapter.unit)
     _check(ablation, str(path))
     return ablation
+
+
+def _check_outputs(folder: Path, inputs: Sequence[Path]) -> None:
+    """Check that the folder has no files of those names but an ablation's."""
+    begun = folder / ABLATION
+
+    def is_ours(path: Path) -> bool:
+        return isinstance(read_yaml(begun).get("base"), Mapping)
+
+    check_outputs({folder / name: is_ours for name in (ABLATION, *TABLES)}, inputs)
 
 
 def _base(path: Path, sent: bool, trust_code: bool) -> Run:

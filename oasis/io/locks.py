@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from oasis.errors import BusyError, DataError, OasisError, shown
+from oasis.io.run_files import LOCK
 from oasis.io.texts import read_json, write_text
 
 
@@ -26,7 +27,7 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = FileLock(folder / ".lock", timeout=0)
+        self._lock = FileLock(folder / LOCK, timeout=0)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -7,6 +7,17 @@ from pathlib import Path
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
+OWN = (
+    CONFIG,
+    WEIGHTS,
+    "config.json",
+    "log.csv",
+    "region_weights.csv",
+    "calibration.json",
+    "report.html",
+    "trial.json",
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,11 @@ class RunFiles:
     def weights(self) -> Path:
         """The best separator."""
         return self.folder / WEIGHTS
+
+    @property
+    def options(self) -> Path:
+        """What the separator is, for people."""
+        return self.folder / "config.json"
 
     @property
     def log(self) -> Path:
@@ -82,3 +98,31 @@ class RunFiles:
         for path in (self.last, self.weights, self.log, self.region_weights):
             if path.exists():
                 yield path
+
+    def owns(self, path: Path) -> bool:
+        """Return whether a path is that of a file of the run, there or not.
+
+        Args:
+            path: within the folder, whatever the case of its letters.
+        """
+        first, *further = (part.lower() for part in path.relative_to(self.folder).parts)
+        if further:
+            return first in ("checkpoints", "code", "tensorboard") or first.startswith("figures")
+        is_table = first.startswith("events") and first.endswith(".parquet")
+        return first in OWN or is_table or first.startswith(".")
+
+
+def run_of(path: Path) -> Path | None:
+    """Return the folder of the run that a path is a file of, or None if it is of none.
+
+    Args:
+        path: absolute.
+    """
+    for folder in list(path.parents)[:2]:
+        files = RunFiles(folder)
+        is_run = files.config.is_file() and any(
+            each.exists() for each in (files.weights, files.checkpoints, files.log, folder / LOCK)
+        )
+        if is_run and files.owns(path):
+            return folder
+    return None

@@ -42,11 +42,11 @@ def write_report(runs: Sequence["Run"], out: str | Path | None = None, events: i
     if not 1 <= len(runs) <= len(COLOURS):
         raise ConfigError(f"expected 1 to {len(COLOURS)} runs in a report, found {len(runs)}")
     evaluated = read_evaluated(runs)
-    path = Path(out) if out is not None else (runs[0].files.report if len(runs) == 1 else Path("report.html"))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(files("oasis.report").joinpath("report.html").read_text(encoding="utf-8"))
+    path = Path(out) if out is not None else (runs[0].files.report if len(runs) == 1 else Path("report.html"))
     write_text(path, template.render(_content(evaluated, events)))
     return path
 

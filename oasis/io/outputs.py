@@ -1,0 +1,156 @@
+"""Outputs: a guard that no command writes over what it reads, over a run, or over what is not its own."""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from oasis.errors import DataError
+from oasis.io.run_files import run_of
+from oasis.io.texts import read_json, read_text
+from oasis.io.yaml_text import read_yaml
+
+Recogniser = Callable[[Path], bool]  # whether a file is an earlier output
+LONGEST_PATH = 4096  # characters of a setting that may be a path
+
+
+def check_outputs(
+    outputs: Mapping[Path, Recogniser],
+    inputs: Iterable[str | Path] = (),
+    own: Iterable[Path] = (),
+    force: bool | None = None,
+) -> None:
+    """Check that a command may write its outputs, before anything is computed.
+
+    Paths are compared by the files that they lead to, whatever links, hard links or a difference in case.
+
+    Args:
+        outputs: each file that would be written, with what recognises an earlier output of the same command.
+        inputs: files and folders that are read; no input is replaced, nor any file in one but an earlier output.
+        own: files of runs that the command is to write.
+        force: replace also files that are not recognised; None for a command that has no such option.
+
+    Raises:
+        DataError: an output is an input or a file of a run, or exists and is no earlier output.
+    """
+    sources, mine = [Path(path) for path in inputs], {os.path.realpath(path) for path in own}
+    for out, is_ours in outputs.items():
+        if os.path.realpath(out) not in mine:
+            _check_not_of_a_run(out)
+        if not os.path.lexists(out):
+            continue
+        source = next((path for path in sources if _same(out, path)), None)
+        if source is not None:
+            raise DataError(f"{out}: would be written over what is read ({source}): choose another name")
+        ours = _recognised(out, is_ours)
+        folder = next((path for path in sources if path.is_dir() and _is_within(out, path)), None)
+        if folder is not None and not ours:
+            raise DataError(f"{out}: would be written over a file of the folder that is read: choose another name")
+        if not ours and not force:
+            mend = "choose another name" if force is None else "choose another name, or pass --force to replace it"
+            raise DataError(f"{out}: exists and is no earlier output of this command: {mend}")
+
+
+def paths_in(values: Any) -> Iterator[Path]:
+    """Give the files and folders there are that settings name."""
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from paths_in(value)
+    elif isinstance(values, str) and values and len(values) < LONGEST_PATH and os.path.exists(values):
+        yield Path(values)
+
+
+def is_maps(path: Path) -> bool:
+    """Return whether a file has maps that `oasis predict` wrote."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return {"classes.npy", "unit.npy", "identity.npy", "source.npy", "frame.npy"} <= {*archive.namelist()}
+    with h5py.File(path, "r") as file:
+        return {"classes", "unit", "identity"} <= {*file.attrs} and isinstance(file.get("maps"), h5py.Group)
+
+
+def is_intensities(path: Path) -> bool:
+    """Return whether a file is the table of intensities that `oasis predict` wrote."""
+    with path.open("rb") as file:
+        return (
+            file.readline(1000).removeprefix(b"\xef\xbb\xbf").startswith(b"source,frame,class,intensity_predicted")
+        )
+
+
+def is_simulated(path: Path) -> bool:
+    """Return whether a file has samples that `oasis simulate` wrote."""
+    with h5py.File(path, "r") as file:
+        facts = json.loads(str(file.attrs.get("attributes", "{}")))
+        return _is_ours(file) and {"adapter", "split", "configuration"} <= {*facts}
+
+
+def is_converted(path: Path) -> bool:
+    """Return whether a file is what `oasis convert` wrote."""
+    with h5py.File(path, "r") as file:
+        ours = _is_ours(file)
+    return ours and not is_simulated(path)
+
+
+def is_left_out(path: Path) -> bool:
+    """Return whether a file is the table of what `oasis convert` left out."""
+    with path.open("rb") as file:
+        return file.readline(1000).strip() == b"name,path,reason,detail"
+
+
+def is_run_config(path: Path) -> bool:
+    """Return whether a file is the complete configuration that `oasis train` wrote."""
+    return {"adapter", "run", "seed", "data_seed", "data", "model", "loss", "training"} <= {*read_yaml(path)}
+
+
+def is_separator_options(path: Path) -> bool:
+    """Return whether a file is what `oasis train` wrote of its separator for people."""
+    return {"classes", "spatial_dims", "model", "scaling"} <= {*read_json(path)}
+
+
+def is_report(path: Path) -> bool:
+    """Return whether a file is a page that `oasis report` wrote."""
+    start = read_text(path)[:4000]
+    return 'name="generator" content="oasis report"' in start or "<title>Report of " in start
+
+
+def _is_ours(file: h5py.File) -> bool:
+    return str(file.attrs.get("format", "")).startswith("oasis-")
+
+
+def _recognised(path: Path, is_ours: Recogniser) -> bool:
+    """Return whether a file is an earlier output; one that cannot be read is not."""
+    if not path.is_file():
+        return False
+    with suppress(Exception):  # whatever the reader of a foreign file raises
+        return is_ours(path)
+    return False
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to one file."""
+    with suppress(OSError, ValueError):
+        return os.path.samefile(one, other)
+    return False
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """Return whether a folder contains a file, or a link to it."""
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        return True
+    with suppress(OSError), os.scandir(folder) as entries:
+        return any(_same(path, Path(entry.path)) for entry in entries if not entry.is_dir(follow_symlinks=False))
+    return False
+
+
+def _check_not_of_a_run(out: Path) -> None:
+    for place in {out.absolute(), Path(os.path.realpath(out))}:
+        folder = run_of(place)
+        if folder is not None:
+            raise DataError(f"{out}: is a file of the run {folder}: choose another name")
