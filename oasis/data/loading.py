@@ -1,6 +1,7 @@
 """Loading: which sample every process reads in every epoch, and the workers that read it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from oasis.data.mixing import SampleDataset
-from oasis.data.samples import Batch, collate
+from oasis.data.samples import Batch, Sample, collate
+from oasis.errors import OasisError
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -56,12 +58,35 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((self.epoch, int(index)) for index in mine)
 
 
+class Loader(DataLoader[Any]):
+    """A loader whose worker processes report errors of the user's as this process does: in one line."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except OasisError as error:
+            last = str(error).splitlines()[-1]  # of the worker's traceback, in which "module.Kind: " comes first
+            raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from None
+
+
 def make_loader(
-    dataset: SampleDataset, sampler: EpochSampler, batch_size: int, workers: int = 0
+    dataset: SampleDataset,
+    sampler: EpochSampler,
+    batch_size: int,
+    workers: int = 0,
+    collate: Callable[[Sequence[Sample]], Batch] = collate,
 ) -> DataLoader[Batch]:
-    """Return a loader of batches; the samples do not depend on the number of workers."""
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]
+    """Return a loader of batches; the samples do not depend on the number of workers.
+
+    Args:
+        dataset: of the samples.
+        sampler: which of them, in which order.
+        batch_size: samples per batch; the last one may have fewer.
+        workers: processes that prepare batches; 0 for this one.
+        collate: makes a batch of samples: `collate`, or `collate_instances` for batches with instances.
+    """
+    return Loader(
+        dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=workers,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from oasis.data.deferred import Deferred
 from oasis.data.instances import Instances
+from oasis.data.metadata import check_metadata
 from oasis.errors import DataError
 
 Array = NDArray[np.float32]
@@ -50,6 +51,7 @@ class Sample:
             raise DataError(f"valid has shape {self.valid.shape}, expected {(1, *spatial)}")
         if self.context is not None and self.context.shape[1:] != spatial:
             raise DataError(f"context has shape {self.context.shape}, expected (channels, *{spatial})")
+        check_metadata(self.meta)
         instances = vars(self)["instances"]
         if isinstance(instances, Instances) and instances.shape != self.image.shape:
             raise DataError(f"instances of an image of shape {instances.shape}, expected {self.image.shape}")

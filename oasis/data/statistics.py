@@ -3,14 +3,15 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
+from oasis.data.loading import Loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
@@ -154,10 +155,11 @@ def region_statistics(
         raise DataError("the data set is empty: it has no regions")
     count = min(samples or len(dataset), len(dataset))
     chosen = np.sort(np.random.default_rng(seed).choice(len(dataset), count, replace=False)).tolist()
-    loader = DataLoader(dataset, batch_size=None, sampler=chosen, num_workers=workers)
+    summed = partial(_sums, classes=classes, limits=limits)
+    loader = Loader(dataset, batch_size=None, sampler=chosen, num_workers=workers, collate_fn=summed)
     sums: dict[int, NDArray[np.float64]] = {}
-    for sample in loader:
-        for code, row in _sums(sample, classes, limits).items():
+    for one in loader:
+        for code, row in one.items():
             sums[code] = sums.get(code, 0) + row
     codes = sorted(sums, key=lambda code: (code.bit_count(), code))
     table = np.array([sums[code] for code in codes]).reshape(len(codes), 2 + len(classes))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from oasis.errors import DataError
 from oasis.io.files import one_line
 
-SCALARS_PER_CHUNK = 8192
+COLUMN_CHUNK = 2**16  # bytes, of data sets with one axis
 LARGEST_CHUNK = 2**26  # bytes
 DEEPEST = 100  # groups in one another
 OWN_DATA = "copy that data into this file"
@@ -81,7 +81,7 @@ def append_rows(group: h5py.Group, name: str, rows: NDArray[Any], **storage: Any
 
 def _chunks(row: Sequence[int], itemsize: int) -> tuple[int, ...]:
     if not row:
-        return (SCALARS_PER_CHUNK,)
+        return (max(COLUMN_CHUNK // itemsize, 1),)
     lengths = list(row)
     while math.prod(lengths) * itemsize > LARGEST_CHUNK:
         longest = lengths.index(max(lengths))

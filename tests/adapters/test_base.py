@@ -195,7 +195,7 @@ def test_files_have_to_fit_the_domain(tmp_path, shape, classes, unit, message):
         size = (8, 8)
 
     image = np.ones(shape, np.float32)
-    sample = Sample(image, image[None], np.ones((1, *shape[1:]), bool))
+    sample = Sample(image, image[None], np.ones((1, *shape[1:]), bool), {"id": "a"})
     write_samples(tmp_path / "a.h5", [sample], classes, unit)
     with pytest.raises(DataError, match=message):
         Sized({"files": {"test": str(tmp_path / "a.h5")}}).dataset("test")

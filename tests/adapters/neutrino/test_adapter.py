@@ -113,6 +113,7 @@ def test_files_take_the_place_of_the_simulation(tmp_path):
         target=np.ones((6, 1, 9, 9, 9), np.float32),
         valid=np.ones((1, 9, 9, 9), bool),
         context=None,
+        instances=None,
     )
     write_samples(tmp_path / "large.h5", [larger], adapter.classes)
     with pytest.raises(DataError, match=r"large.h5: holds images of 9 x 9 x 9 pixels, expected 7 x 7 x 7: crop"):
