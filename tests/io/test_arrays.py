@@ -195,7 +195,9 @@ def test_an_hdf5_file_without_images_is_refused(tmp_path: Path) -> None:
 
 def test_the_mask_of_a_file_of_samples_is_not_taken_for_an_image(tmp_path: Path) -> None:
     image = np.ones((1, 4, 5), np.float32)
-    write_samples(tmp_path / "samples.h5", [Sample(image, image[None], np.ones((1, 4, 5), bool))], ["all"])
+    write_samples(
+        tmp_path / "samples.h5", [Sample(image, image[None], np.ones((1, 4, 5), bool), {"id": "a"})], ["all"]
+    )
     refusal(tmp_path / "samples.h5")
 
 
