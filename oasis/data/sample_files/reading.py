@@ -20,7 +20,7 @@ from oasis.data.sample_files.layout import check_layout, is_sample_file, read_fa
 from oasis.data.samples import Array, Sample, Scalar
 from oasis.errors import DataError, OasisError
 from oasis.io.files import one_line
-from oasis.io.hdf5 import open_hdf5, opened_hdf5
+from oasis.io.hdf5 import open_hdf5, opened_hdf5, read_row
 
 _DAMAGED = (
     ArithmeticError,
@@ -83,8 +83,8 @@ class SampleFile(SampleDataset):
                 self._columns = read_columns(self._open().file.get("meta"))
             row = {name: column[index].item() for name, column in self._columns.items()}
         else:
-            stored = self._open()["meta"][index]
-            row = dict(zip(stored.dtype.names, stored.item(), strict=True))
+            stored = read_row(self._open()["meta"], index)
+            row = dict(zip(stored.dtype.names or (), stored.item(), strict=True))
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in row.items()}
 
     def sample(self, index: int, epoch: int) -> Sample:
