@@ -201,10 +201,26 @@ class Adapter(ABC, Generic[OptionsT]):
             parts = {file: self.samples(Path(file), split) for file in files}
             return Joined(parts) if len(parts) > 1 else parts[files[0]]
         scene = self.scene(split)
+        self._check_scene(scene, split)
         mixed = Mixer(scene, self.count(split, scene), self.seed, split, fixed=split != "train")
         if split != "test":
             _check_lit(mixed, self.limits, self.unit)
         return mixed
+
+    def _check_scene(self, scene: Scene, split: str) -> None:
+        """Check that a scene has the domain's classes, bands and axes.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        where = f"{type(self).__name__}: the scene of {split}"
+        if tuple(scene.classes) != tuple(self.classes):
+            raise ConfigError(f"{where} has the classes {list(scene.classes)}, expected {list(self.classes)}")
+        if len(scene.shape) != self.spatial_dims + 1 or scene.shape[0] != self.bands:
+            raise ConfigError(
+                f"{where} has shape {tuple(scene.shape)}, expected {self.bands} bands and {self.spatial_dims} "
+                "spatial axes"
+            )
 
     def count(self, split: str, scene: Scene) -> int:
         """Return how many samples of a scene a split has: as the option `events` says.

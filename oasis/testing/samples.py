@@ -1,0 +1,107 @@
+"""Checks of single samples: shapes, values, metadata, and the image as the sum of its maps."""
+
+from typing import Any
+
+import numpy as np
+
+from oasis.errors import nearest
+from oasis.evaluation.event_table import COLUMNS
+from oasis.evaluation.identity import IDENTITY
+from oasis.testing.case import SCALARS, Case
+
+SURE = 5  # standard errors
+
+
+def shapes(case: Case) -> None:
+    """Check shapes, types and values of samples."""
+    adapter, require = case.adapter, case.require
+    for where, sample in case.all:
+        spatial = sample.image.shape[1:]
+        require(
+            sample.image.shape[0] == adapter.bands and len(spatial) == adapter.spatial_dims,
+            f"{where}: image of shape {sample.image.shape}: expected {adapter.bands} bands and "
+            f"{adapter.spatial_dims} spatial axes: change the facts bands and spatial_dims, or the scene's shape",
+        )
+        require(
+            len(sample.target) == len(adapter.classes),
+            f"{where}: {len(sample.target)} maps for {len(adapter.classes)} classes: give the scene the same ones",
+        )
+        found = 0 if sample.context is None else len(sample.context)
+        require(
+            found == adapter.context,
+            f"{where}: {found} channels of context, but the fact context is {adapter.context}: return as many "
+            "from the scene's context(meta)",
+        )
+        for name, values in (("image", sample.image), ("target", sample.target), ("context", sample.context)):
+            if values is not None:
+                require(values.dtype == np.float32, f"{where}: {name} is {values.dtype}: give float32")
+                require(
+                    np.isfinite(values).all(), f"{where}: {name} has values that are not finite: mask or mend them"
+                )
+        require(sample.valid.dtype == bool, f"{where}: valid is {sample.valid.dtype}: give bool")
+        require(sample.valid.any(), f"{where}: no pixel is valid: let observe return where the truth counts")
+        require(
+            sample.target.min() >= 0,
+            f"{where}: the target is negative ({sample.target.min():.3g}): set it to 0 there, as maps never are",
+        )
+
+
+def meta(case: Case) -> None:
+    """Check that truth quantities can be stored, and that they name no column of the event table."""
+    adapter, require = case.adapter, case.require
+    names = set(case.samples["train"][0].meta)
+    quantities = adapter.quantities
+    described = quantities.classes or adapter.classes
+    wanted = [f"{name}_{one.name}" for name in described for one in quantities.of_object]
+    wanted += [one.name for one in quantities.of_image]
+    missing = [name for name in wanted if name not in names]
+    require(not missing, f"quantities: the meta has no {missing[:1]}; {nearest(str(missing[:1]), names)}")
+    taken = names & ({*COLUMNS, *IDENTITY} - {"id"})
+    require(not taken, f"meta: {sorted(taken)} are columns of the event table: choose other names")
+    identities: dict[Any, str] = {}
+    for where, sample in case.all:
+        differing = set(sample.meta) ^ names
+        require(not differing, f"{where}: meta differs in {sorted(differing)}: give all samples the same names")
+        for name, value in sample.meta.items():
+            require(
+                isinstance(value, SCALARS),
+                f"{where}: meta {name!r} is {type(value).__name__}: give a number, a text or a bool",
+            )
+        identity = sample.meta.get("id")
+        require(identity is not None, f"{where}: meta has no 'id': name each sample")
+        require(identity not in identities, f"{where}: has the id {identity!r} of {identities.get(identity)}")
+        identities[identity] = where
+
+
+def instances(case: Case) -> None:
+    """Check that single objects, where they are known, add up to the maps."""
+    for where, sample in case.all:
+        if sample.instances is not None:
+            sums = sample.instances.sums(len(case.adapter.classes))
+            close = np.allclose(sums, sample.target, rtol=1e-4, atol=1e-4 * float(sample.target.max()))
+            case.require(close, f"{where}: its instances do not add up to the target")
+
+
+def sums(case: Case) -> None:
+    """Check that images are the sum of their maps and a background, by a linear fit to all samples."""
+    names = case.adapter.classes
+    normal, moment = np.zeros((len(names) + 1,) * 2), np.zeros(len(names) + 1)
+    parts = []
+    for _, sample in case.all:
+        where = np.broadcast_to(sample.valid, sample.image.shape)
+        maps = np.stack([*(one[where] for one in sample.target), np.ones(int(where.sum()))]).astype(float)
+        parts.append((maps, sample.image[where].astype(float)))
+        normal += maps @ maps.T
+        moment += maps @ parts[-1][1]
+    inverse = np.linalg.pinv(normal, hermitian=True)
+    found = inverse @ moment
+    scores = np.array(
+        [maps @ (image - found @ maps) for maps, image in parts]
+    )  # by sample: errors correlate there
+    errors = np.sqrt(np.diag(inverse @ (scores.T @ scores) @ inverse))
+    for name, share, error, light in zip(names, found, errors, np.diag(normal), strict=False):
+        case.require(
+            not light or abs(share - 1) <= case.tolerance + SURE * error,
+            f"the image is not the sum of its maps: it has {share:.3g} +- {error:.2g} of {name!r}, not 1: "
+            "give maps in the units of the image, and all the light of every object",
+        )
