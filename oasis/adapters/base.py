@@ -245,20 +245,20 @@ class Adapter(ABC, Generic[OptionsT]):
         """
         file = SampleFile(path)
         if file.classes != self.classes:
-            raise DataError(f"{path}: holds the classes {list(file.classes)}, expected {list(self.classes)}")
+            raise DataError(f"{path}: contains the classes {list(file.classes)}, expected {list(self.classes)}")
         if len(file.shape) != self.spatial_dims + 1 or file.shape[0] != self.bands:
             raise DataError(
-                f"{path}: holds images of shape {file.shape}, expected {self.bands} bands and {self.spatial_dims} "
-                "spatial axes"
+                f"{path}: contains images of shape {file.shape}, expected {self.bands} bands and "
+                f"{self.spatial_dims} spatial axes"
             )
         if self.size is not None and file.shape[1:] != self.size:
             found, expected = (" x ".join(map(str, size)) for size in (file.shape[1:], self.size))
             raise DataError(
-                f"{path}: holds images of {found} pixels, expected {expected}: crop them, or change the section "
-                "data"
+                f"{path}: contains images of {found} pixels, expected {expected}: crop them, or change the "
+                "section data"
             )
         if file.unit and file.unit != self.unit:
-            raise DataError(f"{path}: holds intensities in {file.unit!r}, expected {self.unit!r}")
+            raise DataError(f"{path}: contains intensities in {file.unit!r}, expected {self.unit!r}")
         return file
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
@@ -338,7 +338,7 @@ class Adapter(ABC, Generic[OptionsT]):
             dark: a dark frame to subtract, of the shape of one image.
 
         Raises:
-            DataError: a file that cannot be read, or holds something else than images of this domain.
+            DataError: a file that cannot be read, or does not contain images of this domain.
         """
         image = self.as_images(read_array(path, key), dark)
         context = as_image_array(read_array(path, "context"), f"{path}: context") if self.context else None

@@ -34,7 +34,8 @@ def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[An
         images = images[None]
     if images.ndim != spatial_dims + 2 or images.shape[1] != bands:
         raise DataError(
-            f"an array of shape {raw.shape} does not hold images of {bands} bands and {spatial_dims} spatial axes"
+            f"an array of shape {raw.shape} does not contain images of {bands} bands and {spatial_dims} spatial "
+            "axes"
         )
     if dark is None:
         return images

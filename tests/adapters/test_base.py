@@ -95,7 +95,7 @@ def test_arrays_become_images_with_all_axes(adapter, shape, expected):
 
 @pytest.mark.parametrize(("adapter", "shape"), [(Plain, (30,)), (TwoBands, (20, 30)), (TwoBands, (3, 20, 30))])
 def test_arrays_of_other_shapes_are_refused(adapter, shape):
-    with pytest.raises(DataError, match="does not hold images"):
+    with pytest.raises(DataError, match="does not contain images"):
         adapter().as_images(np.ones(shape))
 
 
@@ -183,7 +183,7 @@ def test_files_take_the_place_of_the_scene(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "classes", "unit", "message"),
     [
-        ((1, 8, 8), ("b",), "K", r"holds the classes \['b'\]"),
+        ((1, 8, 8), ("b",), "K", r"contains the classes \['b'\]"),
         ((2, 8, 8), ("a",), "K", r"shape \(2, 8, 8\), expected 1 bands and 2"),
         ((1, 8), ("a",), "K", r"shape \(1, 8\), expected 1 bands and 2"),
         ((1, 8, 9), ("a",), "K", "8 x 9 pixels, expected 8 x 8"),

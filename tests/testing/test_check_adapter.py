@@ -342,7 +342,7 @@ def test_reading_is_checked_with_files_of_ones_own(tmp_path):
     np.save(path, np.random.default_rng(0).random((3, 16, 16)))
     check_adapter(Good, files=[path])
     np.save(path, np.ones((3, 16, 16, 2)))
-    with pytest.raises(DataError, match="does not hold images"):
+    with pytest.raises(DataError, match="does not contain images"):
         check_adapter(Good, files=[path])
 
 

@@ -147,7 +147,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         return library, measured
 
     def _galaxies(self, split: str) -> NDArray[np.intp]:
-        """Return which galaxies a split uses; measured and simulated ones are divided apart."""
+        """Return which galaxies a split uses; measured and simulated ones are divided separately."""
         library, measured = self._library
         parts, simulated = [], len(library) - measured
         if measured:

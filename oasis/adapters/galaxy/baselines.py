@@ -1,7 +1,7 @@
 """Baselines on the same blends: the image itself, an oracle that splits its pixels, SEP, and scarlet2.
 
-Each gives for a batch the maps (b, N, B, H, W) in nmgy that stand for a prediction; `Sep` also measures fluxes as
-catalogues do.
+Each gives for a batch the maps (b, N, B, H, W) in nmgy, in the place of a prediction; `Sep` also measures fluxes
+as catalogues do.
 
 References:
     Bertin and Arnouts (1996), A&AS 117, 393: SExtractor. Barbary (2016), JOSS 1, 58: SEP.
@@ -81,7 +81,7 @@ def oracle_mask_maps(batch: Batch) -> Tensor:
 class SepOptions(Options):
     """How SEP detects, deblends and measures.
 
-    The defaults suit crowded images: SExtractor's filter for them, a Mexican hat, tells galaxies apart, and a
+    The defaults suit crowded images: SExtractor's filter for them, a Mexican hat, separates galaxies, and a
     watershed then divides the light between them.
 
     Attributes:
@@ -97,7 +97,7 @@ class SepOptions(Options):
         grow_sigma: of the Gaussian that smooths it, pixels.
         flux: `kron`, within an ellipse of `kron_factor` Kron radii, or `isophotal`, in the object's own segment.
         kron_factor: SExtractor's first PHOT_AUTOPARAMS.
-        min_radius: of the ellipse, pixels; a circle of it stands for smaller ones.
+        min_radius: of the ellipse, pixels; smaller ones are replaced by a circle of it.
         neighbours: what takes the place of pixels of other objects: `mirror`, those opposite the object's centre
             (SExtractor's MASK_TYPE CORRECT); `mask`, the mean of the ellipse; `none`, nothing.
         correction: by which the fluxes of each band are multiplied, 1 without any.
@@ -253,7 +253,7 @@ def _mirrored(images: Floats, others: NDArray[np.bool_], row: float, column: flo
 
 
 def _kernel(options: SepOptions) -> Floats | None:
-    """Return the filter of the detection image, wide enough to hold 99 % of a Gaussian."""
+    """Return the filter of the detection image, wide enough to contain 99 % of a Gaussian."""
     if options.kernel_fwhm == 0:
         return None
     sigma = options.kernel_fwhm / np.sqrt(8 * np.log(2))
@@ -292,7 +292,7 @@ def match(found: Floats, wanted: Floats, within: float = MATCH_PIXELS) -> NDArra
     Args:
         found: (n, 2) pixels.
         wanted: (m, 2) pixels; NaN for none.
-        within: how far apart they may be, pixels.
+        within: largest distance between them, pixels.
 
     Example:
         >>> match(np.array([[9.0, 9.0], [1.0, 1.0]]), np.array([[0.0, 0.0], [30.0, 0.0]]))

@@ -145,7 +145,7 @@ def pixel_scales(catalogue: pd.DataFrame) -> dict[str, float]:
 
     .. math:: s = \max(\min(0.04\,p_{50},\; 0.02\,p_{90}),\; 0.1)
 
-    with the Petrosian radii :math:`p` that hold 50 and 90 % of the light. Source: Eq. 1 of arXiv 2102.08414.
+    with the Petrosian radii :math:`p` that contain 50 and 90 % of the light. Source: Eq. 1 of arXiv 2102.08414.
 
     Raises:
         DataError: the catalogue has no `petro_th50` and `petro_th90`.
@@ -166,7 +166,7 @@ def find_images(catalogue: pd.DataFrame, source: str | Path) -> tuple[dict[str, 
         The path of each image by name, and the names without one.
 
     Raises:
-        DataError: there is no such folder, or it holds no images at all.
+        DataError: there is no such folder, or it contains no images at all.
     """
     images = {object_name(path): path for path in reversed(find_files(source))}
     found = {name: images[name] for name in catalogue.index if name in images}

@@ -63,7 +63,7 @@ OFF_CENTRE = 2.0
 """How far off an image's centre its galaxy may lie, arcsec."""
 
 UNEVEN = 2.0
-"""Scatter of the sky over that of differences within it, from which on it holds more than noise."""
+"""Scatter of the sky over that of differences within it, above which it contains more than noise."""
 
 
 class Conversion(Options):
@@ -292,7 +292,7 @@ def extract(cutout: Cutout, options: Conversion) -> Galaxy:
     """Cut the central galaxy out of an image.
 
     The image is put on the grid of the library. On the sum of its bands, each divided by the square of its noise,
-    objects are found and told apart (sep, the code of SExtractor). The galaxy is the object in the centre: its
+    objects are found and separated (sep, the code of SExtractor). The galaxy is the object in the centre: its
     detected pixels and an ellipse of 2.5 Kron radii. Within these, pixels of neighbours and bad ones get the value
     opposite the centroid of the galaxy, for galaxies look much the same when turned by 180 degrees. Outside
     them the stamp reads 0. Nothing is shifted by parts of a pixel.
@@ -428,7 +428,7 @@ def _central(field: _Field, pixel_scale: float) -> int:
 
 
 def _ellipse(field: _Field, central: int, masked: Mask, lost: float) -> Mask:
-    """Return the pixels within the galaxy's ellipse, and refuse it where the image does not hold it."""
+    """Return the pixels within the galaxy's ellipse, and refuse it where it is not within the image."""
     sep = import_extra("sep", "galaxy")
     x, y, a, b, theta = ([field.objects[key][central - 1]] for key in ("x", "y", "a", "b", "theta"))
     radius, _ = sep.kron_radius(field.detection, x, y, a, b, theta, 6.0, mask=masked)

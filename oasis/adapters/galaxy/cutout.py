@@ -1,6 +1,6 @@
-"""Cutouts: one image of the sky each, as a file holds it, and the checks that all kinds of files share.
+"""Cutouts: one image of the sky each, as it is in a file, and the checks that all kinds of files share.
 
-Cutouts of the DESI Legacy Imaging Surveys hold flux per pixel of 0.262 arcsec whatever their own pixel scale is,
+Cutouts of the DESI Legacy Imaging Surveys give flux per pixel of 0.262 arcsec whatever their own pixel scale is,
 because the service interpolates; they are multiplied by (pixel scale / 0.262)^2, so that fluxes add up.
 """
 

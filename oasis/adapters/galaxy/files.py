@@ -33,8 +33,8 @@ def read_cutouts(
 
     Args:
         source: FITS (`.fits`, `.fits.gz`, `.fits.fz`), a picture (`.png`, `.jpg`), HDF5, or a folder of these.
-            HDF5 holds `images`: flux (n, B, H, W) in pixels of 0.262 arcsec if `reading` does not say otherwise,
-            or pictures of the viewer (n, H, W, 3) with `pxscale`, as Galaxy10 DECaLS does; and `ra` and `dec`.
+            HDF5 contains `images`: flux (n, B, H, W) in pixels of 0.262 arcsec unless `reading` says otherwise, or
+            pictures of the viewer (n, H, W, 3) with `pxscale`, as Galaxy10 DECaLS does; and `ra` and `dec`.
         reading: what the files do not say.
         pixel_scales: of pictures, arcsec, by name, as `oasis.adapters.galaxy.catalogue.pixel_scales` gives.
 
@@ -46,7 +46,7 @@ def read_cutouts(
 
 
 def find_files(source: str | Path) -> list[Path]:
-    """Return the files of a folder and the folders below it that may hold images, or the one file.
+    """Return the files of a folder and the folders below it that may contain images, or the one file.
 
     Raises:
         DataError: there is no such place, or nothing in it.
@@ -58,7 +58,7 @@ def find_files(source: str | Path) -> list[Path]:
         raise DataError(f"{source}: no such file or folder")
     found = [path for path in sorted(source.rglob("[!.]*")) if path.name.lower().endswith(SUFFIXES)]
     if not found:
-        raise DataError(f"{source}: holds no images; expected {', '.join(SUFFIXES)}")
+        raise DataError(f"{source}: contains no images; expected {', '.join(SUFFIXES)}")
     return found
 
 
@@ -97,7 +97,7 @@ def _hdf5_entries(path: Path, reading: Reading) -> Iterator[Entry]:
 
 
 def _count(path: Path) -> int:
-    """Return how many images an HDF5 file holds."""
+    """Return how many images an HDF5 file contains."""
     with guarded(path), open_hdf5(path) as file:
         images = file.get("images")
         if not isinstance(images, h5py.Dataset) or images.ndim != 4:

@@ -47,7 +47,7 @@ def read_fits(path: str | Path, reading: Reading | None = None) -> Cutout:
 def _fits_cutout(path: Path, units: Sequence[Any], reading: Reading) -> Cutout:
     planes = _planes(path, units)
     if "image" not in planes:
-        raise DataError(f"{path}: holds no image (an empty cutout lies outside the survey)")
+        raise DataError(f"{path}: contains no image (an empty cutout lies outside the survey)")
     header, flux = planes["image"]
     bands = _bands(path, header, len(flux), reading)
     scale, ra, dec = _geometry(path, header, flux.shape[1:], reading)

@@ -47,7 +47,7 @@ COLUMNS = {
     "blendedness": "1 - sum(g^2) / sum(g x blend) of the true maps: 0 alone, towards 1 under a brighter one",
     "separation": "to the nearest other galaxy, in units of the sum of both r50; NaN if there is none",
     "magnitude_difference": "magnitude of the object minus that of the brightest other map",
-    "r50": "radius around the true centroid that holds half of the true flux, arcsec, PSF included",
+    "r50": "radius around the true centroid that contains half of the true flux, arcsec, PSF included",
     "footprint": "pixels in which the true map has a signal-to-noise of 1 or more, in quadrature over bands",
     "overlap_<k>_true": "true flux in its footprint where exactly k objects are present, itself included, nmgy",
     "overlap_<k>_error": "flux error within these pixels, %",
@@ -68,7 +68,7 @@ COLUMNS = {
     "is well; one value per event",
 }
 """What `object_columns` returns; quantities without a band are those of the reference band, `snr` and `footprint`
-of all bands. Those of single galaxies (aperture, r50, separation, shape) are NaN for a map that holds several."""
+of all bands. Those of single galaxies (aperture, r50, separation, shape) are NaN for a map of several galaxies."""
 
 
 def noise_of(meta: Mapping[str, Scalar], bands: Sequence[str]) -> Floats:
@@ -153,7 +153,7 @@ def object_columns(
         image: (B, H, W) the blend as observed; without it there are no columns `conservation_error` and
             `residual_chi2`.
         valid: (1, H, W) or (H, W), pixels that count; all if None.
-        single: whether a map holds one galaxy at most, for all maps or for each.
+        single: whether a map contains one galaxy at most, for all maps or for each.
 
     Example:
         >>> rows, columns = np.mgrid[:32, :32]

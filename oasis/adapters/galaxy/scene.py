@@ -61,7 +61,7 @@ class GalaxyScene(Scene):
     The classes are `("target", "neighbours")`, the galaxy in the middle and all others, or one class per galaxy,
     in an order drawn at random, so that no class means a place or a brightness, and with empty maps where there
     are fewer galaxies. Stamps are shifted by whole pixels, mirrored and turned by right angles: no pixel is
-    interpolated. A blend holds no galaxy twice, and no two closer than the least separation if there is room.
+    interpolated. A blend contains no galaxy twice, and no two closer than the least separation if there is room.
 
     Noise is added once, to the sum of the maps, with the variance
 
@@ -71,7 +71,7 @@ class GalaxyScene(Scene):
     counts some 500 electrons per pixel. Measured stamps may be negative, where their truth reads 0.
 
     Args:
-        stamps: the library, measured and simulated galaxies alike.
+        stamps: the library, both measured and simulated galaxies.
         indices: which of its galaxies this split uses.
         classes: of the maps.
         options: how galaxies are placed and observed.

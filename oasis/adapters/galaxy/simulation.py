@@ -46,7 +46,7 @@ BULGE_AXIS_RATIO = (0.6, 1.0)
 BULGE_SIZE_SCATTER = 0.3
 COLOUR_SLOPE = 0.5  # of r-z over g-r
 DISC_THICKNESS = 0.2
-PIVOT = 17.5  # magnitude at which `r50` holds
+PIVOT = 17.5  # magnitude at which `r50` is given
 TRIES = 100
 
 Exponent = Annotated[float, Field(gt=0, le=1000)]
@@ -71,8 +71,8 @@ class GalaxyOptions(Options):
         bulge_g_r: mean and standard deviation of the bulge's colour minus the disc's.
         r_z: mean of the disc's colour and standard deviation about the line on which it rises with g-r.
         psf_fwhm: of the Moffat profile in g, r and z, arcsec.
-        contained: a galaxy with a lesser share of its light inside the stamp, in any band, is drawn again: by
-            default one in nine, mostly large and bright ones, which are rarer for it.
+        contained: least share of the light inside the stamp, in every band: other galaxies are rejected and
+            redrawn (by default about 11 %, mostly large, bright ones, which are therefore under-represented).
     """
 
     size: int = Field(64, ge=16, le=4096)
@@ -98,7 +98,7 @@ class GalaxyOptions(Options):
 def simulate_galaxies(count: int, seed: int = 0, options: GalaxyOptions | None = None) -> Stamps:
     """Draw galaxies without noise in g, r and z, as they are after the atmosphere, the telescope and the pixels.
 
-    Galaxy i is a pure function of (seed, i) and the options, so that a library can grow. The table holds
+    Galaxy i is a pure function of (seed, i) and the options, so that a library can grow. The table contains
 
     - `magnitude`: in r, of all light;
     - `flux_<band>` and `r50`: of the stamp, as `Stamps.measure` gives them;

@@ -138,7 +138,7 @@ class Stamps:
         for library in libraries:
             if _grid(library) != _grid(first):
                 raise DataError(f"stamps of {_grid(library)} cannot join stamps of {_grid(first)}")
-        alike = np.all([library.psf_fwhm == first.psf_fwhm for library in libraries], axis=0)
+        equal = np.all([library.psf_fwhm == first.psf_fwhm for library in libraries], axis=0)
         names = [name for name in first.table if all(name in library.table for library in libraries)]
         return cls(
             np.concatenate([library.flux for library in libraries]),
@@ -146,7 +146,7 @@ class Stamps:
             {name: np.concatenate([library.table[name] for library in libraries]) for name in names},
             first.bands,
             first.pixel_scale,
-            np.where(alike, first.psf_fwhm, np.float32(np.nan)),
+            np.where(equal, first.psf_fwhm, np.float32(np.nan)),
         )
 
     def save(self, path: str | Path) -> None:
@@ -199,7 +199,7 @@ def reference_band(bands: Sequence[str]) -> int:
 
 
 def half_light_radius(images: NDArray[np.floating], pixel_scale: float) -> NDArray[np.float64]:
-    """Return the radius around the centroid that holds half of the light (n,), arcsec; NaN without light.
+    """Return the radius around the centroid that contains half of the light (n,), arcsec; NaN without light.
 
     Args:
         images: (n, H, W) of one galaxy each, without sky.

@@ -9,7 +9,7 @@ __all__ = ["MigdalAdapter"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the adapter when it is asked for, so that a module here can be run by itself."""
+    """Import the adapter on first use, so that a module here can be run on its own."""
     if name != "MigdalAdapter":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from oasis.adapters.migdal.adapter import MigdalAdapter

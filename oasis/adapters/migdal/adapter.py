@@ -45,8 +45,8 @@ class MigdalOptions(DataOptions):
             the other splits is flat.
         margin: how far from the border of the field simulated vertices stay, pixels.
         jitter: how far a track's centre may lie from the window's, pixels.
-        tracks: a library that `python -m oasis.adapters.migdal.tracks` wrote, in the place of the shipped one.
-        recoils: a file of measured frames whose nuclear recoils take the place of simulated ones.
+        tracks: a library that `python -m oasis.adapters.migdal.tracks` wrote, instead of the shipped one.
+        recoils: a file of measured frames whose nuclear recoils replace simulated ones.
         restore_noise: the frames were kept only above 24 ADU: add the camera noise that they lost.
         files: by split: an HDF5 file of samples, a folder of the authors' tensors or a dataframe of theirs, in
             the place of the simulation.
@@ -153,7 +153,7 @@ class MigdalAdapter(Adapter[MigdalOptions]):
 
     @property
     def measures_events(self) -> bool:
-        """Whether axes are asked for."""
+        """Whether axes are requested."""
         return self.options.topology
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
@@ -179,7 +179,7 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         are assumed to be binned already.
 
         Raises:
-            DataError: a file that cannot be read or does not hold frames.
+            DataError: a file that cannot be read or does not contain frames.
         """
         return Images(self.as_images(read_array(path, key), dark), axes=("y", "x"), source=str(path))
 

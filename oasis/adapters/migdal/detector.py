@@ -49,7 +49,7 @@ class Window(NamedTuple):
         return type(self)(row, col, max(bottom - row, 0), max(right - col, 0))
 
     def union(self, other: "Window") -> Self:
-        """Return the smallest window that holds both."""
+        """Return the smallest window that contains both."""
         row, col = min(self.row, other.row), min(self.col, other.col)
         bottom = max(self.row + self.height, other.row + other.height)
         right = max(self.col + self.width, other.col + other.width)
@@ -57,7 +57,7 @@ class Window(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether it holds no pixel."""
+        """Whether it contains no pixel."""
         return not (self.height and self.width)
 
     def inside(self, other: "Window") -> tuple[slice, slice]:
@@ -117,7 +117,7 @@ class Detector(Options):
 
     @property
     def field(self) -> Window:
-        """The window that holds the whole image."""
+        """The window of the whole image."""
         return Window(0, 0, *self.shape)
 
     def light(
@@ -270,7 +270,7 @@ class Detector(Options):
         rows, cols = self.shape
         binned: Array = values.reshape(rows, self.binning, -1).sum(1).reshape(rows, cols, self.binning).sum(2)
         if not np.isfinite(binned).all():
-            raise DataError(f"{name} holds values that are not finite: expected counts")
+            raise DataError(f"{name} contains values that are not finite: expected counts")
         return binned
 
 
@@ -296,7 +296,7 @@ def _blur(charge: Array, source: Window, target: Window, sigma: float) -> Array:
 
 
 def _box(rows: Array, cols: Array) -> Window:
-    """Return the smallest window that holds the positions."""
+    """Return the smallest window that contains the positions."""
     if not len(rows):
         return Window(0, 0, 0, 0)
     top, left, bottom, right = (int(np.rint(end)) for end in (rows.min(), cols.min(), rows.max(), cols.max()))

@@ -50,7 +50,7 @@ def read_frames(
         (n, 288, 512) float32, ADU.
 
     Raises:
-        DataError: the file is missing, damaged, or does not hold frames.
+        DataError: the file is missing, damaged, or does not contain frames.
     """
     detector = detector or Detector()
     height, width = detector.shape
@@ -122,7 +122,7 @@ def nuclear_blob(
 ) -> NDArray[np.bool_]:
     """Return where the tracks of an image are, (..., H, W) bool: the blobs of `find_blobs`.
 
-    On the image of a nuclear recoil alone this is where the recoil is, without the pixels that merely hold noise.
+    On the image of a nuclear recoil alone this is where the recoil is, without the pixels of mere noise.
 
     Example:
         >>> image = np.zeros((40, 40))
@@ -187,8 +187,8 @@ def restore_noise(
 ) -> Array:
     """Fill pixels that read 0 because they are below `floor` with camera noise; negatives stay 0.
 
-    For frames that were kept only above a threshold. What they still hold, noise above the threshold included, is
-    left as it is, so that the noise of the result is that of an untouched frame.
+    For frames that were kept only above a threshold. What they still contain, including noise above the threshold,
+    is left as it is, so that the noise of the result is that of an untouched frame.
 
     Args:
         frames: (n, 288, 512) ADU.
@@ -223,7 +223,7 @@ def brightest_pixel(points: NDArray[np.intp], adu: Array) -> NDArray[np.intp]:
 def brighter_end(points: NDArray[np.intp], adu: Array) -> NDArray[np.intp]:
     """Return the pixel (2,) at the brighter end of a track.
 
-    A nuclear recoil loses more energy at its start: of a 50-700 keV recoil in CF4 the first half holds 58-63 %
+    A nuclear recoil loses more energy at its start: of a 50-700 keV recoil in CF4 the first half contains 58-63 %
     of the charge. The end is where the principal axis passes 5 % of the light, on the side nearer to the mean.
 
     Example:
@@ -309,10 +309,10 @@ def _load(path: Path, key: str | None) -> NDArray[Any]:
     frames = read_array(path, key)
     frames = frames[None] if frames.ndim == 2 else frames
     if frames.ndim != 3:
-        raise DataError(f"{path}: holds an array of shape {frames.shape}, expected (frames, rows, columns)")
+        raise DataError(f"{path}: contains an array of shape {frames.shape}, expected (frames, rows, columns)")
     finite = np.isfinite(frames).all(axis=(1, 2)) if frames.dtype.kind == "f" else np.ones(len(frames), bool)
     if not finite.all():
-        raise DataError(f"{path}: frame {np.argmin(finite)} holds values that are not finite, expected ADU")
+        raise DataError(f"{path}: frame {np.argmin(finite)} contains values that are not finite, expected ADU")
     return frames
 
 

@@ -102,7 +102,7 @@ class _Event:
         image: (H, W)
         target: (2, H, W) electron and nuclear recoil, the latter with the noise of its frame.
         valid: (H, W) bool, the box.
-        meta: what is known of it.
+        meta: its metadata.
         scale: as stored in the file; None where it is still to be fitted.
     """
 
@@ -148,7 +148,7 @@ class ReferenceTensors(_ReferenceData):
     """The authors' tree of tensors, `root/{train,val,test}/{hybrid,NR}/N.pt`, in the order of N.
 
     Samples have the maps (ER, NR) in ADU, the box as `valid`, and `id` (`hybrid/12`), `kind`, `s`, `ymax10` and
-    `tmax` in `meta`. The files hold no energies: for figures by energy read the data frames, `ReferenceFrames`.
+    `tmax` in `meta`. The files contain no energies: for figures by energy read the data frames, `ReferenceFrames`.
 
     Args:
         root: the folder of the splits.
@@ -160,7 +160,7 @@ class ReferenceTensors(_ReferenceData):
 
     Raises:
         DataError: a folder that is missing or empty; on reading, a file that is damaged, tries to run code, or
-            does not hold an event.
+            does not contain an event.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ def _numbered(folder: Path) -> list[Path]:
         number = re.search(r"\d+", path.stem)
         keys.append((float(number.group()) if number else math.inf, path.name))
     if not keys:
-        raise DataError(f"{folder}: holds no .pt files")
+        raise DataError(f"{folder}: contains no .pt files")
     return [folder / name for _, name in sorted(keys)]
 
 
@@ -204,7 +204,7 @@ def _read_tensors(path: Path, shape: tuple[int, int]) -> tuple[dict[str, NDArray
         names = ("input", "target", "s", "ymax10", "tmax", "valid")
         record = dict(zip(names, record, strict=True))
     if not isinstance(record, dict):
-        raise DataError(f"{path}: holds a {type(record).__name__}, expected a dict of tensors or a tuple of 6")
+        raise DataError(f"{path}: contains a {type(record).__name__}, expected a dict of tensors or a tuple of 6")
     shapes = {"input": shape, "target": (2, *shape), "valid": shape}
     maps = {name: _tensor(path, record, name, expected) for name, expected in shapes.items()}
     return maps, _Scale(*(_number(path, record, name) for name in ("s", "ymax10", "tmax")))
@@ -219,8 +219,8 @@ def _load(path: Path) -> Any:
         unknown = re.search(r"GLOBAL ([\w.]+)", str(error))
         if unknown:
             raise DataError(
-                f"{path}: refused the global {unknown.group(1)!r}: the file tries to run code or holds more than "
-                "tensors; nothing was run"
+                f"{path}: refused the global {unknown.group(1)!r}: the file tries to run code or contains more "
+                "than tensors; nothing was run"
             ) from None
         reason = str(error).split("\n")[0] or type(error).__name__
         raise DataError(f"{path}: damaged, or not a file of tensors ({reason})") from None
@@ -236,7 +236,7 @@ def _tensor(path: Path, record: Mapping[str, Any], name: str, shape: tuple[int, 
     if array.shape != shape:
         raise DataError(f"{path}: {name!r} has shape {tuple(value.shape)}, expected {shape}")
     if not np.isfinite(array).all():
-        raise DataError(f"{path}: {name!r} holds values that are not finite")
+        raise DataError(f"{path}: {name!r} contains values that are not finite")
     return array
 
 
@@ -250,10 +250,10 @@ def _number(path: Path, record: Mapping[str, Any], name: str) -> float:
 class ReferenceFrames(_ReferenceData):
     """The authors' data frames `hybrid.pkl` and `NR.pkl`, one event per row.
 
-    A frame with the sparse electrons `ER_col`, `ER_row` and `ER_intensity` holds hybrid events, one without any
+    A frame with the sparse electrons `ER_col`, `ER_row` and `ER_intensity` contains hybrid events, one without any
     of them nuclear recoils alone. Samples have the maps (ER, NR) in ADU without what does not exceed 1 ADU, the
     box as `valid`, and `id` (`hybrid/12`, the row), `kind`, `ER_energy` (keV, 0 without an electron) and
-    `NR_energy` (keVee) in `meta`, NaN where the frame does not say. They are made when asked for; the frame is
+    `NR_energy` (keVee) in `meta`, NaN where the frame does not say. They are made when requested; the frame is
     left as it is.
 
     Args:
@@ -281,7 +281,7 @@ class ReferenceFrames(_ReferenceData):
         self._image_column = self._first("NRim", "im")
         self._boxes = self._box_columns()
         if not self._length:
-            raise DataError(f"{path}: holds no events")
+            raise DataError(f"{path}: contains no events")
 
     def __len__(self) -> int:
         return self._length
@@ -503,14 +503,14 @@ def convert(source: str | Path, out_path: str | Path) -> int:
         out_path: the HDF5 file.
 
     Raises:
-        DataError: the source is neither, or holds something else.
+        DataError: the source is neither, or contains something else.
     """
     source = Path(source)
     data: _ReferenceData
     if source.is_dir():
         kinds = [kind for kind in KINDS if (source / kind).is_dir()]
         if not kinds:
-            raise DataError(f"{source}: holds no folder hybrid or NR: name one split, e.g. tensors/test")
+            raise DataError(f"{source}: contains no folder hybrid or NR: name one split, e.g. tensors/test")
         data = ReferenceTensors(source.parent, source.name, kinds)
     else:
         data = ReferenceFrames(source)

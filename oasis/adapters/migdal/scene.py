@@ -202,7 +202,7 @@ def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the smallest rectangle that holds a mask, as a mask; empty for an empty one.
+    """Return the smallest rectangle that contains a mask, as a mask; empty for an empty one.
 
     Example:
         >>> bounding_box(np.eye(3, dtype=bool)).all()

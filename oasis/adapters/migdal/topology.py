@@ -134,7 +134,7 @@ def binned_angles(table: pd.DataFrame, angle: str, quantity: str, edges: Sequenc
 def topology_figure(table: pd.DataFrame) -> "Figure":
     """Draw the angle between predicted and true axis, and the failed fits, against energy and intensity error.
 
-    The band holds the middle half of the events, the bar at each point is the 95 % interval of the median. The
+    The band contains the middle half of the events, the bar at each point is the 95 % interval of the median. The
     dashed line is the angle of the true map to the direction in which the electron starts.
 
     Args:

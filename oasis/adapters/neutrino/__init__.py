@@ -9,7 +9,7 @@ __all__ = ["NeutrinoAdapter", "NeutrinoIonsAdapter"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the adapters when they are asked for, so that a module here can be run by itself."""
+    """Import the adapters on first use, so that a module here can be run on its own."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from oasis.adapters.neutrino import adapter

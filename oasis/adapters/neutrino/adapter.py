@@ -265,7 +265,7 @@ class NeutrinoIonsAdapter(NeutrinoAdapter):
 
 
 def _read_muons(path: Path) -> Array:
-    """Return what is known of the muons of a file's images: from its array `exit` (n, 7).
+    """Return the context of a file's images: from its array `exit` (n, 7).
 
     Raises:
         DataError: a file without that array, or with one of another shape.
@@ -281,9 +281,9 @@ def _read_muons(path: Path) -> Array:
     return muon_context(exits)
 
 
-def particles_of(numbers: Mapping[str, NDArray[Any]]) -> Particles:
-    """Return the particles that predicted numbers (b, N) of the muon and the nuclei stand for."""
-    columns = {name: torch.as_tensor(values[:, 1:]).float() for name, values in numbers.items()}
+def particles_of(quantities: Mapping[str, NDArray[Any]]) -> Particles:
+    """Return the particles described by predicted quantities (b, N) of the muon and the nuclei."""
+    columns = {name: torch.as_tensor(values[:, 1:]).float() for name, values in quantities.items()}
     direction = torch.stack([columns[f"d{axis}_predicted"] for axis in AXES], dim=-1)
     return Particles(
         vertex=torch.stack([columns[f"vertex_{axis}_predicted"][:, 0] for axis in AXES], dim=-1),

@@ -127,7 +127,7 @@ def visible_energy_figure(table: pd.DataFrame) -> "Figure":
 def nuclei_figure(table: pd.DataFrame) -> "Figure":
     """Draw the energy error of contained nuclei and the angle to their direction, and how many are found.
 
-    Lines are medians, bands hold the middle half, for each source.
+    Lines are medians, bands contain the middle half, for each source.
 
     Args:
         table: an event table.

@@ -22,7 +22,7 @@ from oasis.data.samples import Array, Sample
 from oasis.loss.distances import poisson_deviance
 
 COLUMNS: Final = {
-    "charge_shared": "p.e. of the true map in cubes that hold charge of another particle too",
+    "charge_shared": "p.e. of the true map in cubes that also contain charge of another particle",
     "charge_alone": "p.e. of the true map in the other cubes",
     "error_shared": "p.e., summed absolute error of the map in cubes that particles share",
     "error_alone": "p.e., summed absolute error of the map in the other cubes",

@@ -137,7 +137,7 @@ def refine(
     seed: int = 0,
     ids: Iterable[int] | None = None,
 ) -> Refined:
-    """Fit the particles of b events, all at once; which slots hold a particle stays as it is.
+    """Fit the particles of b events, all at once; which slots contain a particle stays as it is.
 
     Args:
         image: (b, 7, 7, 7) p.e.

@@ -41,7 +41,7 @@ DAMAGED: Final = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFil
 
 @dataclass(frozen=True)
 class StoredParticle:
-    """One particle as its file holds it, in the frame of the central cube.
+    """One particle as it is in its file, in the frame of the central cube.
 
     Attributes:
         particle: its kinematics, and its charge (9, 9, 9).
@@ -164,7 +164,7 @@ class Release:
         """Read one particle.
 
         Raises:
-            DataError: no such file, an array that is missing or holds no plain numbers, no hits, a particle
+            DataError: no such file, an array that is missing or contains no plain numbers, no hits, a particle
                 outside the volume, or a muon that stops in it.
         """
         path = self.folder / f"dataset_{FOLDERS[species]}" / f"event{number}.npz"
@@ -187,7 +187,7 @@ class _Arrays:
     archive: Any
 
     def numbers(self, name: str, *shape: int) -> Vector:
-        """Return an array of finite numbers of a shape, in which -1 stands for any length; one number for none."""
+        """Return an array of finite numbers of a shape, where -1 means any length; one number for none."""
         if name not in self.archive.files:
             raise DataError(f"{self.path}: no array {name!r}; found {', '.join(self.archive.files)}")
         values = self.archive[name]

@@ -39,7 +39,7 @@ class Particles:
         vertex: (b, 3) mm from the centre of the volume.
         energy: (b, K) MeV at the vertex; any value where there is no particle.
         direction: (b, K, 3) unit vectors; any values where there is no particle.
-        present: (b, K) bool, which slots hold a particle.
+        present: (b, K) bool, which slots contain a particle.
     """
 
     vertex: Tensor

@@ -154,7 +154,7 @@ class VertexScene(Scene):
         return placed, {"nuclei": len(named) - 1, **self._truth(event, named)}
 
     def context(self, meta: Mapping[str, Scalar]) -> Array:
-        """Return what is known of the muon where it leaves (8, 7, 7, 7); see `muon_context`."""
+        """Return the state of the muon at its exit as context (8, 7, 7, 7); see `muon_context`."""
         context: Array = muon_context([[float(meta[name]) for name in EXIT_COLUMNS]])[0]
         return context
 
@@ -216,7 +216,7 @@ def leave(start: Vector, direction: Vector, energy: float) -> Exit:
 
 
 def muon_context(exits: ArrayLike) -> Array:
-    """Return what is known of muons where they leave, in every cube, and how far off their line the cube lies.
+    """Return the state of muons at their exit, in every cube, and the distance of the cube from their line.
 
     Channels: position (3) over half the volume's edge; kinetic energy, 300 to 1000 MeV as -1 to 1 (clipped);
     direction (3); exp(-d / 10 mm) for the distance d of the cube's centre from the straight line through position

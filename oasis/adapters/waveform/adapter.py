@@ -49,7 +49,7 @@ class ReadOptions(Options):
     Attributes:
         mv_per_unit: mV per unit of the file, a count of the digitiser for example; negative for pulses that point
             down.
-        baseline_samples: how many samples from the first on hold the baseline: their median is subtracted; 0 for
+        baseline_samples: how many samples at the beginning are baseline: their median is subtracted; 0 for
             waveforms whose baseline is at 0 already.
     """
 
@@ -172,7 +172,7 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
         """Return recorded waveforms, one per row, as images (k, 1, n) in mV as `data.read` says.
 
         Raises:
-            DataError: an array that does not hold waveforms.
+            DataError: an array that does not contain waveforms.
         """
         options = self.options.read
         fewest = max(FEWEST_SAMPLES, options.baseline_samples)
@@ -243,7 +243,7 @@ class WaveformAdapter(_RecordAdapter[WaveformOptions]):
 
 
 class PulsesAdapter(_RecordAdapter[PulsesOptions]):
-    """Pulses of one kind that pile up in waveforms of a detector, in mV.
+    """Interchangeable pulses that pile up in waveforms of a detector, in mV.
 
     The classes are `pulse_1` and so on, as many as the option `pulses` says.
     """
@@ -288,10 +288,10 @@ class PulsesAdapter(_RecordAdapter[PulsesOptions]):
             self._pulse_columns(found[0], true[0])
             for found, true in zip(prediction.maps, sample.target, strict=True)
         ]
-        apart = separations(np.array([row["arrival_true"] for row in columns]))
+        gaps = separations(np.array([row["arrival_true"] for row in columns]))
         return {
             name: row | {"separation": float(gap)}
-            for name, row, gap in zip(self.classes, columns, apart, strict=True)
+            for name, row, gap in zip(self.classes, columns, gaps, strict=True)
         }
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:

@@ -1,4 +1,4 @@
-"""Files of waveforms, of templates of pulses and of power spectra; what they hold is data and never code."""
+"""Files of waveforms, of templates of pulses and of power spectra; their content is data and never code."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,18 +17,18 @@ FEWEST_SAMPLES = 16  # of a waveform: with fewer, rows and columns have been mix
 def read_waveforms(path: str | Path) -> Floats:
     """Read waveforms, one per row, (k, m), from `.npy`, `.npz`, HDF5 or `.csv`.
 
-    A file with a single column, or an array with one axis, holds a single waveform.
+    A file with a single column, or an array with one axis, contains a single waveform.
 
     Raises:
-        DataError: a file that cannot be read, or does not hold waveforms of at least 16 finite samples.
+        DataError: a file that cannot be read, or does not contain waveforms of at least 16 finite samples.
     """
     values = np.atleast_2d(read_array(path).astype(float))
     if values.ndim == 3 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 2 or values.shape[1] < FEWEST_SAMPLES:
         raise DataError(
-            f"{path}: an array of shape {values.shape} does not hold waveforms: expected one per row, of at least "
-            f"{FEWEST_SAMPLES} samples"
+            f"{path}: an array of shape {values.shape} does not contain waveforms: expected one per row, of at "
+            f"least {FEWEST_SAMPLES} samples"
         )
     check_finite(values, str(path))
     return values

@@ -97,9 +97,9 @@ def separations(arrivals: NDArray[np.floating]) -> NDArray[np.floating]:
         >>> separations(np.array([10.0, 30.0, 35.0, np.nan]))
         array([20.,  5.,  5., nan])
     """
-    apart = np.abs(arrivals[:, None] - arrivals)
-    np.fill_diagonal(apart, np.inf)
-    nearest = np.where(np.isnan(apart), np.inf, apart).min(axis=1)
+    distance = np.abs(arrivals[:, None] - arrivals)
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.where(np.isnan(distance), np.inf, distance).min(axis=1)
     return np.where(np.isinf(nearest) | np.isnan(arrivals), np.nan, nearest)
 
 
@@ -131,8 +131,8 @@ def binned_pulses(table: pd.DataFrame, quantity: str, edges: Sequence[float]) ->
 def pulse_figure(table: pd.DataFrame, quantity: str, edges: Sequence[float], label: str) -> "Figure":
     """Draw the errors of amplitude and arrival and the share that is detected against a quantity.
 
-    Bands hold the middle half of the pulses, bars are 95 % intervals. The dashed line is the share of maps without
-    a true pulse in which one is detected.
+    Bands contain the middle half of the pulses, bars are 95 % intervals. The dashed line is the share of
+    maps without a true pulse in which one is detected.
 
     Args:
         table: rows of an event table with `pulse_columns`.

@@ -27,7 +27,7 @@ Bounds = Annotated[tuple[Positive, Positive], Rising]
 
 
 class PulseOptions(Options):
-    """Pulses of one kind.
+    """One kind of pulse.
 
     Attributes:
         amplitude: bounds of the peak, mV; its logarithm is uniform.
@@ -73,7 +73,7 @@ class BackgroundOptions(PulseOptions):
 
 @dataclass(frozen=True)
 class PulseSource:
-    """Where pulses of one kind come from: a shape, or measured templates.
+    """Where one kind of pulse comes from: a shape, or measured templates.
 
     Attributes:
         options: of the pulses.
@@ -199,7 +199,7 @@ class WaveformScene(_Waveforms):
 
 
 class PulsesScene(_Waveforms):
-    """Pulses of one kind that pile up, numbered in the order in which they begin.
+    """Interchangeable pulses that pile up, numbered in the order in which they begin.
 
     Args:
         classes: their names, as many as there are at most.

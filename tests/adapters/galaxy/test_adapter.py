@@ -164,7 +164,7 @@ def test_samples_may_come_from_a_file(adapter, tmp_path):
     write_samples(path, (dataset[index] for index in range(4)), adapter.classes, adapter.unit)
     again = GalaxyAdapter({**SMALL, "files": {"test": str(path)}}).dataset("test")
     np.testing.assert_allclose(again[3].target, dataset[3].target)
-    with pytest.raises(DataError, match="holds the classes"):
+    with pytest.raises(DataError, match="contains the classes"):
         GalaxiesAdapter({**SMALL, "files": {"test": str(path)}}).dataset("test")
 
 

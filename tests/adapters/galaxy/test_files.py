@@ -186,7 +186,7 @@ def test_planes_that_do_not_fit_are_refused(tmp_path):
     bits = np.zeros((23, 30), np.int16), cards(IMAGETYP="MASKBITS")
     with pytest.raises(DataError, match=r"MASKBITS has shape \(1, 23, 30\), expected \(1, 24, 30\)"):
         read_fits(write(tmp_path / "a.fits", flux(), cards(), bits))
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(DataError, match="contains no image"):
         read_fits(write(tmp_path / "b.fits", None, cards(OVERLAP=False)))
     with pytest.raises(DataError, match="shape"):
         read_fits(write(tmp_path / "c.fits", flux()[None], cards()))
@@ -197,7 +197,7 @@ def test_planes_that_do_not_fit_are_refused(tmp_path):
 def test_truncated_files_are_refused(tmp_path, name, share):
     whole = write(tmp_path / name, flux(3, (200, 200)), cards(shape=(200, 200))).read_bytes()
     (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(DataError, match=f"{name}: (truncated|holds no image)"):
+    with pytest.raises(DataError, match=f"{name}: (truncated|contains no image)"):
         read_fits(tmp_path / name)
 
 
@@ -398,7 +398,7 @@ def test_listing_meets_no_damage(tmp_path):
 
 
 def test_a_place_without_images_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"holds no images; expected \.fits"):
+    with pytest.raises(DataError, match=r"contains no images; expected \.fits"):
         find_files(tmp_path)
     with pytest.raises(DataError, match="no such file or folder"):
         find_files(tmp_path / "absent")

@@ -142,7 +142,7 @@ def test_files_take_the_place_of_the_simulation(tmp_path, samples):
     dataset = MigdalAdapter({"files": {"val": str(tmp_path / "val.h5")}}).dataset("val")
     assert len(dataset) == 4
     np.testing.assert_array_equal(dataset[2].image, samples[2].image)
-    for name, message in (("other.h5", "holds the classes"), ("nowhere.h5", "no such file")):
+    for name, message in (("other.h5", "contains the classes"), ("nowhere.h5", "no such file")):
         with pytest.raises(DataError, match=message):
             MigdalAdapter({"files": {"val": str(tmp_path / name)}}).dataset("val")
 

@@ -263,8 +263,8 @@ def test_preprocess_at_full_size():
     [
         (np.zeros((2, 288, 512)), None, r"raw frames have shape \(2, 288, 512\), expected"),
         (np.zeros((2, 48, 64)), np.zeros((12, 16)), r"dark frame has shape \(12, 16\), expected \(48, 64\)"),
-        (np.full((2, 48, 64), np.nan), None, "raw frame 0 holds values that are not finite"),
-        (np.zeros((2, 48, 64)), np.full((48, 64), np.inf), "the dark frame holds values that are not finite"),
+        (np.full((2, 48, 64), np.nan), None, "raw frame 0 contains values that are not finite"),
+        (np.zeros((2, 48, 64)), np.full((48, 64), np.inf), "the dark frame contains values that are not finite"),
     ],
 )
 def test_preprocess_refuses(raw, dark, message):

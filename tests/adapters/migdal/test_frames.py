@@ -148,7 +148,7 @@ def test_frames_that_are_not_finite_are_named(tmp_path, suffix):
     frames = np.zeros((4, 12, 16), np.float32)
     frames[2, 3, 4] = np.nan
     frames[3, 3, 4] = np.inf
-    assert "frame 2 holds values that are not finite" in refusal(write(tmp_path / f"x{suffix}", frames))
+    assert "frame 2 contains values that are not finite" in refusal(write(tmp_path / f"x{suffix}", frames))
 
 
 @pytest.mark.parametrize(

@@ -488,7 +488,7 @@ def test_missing_and_empty_folders_give_one_line(tmp_path):
     (tmp_path / "test/hybrid").mkdir(parents=True)
     with pytest.raises(DataError) as caught:
         ReferenceTensors(tmp_path, "test", ("hybrid",))
-    one_line(caught, tmp_path / "test/hybrid", "holds no .pt files")
+    one_line(caught, tmp_path / "test/hybrid", "contains no .pt files")
     with pytest.raises(DataError) as caught:
         ReferenceTensors(tmp_path, "test", ("NR",))
     one_line(caught, tmp_path / "test/NR", "no such folder", "ROOT/SPLIT/KIND/N.pt")
@@ -502,7 +502,7 @@ def test_missing_and_empty_folders_give_one_line(tmp_path):
         (lambda f: f.drop(columns="NRim"), ("no column NRim or im", "found ER_col")),
         (lambda f: f.drop(columns="ER_row"), ("has ER_col, ER_intensity but not ER_row",)),
         (lambda f: f.drop(columns="row"), ("has no box", "row and col")),
-        (lambda f: f[:0], ("holds no events",)),
+        (lambda f: f[:0], ("contains no events",)),
     ],
 )
 def test_missing_columns_give_one_line(change, parts, tmp_path):

@@ -106,7 +106,9 @@ def test_files_take_the_place_of_the_simulation(tmp_path):
         adapter.event_rows(EventPrediction(samples[1].target[:, ::-1].copy()), dataset[1])["muon"]["nuclei_true"]
         > 0
     )
-    with pytest.raises(DataError, match=r"val.h5: holds the classes \['muon', .*, expected \['muon', 'proton_1'"):
+    with pytest.raises(
+        DataError, match=r"val.h5: contains the classes \['muon', .*, expected \['muon', 'proton_1'"
+    ):
         NeutrinoIonsAdapter({"files": {"val": str(tmp_path / "val.h5")}}).dataset("val")
     larger = samples[0].replace(
         image=np.ones((1, 9, 9, 9), np.float32),
@@ -116,7 +118,9 @@ def test_files_take_the_place_of_the_simulation(tmp_path):
         instances=None,
     )
     write_samples(tmp_path / "large.h5", [larger], adapter.classes)
-    with pytest.raises(DataError, match=r"large.h5: holds images of 9 x 9 x 9 pixels, expected 7 x 7 x 7: crop"):
+    with pytest.raises(
+        DataError, match=r"large.h5: contains images of 9 x 9 x 9 pixels, expected 7 x 7 x 7: crop"
+    ):
         NeutrinoAdapter({"files": {"val": str(tmp_path / "large.h5")}}).dataset("val")
 
 

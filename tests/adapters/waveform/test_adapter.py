@@ -207,11 +207,11 @@ def test_files_take_the_place_of_the_simulation(tmp_path, samples, pileup):
     dataset = WaveformAdapter({"files": {"val": str(tmp_path / "val.h5")}}).dataset("val")
     np.testing.assert_array_equal(dataset[2].image, samples[2].image)
     for options, message in (
-        ({"files": {"val": str(tmp_path / "other.h5")}}, "holds the classes"),
+        ({"files": {"val": str(tmp_path / "other.h5")}}, "contains the classes"),
         ({"files": {"val": str(tmp_path / "none.h5")}}, "no such file"),
         (
             {"files": {"val": str(tmp_path / "val.h5")}, "samples": 512},
-            "holds images of 1024 pixels, expected 512",
+            "contains images of 1024 pixels, expected 512",
         ),
     ):
         with pytest.raises(DataError, match=message):
@@ -231,7 +231,7 @@ def test_recorded_waveforms_become_millivolts():
     assert WaveformAdapter().as_images(np.ones(100)).shape == (1, 1, 100)
     with pytest.raises(DataError, match="waveforms of 3 samples, expected at least 20"):
         adapter.as_images(counts.T)
-    with pytest.raises(DataError, match="does not hold images"):
+    with pytest.raises(DataError, match="does not contain images"):
         adapter.as_images(np.ones((2, 3, 100)))
 
 
