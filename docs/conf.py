@@ -11,22 +11,22 @@ import tables
 from tables import columns_table
 
 import oasis
-from oasis.adapters.galaxy.adapter import GalaxyAdapterOptions, LibraryOptions
 from oasis.adapters.galaxy.convert import Conversion
+from oasis.adapters.galaxy.options import GalaxyAdapterOptions, LibraryOptions
 from oasis.adapters.galaxy.photometry import COLUMNS as PHOTOMETRY
 from oasis.adapters.galaxy.scene import BlendOptions
 from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.migdal import MigdalAdapter
-from oasis.adapters.migdal.adapter import MigdalOptions
 from oasis.adapters.migdal.detector import Detector
-from oasis.adapters.neutrino.adapter import NeutrinoOptions
+from oasis.adapters.migdal.options import MigdalOptions
 from oasis.adapters.neutrino.metrics import COLUMNS as PARTICLE_COLUMNS
 from oasis.adapters.neutrino.metrics import NUMBERS
+from oasis.adapters.neutrino.options import NeutrinoOptions
 from oasis.adapters.neutrino.refinement import RefinementOptions
 from oasis.adapters.neutrino.simulation import Detector as ScintillatorCubes
-from oasis.adapters.waveform.adapter import PulsesOptions, ReadOptions, WaveformOptions
 from oasis.adapters.waveform.metrics import COLUMNS as PULSE_COLUMNS
 from oasis.adapters.waveform.noise import NoiseOptions
+from oasis.adapters.waveform.options import PulsesOptions, ReadOptions, WaveformOptions
 from oasis.adapters.waveform.scene import BackgroundOptions, PulseOptions
 from oasis.adapters.waveform.shapes import PulseShape
 from oasis.config.schema import LossOptions, RunConfig

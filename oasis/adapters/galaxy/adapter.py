@@ -4,23 +4,22 @@ import logging
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy import survey
-from oasis.adapters.galaxy.convert import Conversion, convert, on_grid
-from oasis.adapters.galaxy.cutout import SUFFIXES, Reading
+from oasis.adapters.galaxy.convert import convert, on_grid
+from oasis.adapters.galaxy.cutout import SUFFIXES
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.files import read_cutouts
+from oasis.adapters.galaxy.options import GalaxyAdapterOptions
 from oasis.adapters.galaxy.photometry import EDGES, noise_of, object_columns
-from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, BlendOptions, GalaxyScene
-from oasis.adapters.galaxy.simulation import GalaxyOptions, simulate_galaxies
+from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, GalaxyScene
+from oasis.adapters.galaxy.simulation import simulate_galaxies
 from oasis.adapters.galaxy.stamps import Stamps
-from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.images import Images
@@ -28,7 +27,6 @@ from oasis.data.mixing import split_indices
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import SUFFIXES as ARRAYS
-from oasis.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,42 +36,6 @@ logger = logging.getLogger(__name__)
 
 FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}
 PRESENT_NMGY = 0.01  # per pixel; the sky of the survey has a noise of 0.003 to 0.015
-
-
-class LibraryOptions(Options):
-    """The galaxies that blends are made of. Each belongs to one split alone.
-
-    Attributes:
-        simulated: how many are simulated.
-        population: what they are like, and on what grid they are drawn.
-        files: libraries of stamps that `oasis convert --adapter galaxy` wrote, whose galaxies join the simulated
-            ones; all of one pixel scale and one size of stamps.
-        held_out: which of them validation and test blends are made of: `all`, or only those of `files`.
-    """
-
-    simulated: int = Field(2000, ge=0, le=10_000_000)
-    population: GalaxyOptions = GalaxyOptions()
-    files: tuple[str, ...] = ()
-    held_out: Literal["all", "files"] = "all"
-
-
-class GalaxyAdapterOptions(DataOptions):
-    """The section `data` of a run on galaxies.
-
-    Attributes:
-        library: the galaxies.
-        blend: how they are placed on one another and observed.
-        events: blends per split.
-        files: by split: an HDF5 file of samples in the place of the mixing.
-        convert: how `oasis convert` makes a library of stamps of images.
-        reading: what the files that `oasis predict` reads do not say of themselves.
-    """
-
-    library: LibraryOptions = LibraryOptions()
-    blend: BlendOptions = BlendOptions()
-    events: SplitCounts = SplitCounts(train=6000, val=500, test=2000)
-    convert: Conversion = Conversion()
-    reading: Reading = Reading()
 
 
 class _BlendAdapter(Adapter[GalaxyAdapterOptions]):

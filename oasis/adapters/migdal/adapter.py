@@ -3,81 +3,27 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.migdal.detector import Detector, Side
 from oasis.adapters.migdal.frames import find_tracks, nuclear_blob, read_frames, recoil_components, restore_noise
+from oasis.adapters.migdal.options import MigdalOptions
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
 from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
 from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
-from oasis.adapters.options import DataOptions, Rising, SplitCounts
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.components import Components
-from oasis.data.images import Images
-from oasis.data.mixing import SampleDataset, keyed_rng, split_indices
+from oasis.data.mixing import SampleDataset, keyed_rng
 from oasis.data.samples import Array, Sample
-from oasis.io.arrays import read_array
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-Energy = Annotated[float, Field(gt=0, le=1e6)]  # keV
-
-FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
-
-
-class MigdalOptions(DataOptions):
-    """The section `data` of a MIGDAL run.
-
-    Attributes:
-        size: rows and columns of the window around a nuclear recoil; the camera's whole field is [288, 512].
-        events: samples per split; every second one is a hybrid, the others nuclear recoils alone.
-        energies: of the electron recoils, keV.
-        spectral_index: the spectrum of training electrons falls as energy to the power of minus this; that of
-            the other splits is flat.
-        margin: how far from the border of the field simulated vertices stay, pixels.
-        jitter: how far a track's centre may lie from the window's, pixels.
-        tracks: a library that `python -m oasis.adapters.migdal.tracks` wrote, instead of the shipped one.
-        recoils: a file of measured frames whose nuclear recoils replace simulated ones.
-        restore_noise: the frames were kept only above 24 ADU: add the camera noise that they lost.
-        files: by split: an HDF5 file of samples, a folder of the authors' tensors or a dataframe of theirs, in
-            the place of the simulation.
-        protocol: how the authors' files are read: `corrected`, or `reference` as their own evaluation does.
-        topology: measure the axes of electron tracks when events are evaluated, some 10 ms for each.
-        detector: gas, optics and camera.
-    """
-
-    size: tuple[Side, Side] = (96, 96)
-    events: SplitCounts = SplitCounts(train=6000, val=1000, test=4000)
-    energies: Annotated[tuple[Energy, Energy], Rising] = (3.0, 15.0)
-    spectral_index: float = Field(0.0, ge=0, le=20)
-    margin: int = Field(40, ge=0, le=8192)
-    jitter: int = Field(8, ge=0, le=8192)
-    tracks: str | None = None
-    recoils: str | None = None
-    restore_noise: bool = False
-    protocol: Literal["corrected", "reference"] = "corrected"
-    topology: bool = False
-    detector: Detector = Detector()
-
-    @model_validator(mode="after")
-    def _fits_the_field(self) -> Self:
-        field = self.detector.shape
-        if any(side > length for side, length in zip(self.size, field, strict=True)):
-            raise ValueError(f"size: {self.size} is larger than the field {field}")
-        if 2 * self.margin >= min(field):
-            raise ValueError(f"margin: {self.margin} pixels on each side leave nothing of the field {field}")
-        if 2 * self.jitter > min(self.size):
-            raise ValueError(f"jitter: {self.jitter} pixels move tracks out of the window {self.size}")
-        return self
 
 
 class MigdalAdapter(Adapter[MigdalOptions]):
@@ -117,21 +63,7 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         Raises:
             DataError: a library or a file of recoils that cannot be read.
         """
-        options = self.options
-        electrons, recoils = self._libraries
-        return MigdalScene(
-            options.detector,
-            electrons,
-            recoils,
-            split_indices(len(electrons), FRACTIONS)[split],
-            split_indices(len(recoils), FRACTIONS)[split],
-            options.size,
-            options.energies,
-            options.spectral_index if split == "train" else 0.0,
-            options.margin,
-            options.jitter,
-            measured=options.recoils is not None,
-        )
+        return MigdalScene(self.options, split, *self._libraries)
 
     def samples(self, path: Path, split: str) -> SampleDataset:
         """Return the samples of an HDF5 file, of the authors' dataframe or of a folder of their tensors.
@@ -172,19 +104,15 @@ class MigdalAdapter(Adapter[MigdalOptions]):
             frames = restore_noise(frames, keyed_rng(self.seed, "frames", 0), detector=options.detector)
         return electrons, recoil_components(frames)
 
-    def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
-        """Return the frames of a file in ADU, with negative pixels set to 0.
+    def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
+        """Return frames as images (n, 1, H, W) in ADU, with negative pixels set to 0.
 
         Raw frames (1152, 2048) are dark-subtracted, binned and smoothed as the experiment does; smaller ones
         are assumed to be binned already.
 
         Raises:
-            DataError: a file that cannot be read or does not contain frames.
+            DataError: an array that does not contain frames.
         """
-        return Images(self.as_images(read_array(path, key), dark), axes=("y", "x"), source=str(path))
-
-    def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
-        """Return raw or binned frames as images (n, 1, H, W) in ADU; see `read`."""
         detector = self.options.detector
         height, width = (length * detector.binning for length in detector.shape)
         if raw.shape[-2:] == (height, width):

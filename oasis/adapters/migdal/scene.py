@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters.migdal.detector import Detector, Window
+from oasis.adapters.migdal.detector import Window
 from oasis.adapters.migdal.frames import SIGMA_ADU
+from oasis.adapters.migdal.options import MigdalOptions
 from oasis.data.components import Component, Components
-from oasis.data.mixing import Placed, Scene
+from oasis.data.mixing import Placed, Scene, split_indices
 from oasis.data.samples import Array, Scalar
 from oasis.errors import ConfigError
 
 ER, NR = "ER", "NR"
+FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 PRESENT_ADU = round(3 * SIGMA_ADU, 3)  # a nuclear recoil is present where it outshines the noise by 3 sigma
 
 
@@ -31,17 +33,12 @@ class MigdalScene(Scene):
     """Events seen through a window of the camera; even samples are hybrids, odd ones nuclear recoils alone.
 
     Args:
-        detector: gas, optics and camera.
+        options: of the domain.
+        split: `train`, `val` or `test`, which share no track; the spectrum of electrons is that of the options in
+            `train`, flat in the others.
         electrons: electron recoils, points in mm, intensity in keV.
-        recoils: nuclear recoils: simulated ones like the electrons, or measured ones as pixels in ADU.
-        electron_indices: which electrons this split uses.
-        recoil_indices: which recoils this split uses.
-        size: rows and columns of the window.
-        energies: of the electrons, keV.
-        spectral_index: the electrons' spectrum falls as energy to the power of minus this; 0 is flat.
-        margin: how far from the border of the field simulated vertices stay, pixels.
-        jitter: how far the track's centre may lie from the centre of the window, pixels.
-        measured: the recoils are measured ones.
+        recoils: nuclear recoils: simulated ones like the electrons, or, where the options name a file of them,
+            measured ones as pixels in ADU.
 
     Raises:
         ConfigError: no electron has an energy within the bounds.
@@ -49,43 +46,32 @@ class MigdalScene(Scene):
 
     classes = (ER, NR)
 
-    def __init__(
-        self,
-        detector: Detector,
-        electrons: Components,
-        recoils: Components,
-        electron_indices: NDArray[np.intp],
-        recoil_indices: NDArray[np.intp],
-        size: tuple[int, int],
-        energies: tuple[float, float],
-        spectral_index: float,
-        margin: int,
-        jitter: int,
-        measured: bool,
-    ) -> None:
-        energy = electrons.table["energy"][electron_indices].astype(float)
-        self.detector = detector
+    def __init__(self, options: MigdalOptions, split: str, electrons: Components, recoils: Components) -> None:
+        self.options = options
+        self.detector = options.detector
         self.electrons = electrons
         self.recoils = recoils
-        within = (energy >= energies[0]) & (energy < energies[1])
+        self.recoil_indices = split_indices(len(recoils), FRACTIONS)[split]
+        self.shape = (1, *options.size)
+        indices, (low, high) = split_indices(len(electrons), FRACTIONS)[split], options.energies
+        energy = electrons.table["energy"][indices].astype(float)
+        within = (energy >= low) & (energy < high)
         if not within.any():
             raise ConfigError(
-                f"data.energies: no electron has {energies[0]:g} to {energies[1]:g} keV; the library's have "
+                f"data.energies: no electron has {low:g} to {high:g} keV; the library's have "
                 f"{energy.min(initial=np.inf):.3g} to {energy.max(initial=0):.3g} keV"
             )
-        self.electron_indices = electron_indices[within]
-        self.electron_shares = energy[within] ** -spectral_index / (energy[within] ** -spectral_index).sum()
-        self.recoil_indices = recoil_indices
-        self.shape = (1, *size)
-        self.margin = margin
-        self.jitter = jitter
-        self.measured = measured
+        spectrum = energy[within] ** -(options.spectral_index if split == "train" else 0.0)
+        self.electron_indices = indices[within]
+        self.electron_shares = spectrum / spectrum.sum()
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Draw a nuclear recoil, its place on the field and, for even samples, an electron at its vertex."""
         recoil_track = int(rng.choice(self.recoil_indices))
         recoil = self.recoils[recoil_track]
-        recoil_image, vertex, window, truth = (self._measured if self.measured else self._simulated)(recoil, rng)
+        recoil_image, vertex, window, truth = (self._measured if self.options.recoils else self._simulated)(
+            recoil, rng
+        )
         place = {"vertex_row": vertex.row - window.row, "vertex_col": vertex.col - window.col}
         placed = [Placed(NR, recoil_image[None], (0, 0), {**place, **truth, "track": recoil_track})]
         meta: dict[str, Scalar] = {f"NR_{name}": value for name, value in truth.items()}
@@ -123,7 +109,7 @@ class MigdalScene(Scene):
         """
         electron, recoil = target[0], target[1]
         noise = self.detector.noise(rng, Window(0, 0, *self.shape[1:]))[None]
-        if self.measured:
+        if self.options.recoils:
             noise = np.where(recoil > 0, 0, noise)
         image = np.maximum(recoil + noise, 0) + electron
         blob = recoil[0] > PRESENT_ADU
@@ -134,7 +120,7 @@ class MigdalScene(Scene):
     ) -> tuple[Array, _Vertex, Window, dict[str, float]]:
         detector = self.detector
         turn = random_rotation(rng)
-        rows, cols = (rng.uniform(self.margin, length - self.margin) for length in detector.shape)
+        rows, cols = (rng.uniform(self.options.margin, length - self.options.margin) for length in detector.shape)
         gain = detector.gain * rng.normal(1.0, detector.gain_smear)
         vertex = _Vertex(rows, cols, rng.uniform(*detector.drift_cm), gain)
         centre = (turn @ np.average(recoil.points, axis=0, weights=recoil.intensity)) / detector.pixel_mm
@@ -159,7 +145,8 @@ class MigdalScene(Scene):
 
     def _window(self, row: float, col: float, rng: np.random.Generator) -> Window:
         """Return the window around a centre, shifted at random and kept inside the field."""
-        shift = rng.integers(-self.jitter, self.jitter + 1, 2) if self.jitter else (0, 0)
+        jitter = self.options.jitter
+        shift = rng.integers(-jitter, jitter + 1, 2) if jitter else (0, 0)
         origin = [
             int(np.clip(round(centre) + step - size // 2, 0, length - size))
             for centre, step, size, length in zip(

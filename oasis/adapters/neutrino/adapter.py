@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 from zlib import crc32
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.neutrino.figures import (
@@ -18,11 +17,11 @@ from oasis.adapters.neutrino.figures import (
     nuclei_figure,
     visible_energy_figure,
 )
-from oasis.adapters.neutrino.metrics import PRESENT_FROM, Measurement, calibrate
-from oasis.adapters.neutrino.physics import HIGHEST
-from oasis.adapters.neutrino.refinement import LOWEST, Refined, RefinementOptions, refine
+from oasis.adapters.neutrino.metrics import Measurement, calibrate
+from oasis.adapters.neutrino.options import NeutrinoOptions
+from oasis.adapters.neutrino.refinement import particles_of, refine, refined_columns
 from oasis.adapters.neutrino.release import Release, ReleaseScene
-from oasis.adapters.neutrino.renderer import Particles, Renderer
+from oasis.adapters.neutrino.renderer import Renderer
 from oasis.adapters.neutrino.scene import (
     AXES,
     CONFIGURATION_1,
@@ -35,8 +34,7 @@ from oasis.adapters.neutrino.scene import (
     muon_context,
     muon_exits,
 )
-from oasis.adapters.neutrino.simulation import CUBES, Detector
-from oasis.adapters.options import MOST, DataOptions
+from oasis.adapters.neutrino.simulation import CUBES
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.images import Images
@@ -45,7 +43,6 @@ from oasis.data.quantities import Quantities, Quantity
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import read_array
-from oasis.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,51 +50,6 @@ if TYPE_CHECKING:
 
 DIRECTION = tuple(f"d{axis}" for axis in AXES)
 SIMULATED = {"train": 20_000, "val": 1_000, "test": 4_000}
-
-
-class EventCounts(Options):
-    """How many samples each split has; all there are of the release and 20,000, 1,000 and 4,000 simulated ones.
-
-    Attributes:
-        train: new ones in every epoch.
-        val: the same ones in every epoch.
-        test: held out.
-    """
-
-    train: int | None = Field(None, ge=1, le=MOST)
-    val: int | None = Field(None, ge=1, le=MOST)
-    test: int | None = Field(None, ge=1, le=MOST)
-
-
-class NeutrinoOptions(DataOptions):
-    """The section `data` of a run on neutrino vertices.
-
-    Attributes:
-        events: samples per split.
-        order: of the protons' maps: by falling `energy`, or `any`, which leaves it to the separator which map is
-            whose.
-        release: the folder of the public data set, in the place of the simulation.
-        files: by split: an HDF5 file of samples in the place of both.
-        energies: of simulated nuclei, MeV.
-        least_charge: p.e. from which a map counts as a particle that is found.
-        detector: its light; for the release only what energies are measured with.
-        refinement: how `--refine` fits particles to images.
-    """
-
-    events: EventCounts = EventCounts()  # type: ignore[assignment]
-    order: Literal["energy", "any"] = "energy"
-    release: str | None = None
-    energies: tuple[float, float] = (1.0, 60.0)
-    least_charge: float = Field(50.0, gt=0, le=1e9)
-    detector: Detector = Detector()
-    refinement: RefinementOptions = RefinementOptions()
-
-    @field_validator("energies")
-    @classmethod
-    def _bounds(cls, energies: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < energies[0] < energies[1] <= HIGHEST:
-            raise ValueError(f"expected two rising energies above 0 and up to {HIGHEST:g} MeV")
-        return energies
 
 
 class NeutrinoAdapter(Adapter[NeutrinoOptions]):
@@ -279,32 +231,3 @@ def _read_muons(path: Path) -> Array:
     if exits.ndim != 2 or exits.shape[1] != len(EXIT_COLUMNS) or not np.isfinite(exits).all():
         raise DataError(f"{path}: exit has shape {exits.shape} or is not finite, expected {wanted}")
     return muon_context(exits)
-
-
-def particles_of(quantities: Mapping[str, NDArray[Any]]) -> Particles:
-    """Return the particles described by predicted quantities (b, N) of the muon and the nuclei."""
-    columns = {name: torch.as_tensor(values[:, 1:]).float() for name, values in quantities.items()}
-    direction = torch.stack([columns[f"d{axis}_predicted"] for axis in AXES], dim=-1)
-    return Particles(
-        vertex=torch.stack([columns[f"vertex_{axis}_predicted"][:, 0] for axis in AXES], dim=-1),
-        energy=columns["ke_predicted"].clamp(LOWEST, HIGHEST),
-        direction=torch.nn.functional.normalize(direction, dim=-1),
-        present=columns["presence_predicted"] > PRESENT_FROM,
-    )
-
-
-def refined_columns(found: Refined) -> dict[str, NDArray[Any]]:
-    """Return fitted particles as columns (b, N) of an event table; NaN for the muon and what does not exist."""
-    particles = found.particles
-    absent = ~particles.present
-    of_nuclei = {f"d{axis}": particles.direction[..., place] for place, axis in enumerate(AXES)}
-    of_nuclei["ke"] = particles.energy
-    columns = {
-        f"{name}_refined": torch.nn.functional.pad(values.masked_fill(absent, torch.nan), (1, 0), value=torch.nan)
-        for name, values in of_nuclei.items()
-    }
-    of_event = {f"vertex_{axis}_refined": particles.vertex[:, i] for i, axis in enumerate(AXES)}
-    of_event |= {"deviance_predicted": found.deviance_before, "deviance_refined": found.deviance_after}
-    shape = absent.shape[0], absent.shape[1] + 1
-    columns |= {name: values.unsqueeze(1).expand(shape) for name, values in of_event.items()}
-    return {name: values.numpy() for name, values in columns.items()}

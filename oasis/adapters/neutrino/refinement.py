@@ -13,19 +13,21 @@ is needed.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from oasis.adapters.neutrino.metrics import FLOOR
+from oasis.adapters.neutrino.metrics import FLOOR, PRESENT_FROM
 from oasis.adapters.neutrino.physics import HIGHEST
 from oasis.adapters.neutrino.renderer import Particles, Renderer
+from oasis.adapters.neutrino.scene import AXES
 from oasis.data.mixing import keyed_rng
 from oasis.errors import DataError
 from oasis.loss.distances import poisson_deviance
@@ -233,3 +235,32 @@ def _choose(first: Tensor, one: Particles, other: Particles) -> Particles:
         torch.where(nuclei[..., None], one.direction, other.direction),
         other.present,
     )
+
+
+def particles_of(quantities: Mapping[str, NDArray[Any]]) -> Particles:
+    """Return the particles described by predicted quantities (b, N) of the muon and the nuclei."""
+    columns = {name: torch.as_tensor(values[:, 1:]).float() for name, values in quantities.items()}
+    direction = torch.stack([columns[f"d{axis}_predicted"] for axis in AXES], dim=-1)
+    return Particles(
+        vertex=torch.stack([columns[f"vertex_{axis}_predicted"][:, 0] for axis in AXES], dim=-1),
+        energy=columns["ke_predicted"].clamp(LOWEST, HIGHEST),
+        direction=F.normalize(direction, dim=-1),
+        present=columns["presence_predicted"] > PRESENT_FROM,
+    )
+
+
+def refined_columns(found: Refined) -> dict[str, NDArray[Any]]:
+    """Return fitted particles as columns (b, N) of an event table; NaN for the muon and what does not exist."""
+    particles = found.particles
+    absent = ~particles.present
+    of_nuclei = {f"d{axis}": particles.direction[..., place] for place, axis in enumerate(AXES)}
+    of_nuclei["ke"] = particles.energy
+    columns = {
+        f"{name}_refined": F.pad(values.masked_fill(absent, torch.nan), (1, 0), value=torch.nan)
+        for name, values in of_nuclei.items()
+    }
+    of_event = {f"vertex_{axis}_refined": particles.vertex[:, i] for i, axis in enumerate(AXES)}
+    of_event |= {"deviance_predicted": found.deviance_before, "deviance_refined": found.deviance_after}
+    shape = absent.shape[0], absent.shape[1] + 1
+    columns |= {name: values.unsqueeze(1).expand(shape) for name, values in of_event.items()}
+    return {name: values.numpy() for name, values in columns.items()}

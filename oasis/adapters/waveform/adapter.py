@@ -2,23 +2,21 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.options import DataOptions, Rising, SplitCounts
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.adapters.waveform.files import FEWEST_SAMPLES, read_templates, read_waveforms
 from oasis.adapters.waveform.metrics import pulse_columns, pulse_figure, separations
-from oasis.adapters.waveform.noise import MeasuredNoise, Noise, NoiseOptions
+from oasis.adapters.waveform.noise import MeasuredNoise, Noise
+from oasis.adapters.waveform.options import PulsesOptions, RecordOptions, WaveformOptions
 from oasis.adapters.waveform.scene import (
     INTERFERENCE,
     SIGNAL,
-    BackgroundOptions,
     PulseOptions,
     PulseSource,
     PulsesScene,
@@ -28,7 +26,6 @@ from oasis.adapters.waveform.trigger import Whitening
 from oasis.data.mixing import split_indices
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
-from oasis.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,80 +36,6 @@ Floats = NDArray[np.float64]
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 FEWEST = 10  # measured pulses from which on each split has its own
 
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class ReadOptions(Options):
-    """How files of recorded waveforms are read by `oasis predict`.
-
-    Attributes:
-        mv_per_unit: mV per unit of the file, a count of the digitiser for example; negative for pulses that point
-            down.
-        baseline_samples: how many samples at the beginning are baseline: their median is subtracted; 0 for
-            waveforms whose baseline is at 0 already.
-    """
-
-    mv_per_unit: float = Field(1.0, ge=-1e12, le=1e12)
-    baseline_samples: int = Field(0, ge=0, le=1_000_000)
-
-    @field_validator("mv_per_unit")
-    @classmethod
-    def _not_zero(cls, value: float) -> float:
-        if value == 0:
-            raise ValueError("expected a factor that is not 0")
-        return value
-
-
-class RecordOptions(DataOptions):
-    """What both adapters know of a waveform.
-
-    Attributes:
-        samples: of a waveform.
-        sampling_ns: from one to the next, ns.
-        events: waveforms per split.
-        files: by split: an HDF5 file of samples in the place of the simulation.
-        arrival: bounds of where pulses begin, as a share of the waveform.
-        detect: predicted peak in units of the noise's rms from which on a pulse counts as detected.
-        noise: noise and baseline.
-        read: how files of recorded waveforms are read.
-    """
-
-    samples: int = Field(1024, ge=FEWEST_SAMPLES, le=8192)
-    sampling_ns: float = Field(4.0, gt=0, le=1e9)
-    events: SplitCounts = SplitCounts(train=4000, val=1000, test=4000)
-    arrival: Annotated[tuple[Share, Share], Rising] = (0.1, 0.8)
-    detect: float = Field(3.0, gt=0, le=1e6)
-    noise: NoiseOptions = NoiseOptions()
-    read: ReadOptions = ReadOptions()
-
-
-class WaveformOptions(RecordOptions):
-    """The section `data` of the adapter `waveform`.
-
-    Attributes:
-        signal: the pulses that are sought.
-        background: what lies under them.
-    """
-
-    signal: PulseOptions = PulseOptions()
-    background: BackgroundOptions = BackgroundOptions()
-
-
-class PulsesOptions(RecordOptions):
-    """The section `data` of the adapter `pulses`.
-
-    Attributes:
-        pulses: how many there are at most in a waveform: the number of classes.
-        pulse: how they are.
-        gap_ns: mean time from one to the next, ns.
-    """
-
-    pulses: int = Field(3, ge=2, le=6)
-    pulse: PulseOptions = PulseOptions(amplitude=(2.0, 50.0))
-    gap_ns: float = Field(150.0, gt=0, le=1e12)
-
-
 RecordT = TypeVar("RecordT", bound=RecordOptions, covariant=True)
 
 
@@ -122,6 +45,11 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
     spatial_dims = 1
     unit = "mV"
     thresholds = 0.5
+    defaults: Mapping[str, Any] = {
+        "model": {"name": "unet", "base_channels": 16, "depth": 6, "norm": "batch"},
+        "head": {"name": "denoised"},
+        "scaling": {"name": "asinh", "noise": 1.0},
+    }
 
     @property
     def size(self) -> tuple[int]:
@@ -204,9 +132,7 @@ class WaveformAdapter(_RecordAdapter[WaveformOptions]):
 
     classes = (SIGNAL, INTERFERENCE)
     defaults = {
-        "model": {"name": "unet", "base_channels": 16, "depth": 6, "norm": "batch"},
-        "head": {"name": "denoised"},
-        "scaling": {"name": "asinh", "noise": 1.0},
+        **_RecordAdapter.defaults,
         "loss": {
             "class_weights": {SIGNAL: 2, INTERFERENCE: 1},
             "region_weights": {SIGNAL: 3, INTERFERENCE: 1, f"{SIGNAL}&{INTERFERENCE}": 6},
@@ -247,12 +173,6 @@ class PulsesAdapter(_RecordAdapter[PulsesOptions]):
 
     The classes are `pulse_1` and so on, as many as the option `pulses` says.
     """
-
-    defaults = {
-        "model": {"name": "unet", "base_channels": 16, "depth": 6, "norm": "batch"},
-        "head": {"name": "denoised"},
-        "scaling": {"name": "asinh", "noise": 1.0},
-    }
 
     @property
     def classes(self) -> tuple[str, ...]:

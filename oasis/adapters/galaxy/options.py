@@ -1,0 +1,48 @@
+"""The options of the galaxy adapters: the section `data`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from oasis.adapters.galaxy.convert import Conversion
+from oasis.adapters.galaxy.cutout import Reading
+from oasis.adapters.galaxy.scene import BlendOptions
+from oasis.adapters.galaxy.simulation import GalaxyOptions
+from oasis.adapters.options import DataOptions, SplitCounts
+from oasis.options import Options
+
+
+class LibraryOptions(Options):
+    """The galaxies that blends are made of. Each belongs to one split alone.
+
+    Attributes:
+        simulated: how many are simulated.
+        population: what they are like, and on what grid they are drawn.
+        files: libraries of stamps that `oasis convert --adapter galaxy` wrote, whose galaxies join the simulated
+            ones; all of one pixel scale and one size of stamps.
+        held_out: which of them validation and test blends are made of: `all`, or only those of `files`.
+    """
+
+    simulated: int = Field(2000, ge=0, le=10_000_000)
+    population: GalaxyOptions = GalaxyOptions()
+    files: tuple[str, ...] = ()
+    held_out: Literal["all", "files"] = "all"
+
+
+class GalaxyAdapterOptions(DataOptions):
+    """The section `data` of a run on galaxies.
+
+    Attributes:
+        library: the galaxies.
+        blend: how they are placed on one another and observed.
+        events: blends per split.
+        files: by split: an HDF5 file of samples in the place of the mixing.
+        convert: how `oasis convert` makes a library of stamps of images.
+        reading: what the files that `oasis predict` reads do not say of themselves.
+    """
+
+    library: LibraryOptions = LibraryOptions()
+    blend: BlendOptions = BlendOptions()
+    events: SplitCounts = SplitCounts(train=6000, val=500, test=2000)
+    convert: Conversion = Conversion()
+    reading: Reading = Reading()
