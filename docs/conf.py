@@ -20,7 +20,7 @@ from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.detector import Detector
 from oasis.adapters.migdal.options import MigdalOptions
 from oasis.adapters.neutrino.metrics import COLUMNS as PARTICLE_COLUMNS
-from oasis.adapters.neutrino.metrics import NUMBERS
+from oasis.adapters.neutrino.metrics import OF_QUANTITIES
 from oasis.adapters.neutrino.options import NeutrinoOptions
 from oasis.adapters.neutrino.refinement import RefinementOptions
 from oasis.adapters.neutrino.simulation import Detector as ScintillatorCubes
@@ -84,7 +84,7 @@ myst_substitutions = {
     "neutrino": tables.options_table(NeutrinoOptions),
     "neutrino_columns": columns_table(PARTICLE_COLUMNS),
     "neutrino_detector": tables.options_table(ScintillatorCubes),
-    "neutrino_numbers": columns_table({name.format("…"): text for name, text in NUMBERS.items()}),
+    "neutrino_numbers": columns_table({name.format("…"): text for name, text in OF_QUANTITIES.items()}),
     "neutrino_refinement": tables.options_table(RefinementOptions),
     "objects": tables.options_table(ObjectOptions),
     "loss": tables.options_table(LossOptions, tables.described(OverlapLoss, "Args")),

@@ -132,12 +132,12 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return charge, energy, direction and number of the particles, of maps and of predicted or fitted ones.
 
-        See `metrics.COLUMNS` and `metrics.NUMBERS`.
+        See `metrics.COLUMNS` and `metrics.OF_QUANTITIES`.
         """
         rows = self._measurement.columns(prediction.maps, sample)
         for kind in ("predicted", "refined"):
             if f"ke_{kind}" in prediction.quantities:
-                own = self._measurement.number_columns(prediction.quantities, kind, sample.meta)
+                own = self._measurement.quantity_columns(prediction.quantities, kind, sample.meta)
                 rows = {name: rows[name] | own[name] for name in self.classes}
         return rows
 

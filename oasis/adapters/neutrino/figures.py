@@ -155,7 +155,7 @@ def nuclei_figure(table: pd.DataFrame) -> "Figure":
 
 
 def event_figure(
-    sample: Sample, maps: Array, classes: Sequence[str], numbers: Mapping[str, NDArray[Any]] | None = None
+    sample: Sample, maps: Array, classes: Sequence[str], quantities: Mapping[str, NDArray[Any]] | None = None
 ) -> "Figure":
     """Draw an event in 3D: the image and each true particle above, and below it what was predicted.
 
@@ -166,7 +166,7 @@ def event_figure(
         sample: the event.
         maps: (N, 7, 7, 7) predicted, p.e.
         classes: the N class names.
-        numbers: by column (N,), what was predicted or fitted of the particles.
+        quantities: by column (N,), what was predicted or fitted of the particles.
     """
     from matplotlib.figure import Figure
 
@@ -186,7 +186,7 @@ def event_figure(
         name = classes[label]
         direction = np.array([truth[f"{name}_d{axis}"] for axis in AXES])
         _arrow(panels[0, place], vertex, direction * truth[f"{name}_length"], "black")
-        found = _found(numbers or {}, label)
+        found = _found(quantities or {}, label)
         if found is not None:
             _arrow(panels[1, place], *found, RED)
     for axes in panels.flat:
@@ -194,14 +194,14 @@ def event_figure(
     return figure
 
 
-def _found(numbers: Mapping[str, NDArray[Any]], label: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def _found(quantities: Mapping[str, NDArray[Any]], label: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return vertex and way of a fitted or else a predicted nucleus, None where there is none."""
-    kind = "refined" if "ke_refined" in numbers else "predicted"
-    if f"ke_{kind}" not in numbers or not numbers["presence_predicted"][label] > PRESENT_FROM:
+    kind = "refined" if "ke_refined" in quantities else "predicted"
+    if f"ke_{kind}" not in quantities or not quantities["presence_predicted"][label] > PRESENT_FROM:
         return None
-    energy = max(float(numbers[f"ke_{kind}"][label]), 1.0)
-    direction = np.array([numbers[f"d{axis}_{kind}"][label] for axis in AXES])
-    vertex = np.array([numbers[f"vertex_{axis}_{kind}"][label] for axis in AXES])
+    energy = max(float(quantities[f"ke_{kind}"][label]), 1.0)
+    direction = np.array([quantities[f"d{axis}_{kind}"][label] for axis in AXES])
+    vertex = np.array([quantities[f"vertex_{axis}_{kind}"][label] for axis in AXES])
     return vertex, direction / np.linalg.norm(direction) * float(csda_range(energy))
 
 

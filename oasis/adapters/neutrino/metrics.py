@@ -41,7 +41,7 @@ COLUMNS: Final = {
     "vertex_error": "mm between the vertex from the maps and the true one",
     "image_deviance": "Poisson deviance of the image from the sum of the maps; 0 for maps that sum to the image",
 }
-NUMBERS: Final = {
+OF_QUANTITIES: Final = {
     "found_{}": "1 where the nucleus is said to exist, else 0",
     "nuclei_{}": "how many nuclei are said to exist (in the muon's row, as visible energy, vertex and deviance)",
     "visible_energy_{}": "MeV, summed kinetic energy of these",
@@ -137,20 +137,20 @@ class Measurement:
         rows[muon]["image_deviance"] = float(poisson_deviance(expected, image, FLOOR).sum())
         return rows
 
-    def number_columns(self, numbers: Mapping[str, Vector], kind: str, meta: Mapping[str, Any]) -> Rows:
-        """Return the columns `NUMBERS` but for the deviance, of numbers that are not of the maps.
+    def quantity_columns(self, quantities: Mapping[str, Vector], kind: str, meta: Mapping[str, Any]) -> Rows:
+        """Return the columns `OF_QUANTITIES` except the deviance: of predicted or fitted particles.
 
         Args:
-            numbers: by column (N,), of one event.
+            quantities: by column (N,), of one event.
             kind: what their names end with: `predicted` or `refined`.
             meta: of the event.
         """
         muon, *others = self.classes
-        energy, *direction = (numbers[f"{name}_{kind}"] for name in ("ke", "dx", "dy", "dz"))
+        energy, *direction = (quantities[f"{name}_{kind}"] for name in ("ke", "dx", "dy", "dz"))
         exists = np.isfinite(energy)
         if kind == "predicted":
-            exists &= numbers["presence_predicted"] > PRESENT_FROM
-        vertex = np.array([numbers[f"vertex_{axis}_{kind}"][0] for axis in AXES])
+            exists &= quantities["presence_predicted"] > PRESENT_FROM
+        vertex = np.array([quantities[f"vertex_{axis}_{kind}"][0] for axis in AXES])
         rows: Rows = {
             muon: {
                 f"nuclei_{kind}": float(exists.sum()),
