@@ -127,8 +127,7 @@ def evaluate(
     found = evaluated.evaluate(split, refine, workers)
     if found.coverage is not None:
         typer.echo(found.coverage.to_string(index=False, float_format="{:.3g}".format))
-    if found.summary is not None:
-        typer.echo(found.summary.text(evaluated.adapter.unit))
+    typer.echo(found.summary.text(evaluated.adapter.unit))
     files = evaluated.files
     typer.echo(f"{files.events(split)}: {len(found.table)} rows; figures in {files.figures(split)}")
 

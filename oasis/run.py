@@ -22,6 +22,7 @@ from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.device import best_device, process_rank
 from oasis.errors import ConfigError, DataError, ModelError, nearest, shown
 from oasis.evaluation.calibration import Calibration
+from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, read_table, write_table
 from oasis.evaluation.figures import write_figures
 from oasis.evaluation.summary import Summary, check_study, summarise
@@ -57,13 +58,13 @@ class Evaluation(NamedTuple):
 
     Attributes:
         table: the event table.
-        summary: the answer to the adapter's study, or None if it has none.
+        summary: the answer to the adapter's study, or a summary of its classes if it has none.
         coverage: how often intervals cover the truth, or None if the run is not calibrated.
         figures: the files that were drawn.
     """
 
     table: pd.DataFrame
-    summary: Summary | None
+    summary: Summary | ClassSummary
     coverage: pd.DataFrame | None
     figures: Sequence[Path]
 
@@ -382,7 +383,7 @@ class Run:
             coverage = calibration.check(as_predicted(table))
         write_table(table, self.files.events(split))
         study = self.adapter.study
-        summary = None if study is None else summarise(table, study)
+        summary = summarise(table, study)
         figures = write_figures(
             self.files.figures(split), separator, dataset, self.adapter, table, self.folder.name, summary
         )

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oasis.adapters.study import Study
+from oasis.drawing import add_legend
 from oasis.stats.bins import bins_of
 
 MARKS: Any = {"marker": "o", "markersize": 4, "capsize": 2}
@@ -69,7 +70,7 @@ def factor_figure(campaigns: pd.DataFrame, factor: str, study: Study, shown: str
         _against_factor(panels[0], campaigns, factor, f"spread_{shown}", f"{one}: spread (%)")
     _against_quantity(panels[1], campaigns, factor, study, "bias", f"{study.name}: bias (%)")
     panels[1].axhline(0, color="black", linewidth=0.8)
-    panels[1].legend(title=factor, frameon=False, fontsize=8)
+    add_legend(panels[1], title=factor, fontsize=8)
     _against_quantity(panels[2], campaigns, factor, study, "iou", f"{study.name}: median IoU")
     _against_factor(panels[3], campaigns, factor, f"bias_{shown}", f"{one}: bias (%)")
     for letter, axes in zip("abcd", panels, strict=True):

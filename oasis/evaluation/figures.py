@@ -12,12 +12,14 @@ from matplotlib.ticker import MaxNLocator
 
 from oasis.adapters.base import Adapter
 from oasis.data.mixing import SampleDataset
-from oasis.drawing import COLOURS
+from oasis.drawing import COLOURS, add_legend, error_bars, note_empty_panels, say_no_data
+from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.detection import detection_scores
 from oasis.evaluation.gallery import gallery_figure, gallery_indices
 from oasis.evaluation.summary import Summary
 from oasis.io.files import replace_when_whole
 from oasis.separator.separator import Separator
+from oasis.stats.intervals import ENDS
 from oasis.stats.roc import roc
 
 
@@ -28,11 +30,12 @@ def training_figure(logs: Mapping[str, pd.DataFrame]) -> Figure:
         epoch, loss = log["epoch"] + 1, log["val/total"]
         axes.plot(epoch, log["train/total"], color=colour, linestyle="--", label=f"{name}: training")
         axes.plot(epoch, loss, color=colour, label=f"{name}: validation")
-        best = int(np.nanargmin(loss))
-        axes.plot(epoch[best], loss[best], color=colour, marker="o")
+        known = loss[np.isfinite(loss)]
+        if len(known):
+            axes.plot(epoch[known.idxmin()], known.min(), color=colour, marker="o")
     axes.set(xlabel="epoch", ylabel="loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+    add_legend(axes)
     return figure
 
 
@@ -46,12 +49,12 @@ def bias_figure(summaries: Mapping[str, Summary]) -> Figure:
         bins = summary.bins.dropna(subset="bias")
         centre = (bins["low"] + bins["high"]) / 2
         axes.fill_between(centre, bins["quarter"], bins["three_quarters"], color=colour, alpha=0.15, linewidth=0)
-        error = [bins["bias"] - bins["bias_low"], bins["bias_high"] - bins["bias"]]
+        error = error_bars(*(bins[f"bias{end}"] for end in ENDS))
         axes.errorbar(centre, bins["bias"], error, color=colour, marker="o", capsize=3, label=name)
     axes.axhline(0, color="black", linewidth=0.8)
     study = next(iter(summaries.values())).study
     axes.set(xlabel=study.label, ylabel=f"{study.what}:\nmedian (predicted − true) / true (%)")
-    axes.legend(frameon=False)
+    add_legend(axes)
     return figure
 
 
@@ -60,13 +63,13 @@ def iou_figure(summaries: Mapping[str, Summary]) -> Figure:
     figure, axes = _axes()
     for colour, (name, summary) in zip(COLOURS, summaries.items(), strict=False):
         bins = summary.bins.dropna(subset="iou")
-        error = [bins["iou"] - bins["iou_low"], bins["iou_high"] - bins["iou"]]
+        error = error_bars(*(bins[f"iou{end}"] for end in ENDS))
         axes.errorbar(
             (bins["low"] + bins["high"]) / 2, bins["iou"], error, color=colour, marker="o", capsize=3, label=name
         )
     study = next(iter(summaries.values())).study
     axes.set(xlabel=study.label, ylabel=f"{study.what}: median IoU", ylim=(0, 1))
-    axes.legend(frameon=False, loc="lower right")
+    add_legend(axes, loc="lower right")
     return figure
 
 
@@ -86,16 +89,19 @@ def roc_figure(tables: Mapping[str, pd.DataFrame], summaries: Mapping[str, Summa
         axes.fill_between(*band, color=colour, alpha=0.15, linewidth=0)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(frameon=False, loc="lower right", title=f"{study.signal}\nagainst {study.background}")
+    add_legend(axes, loc="lower right", title=f"{study.signal}\nagainst {study.background}")
+    if len(axes.lines) == 1:
+        say_no_data(axes, f"no events of {study.signal}\nor none of {study.background}")
     return figure
 
 
 def intensity_figure(table: pd.DataFrame, unit: str) -> Figure:
     """Draw predicted against true intensity of every event, one panel per class."""
-    classes = list(table["class"].unique())
+    classes = list(table["class"].unique()) or ["no class"]
     figure = Figure(figsize=(4.2 * len(classes), 4), layout="constrained")
-    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(classes))), classes, strict=True):
-        rows = table[(table["class"] == name) & (table["intensity_true"] > 0)]
+    known = np.isfinite(table[["intensity_true", "intensity_predicted"]].astype(float)).all(axis=1)
+    for axes, name in zip(figure.subplots(1, len(classes), squeeze=False)[0], classes, strict=True):
+        rows = table[known & (table["class"] == name) & (table["intensity_true"] > 0)]
         true, predicted = rows["intensity_true"], rows["intensity_predicted"].clip(lower=_log_floor(rows))
         axes.scatter(true, predicted, s=4, alpha=0.4, linewidth=0, color=COLOURS[0], rasterized=True)
         if len(rows):
@@ -120,11 +126,11 @@ def write_figures(
     adapter: Adapter,
     table: pd.DataFrame,
     name: str,
-    summary: Summary | None,
+    summary: Summary | ClassSummary,
 ) -> list[Path]:
     """Draw all figures of one run's event table, and of its study if there is one, and return their paths."""
     figures = {"intensity": intensity_figure(table, adapter.unit)}
-    if summary is not None:
+    if isinstance(summary, Summary):
         figures |= comparison_figures({name: table}, {name: summary})
         events = gallery_indices(table, summary.study)
         if adapter.spatial_dims > 1 and events:
@@ -141,10 +147,11 @@ def comparison_figures(tables: Mapping[str, pd.DataFrame], summaries: Mapping[st
     return figures
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file."""
+def png(figure: Figure, dpi: int = 150) -> bytes:
+    """Return a figure as a PNG file; panels without data say so."""
+    note_empty_panels(figure)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
+    figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()
 
 

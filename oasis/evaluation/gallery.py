@@ -1,30 +1,21 @@
-"""Gallery: which events are looked at, and small pictures of them in one, two or three dimensions."""
+"""Gallery: which events to show, and a figure of them in two or three dimensions."""
 
-import base64
-import io
-import math
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Array, Sample, collate
-from oasis.drawing import BLUE, RED
+from oasis.drawing import say_no_data
 from oasis.evaluation.batches import predict_batch
+from oasis.evaluation.pictures import difference, top_of, view, window
 from oasis.separator.separator import Separator
-
-BORDER = 8  # pixels around the valid ones that are shown too
-INPUT_DEPTH, MAP_DEPTH = 300, 10  # how far below the top of the colour scale its linear part ends
-FAINTEST = 0.01  # of the input's top: the lowest top of a class's scale, so that noise does not shine
-LEVELS = 254  # of a colour scale; one further colour is transparent, for what is not there
 
 
 def gallery_indices(table: pd.DataFrame, study: Study, count: int = 8) -> dict[int, float]:
@@ -80,182 +71,6 @@ def predicted_maps(separator: Separator, sample: Sample, adapter: Adapter) -> Ar
     return np.asarray(maps[0].float().cpu().numpy())
 
 
-def window(valid: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Return the part of an image (*S) that holds its valid pixels and a border around them.
-
-    Example:
-        >>> window(np.arange(100) == 50)
-        (slice(42, 59, None),)
-    """
-    if not valid.any():
-        return (slice(None),) * valid.ndim
-    return tuple(slice(max(int(at.min()) - BORDER, 0), int(at.max()) + BORDER + 1) for at in np.nonzero(valid))
-
-
-def view(values: Array, part: tuple[slice, ...], side: int | None = None) -> Array:
-    """Return what is drawn of an image or a map: a line (n,), or a picture (h, w).
-
-    Bands are added up. Of three dimensions it is the values of largest magnitude along each axis, laid out as in a
-    technical drawing: along the first axis on the top left, along the second below, along the third on the right.
-
-    Args:
-        values: (B, *S).
-        part: of the spatial axes.
-        side: the longest side of the result in pixels; means of blocks are shown where it would be longer.
-
-    Example:
-        >>> volume = np.zeros((1, 2, 3, 4), dtype=np.float32)
-        >>> volume[0, 1, 2, 3] = 5
-        >>> view(volume, (slice(None),) * 3)
-        array([[ 0.,  0.,  0.,  0., nan,  0.,  0.],
-               [ 0.,  0.,  0.,  0., nan,  0.,  0.],
-               [ 0.,  0.,  0.,  5., nan,  0.,  5.],
-               [nan, nan, nan, nan, nan, nan, nan],
-               [ 0.,  0.,  0.,  0., nan, nan, nan],
-               [ 0.,  0.,  0.,  5., nan, nan, nan]], dtype=float32)
-    """
-    flat = values.sum(axis=0)[part]
-    if flat.ndim < 3:
-        return _reduced(flat, math.ceil(max(flat.shape) / side) if side else 1)
-    depth, height, width = flat.shape
-    factor = math.ceil((depth + max(height, width)) / (side - 2)) if side else 1
-    front, below, right = (_reduced(_largest(np.nan_to_num(flat), axis), factor) for axis in range(3))
-    height, width, depth = *front.shape, len(below)
-    sheet = np.full((height + 1 + depth, width + 1 + depth), np.nan, dtype=np.float32)
-    sheet[:height, :width] = front
-    sheet[height + 1 :, :width] = below
-    sheet[:height, width + 1 :] = right.T
-    return sheet
-
-
-def _largest(volume: Array, axis: int) -> Array:
-    """Return the values of largest magnitude along an axis."""
-    return np.take_along_axis(volume, np.abs(volume).argmax(axis, keepdims=True), axis).squeeze(axis)
-
-
-def _reduced(values: Array, factor: int) -> Array:
-    """Return the means of blocks of `factor` pixels along every axis; the last ones may be smaller."""
-    for axis, length in enumerate(values.shape):
-        starts = np.arange(0, length, factor)
-        sizes = np.diff([*starts, length]).reshape(-1, *[1] * (values.ndim - axis - 1))
-        values = (np.add.reduceat(values, starts, axis) / sizes).astype(np.float32)
-    return values
-
-
-class ClassPictures(NamedTuple):
-    """One class of an event, drawn on one scale.
-
-    Attributes:
-        top: of the scale, in physical units: truth and predictions from 0, residuals from minus it.
-        truth: the true map.
-        predictions: one per run.
-        residuals: prediction minus truth, one per run.
-    """
-
-    top: float
-    truth: str
-    predictions: list[str]
-    residuals: list[str]
-
-
-class EventPictures(NamedTuple):
-    """Pictures of an event, as data URIs.
-
-    Attributes:
-        top: of the scale of the input, in physical units.
-        image: the input.
-        classes: the N classes.
-    """
-
-    top: float
-    image: str
-    classes: list[ClassPictures]
-
-
-def event_pictures(sample: Sample, predictions: Sequence[Array], side: int) -> EventPictures:
-    """Draw a sample and what runs make of it: PNG images, or SVG lines in one dimension.
-
-    Args:
-        sample: with truth.
-        predictions: (N, B, *S) of each run.
-        side: the longest side of a picture, in pixels.
-    """
-    part = window(sample.valid[0])
-    draw = _lines if sample.valid.ndim == 2 else _image
-    image = view(sample.image, part, side)
-    brightest = _top(image) or 1.0
-    classes = []
-    for label, target in enumerate(sample.target):
-        true = view(target, part, side)
-        found = [view(maps[label], part, side) for maps in predictions]
-        missed = [view(maps[label] - target, part, side) for maps in predictions]
-        top = max(*(_top(values) for values in (true, *found)), FAINTEST * brightest)
-        classes.append(
-            ClassPictures(
-                top,
-                draw(true, top, behind=true),
-                [draw(values, top, behind=true) for values in found],
-                [draw(values, top, signed=True) for values in missed],
-            )
-        )
-    return EventPictures(brightest, draw(image, brightest, INPUT_DEPTH), classes)
-
-
-def colour_scale(signed: bool = False, depth: float = MAP_DEPTH) -> str:
-    """Return the colours of pictures from 0, or from minus the top, to the top of their scale, as a data URI."""
-    return _image(np.linspace(-1.0 if signed else 0.0, 1, 256, dtype=np.float32)[None], 1.0, depth, signed)
-
-
-def data_uri(content: bytes, kind: str = "image/png") -> str:
-    """Return a file as an address that holds all of it.
-
-    Example:
-        >>> data_uri(b"x", "text/plain")
-        'data:text/plain;base64,eA=='
-    """
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _top(values: Array) -> float:
-    return max(float(np.nan_to_num(values, posinf=0).max()), 0.0)
-
-
-def _image(
-    values: Array, top: float, depth: float = MAP_DEPTH, signed: bool = False, behind: Array | None = None
-) -> str:
-    """Return a PNG of values on a scale that is linear up to top / depth and logarithmic beyond."""
-    place = np.arcsinh(depth * values / top) / np.arcsinh(depth)
-    place = (place.clip(-1, 1) + 1) / 2 if signed else place.clip(0, 1)
-    codes = np.where(np.isnan(place), LEVELS + 1, np.nan_to_num(place) * LEVELS + 0.5).astype(np.uint8)
-    picture = Image.fromarray(codes)
-    colours = matplotlib.colormaps["RdBu_r" if signed else "viridis"](np.linspace(0, 1, LEVELS + 1))
-    picture.putpalette((colours[:, :3] * 255).round().astype(np.uint8).tobytes() + bytes(3))
-    content = io.BytesIO()
-    picture.save(content, "PNG", optimize=True, transparency=LEVELS + 1)
-    return data_uri(content.getvalue())
-
-
-def _lines(
-    values: Array, top: float, depth: float = MAP_DEPTH, signed: bool = False, behind: Array | None = None
-) -> str:
-    """Return an SVG of values as a line, with others as a filled area behind it; the vertical scale is linear."""
-    low = -top if signed else min(float(np.nan_to_num(values).min()), 0.0)
-
-    def points(line: Array) -> str:
-        heights = 60 * (1 - (np.nan_to_num(line) - low) / (top - low)).clip(0, 1)
-        return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(np.linspace(0, 120, len(line)), heights, strict=True))
-
-    zero = points(np.zeros(2, dtype=np.float32))
-    area = "" if behind is None else f'<polygon fill="#bbb" points="0,60 {points(behind)} 120,60"/>'
-    svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-2 -2 124 64" fill="none">'
-        f'<rect x="-2" y="-2" width="124" height="64" fill="#fff"/>{area}<polyline stroke="#888" '
-        f'stroke-width=".5" points="{zero}"/><polyline stroke="{RED if signed else BLUE}" '
-        f'stroke-linejoin="round" points="{points(values)}"/></svg>'
-    )
-    return data_uri(svg.encode(), "image/svg+xml")
-
-
 def gallery_figure(
     separator: Separator, dataset: SampleDataset, events: Mapping[int, float], adapter: Adapter, name: str
 ) -> Figure:
@@ -269,7 +84,10 @@ def gallery_figure(
         name: the class.
     """
     label = adapter.classes.index(name)
-    figure = Figure(figsize=(10, 2.3 * len(events)), layout="constrained")
+    figure = Figure(figsize=(10, 2.3 * max(len(events), 1)), layout="constrained")
+    if not events:
+        say_no_data(figure.subplots(), "no events")
+        return figure
     grid = figure.subplots(len(events), 4, squeeze=False)
     for axes, (index, quantity) in zip(grid, events.items(), strict=True):
         sample = dataset[index]
@@ -295,15 +113,19 @@ def _event_row(
     least: float,
     unit: str,
 ) -> None:
-    top = max(_top(true), _top(predicted), least)
-    limit = max(_top(np.abs(predicted - true)), least)
-    width = max(_top(image) / 300, 1e-6)
-    stretch = matplotlib.colors.AsinhNorm(linear_width=width, vmin=0)
+    top = max(top_of(true), top_of(predicted), least)
+    missed = difference(predicted, true)
+    limit = max(top_of(np.abs(missed)), least)
+    width = max(top_of(image) / 300, 1e-6)
+    stretch = matplotlib.colors.AsinhNorm(linear_width=width, vmin=0, vmax=max(top_of(image), width))
+    image, true, predicted, missed = (
+        np.where(np.isfinite(one), one, np.nan) for one in (image, true, predicted, missed)
+    )
     shown = [
         axes[0].imshow(image, norm=stretch, cmap="viridis"),
         axes[1].imshow(true, vmin=0, vmax=top, cmap="viridis"),
         axes[2].imshow(predicted, vmin=0, vmax=top, cmap="viridis"),
-        axes[3].imshow(predicted - true, vmin=-limit, vmax=limit, cmap="RdBu_r"),
+        axes[3].imshow(missed, vmin=-limit, vmax=limit, cmap="RdBu_r"),
     ]
     for one, picture in zip(axes, shown, strict=True):
         one.set(xticks=[], yticks=[])

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import DataError
+from oasis.evaluation.class_summary import ClassSummary, metrics_header, metrics_line, summarise_classes
 from oasis.evaluation.detection import (
     EquivalentRate,
     detection_groups,
@@ -51,15 +52,10 @@ class Summary(NamedTuple):
         over = f" over {self.group}" if self.group else ""
         lines = [
             f"{self.study.what} against {self.study.label}, median with 95 % bootstrap interval{over}",
-            f"{'bin':>9} {'events':>7} {'bias %':>24} {'25-75 % spread':>24} {'IoU':>20}",
+            f"{'bin':>9} {metrics_header()}",
         ]
         for row in self.bins.to_dict("records"):
-            cells = [
-                format(Estimate.of(row, name), spec)
-                for name, spec in (("bias", "+.1f"), ("spread", ".1f"), ("iou", ".2f"))
-            ]
-            name = Bin(row["low"], row["high"]).name
-            lines.append(f"{name:>9} {row['events']:>7} {cells[0]:>24} {cells[1]:>24} {cells[2]:>20}")
+            lines += [f"{Bin(row['low'], row['high']).name:>9} {metrics_line(row)}"]
         return "\n".join([*lines, *self._detection(unit)])
 
     def _detection(self, unit: str) -> Iterator[str]:
@@ -81,8 +77,20 @@ class Summary(NamedTuple):
         yield f"median {study.name} in background events: {self.false_intensity:.0f} {unit}"
 
 
-def summarise(table: pd.DataFrame, study: Study) -> Summary:
-    """Answer a domain's study from its event table."""
+@overload
+def summarise(table: pd.DataFrame, study: Study) -> Summary: ...
+@overload
+def summarise(table: pd.DataFrame, study: Study | None) -> "Summary | ClassSummary": ...
+def summarise(table: pd.DataFrame, study: Study | None = None) -> "Summary | ClassSummary":
+    """Answer a domain's study from its event table, or without a study summarise its classes.
+
+    Raises:
+        ConfigError: the study asks for something that is not in the table.
+    """
+    if study is None:
+        return summarise_classes(table)
+    if len(table):
+        study.check(list(table["class"].unique()), table)
     rows = study.rows(table)
     group = study.group
     group = group if group in rows else None

@@ -12,7 +12,8 @@ from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import DataError
-from oasis.evaluation.gallery import EventPictures, chosen_events, event_pictures, predicted_maps
+from oasis.evaluation.gallery import chosen_events, predicted_maps
+from oasis.evaluation.pictures import EventPictures, event_pictures
 from oasis.report.evaluated import EvaluatedRun, close
 from oasis.report.words import number, text
 

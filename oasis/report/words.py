@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oasis.evaluation.figures import png
-from oasis.evaluation.gallery import data_uri
+from oasis.evaluation.pictures import data_uri
 from oasis.io.yaml_text import flow
 
 

@@ -68,7 +68,21 @@ def median(values: Floats) -> Floats:
 
 def spread(values: Floats) -> Floats:
     """Return the 25th to 75th percentile range over the last axis."""
-    return _quantile(values, 0.75) - _quantile(values, 0.25)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(_quantile(values, 0.75) - _quantile(values, 0.25))
+
+
+def quartiles(values: ArrayLike) -> Floats:
+    """Return the quartiles (3,) of values (n,), NaN left out and infinity kept; NaN of none.
+
+    Example:
+        >>> quartiles([1.0, 2.0, np.nan, np.inf])
+        array([1.5, 2. , inf])
+    """
+    row = np.asarray(values, dtype=float)[None]
+    if not np.isfinite(row).any():
+        return np.full(3, np.nan)
+    return np.array([float(_quantile(row, share)[0]) for share in (0.25, 0.5, 0.75)])
 
 
 def _quantile(values: Floats, share: float) -> Floats:
@@ -78,7 +92,9 @@ def _quantile(values: Floats, share: float) -> Floats:
     place = last * share
     low = np.floor(place).astype(int)
     below, above = (np.take_along_axis(ordered, at[:, None], 1)[:, 0] for at in (low, np.minimum(low + 1, last)))
-    return np.asarray(below + (above - below) * (place - low))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        between = below + (above - below) * (place - low)
+    return np.where((place == low) | (above == below), below, between)
 
 
 def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float], group: str | None = None) -> pd.DataFrame:
@@ -99,10 +115,9 @@ def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float], group: st
     rows = []
     for one in bins_of(edges):
         events = table[one.contains(table[quantity])]
-        delta = events["delta_percent"].dropna().to_numpy(dtype=float)
         row: dict[str, Any] = {**one._asdict(), "events": len(events)}
-        quarters = np.quantile(delta, [0.25, 0.75]) if len(delta) else (np.nan, np.nan)
-        row |= {"quarter": quarters[0], "three_quarters": quarters[1]}
+        quarter, _, three_quarters = quartiles(events["delta_percent"])
+        row |= {"quarter": quarter, "three_quarters": three_quarters}
         for name, column, statistic in (
             ("bias", "delta_percent", median),
             ("spread", "delta_percent", spread),

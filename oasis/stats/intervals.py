@@ -101,8 +101,9 @@ def bootstrap(
         return Estimate(np.nan, np.nan, np.nan)
     codes, rng = group_codes(len(values), groups), np.random.default_rng(seed)
     blocks = block_sizes(resamples, len(values))
-    drawn = np.concatenate([statistic(_repeated(values, resample(codes, size, rng))) for size in blocks])
-    return Estimate(float(statistic(values[None])[0]), *percentiles(drawn))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        drawn = np.concatenate([statistic(_repeated(values, resample(codes, size, rng))) for size in blocks])
+        return Estimate(float(statistic(values[None])[0]), *percentiles(drawn))
 
 
 def block_sizes(resamples: int, width: int) -> list[int]:

@@ -1,7 +1,7 @@
 """Event tables and summaries, against numpy, pandas and texts written out."""
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -369,3 +369,31 @@ def test_a_study_of_classes_of_one_kind_counts_the_objects_of_all():
     assert bins["bias"].tolist() == pytest.approx([np.median(error[::3]), np.median(error[1::3])])
     assert study.what == "a to b"
     assert set(gallery_indices(table, study, 40)) == set(range(20))
+
+
+def test_without_a_study_classes_are_summarised_by_their_overlap(toy, toy_separator):
+    table = evaluate(toy_separator, toy.adapter.dataset("test"), toy.adapter, workers=0)
+    found = summarise(table, None)
+    rows = found.classes.set_index(["class", "overlap"])
+    present = table[(table["class"] == "dot") & (table["intensity_true"] > 0)]
+    shared = {
+        "any": present,
+        "none": present[present["overlap_fraction"] == 0],
+        "below 0.5": present[present["overlap_fraction"].between(1e-9, 0.5, inclusive="left")],
+        "0.5 and above": present[present["overlap_fraction"] >= 0.5],
+    }
+    for name, part in shared.items():
+        row = rows.loc["dot", name]
+        assert row["events"] == len(part)
+        assert row["bias"] == pytest.approx(part["delta_percent"].median(), nan_ok=True)
+        assert row["iou"] == pytest.approx(part["iou"].median(), nan_ok=True)
+    lines = found.text("counts").splitlines()
+    assert lines[0] == "by class and by the share of it that overlaps, median with 95 % bootstrap interval"
+    assert [line.split()[0] for line in lines[2:]] == ["dot"] * 4 + ["bar"] * 4
+    assert summarise(table[:0], None).text().count("\n") == 1
+
+
+def test_a_study_that_does_not_fit_the_table_is_named_in_one_line(toy, toy_separator):
+    table = evaluate(toy_separator, toy.adapter.dataset("test"), toy.adapter, workers=0)
+    with pytest.raises(ConfigError, match=r"^study: the event table has no column 'heigth' \(quantity\); did you"):
+        summarise(table, replace(toy.adapter.study, quantity="heigth"))

@@ -15,15 +15,8 @@ from PIL import Image
 from oasis.adapters import Study
 from oasis.data.samples import Sample
 from oasis.evaluation.figures import save_figure
-from oasis.evaluation.gallery import (
-    chosen_events,
-    colour_scale,
-    event_pictures,
-    gallery_figure,
-    gallery_indices,
-    view,
-    window,
-)
+from oasis.evaluation.gallery import chosen_events, gallery_figure, gallery_indices
+from oasis.evaluation.pictures import colour_scale, event_pictures, view, window
 from oasis.run import Run
 
 STUDY = Study("dot", "height", "height (counts)", (0, 5, 10, 20))

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from oasis.adapters.galaxy.photometry import flux_error_table
-from oasis.drawing import COLOURS
+from oasis.adapters.galaxy.photometry import EDGES, flux_error_table
+from oasis.drawing import COLOURS, add_legend, error_bars
+from oasis.stats.bins import bins_of
+from oasis.stats.intervals import ENDS
 
 PANELS = {"median": "median flux error in r (%)", "mape": "mean |flux error| in r (%)", "missed": "share missed"}
 
@@ -27,19 +29,19 @@ def flux_figure(tables: Mapping[str, pd.DataFrame], group: str | None = None) ->
         place = np.arange(len(bins)) + offset
         for axes, column in zip(panels, PANELS, strict=True):
             value = bins[column].to_numpy()
-            error = [value - bins[f"{column}_low"], bins[f"{column}_high"] - value]
+            error = error_bars(*(bins[f"{column}{end}"] for end in ENDS))
             axes.errorbar(place, value, error, color=colour, marker="o", linestyle="", capsize=3, label=name)
-    labels = [f"{row.low:g}-{row.high:g}" for row in bins.itertuples()]
+    labels = [one.name for one in bins_of(EDGES)]
     for axes, (column, label) in zip(panels, PANELS.items(), strict=True):
         axes.set(xlabel="blendedness", ylabel=label, xticks=range(len(labels)), xticklabels=labels)
         axes.spines[["top", "right"]].set_visible(False)
         if column == "median":
             axes.axhline(0, color="black", linewidth=0.8)
-        elif column == "mape" and axes.dataLim.y0 > 0:
+        elif column == "mape" and 0 < axes.dataLim.y0 < np.inf:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
         else:
             axes.set_ylim(bottom=0)
     if len(tables) > 1:
-        panels[0].legend(frameon=False)
+        add_legend(panels[0])
     return figure

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from oasis.drawing import BLUE, RED
-from oasis.stats.bins import bins_of
+from oasis.drawing import BLUE, RED, add_legend, error_bars
+from oasis.stats.bins import bins_of, quartiles
 from oasis.stats.curves import CurveError, axial_angle, axis_at, principal_curve
 
 if TYPE_CHECKING:
@@ -120,13 +120,13 @@ def binned_angles(table: pd.DataFrame, angle: str, quantity: str, edges: Sequenc
         row: dict[str, Any] = {
             **one._asdict(),
             "events": len(events),
-            "failed": int(events["curve_failed"].sum()),
+            "failed": int((events["curve_failed"] == 1).sum()),
         }
         names = ("quarter", "median", "three_quarters", "median_low", "median_high")
         row |= dict.fromkeys(names, np.nan)
         if len(angles):
             interval = quantile_test(angles, p=0.5).confidence_interval(0.95)
-            row |= dict(zip(names, [*np.quantile(angles, [0.25, 0.5, 0.75]), *interval], strict=True))
+            row |= dict(zip(names, [*quartiles(angles), *interval], strict=True))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -152,7 +152,7 @@ def topology_figure(table: pd.DataFrame) -> "Figure":
         )
         centre = (bins["low"] + bins["high"]) / 2
         upper.fill_between(centre, bins["quarter"], bins["three_quarters"], color=BLUE, alpha=0.15, linewidth=0)
-        error = [bins["median"] - bins["median_low"], bins["median_high"] - bins["median"]]
+        error = error_bars(bins["median"], bins["median_low"], bins["median_high"])
         upper.errorbar(
             centre, bins["median"], error, color=BLUE, marker="o", capsize=3, label="predicted, true map"
         )
@@ -162,6 +162,6 @@ def topology_figure(table: pd.DataFrame) -> "Figure":
         lower.set_xlabel(label)
         lower.set_ylim(0, max(1.0, lower.get_ylim()[1]))
     grid[0, 0].set(ylabel="angle between axes (°)", ylim=(0, 90))
-    grid[0, 1].legend(frameon=False)
+    add_legend(grid[0, 1])
     grid[1, 0].set_ylabel("failed (%)")
     return figure

@@ -12,14 +12,15 @@ from oasis.adapters.neutrino.physics import csda_range
 from oasis.adapters.neutrino.scene import AXES, HALF
 from oasis.adapters.neutrino.simulation import CUBE, CUBES
 from oasis.data.samples import Array, Sample
-from oasis.drawing import BLUE, GREEN, RED
-from oasis.stats.bins import bins_of
+from oasis.drawing import BLUE, GREEN, RED, add_legend, say_no_data
+from oasis.stats.bins import bins_of, quartiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ENERGY_EDGES: Final = tuple(range(0, 61, 5))  # MeV
 BINS: Final = 60
+MOST: Final = 99  # nuclei of an event in figures; more are drawn as that
 FAINT: Final = 2.0  # p.e. below which a cube is not drawn
 TOP: Final = 1000.0  # p.e. of the darkest cubes
 
@@ -68,9 +69,9 @@ def multiplicity_matrix(table: pd.DataFrame, found: str = "nuclei_found") -> pd.
                [0, 1, 0, 1],
                [0, 0, 0, 0]])
     """
-    events = table.dropna(subset=found)
-    true, number = (events[name].astype(int) for name in ("nuclei_true", found))
-    numbers = range(max(true.max(), number.max()) + 1)
+    counts = table[["nuclei_true", found]].astype(float)
+    true, number = counts[np.isfinite(counts).all(axis=1)].clip(0, MOST).to_numpy(int).T
+    numbers = range(max(true.max(initial=-1), number.max(initial=-1)) + 1)
     counts = pd.crosstab(true, number)
     return counts.reindex(index=numbers, columns=numbers, fill_value=0).rename_axis(index="true", columns="found")
 
@@ -89,6 +90,9 @@ def multiplicity_figure(table: pd.DataFrame, found: str = "nuclei_found") -> "Fi
     precision = pd.Series(np.diag(counts), counts.columns) / counts.sum().where(lambda columns: columns > 0)
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
+    if not len(counts):
+        say_no_data(axes)
+        return figure
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, origin="lower")
     for (true, number), share in np.ndenumerate(shares.to_numpy()):
         if share > 0:
@@ -114,11 +118,14 @@ def visible_energy_figure(table: pd.DataFrame) -> "Figure":
     columns = {"visible_energy_sum": ("sum of charge", "0.4")}
     columns |= {source.visible_energy: (source.name, source.colour) for source in sources_of(events)}
     errors = events[list(columns)].sub(events["visible_energy_true"], axis=0)
-    limit = float(errors.abs().quantile(0.99).max()) or 1.0
+    errors = errors.where(np.isfinite(errors.astype(float)))
+    limit = float(np.nan_to_num(errors.abs().quantile(0.99).max())) or 1.0
     for column, (label, colour) in columns.items():
-        low, middle, high = errors[column].quantile([0.16, 0.5, 0.84])
+        known = errors[column].dropna()
+        low, middle, high = known.quantile([0.16, 0.5, 0.84])
         text = f"{label}: median {middle:+.1f}, half of the middle 68 % {(high - low) / 2:.1f} MeV"
-        axes.hist(errors[column], bins=BINS, range=(-limit, limit), histtype="step", color=colour, label=text)
+        if len(known):
+            axes.hist(known, bins=BINS, range=(-limit, limit), histtype="step", color=colour, label=text)
     axes.set(xlabel="error of the visible energy (MeV)", ylabel="events")
     figure.legend(loc="outside upper center", frameon=False, fontsize="small")
     return figure
@@ -143,11 +150,12 @@ def nuclei_figure(table: pd.DataFrame) -> "Figure":
         known = [part[part[source.found] == 1] for part in bins]
         errors = [part[source.energy] - part["ke_true"] for part in known]
         for axes, values in zip(panels, (errors, [part[source.angle] for part in known]), strict=False):
-            low, middle, high = np.array([value.quantile([0.25, 0.5, 0.75]) for value in values]).T
+            low, middle, high = np.array([quartiles(value) for value in values]).T
             axes.fill_between(centre, low, high, color=source.colour, alpha=0.15, linewidth=0)
             axes.plot(centre, middle, color=source.colour, marker="o", label=source.name)
-        panels[2].plot(centre, [part[source.found].mean() for part in bins], color=source.colour, marker="o")
-    panels[0].legend(frameon=False)
+        found = [(part[source.found] == 1).mean() for part in bins]
+        panels[2].plot(centre, found, color=source.colour, marker="o")
+    add_legend(panels[0])
     panels[0].set_ylabel("energy error (MeV)")
     panels[1].set_ylabel("angle (°)")
     panels[2].set(xlabel="true kinetic energy (MeV)", ylabel="share found", ylim=(0, 1.05))

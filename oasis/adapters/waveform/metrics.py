@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from oasis.drawing import BLUE, RED
-from oasis.stats.bins import bins_of
-from oasis.stats.intervals import rate
+from oasis.drawing import BLUE, RED, add_legend, error_bars
+from oasis.stats.bins import bins_of, quartiles
+from oasis.stats.intervals import ENDS, rate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,9 +122,9 @@ def binned_pulses(table: pd.DataFrame, quantity: str, edges: Sequence[float]) ->
         row: dict[str, Any] = {**one._asdict(), "events": len(events)}
         for column in ("amplitude_percent", "arrival_error"):
             values = events[column].dropna().to_numpy(float)
-            quartiles = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) >= FEWEST else (np.nan,) * 3
-            row |= {f"{column}_{part}": value for part, value in zip(QUARTILES, quartiles, strict=True)}
-        rows.append(row | rate(events["detected"]).columns("detected"))
+            found = quartiles(values) if len(values) >= FEWEST else (np.nan,) * 3
+            row |= {f"{column}_{part}": value for part, value in zip(QUARTILES, found, strict=True)}
+        rows.append(row | rate(events["detected"] == 1).columns("detected"))
     return pd.DataFrame(rows)
 
 
@@ -162,12 +162,12 @@ def pulse_figure(table: pd.DataFrame, quantity: str, edges: Sequence[float], lab
         axes.plot(centre, bins[f"{column}_median"], color=BLUE, marker="o")
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set(ylabel=name)
-    error = [bins["detected"] - bins["detected_low"], bins["detected_high"] - bins["detected"]]
+    error = error_bars(*(bins[f"detected{end}"] for end in ENDS))
     share.errorbar(centre, bins["detected"], error, color=BLUE, marker="o", capsize=3)
     empty = table.loc[table["amplitude_true"] == 0, "detected"]
     if len(empty):
-        share.axhline(empty.mean(), color=RED, linestyle="--", label="without a pulse")
-        share.legend(frameon=False)
+        share.axhline((empty == 1).mean(), color=RED, linestyle="--", label="without a pulse")
+        add_legend(share)
     share.set(ylabel="detected", ylim=(0, 1.02))
     for axes in (amplitude, time, share):
         ticks = [edge for edge in edges if edge > 0]
