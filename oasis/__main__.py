@@ -1,6 +1,18 @@
 """`python -m oasis` is the command `oasis`."""
 
-from oasis.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command; Ctrl-C while it is being imported ends it with one line, too."""
+    try:
+        from oasis import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

@@ -1,25 +1,17 @@
 """The command `oasis`: a few lines over a public function for each of its verbs."""
 
 import json
-import logging
-import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oasis.errors import ConfigError, OasisError
+from oasis.command import REFUSED, run_command, say, verb
+from oasis.errors import ConfigError
 
 if TYPE_CHECKING:
     from oasis.run import Run
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-_USAGE_ERROR: Any = typer.BadParameter.__base__  # of click, which typer carries within or depends on
 
 app = typer.Typer(
     help="Overlap-aware segmentation of images: the intensity map of every class, also where objects overlap.",
@@ -44,46 +36,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command with arguments and return its exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's large tensors on a CPU
-    try:
-        code = app(arguments, standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except OasisError as error:
-        return _fail(str(error))
-    except typer.Exit as stop:
-        return stop.exit_code
-    except _USAGE_ERROR as error:
-        return _fail(error.format_message())
-
-
-def _fail(message: str) -> int:
-    typer.echo(f"oasis: {' '.join(message.split())}", err=True)
-    return 2
-
-
-def _verb(command: Callable[P, R]) -> Callable[P, R]:
-    """Let `--quiet` raise the level of the log before a command runs, and Ctrl-C end it with one line."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **options: P.kwargs) -> R:
-        if options.get("quiet"):
-            logging.getLogger().setLevel(logging.WARNING)
-        try:
-            return command(*args, **options)
-        except KeyboardInterrupt:
-            typer.echo(
-                "interrupted; files are whole; a run goes on with  oasis train --resume RUN, "
-                "a study with the same command",
-                err=True,
-            )
-            raise typer.Exit(130) from None
-
-    return wrapped
+    return run_command(app, arguments)
 
 
 @app.command()
-@_verb
+@verb
 def train(
     config: Annotated[Path | None, typer.Argument(help="a YAML configuration")] = None,
     changes: Changes = [],  # noqa: B006
@@ -110,7 +67,7 @@ def train(
 
 
 @app.command()
-@_verb
+@verb
 def evaluate(
     run: RunPath,
     changes: Changes = [],  # noqa: B006
@@ -133,7 +90,7 @@ def evaluate(
 
 
 @app.command()
-@_verb
+@verb
 def report(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs that were evaluated on the same events")],
     out: Annotated[Path | None, typer.Option(help="the HTML file; report.html by default")] = None,
@@ -151,7 +108,7 @@ def report(
 
 
 @app.command()
-@_verb
+@verb
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs that were evaluated on the same events")],
     trust_code: TrustCode = False,
@@ -165,7 +122,7 @@ def compare(
 
 
 @app.command()
-@_verb
+@verb
 def ablate(
     ablation: Annotated[Path, typer.Argument(help="a YAML ablation, or an ablation's folder")],
     changes: Changes = [],  # noqa: B006
@@ -188,7 +145,7 @@ def ablate(
 
 
 @app.command()
-@_verb
+@verb
 def calibrate(
     run: RunPath,
     changes: Changes = [],  # noqa: B006
@@ -207,7 +164,7 @@ def calibrate(
 
 
 @app.command()
-@_verb
+@verb
 def predict(
     run: RunPath,
     source: Annotated[Path, typer.Argument(help="an image file (.npy, .npz, .tif, .h5) or a folder of them")],
@@ -228,15 +185,15 @@ def predict(
 
     found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine, force)
     for error in found.failed.values():
-        typer.echo(f"oasis: {error}", err=True)
+        say(error)
     intervals = " with intervals" if "intensity_low" in found.objects else ""
     typer.echo(f"{out}: maps of {found.images} images; {out.with_suffix('.csv')}: intensities{intervals}")
     if found.failed:
-        raise typer.Exit(2)
+        raise typer.Exit(REFUSED)
 
 
 @app.command()
-@_verb
+@verb
 def simulate(
     config: ConfigPath,
     out: Annotated[Path, typer.Option(help="the HDF5 file of samples")],
@@ -251,7 +208,7 @@ def simulate(
 
 
 @app.command()
-@_verb
+@verb
 def convert(
     source: Annotated[Path, typer.Argument(help="a foreign file or folder")],
     out: Annotated[Path, typer.Option(help="the HDF5 file")],
@@ -271,7 +228,7 @@ def convert(
 
 
 @app.command()
-@_verb
+@verb
 def regions(
     config: ConfigPath,
     changes: Changes = [],  # noqa: B006
@@ -293,7 +250,7 @@ def _described(path: Path, changes: list[str], trust_code: bool) -> "Run":
 
 
 @app.command()
-@_verb
+@verb
 def info(run: RunPath, trust_code: TrustCode = False, quiet: Quiet = False) -> None:
     """Print what a run is: model, loss, progress and the resolved region weights."""
     from oasis.run import Run
@@ -302,7 +259,7 @@ def info(run: RunPath, trust_code: TrustCode = False, quiet: Quiet = False) -> N
 
 
 @app.command()
-@_verb
+@verb
 def models(
     pattern: Annotated[str, typer.Argument(help="a shell pattern: unet, smp/unet-*, timm/convnext*")] = "*",
     quiet: Quiet = False,

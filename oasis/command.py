@@ -1,0 +1,128 @@
+"""What every command has in common: errors of one line, the signals that end it, and its streams."""
+
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from types import FrameType
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from oasis.errors import OasisError
+
+REFUSED = 2  # exit code of what a user can mend
+
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # of click, which typer carries within or depends on
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class EndedError(BaseException):
+    """A signal ended the command."""
+
+
+def verb(command: Callable[P, R]) -> Callable[P, R]:
+    """Make a function a command: its option `quiet` raises the log level, and signals end it in one line."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **options: P.kwargs) -> R:
+        if options.get("quiet"):
+            logging.getLogger().setLevel(logging.WARNING)
+        try:
+            return command(*args, **options)
+        except KeyboardInterrupt:  # which libraries of command lines each treat in their own way
+            raise EndedError from None
+
+    return wrapped
+
+
+def run_command(app: Callable[..., object], arguments: list[str]) -> int:
+    """Run an app of commands and return the exit code; what a user can cause is one line on standard error.
+
+    Args:
+        app: of typer.
+        arguments: of the command line.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's large tensors on a CPU
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+    with _termination() as received:
+        try:
+            code = app(arguments, standalone_mode=False)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else 0
+        except typer.Exit as stop:
+            return stop.exit_code
+        except (EndedError, KeyboardInterrupt, typer.Abort):
+            return _interrupted(received)
+        except Exception as error:
+            message = _message(error)
+            if message is None:
+                raise
+            say(message)
+            return REFUSED
+
+
+def _interrupted(received: list[int]) -> int:
+    typer.echo(
+        "interrupted; all files are intact. Resume a run with  oasis train --resume RUN, "
+        "an ablation with the same command",
+        err=True,
+    )
+    return 128 + (received[0] if received else signal.SIGINT)
+
+
+def say(message: object) -> None:
+    r"""Print a message as one line on standard error, whatever the names in it hold.
+
+    Example:
+        >>> import contextlib
+        >>> with contextlib.redirect_stderr(sys.stdout):
+        ...     say("two\nlines in \x1b[31mred.npy")
+        oasis: two lines in \x1b[31mred.npy
+    """
+    line = " ".join(str(message).split())
+    typer.echo("oasis: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), err=True)
+
+
+def _message(error: Exception) -> str | None:
+    """Return what is to be said of an error that is no fault of this program, or None."""
+    if isinstance(error, OasisError):
+        return str(error)
+    if isinstance(error, _USAGE_ERROR):
+        return str(error.format_message())  # type: ignore[attr-defined]
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{where}{error.strerror or error}"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+        return "there is not enough memory: use fewer or smaller images, or a smaller training.batch_size"
+    return None
+
+
+@contextmanager
+def _termination() -> Iterator[list[int]]:
+    """Let SIGTERM, which clusters send, end a command as Ctrl-C does, and give the list that it is noted in."""
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)

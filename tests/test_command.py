@@ -1,0 +1,93 @@
+"""How commands end: one line for what a user can cause, for a system that fails, and for signals."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from oasis.command import run_command, verb
+from oasis.errors import DataError
+
+
+def ended(capsys, error):
+    app = typer.Typer()
+
+    @app.command()
+    def fails():
+        raise error
+
+    code = run_command(app, [])
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DataError("a\nb"), "oasis: a b\n"),
+        (OSError(36, "File name too long", "x" * 3), "oasis: xxx: File name too long\n"),
+        (OSError("odd"), "oasis: odd\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", b"caf\xe9"),
+            "oasis: caf\\udce9: No such file or directory\n",
+        ),
+        (MemoryError(), "oasis: there is not enough memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            "not enough memory",
+        ),
+        (DataError("\x1b[31mred\u200b"), "oasis: \\x1b[31mred\\u200b\n"),
+    ],
+)
+def test_what_is_no_fault_of_the_program_is_one_line(capsys, error, line):
+    code, err = ended(capsys, error)
+    assert code == 2
+    assert line in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault"), KeyError("a"), AssertionError()])
+def test_a_fault_of_the_program_is_a_traceback(capsys, error):
+    with pytest.raises(type(error)):
+        ended(capsys, error)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_one_line_and_its_exit_code(capsys, number):
+    app = typer.Typer()
+
+    @app.command()
+    @verb
+    def waits():
+        os.kill(os.getpid(), number)
+        signal.pause()
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_command(app, []) == 128 + number
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert capsys.readouterr().err.strip().startswith("interrupted; all files are intact")
+
+
+def test_a_signal_while_modules_are_imported_is_one_line(tmp_path):
+    (tmp_path / "typer.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    found = subprocess.run(
+        [sys.executable, "-m", "oasis", "adapters"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "interrupted\n")
+
+
+def test_output_that_cannot_be_written_is_said(tmp_path):
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(
+            [sys.executable, "-m", "oasis", "adapters"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert found.returncode == 2
+    assert "oasis: No space left on device" in found.stderr
