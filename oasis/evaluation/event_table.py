@@ -18,7 +18,7 @@ from oasis.errors import ConfigError, DataError, ModelError
 from oasis.evaluation.batches import EventBatch, aligned, predictions, refine_batch
 from oasis.evaluation.identity import CONFIGURATION, identified, with_columns
 from oasis.evaluation.symmetry import symmetry_spread
-from oasis.io.files import replace_when_whole
+from oasis.io.files import check_file, reading, replace_when_whole
 from oasis.regions import present
 from oasis.separator.separator import Separator
 
@@ -274,12 +274,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     Raises:
         DataError: the file is missing or is not one.
     """
-    try:
+    check_file(path)
+    with reading(path, "not a readable Parquet file", "run  oasis evaluate  again"):
         table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file: run  oasis evaluate  first") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from None
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise DataError(f"{path}: not an event table, there is no column {missing[0]!r}")

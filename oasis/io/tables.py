@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from oasis.errors import DataError, nearest, shown
-from oasis.io.files import reading, replace_when_whole
+from oasis.io.files import check_file, reading, replace_when_whole
 
 FORMULA = ("=", "+", "-", "@", "\t")  # with which a cell begins that a spreadsheet computes
 
@@ -37,6 +37,7 @@ def read_csv(path: str | Path, numbers: Sequence[str], texts: Sequence[str] = ()
     Raises:
         DataError: the file is missing, is no such table, or has no such columns or rows.
     """
+    check_file(path)
     with reading(path, "not a table of comma-separated values"):
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, index_col=False)
     for name in table.columns.difference(list(texts)):

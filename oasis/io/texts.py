@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from oasis.errors import DataError, OasisError
-from oasis.io.files import replace_when_whole
+from oasis.io.files import check_file, one_line, replace_when_whole
 
 
 def read_text(path: str | Path, error: type[OasisError] = DataError) -> str:
@@ -19,13 +19,14 @@ def read_text(path: str | Path, error: type[OasisError] = DataError) -> str:
         OasisError: as `error`: no such file, one that cannot be read, or one that is not text.
     """
     try:
+        check_file(path)  # a pipe would be waited for
         return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise error(f"{path}: no such file") from None
+    except DataError as reason:
+        raise error(str(reason)) from None
     except UnicodeDecodeError as reason:
         raise error(f"{path}: not a text file in UTF-8 (byte {reason.start})") from None
-    except (OSError, ValueError) as reason:  # a path with a NUL is a ValueError
-        raise error(f"{path}: cannot be read: {getattr(reason, 'strerror', None) or reason}") from None
+    except (OSError, ValueError) as reason:
+        raise error(f"{path}: cannot be read: {one_line(reason)}") from None
 
 
 def write_text(path: str | Path, text: str) -> None:
