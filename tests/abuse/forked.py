@@ -136,7 +136,15 @@ LOADED = (
     *("oasis.run", "oasis.training.fit", "oasis.evaluation.figures", "oasis.evaluation.calibration"),
     *("oasis.inference.predict", "oasis.report.page", "oasis.report.evaluated", "oasis.ablation.loading"),
     *("oasis.adapters.migdal", "oasis.adapters.waveform", "oasis.adapters.neutrino", "oasis.adapters.galaxy"),
-    *("encodings.utf_8_sig", "oasis.data.sample_files", "scipy.io", "scipy.stats", "scipy.ndimage", "pyarrow.parquet", "PIL.Image"),
+    *(
+        "encodings.utf_8_sig",
+        "oasis.data.sample_files",
+        "scipy.io",
+        "scipy.stats",
+        "scipy.ndimage",
+        "pyarrow.parquet",
+        "PIL.Image",
+    ),
 )
 
 
