@@ -54,6 +54,13 @@ def toy_run(tmp_path_factory):
 
 
 @pytest.fixture
+def start_method():
+    """Choose how worker processes are started, until the test ends."""
+    yield lambda method: torch.multiprocessing.set_start_method(method, force=True)
+    torch.multiprocessing.set_start_method(None, force=True)
+
+
+@pytest.fixture
 def processes():
     """What a test needs to know of processes."""
     spec = importlib.util.spec_from_file_location("process_tools", ROOT / "tests/process_tools.py")

@@ -119,6 +119,14 @@ class Batch:
         """Copy the tensors to page-locked memory, from which a GPU reads without waiting."""
         return self._with(Tensor.pin_memory)
 
+    def share_memory(self) -> "Batch":
+        """Move the tensors to memory that processes share.
+
+        Raises:
+            RuntimeError: there is too little of it.
+        """
+        return self._with(Tensor.share_memory_)
+
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return replace(
             self,

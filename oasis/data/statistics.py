@@ -156,7 +156,7 @@ def region_statistics(
     count = min(samples or len(dataset), len(dataset))
     chosen = np.sort(np.random.default_rng(seed).choice(len(dataset), count, replace=False)).tolist()
     summed = partial(_sums, classes=classes, limits=limits)
-    loader = Loader(dataset, batch_size=None, sampler=chosen, num_workers=workers, collate_fn=summed)
+    loader = Loader(dataset, chosen, 1, workers, 1, summed)
     sums: dict[int, NDArray[np.float64]] = {}
     for one in loader:
         for code, row in one.items():
@@ -167,8 +167,9 @@ def region_statistics(
     return RegionStatistics(classes, count, np.array(codes, np.int64), pixels, occurrences, table[:, 2:])
 
 
-def _sums(sample: Sample, classes: Sequence[str], limits: Tensor) -> dict[int, NDArray[np.float64]]:
-    """Return pixels, a 1 and the intensity of each class (2 + N,) for every region in a sample."""
+def _sums(samples: Sequence[Sample], classes: Sequence[str], limits: Tensor) -> dict[int, NDArray[np.float64]]:
+    """Return pixels, a 1 and the intensity of each class (2 + N,) for every region in the one sample."""
+    (sample,) = samples
     target = torch.from_numpy(sample.target)
     if len(target) != len(classes):
         raise DataError(f"a sample has {len(target)} maps, expected one for each of {list(classes)}")

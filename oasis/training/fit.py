@@ -11,29 +11,20 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from oasis.data.mixing import SampleDataset
 from oasis.device import best_precision
-from oasis.errors import ConfigError, ModelError, import_extra
-from oasis.io.files import replace_when_whole
+from oasis.errors import ConfigError, ModelError, OasisError, import_extra
+from oasis.io.files import one_line
 from oasis.io.run_files import CHECKPOINTS, WEIGHTS
 from oasis.loss.overlap import OverlapLoss
 from oasis.models import UNet
 from oasis.separator.separator import Separator
+from oasis.training.checkpoints import LAST, LastCheckpoint, WholeCheckpoints, unusable
 from oasis.training.journal import RunFolder
 from oasis.training.module import SeparatorTraining, TrainingOptions
 
 logger = logging.getLogger(__name__)
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, so that a kill leaves the one before."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint to a path."""
-        with replace_when_whole(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
 
 
 class Beginning(Callback):
@@ -42,22 +33,39 @@ class Beginning(Callback):
     Args:
         options: how to train.
         started: called in the main process.
+
+    Attributes:
+        done: whether training has begun.
     """
 
     def __init__(self, options: TrainingOptions, started: Callable[[], None] | None = None) -> None:
         self.options = options
         self.started = started
+        self.done = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set what the state has overwritten; under a schedule the learning rate is the schedule's."""
+        """Set what the state has overwritten; under a schedule the learning rate is the schedule's.
+
+        Raises:
+            ConfigError: more steps than the schedule was made for.
+        """
+        for config in trainer.lr_scheduler_configs:
+            planned, steps = config.scheduler.state_dict()["total_steps"], trainer.estimated_stepping_batches
+            if steps > planned:
+                raise ConfigError(
+                    f"training.schedule: onecycle was begun for {planned} steps, found {steps}: keep the "
+                    "number of epochs and of samples in a batch, or begin a new run"
+                )
         for stopping in trainer.early_stopping_callbacks:
             stopping.patience = self.options.patience
+            trainer.should_stop |= stopping.wait_count >= stopping.patience
         for group in trainer.optimizers[0].param_groups:
             group["weight_decay"] = self.options.weight_decay
             if self.options.schedule == "constant":
                 group["lr"] = self.options.learning_rate
         if self.started is not None and trainer.is_global_zero:
             self.started()
+        self.done = True
 
 
 def fit(
@@ -85,31 +93,48 @@ def fit(
         started: called once everything is loaded, in the main process, before the first step.
 
     Raises:
-        ConfigError: fewer training samples than devices, or a GPU that is not there.
-        ModelError: `resume` without a checkpoint.
+        ConfigError: fewer samples than devices, or a GPU that is not there.
+        DataError: a full disk, or samples that cannot be used.
+        ModelError: `resume` without a checkpoint that fits, or no separator was kept.
     """
     options = options or TrainingOptions()
     run = Path(run)
-    checkpoint = run / CHECKPOINTS / "last.ckpt"
+    checkpoint = run / CHECKPOINTS / LAST
     if resume and not checkpoint.is_file():
-        raise ModelError(f"{run}: there is no {CHECKPOINTS}/last.ckpt to resume from")
-    if len(train) < options.devices or not len(val):
-        raise ConfigError(f"{len(train)} training and {len(val)} validation samples are too few")
+        raise ModelError(f"{run}: there is no {CHECKPOINTS}/{LAST} to resume from")
+    if min(len(train), len(val)) < options.devices:
+        raise ConfigError(
+            f"{len(train)} training and {len(val)} validation samples are too few: each of training.devices "
+            f"({options.devices}) needs one of both"
+        )
     module = SeparatorTraining(separator, loss, train, val, options, seed)
     with warnings.catch_warnings():
         for chatter in ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt"):
             warnings.filterwarnings("ignore", message=f".*{chatter}.*")
-        trainer = _trainer(module, run, started)
-        try:
-            trainer.fit(module, ckpt_path=checkpoint if resume else None, weights_only=True if resume else None)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
+        _fit(module, run, checkpoint if resume else None, Beginning(options, started))
     if not (run / WEIGHTS).is_file():
         raise ModelError(
             f"{run}: the validation loss was not finite in any epoch, so that no separator was kept: lower "
             "training.learning_rate, or set training.precision to float32"
         )
     return Separator.load(run, backbone=separator.backbone)
+
+
+def _fit(module: SeparatorTraining, run: Path, checkpoint: Path | None, beginning: Beginning) -> None:
+    """Train, and turn what other libraries raise into an error for the user."""
+    trainer = _trainer(module, run, beginning)
+    try:
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=None if checkpoint is None else True)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
+    except OasisError:
+        raise
+    except Exception as error:
+        if checkpoint is None or beginning.done:
+            raise
+        raise unusable(checkpoint, f"does not fit ({one_line(error)})") from error
 
 
 def _strategy(module: SeparatorTraining) -> str:
@@ -120,7 +145,7 @@ def _strategy(module: SeparatorTraining) -> str:
     return "ddp" if plain else "ddp_find_unused_parameters_true"
 
 
-def _trainer(module: SeparatorTraining, run: Path, started: Callable[[], None] | None) -> L.Trainer:
+def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Trainer:
     options = module.options
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -131,8 +156,9 @@ def _trainer(module: SeparatorTraining, run: Path, started: Callable[[], None] |
     callbacks: list[Callback] = [
         EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
         RunFolder(run, module.separator, module.loss),
-        Beginning(options, started),
-        ModelCheckpoint(run / CHECKPOINTS, "best", "val/total", save_last=True, enable_version_counter=False),
+        beginning,
+        ModelCheckpoint(run / CHECKPOINTS, "best", "val/total", enable_version_counter=False),
+        LastCheckpoint(run / CHECKPOINTS),
     ]
     if sys.stderr.isatty():
         callbacks.append(TQDMProgressBar())
@@ -147,7 +173,7 @@ def _trainer(module: SeparatorTraining, run: Path, started: Callable[[], None] |
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         max_epochs=options.epochs,
         callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
+        plugins=[WholeCheckpoints(module)],
         logger=logs,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

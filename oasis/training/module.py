@@ -8,9 +8,8 @@ import lightning as L
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from oasis.data.loading import EpochSampler, make_loader
+from oasis.data.loading import EpochSampler, Loader, make_loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch
 from oasis.loss.compared import Compared
@@ -218,15 +217,16 @@ class SeparatorTraining(L.LightningModule):
         """
         torch.nn.utils.clip_grad_norm_(self.separator.parameters(), self.options.clip)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader[Batch]:
         """Return this process's share of the training samples."""
         return self._loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Loader[Batch]:
         """Return this process's share of the validation samples."""
         return self._loader("val", shuffle=False)
 
-    def _loader(self, split: str, shuffle: bool) -> DataLoader[Batch]:
+    def _loader(self, split: str, shuffle: bool) -> Loader[Batch]:
         dataset = self.datasets[split]
         sampler = EpochSampler(len(dataset), self.seed, shuffle, self.trainer.global_rank, self.trainer.world_size)
-        return make_loader(dataset, sampler, self.options.batch_size, self.options.workers)
+        least = 2 if shuffle else 1  # a batch norm at a single value has no variance
+        return make_loader(dataset, sampler, self.options.batch_size, self.options.workers, least)

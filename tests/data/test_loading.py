@@ -1,13 +1,21 @@
 """Which process reads which sample, and loaders of batches."""
 
+import logging
+import os
+import signal
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oasis.data.loading import EpochSampler, make_loader
+from oasis.data.loading import _warn as warn
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
+from oasis.errors import DataError
 
 lengths = st.integers(0, 60)
 processes = st.integers(1, 5)
@@ -60,8 +68,11 @@ def test_the_order_differs_by_epoch_and_seed() -> None:
 class Counting(SampleDataset):
     """Sample i of epoch e holds the number 100 e + i."""
 
+    def __init__(self, length: int = 11) -> None:
+        self.length = length
+
     def __len__(self) -> int:
-        return 11
+        return self.length
 
     def sample(self, index: int, epoch: int) -> Sample:
         image = np.full((1, 2), 100 * epoch + index, np.float32)
@@ -80,3 +91,93 @@ def test_a_loader_gives_the_sampler_s_samples_of_every_epoch(workers: int, shuff
         numbers = [int(number) for batch in batches for number in batch.image[:, 0, 0]]
         assert numbers == [100 * epoch + index for _, index in sampler]
         assert sorted(numbers) == [100 * epoch + index for index in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "least", "expected"),
+    [(9, 4, 1, [4, 4, 1]), (9, 4, 2, [4, 5]), (8, 4, 2, [4, 4]), (1, 4, 2, [1]), (3, 1, 2, [1, 1, 1])],
+)
+def test_a_last_batch_that_is_too_small_joins_the_one_before(
+    length: int, size: int, least: int, expected: list[int]
+) -> None:
+    loader = make_loader(Counting(length), EpochSampler(length, shuffle=False), size, least=least)
+    batches = list(loader)
+    assert [len(batch) for batch in batches] == expected
+    assert len(loader) == len(expected)
+    assert [meta["id"] for batch in batches for meta in batch.meta] == list(range(length))
+
+
+class Failing(Counting):
+    """Fails at sample 6."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        if index == 6:
+            raise self.error
+        return super().sample(index, epoch)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (DataError("a: b\nc"), "a: b\nc"),
+        (SystemExit(0), "the data set ends the program (exit 0) at sample (0, 6)"),
+    ],
+)
+def test_errors_for_the_user_arrive_as_they_were_raised(workers: int, error: BaseException, found: str) -> None:
+    loader = make_loader(Failing(error), EpochSampler(11, shuffle=False), 4, workers)
+    with pytest.raises(DataError) as caught:
+        list(loader)
+    assert str(caught.value) == found
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_faults_of_a_data_set_keep_their_traceback(workers: int) -> None:
+    with pytest.raises(KeyError, match="broken"):
+        list(make_loader(Failing(KeyError("broken")), EpochSampler(11, shuffle=False), 4, workers))
+
+
+class Dying(Counting):
+    """Kills a worker process that is to make sample 6."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parent = os.getpid()
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        if index == 6 and os.getpid() != self.parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().sample(index, epoch)
+
+
+def test_workers_that_die_are_given_up_and_no_sample_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    warn.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        loader = make_loader(Dying(), EpochSampler(11, shuffle=False), 2, workers=2)
+        found = [meta["id"] for batch in loader for meta in batch.meta]
+        again = [meta["id"] for batch in loader for meta in batch.meta]
+    assert found == again == list(range(11))
+    assert [record.getMessage() for record in caplog.records if "without worker" in record.getMessage()]
+
+
+@pytest.mark.parametrize("what", ["share_memory_", "Event"])
+def test_a_machine_without_shared_memory_has_its_samples_prepared_by_one_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    warn.cache_clear()
+    monkeypatch.setattr(torch.Tensor if what == "share_memory_" else torch.multiprocessing, what, full)
+    with caplog.at_level(logging.WARNING):
+        loader = make_loader(Counting(), EpochSampler(11, shuffle=False), 2, workers=2)
+        assert [meta["id"] for batch in loader for meta in batch.meta] == list(range(11))
+        assert [meta["id"] for batch in loader for meta in batch.meta] == list(range(11))
+    assert [record.getMessage() for record in caplog.records if "without worker" in record.getMessage()] == [
+        record.getMessage() for record in caplog.records[:1]
+    ]
+    assert "No space left" in caplog.text

@@ -1,0 +1,105 @@
+"""Checkpoints of a training: written whole after every epoch, and checked when one is gone on from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from oasis.errors import DataError, ModelError, shown
+from oasis.io.files import one_line, replace_when_whole
+from oasis.training.module import SeparatorTraining
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "epoch", "global_step")
+SEPARATOR = "separator"  # the part of a checkpoint that says whose it is
+OF_A_RUN = ("identity", "trained_size", "adapter")  # options that say nothing of the network
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, so that a kill leaves the one before, and reads only data.
+
+    Args:
+        training: whose checkpoints these are.
+    """
+
+    def __init__(self, training: SeparatorTraining) -> None:
+        self.training = training
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint to a path.
+
+        Raises:
+            DataError: the disk is full, or the folder cannot be written to.
+        """
+        with replace_when_whole(Path(path)) as temporary:
+            try:
+                torch.save({**checkpoint, SEPARATOR: self._facts}, temporary)
+            except RuntimeError as error:  # of torch, which hides the reason
+                raise DataError(
+                    f"{path}: cannot be written: is the disk full? ({one_line(error)}); the checkpoint before it "
+                    "is intact"
+                ) from error
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a checkpoint of this training; nothing in it is executed.
+
+        Raises:
+            ModelError: it is damaged, parts of it are missing, or it is of another separator.
+        """
+        try:
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:  # no list tells how foreign bytes fail
+            raise unusable(path, f"damaged ({one_line(error)})") from error
+        found = checkpoint if isinstance(checkpoint, dict) else {}
+        missing = [part for part in PARTS if part not in found]
+        if missing:
+            raise unusable(path, f"not a checkpoint of a training: {', '.join(missing)} missing")
+        difference = self._difference(found)
+        if difference:
+            raise unusable(path, f"of another separator: {difference}")
+        return found
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        options = self.training.separator.options
+        return dict(options.model_dump(mode="json", exclude=set(OF_A_RUN)))
+
+    def _difference(self, checkpoint: Mapping[str, Any]) -> str:
+        """Return the first difference between the separator of a checkpoint and the one in training, if any."""
+        sizes = [
+            {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
+            for state in (checkpoint["state_dict"], self.training.state_dict())
+        ]
+        for found, expected in ((checkpoint.get(SEPARATOR, self._facts), self._facts), sizes):
+            for key in dict.fromkeys([*expected, *found]):
+                if found.get(key) != expected.get(key):
+                    return f"{key} is {shown(found.get(key))}, expected {shown(expected.get(key))}"
+        return ""
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps the last whole epoch in `last.ckpt`, whether or not it is the best.
+
+    Args:
+        folder: that the checkpoint is written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LAST
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the checkpoint; all processes of a training call this."""
+        trainer.save_checkpoint(self.path)
+
+
+def unusable(path: str | Path, reason: str) -> ModelError:
+    """Return the error of a checkpoint that a training cannot go on from."""
+    best = Path(path).with_name(BEST)
+    mend = f"copy {best.name} over it to go on from the best epoch, or begin a new run"
+    return ModelError(f"{path}: {reason}: {mend if best.is_file() else 'begin a new run'}")
