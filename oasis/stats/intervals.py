@@ -85,7 +85,7 @@ def bootstrap(
     """Return a statistic with the percentile interval over resampled events.
 
     Args:
-        values: (n,) one value per event.
+        values: (n,) one value per event; NaN where it is unknown, which is left out.
         statistic: maps (resamples, n) to (resamples,). With groups, resamples differ in length and are filled up
             with NaN, which the statistic has to ignore.
         resamples: how many.
@@ -97,6 +97,8 @@ def bootstrap(
         >>> bootstrap(np.arange(100.0), lambda x: np.median(x, axis=-1)).value
         49.5
     """
+    known = ~np.isnan(values)
+    values, groups = values[known], None if groups is None else np.asarray(groups)[known]
     if len(values) == 0:
         return Estimate(np.nan, np.nan, np.nan)
     codes, rng = group_codes(len(values), groups), np.random.default_rng(seed)

@@ -14,8 +14,6 @@ from oasis.config.schema import RunConfig
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 
-SCALARS = (bool, int, float, str, np.bool_, np.integer, np.floating)
-
 
 class ContractError(AssertionError):
     """An adapter that does not keep the contract."""

@@ -16,7 +16,9 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import OasisError
 from oasis.evaluation.event_table import evaluate
-from oasis.testing.case import SCALARS, Case, ContractError, config_of
+from oasis.testing.case import Case, ContractError, config_of
+
+SCALARS = (bool, int, float, str, np.bool_, np.integer, np.floating)
 
 
 class Samples(SampleDataset):

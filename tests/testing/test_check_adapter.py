@@ -223,9 +223,6 @@ BROKEN = {
         changed(observe=lambda target, image, valid: (image, valid.astype(np.uint8))),
         "valid is uint8: give bool",
     ),
-    "a list in the meta": (with_meta(place=[1, 2]), "meta 'place' is list: give a number"),
-    "None in the meta": (with_meta(place=None), "meta 'place' is NoneType: give a number"),
-    "a taken name": (with_meta(iou=0.5), r"meta: \['iou'\] are columns of the event table"),
     "a missing quantity": (
         {"quantities": Quantities(classes=("dot",), of_object=(Quantity(name="width"),))},
         "quantities: the meta has no .*dot_width",
@@ -291,6 +288,19 @@ def test_what_breaks_the_contract_is_named_with_its_mend(name):
         check_adapter(type("Broken", (Good,), dict(members)), count=4)
     assert str(caught.value).startswith("Broken: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"place": [1, 2]}, "metadata 'place': .* is of type list, expected one number"),
+        ({"place": None}, "metadata 'place': None is of type NoneType"),
+        ({"iou": 0.5}, "metadata 'iou': the name of a column of event tables"),
+    ],
+)
+def test_metadata_that_cannot_be_stored_are_refused(meta, message):
+    with pytest.raises(DataError, match=message):
+        check_adapter(type("Broken", (Good,), dict(with_meta(**meta))), count=4)
 
 
 def test_options_that_change_when_they_are_saved_are_found():

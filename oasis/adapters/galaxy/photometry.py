@@ -498,6 +498,7 @@ def flux_error_table(
 def _flux_row(objects: pd.DataFrame, low: float, high: float, band: str, group: str | None) -> dict[str, float]:
     row = {"low": low, "high": high, "objects": len(objects), "undetectable": int(objects["missed"].isna().sum())}
     errors, groups = objects[f"flux_{band}_error"].to_numpy(float), group_column(objects, group)
+    errors = np.where(np.isfinite(errors), errors, np.nan)
     estimates = {
         "median": bootstrap(errors, lambda one: np.nanmedian(one, axis=-1), groups=groups),
         "mape": bootstrap(np.abs(errors), lambda one: np.nanmean(one, axis=-1), groups=groups),
