@@ -85,6 +85,8 @@ def evaluate(
     if found.coverage is not None:
         typer.echo(found.coverage.to_string(index=False, float_format="{:.3g}".format))
     typer.echo(found.summary.text(evaluated.adapter.unit))
+    if found.size is not None:
+        typer.echo(f"Larger images have {'the same' if found.size.same else 'other'} maps: {found.size.text()}")
     files = evaluated.files
     typer.echo(f"{files.events(split)}: {len(found.table)} rows; figures in {files.figures(split)}")
 

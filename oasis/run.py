@@ -1,8 +1,10 @@
 """Run: a folder with everything about one training, and what can be done with it."""
 
+import logging
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +22,16 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.sample_files import write_samples
 from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.device import best_device, process_rank
-from oasis.errors import ConfigError, DataError, ModelError, nearest, shown
+from oasis.errors import ConfigError, DataError, ModelError, OasisError, nearest, shown
 from oasis.evaluation.calibration import Calibration
 from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, read_table, write_table
 from oasis.evaluation.figures import write_figures
 from oasis.evaluation.summary import Summary, check_study, summarise
+from oasis.evaluation.surroundings import SizeCheck, check_size
 from oasis.inference.predict import Predicted, predict
 from oasis.io.arrays import read_array
+from oasis.io.files import digest
 from oasis.io.kept_code import KeptCode
 from oasis.io.locks import FolderLock
 from oasis.io.outputs import (
@@ -52,6 +56,8 @@ from oasis.separator.files import read_options
 from oasis.separator.separator import Separator
 from oasis.training.fit import fit
 
+logger = logging.getLogger(__name__)
+
 
 class Evaluation(NamedTuple):
     """What `Run.evaluate` measured.
@@ -61,12 +67,14 @@ class Evaluation(NamedTuple):
         summary: the answer to the adapter's study, or a summary of its classes if it has none.
         coverage: how often intervals cover the truth, or None if the run is not calibrated.
         figures: the files that were drawn.
+        size: what larger surroundings do to the maps, or None for a separator with context.
     """
 
     table: pd.DataFrame
     summary: Summary | ClassSummary
     coverage: pd.DataFrame | None
     figures: Sequence[Path]
+    size: SizeCheck | None = None
 
 
 class Run:
@@ -196,6 +204,17 @@ class Run:
         """
         path = self.files.calibration
         return Calibration.load(path) if path.exists() else None
+
+    @property
+    def size_check(self) -> SizeCheck | None:
+        """What larger surroundings do to the maps of the best separator so far; None where it was not measured.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        path = self.files.size_check
+        found = SizeCheck.load(path) if path.exists() else None
+        return found if found is not None and found.weights == digest(self.files.weights) else None
 
     def events(self, split: str = "test") -> pd.DataFrame:
         """Return the event table of a split.
@@ -387,7 +406,34 @@ class Run:
         figures = write_figures(
             self.files.figures(split), separator, dataset, self.adapter, table, self.folder.name, summary
         )
-        return Evaluation(table, summary, coverage, figures)
+        check = self.size_check
+        if check is None:
+            check = self._measured_size(separator, dataset)
+            if check is not None:
+                check.save(self.files.size_check)
+        return Evaluation(table, summary, coverage, figures, check)
+
+    def _measured_size(self, separator: Separator, dataset: SampleDataset) -> SizeCheck | None:
+        limits = torch.tensor(list(self.adapter.limits.values()))
+        return check_size(separator, dataset, limits, weights=digest(self.files.weights))
+
+    def _known_size(self, separator: Separator) -> SizeCheck | None:
+        """Return what larger surroundings do to the maps; what was not measured yet is measured and kept.
+
+        Where that fails, as without the data, the log says so.
+        """
+        try:
+            found = self.size_check
+            if found is None:
+                logger.info("%s: what larger images do to the maps was not measured yet: measuring", self.folder)
+                found = self._measured_size(separator, self.dataset("test"))
+        except OasisError as error:
+            logger.warning("%s: what larger images do to the maps is not known: %s", self.folder, error)
+            return None
+        if found is not None and not self.files.size_check.exists():
+            with suppress(OasisError), self.held():  # of somebody else, or not to be written to
+                found.save(self.files.size_check)
+        return found
 
     def calibrate(self, split: str = "val", workers: int = 1) -> Calibration:
         """Fit intervals for intensities, which are used from then on, and write them into the run.
@@ -439,7 +485,9 @@ class Run:
         check_outputs({Path(out): is_maps, table: is_intensities}, inputs, force=force)
         frame = None if dark is None else read_array(dark)
         calibration, spread = self.calibration, spread or self._needs_spread
-        found = predict(self.separator(best_device()), self.adapter, source, out, frame, key, spread, refine)
+        separator = self.separator(best_device())
+        check = partial(self._known_size, separator)
+        found = predict(separator, self.adapter, source, out, frame, key, spread, refine, check)
         if calibration is not None:
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
         write_csv(found.objects, table)

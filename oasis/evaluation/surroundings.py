@@ -6,7 +6,9 @@ sample alone, and the intensity outside is reported.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from math import prod
+from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -16,56 +18,94 @@ from torch import Tensor
 from oasis.data.mixing import SampleDataset, keyed_rng
 from oasis.data.samples import Sample
 from oasis.device import autocast
+from oasis.errors import DataError
+from oasis.io.texts import read_json, write_text
 from oasis.options import Options
 from oasis.regions import present
 from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator, evaluating
 
 SAMPLES = 32
+FEWEST = 4  # samples, however large they are
+PIXELS = 2**21  # of all surroundings together
 TOLERANCE = 0.1  # of the intensity of a class, inside and outside
+PATCH = 16  # pixels along an axis of the pieces that background is made of
+LARGEST = 1e6  # ratio that is told from larger ones
+FORMAT: Final = "oasis-size-check-1"
 
 
 class SizeCheck(Options):
     """What larger surroundings do to the maps of test samples.
 
     Attributes:
+        weights: the SHA-256 of the separator that was checked, or "".
         trained: the spatial size in training.
         larger: that of the surroundings.
         samples: how many were tried.
-        inside: by class, the median change of the intensity in the part of the sample, relative to the median
-            intensity at the size in training.
+        inside: by class, the median change of the intensity in the part of the sample, over the samples with the
+            class, relative to the median intensity that these have at the size in training.
         outside: by class, the median intensity outside, relative to the same.
     """
 
+    format: Literal["oasis-size-check-1"] = FORMAT
+    weights: str = ""
     trained: tuple[int, ...]
     larger: tuple[int, ...]
     samples: int
     inside: dict[str, float]
     outside: dict[str, float]
 
+    def save(self, path: str | Path) -> None:
+        """Write the check as JSON.
+
+        Raises:
+            DataError: the place cannot be written to.
+        """
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SizeCheck":
+        """Read a check.
+
+        Raises:
+            DataError: the file is missing, broken or not a check.
+            ConfigError: it holds a key or a value that does not fit.
+        """
+        values = read_json(path)
+        if values.get("format") != FORMAT:
+            raise DataError(f"{path}: not a size check of oasis-seg (expected the format {FORMAT})")
+        return cls.parse(values, where=str(path))
+
     @property
     def same(self) -> bool:
         """Whether all intensities stay within 10 % and less than 10 % appear outside."""
         return max(map(abs, (*self.inside.values(), *self.outside.values()))) <= TOLERANCE
 
+    def changes(self) -> str:
+        """Return by how much the intensity of every class changes."""
+        parts = (
+            f"{name} {100 * self.inside[name]:+.1f} % inside, {100 * self.outside[name]:.1f} % outside"
+            for name in self.inside
+        )
+        return "; ".join(parts)
+
     def text(self) -> str:
         """Return the check in one line."""
         larger, trained = (" x ".join(map(str, size)) for size in (self.larger, self.trained))
-        parts = [
-            f"{name} {100 * self.inside[name]:+.1f} % inside, {100 * self.outside[name]:.1f} % outside"
-            for name in self.inside
-        ]
-        return f"{self.samples} samples of {trained} pixels laid into {larger} of background: {'; '.join(parts)}"
+        return f"{self.samples} samples of {trained} pixels laid into {larger} of background: {self.changes()}"
 
 
 def lay_into(sample: Sample, size: Sequence[int], thresholds: Tensor, rng: np.random.Generator) -> Sample:
     """Return a sample in the middle of a larger image of its own background.
 
+    The background is made of pieces of the sample in which no class is present, as large as there are any up to
+    16 pixels along an axis, so that noise keeps its correlations.
+
     Args:
         sample: without context.
         size: of the larger image along every spatial axis.
         thresholds: (N,) above which a class is present.
-        rng: draws background pixels, band by band, from those of the sample in which no class is present.
+        rng: draws the pieces.
 
     Example:
         >>> image = np.array([[0.5, 9.0, 0.5]], np.float32)
@@ -74,15 +114,43 @@ def lay_into(sample: Sample, size: Sequence[int], thresholds: Tensor, rng: np.ra
         array([[0.5, 0.5, 0.5, 9. , 0.5, 0.5, 0.5]], dtype=float32)
     """
     place = middle(sample.image.shape[1:], size)
-    empty = ~present(torch.from_numpy(sample.target)[None], thresholds)[0].any(0).numpy()
-    image = np.zeros((len(sample.image), *size), np.float32)
-    for band, values, free in zip(image, sample.image, empty, strict=True):
-        if free.any():
-            band[...] = rng.choice(values[free], size=band.shape)
+    lit = present(torch.from_numpy(sample.target)[None], thresholds)[0].any(0).any(0).numpy()
+    image = _background(sample.image, ~lit, size, rng)
     image[:, *place] = sample.image
     target = np.zeros((*sample.target.shape[:2], *size), np.float32)
     target[:, :, *place] = sample.target
     return Sample(image, target, np.ones((1, *size), bool), sample.meta)
+
+
+def _background(
+    image: NDArray[np.float32], empty: NDArray[np.bool_], size: Sequence[int], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return an image (B, *size) of pieces of another one that are empty; 0 where there are none."""
+    found, patch = _empty_pieces(empty)
+    filled = np.zeros((len(image), *size), np.float32)
+    if not len(found):
+        return filled
+    for index in np.ndindex(*[-(-length // patch) for length in size]):
+        into = tuple(slice(at * patch, min((at + 1) * patch, end)) for at, end in zip(index, size, strict=True))
+        start = rng.choice(found)
+        out_of = (slice(at, at + one.stop - one.start) for at, one in zip(start, into, strict=True))
+        filled[:, *into] = image[:, *out_of]
+    return filled
+
+
+def _empty_pieces(empty: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
+    """Return where the largest pieces begin that are wholly empty, (n, dims), and how long their sides are."""
+    patch = min(PATCH, *empty.shape)
+    while patch:
+        found = np.argwhere(
+            np.lib.stride_tricks.sliding_window_view(empty, [patch] * empty.ndim).all(
+                axis=tuple(range(empty.ndim, 2 * empty.ndim))
+            )
+        )
+        if len(found) or patch == 1:
+            return found, patch
+        patch //= 2
+    return np.empty((0, empty.ndim), np.intp), 1
 
 
 def middle(inner: Sequence[int], outer: Sequence[int]) -> tuple[slice, ...]:
@@ -92,7 +160,12 @@ def middle(inner: Sequence[int], outer: Sequence[int]) -> tuple[slice, ...]:
 
 
 def check_size(
-    separator: Separator, dataset: SampleDataset, thresholds: Tensor, samples: int = SAMPLES, factor: int = 2
+    separator: Separator,
+    dataset: SampleDataset,
+    thresholds: Tensor,
+    samples: int = SAMPLES,
+    factor: int = 2,
+    weights: str = "",
 ) -> SizeCheck | None:
     """Compare samples alone with the same samples in larger surroundings.
 
@@ -100,41 +173,65 @@ def check_size(
         separator: to be checked.
         dataset: samples with truth.
         thresholds: (N,) above which a class is present.
-        samples: how many to try, the first ones of the data set.
+        samples: how many to try at most, the first ones of the data set; fewer where they are large.
         factor: by which every side of the surroundings is larger.
+        weights: identify the separator.
 
     Returns:
         The check, or None for a separator with context, which larger surroundings do not have.
     """
     if separator.options.context:
         return None
-    count = min(samples, len(dataset))
-    rows = []
-    for index in range(count):
-        sample = dataset[index]
-        size = [factor * length for length in sample.image.shape[1:]]
-        large = lay_into(sample, size, thresholds, keyed_rng(0, "surroundings", index))
-        place = middle(sample.image.shape[1:], size)
-        alone, around = (_maps(separator, one.image) for one in (sample, large))
-        within = around[:, :, *place].reshape(len(around), -1).sum(1)
-        whole = around.reshape(len(around), -1).sum(1)
-        rows.append((alone.reshape(len(alone), -1).sum(1), within, whole - within))
-    alone, within, outside = np.array(rows, dtype=np.float64).transpose(1, 2, 0)
-    typical = np.median(alone, axis=1)
-    trained, classes = sample.image.shape[1:], separator.classes
+    trained = dataset[0].image.shape[1:]
+    size = [factor * length for length in trained]
+    count = min(samples, len(dataset), max(FEWEST, PIXELS // prod(size)))
+    rows = [_compared(separator, dataset[index], size, thresholds, index) for index in range(count)]
+    alone, within, outside, there = _pooled(separator, np.array(rows, dtype=np.float64).transpose(1, 2, 0))
+    inside, beyond = [], []
+    for label in range(len(separator.classes)):
+        of = there[label] > 0 if there[label].any() else np.ones(count, bool)
+        typical = float(np.median(alone[label][of]))
+        inside.append(_ratio(float(np.median((within - alone)[label][of])), typical))
+        beyond.append(_ratio(float(np.median(outside[label])), typical))
     return SizeCheck(
+        weights=weights,
         trained=trained,
         larger=tuple(size),
         samples=count,
-        inside=dict(zip(classes, _ratio(np.median(within - alone, axis=1), typical), strict=True)),
-        outside=dict(zip(classes, _ratio(np.median(outside, axis=1), typical), strict=True)),
+        inside=dict(zip(separator.classes, inside, strict=True)),
+        outside=dict(zip(separator.classes, beyond, strict=True)),
     )
 
 
-def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> list[float]:
-    """Divide; nothing of nothing is 0."""
-    scale = np.where(denominator > 0, denominator, np.where(numerator == 0, 1, np.abs(numerator)))
-    return [float(value) for value in numerator / scale]
+def _compared(
+    separator: Separator, sample: Sample, size: Sequence[int], thresholds: Tensor, index: int
+) -> tuple[NDArray[np.float64], ...]:
+    """Return the intensity (N,) alone, inside, outside and in truth, of a sample and its larger surroundings."""
+    large = lay_into(sample, size, thresholds, keyed_rng(0, "surroundings", index))
+    place = middle(sample.image.shape[1:], size)
+    alone, around = (_maps(separator, one.image) for one in (sample, large))
+    within, whole = _sums(around[:, :, *place]), _sums(around)
+    return _sums(alone), within, whole - within, _sums(sample.target)
+
+
+def _pooled(separator: Separator, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums (..., N, samples) with those of interchangeable classes, which may swap, as their mean."""
+    for group in separator.options.interchangeable:
+        labels = [separator.classes.index(name) for name in group]
+        sums[:, labels] = sums[:, labels].mean(axis=1, keepdims=True)
+    return sums
+
+
+def _sums(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(maps.reshape(len(maps), -1).sum(1, dtype=np.float64))
+
+
+def _ratio(part: float, whole: float) -> float:
+    """Divide, with bounds; nothing of nothing is 0."""
+    if part == 0:
+        return 0.0
+    ratio = part / whole if whole > 0 else LARGEST * np.sign(part)
+    return float(np.clip(np.nan_to_num(ratio, nan=LARGEST), -LARGEST, LARGEST))
 
 
 def _maps(separator: Separator, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,5 @@
 """Inference: images of files and folders are read, separated and written, a batch at a time."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +15,12 @@ from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import SPREAD, check_same_classes, check_spread, measure_maps
 from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.evaluation.symmetry import symmetry_spread
+from oasis.inference.choice import Choice, Measure
 from oasis.inference.rows import Rows
 from oasis.inference.sinks import Sink, check_kind, open_sink
 from oasis.inference.sources import Frames, image_files, read_images
 from oasis.io.files import readable, replace_when_whole
 from oasis.separator.separator import Separator
-
-logger = logging.getLogger(__name__)
 
 BATCH = 8  # images per forward pass
 MASK = "mask"  # of the good pixels, in the output
@@ -54,6 +52,7 @@ def predict(
     key: str | None = None,
     spread: bool = False,
     refine: bool = False,
+    size_check: Measure | None = None,
 ) -> Predicted:
     """Separate every image of a file or folder and write the maps to an HDF5 or `.npz` file.
 
@@ -73,6 +72,8 @@ def predict(
         spread: also write the standard deviation of every pixel over the symmetries of the image, as
             `spread/<class>`, which takes a pass for each.
         refine: also give the columns of the adapter's `refine`.
+        size_check: tells what larger surroundings do to the maps; called if images have another size than in
+            training, which are then refused if their maps would be others.
 
     Raises:
         ConfigError: `spread` or `refine` where the adapter has none.
@@ -83,7 +84,7 @@ def predict(
     check_same_classes(separator, adapter)
     if spread:
         check_spread(adapter)
-    job = _Job(separator, adapter, spread, refine)
+    job = _Job(separator, adapter, spread, refine, Choice(separator, size_check))
     files = image_files(source, adapter.suffixes, without=(out, out.with_suffix(".csv")))
     with replace_when_whole(out) as temporary:
         with open_sink(temporary, suffix, separator.options) as sink:
@@ -159,6 +160,7 @@ class _Job(NamedTuple):
     adapter: Adapter[Any]
     spread: bool
     refine: bool
+    choice: Choice
 
 
 def _separate_files(
@@ -174,7 +176,7 @@ def _separate_files(
         try:
             images = read_images(job.adapter, path, key, dark)
             output.check_size(images)
-            _warn_of_size(job.separator, images.image.shape[2:], path)
+            job.choice.check_whole(images.image.shape[2:], path)
             problem = _separate_images(job, path, images, output)
         except ConfigError:
             raise
@@ -235,15 +237,3 @@ def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> NDArray[np.floa
     """Return which share of the pixels of each image is in a part of them, (n,)."""
     inside, of = (values.reshape(len(values), -1).sum(axis=1) for values in (part, whole))
     return np.asarray(inside / np.maximum(of, 1))
-
-
-def _warn_of_size(separator: Separator, size: tuple[int, ...], path: Path) -> None:
-    trained = separator.options.trained_size
-    if trained is not None and size != trained and separator.sees_whole_frame:
-        logger.warning(
-            "%s: images of %s, but the model was trained on %s and sees the whole frame: intensities will be off; "
-            "give images of that size, or train a model that does not, such as unet with model.norm=batch",
-            path,
-            " x ".join(map(str, size)),
-            " x ".join(map(str, trained)),
-        )

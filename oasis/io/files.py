@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and one error for every way in which a file can fail to be read."""
 
 import errno
+import hashlib
 import os
 import platform
 import re
@@ -107,6 +108,17 @@ def check_file(path: str | Path) -> None:
         raise DataError(
             f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}, expected a file"
         )
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    check_file(path)
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def one_line(error: BaseException, longest: int = 200) -> str:

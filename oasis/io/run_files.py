@@ -15,6 +15,7 @@ OWN = (
     "log.csv",
     "region_weights.csv",
     "calibration.json",
+    "size_check.json",
     "report.html",
     "trial.json",
 )
@@ -74,6 +75,11 @@ class RunFiles:
     def calibration(self) -> Path:
         """The calibration of intensities."""
         return self.folder / "calibration.json"
+
+    @property
+    def size_check(self) -> Path:
+        """What larger surroundings do to the maps of the separator."""
+        return self.folder / "size_check.json"
 
     @property
     def report(self) -> Path:

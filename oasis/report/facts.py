@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from oasis.config.schema import RunConfig
+from oasis.evaluation.surroundings import SizeCheck
 from oasis.report.words import settings
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Facts:
         begun: when training began, by the date of a file.
         improved: when the best separator was written.
         region_weights: the resolved weight of every region.
+        size_check: what larger surroundings do to the maps, or None where it was not measured.
     """
 
     config: RunConfig
@@ -54,6 +56,7 @@ class Facts:
     begun: datetime
     improved: datetime
     region_weights: Mapping[str, float]
+    size_check: SizeCheck | None
 
     def rows(self) -> dict[str, str]:
         """Return every fact in words, by name, but for the weights."""
@@ -63,6 +66,7 @@ class Facts:
             "adapter": f"{self.config.adapter}: {self.about}",
             "classes": f"{', '.join(self.classes)} in {self.unit or 'no unit'}",
             "images": f"{size} pixels, {self.bands} band{'s' if self.bands > 1 else ''}",
+            "larger images": _of_larger(self.size_check),
             "model": settings(values["model"]),
             "parameters": f"{self.parameters:,}",
             **{name: settings(values[name]) for name in ("head", "objects", "scaling", "loss")},
@@ -123,4 +127,11 @@ def gather(run: "Run", separator: "Separator | None" = None) -> Facts:
         begun=begun,
         improved=improved,
         region_weights=run.region_weights,
+        size_check=run.size_check,
     )
+
+
+def _of_larger(check: SizeCheck | None) -> str:
+    if check is None:
+        return "not measured; oasis evaluate does"
+    return f"{'the same' if check.same else 'other'} maps: {check.text()}"

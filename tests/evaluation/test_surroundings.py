@@ -2,6 +2,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from oasis.data.samples import Sample
 from oasis.evaluation.surroundings import check_size, lay_into, middle
 from oasis.separator.options import SeparatorOptions
 from oasis.separator.separator import Separator
@@ -65,7 +66,7 @@ def test_a_network_that_sees_only_its_pixel_gives_the_same_inside_and_shares_the
     np.testing.assert_allclose(check.outside["dot"], np.median(expected) / typical, rtol=0.1)
     assert check.same
     assert check.text().startswith(
-        "5 samples of 24 x 20 pixels laid into 48 x 40 of background: dot +0.0 % inside, 1.9 %"
+        "5 samples of 24 x 20 pixels laid into 48 x 40 of background: dot +0.0 % inside, 1.8 %"
     )
     worse = check.model_copy(update={"outside": {"dot": 0.0, "bar": 0.2}})
     assert not worse.same
@@ -76,3 +77,35 @@ def test_a_network_that_finds_the_middle_loses_nothing_in_the_middle(toy):
     check = check_size(separator(InTheMiddle()), toy.dataset("test"), limits)
     assert abs(check.inside["dot"]) < 1e-6
     assert abs(check.outside["dot"]) < 0.01
+
+
+def test_noise_keeps_its_correlations_in_the_background():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(1, 64, 64))
+    smooth = (noise + np.roll(noise, 1, 1) + np.roll(noise, 1, 2) + np.roll(noise, (1, 1), (1, 2))).astype(
+        np.float32
+    )
+    target = np.zeros((1, 1, 64, 64), np.float32)
+    target[..., 20:30, 20:30] = 5
+    large = lay_into(Sample(smooth, target, np.ones((1, 64, 64), bool)), (192, 192), torch.zeros(1), rng)
+    outside = large.image[0, :60]
+    along = np.mean(outside[:, 1:] * outside[:, :-1]) / np.mean(outside**2)
+    assert 0.4 < along < 0.55  # 0.5 but for seams; 0 for pixels that are drawn one by one
+
+
+class Swapping(Everywhere):
+    """Gives all light to one class in small images, and to the other in large ones."""
+
+    def forward(self, image):
+        first, second, background = (torch.full_like(image, value) for value in (9.0, -9.0, -99.0))
+        order = (first, second) if image.shape[2] < 30 else (second, first)
+        return torch.cat([*order, background], dim=1) + image * self.zero
+
+
+def test_interchangeable_classes_may_swap(toy):
+    limits = torch.tensor(list(toy.adapter.limits.values()))
+    values = {"classes": ("dot", "bar"), "scaling": {"name": "log", "scale": 5.0, "peak": False}}
+    plain = Separator(SeparatorOptions.parse(values), Swapping())
+    assert not check_size(plain, toy.dataset("test"), limits).same
+    swapped = Separator(SeparatorOptions.parse({**values, "interchangeable": [["dot", "bar"]]}), Swapping())
+    assert check_size(swapped, toy.dataset("test"), limits).same
