@@ -76,7 +76,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
         >>> nearest("x", ["softplus", "fraction"])
         'known: fraction, softplus'
     """
-    known = sorted(known)
+    known = sorted(map(str, known))
     lowered = {each.lower(): each for each in known}
     match = get_close_matches(str(name)[:LONGEST_NAME].lower(), lowered, n=1)
     if match:

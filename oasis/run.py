@@ -1,6 +1,7 @@
 """Run: a folder with everything about one training, and what can be done with it."""
 
 import logging
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext, suppress
@@ -8,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -55,6 +57,7 @@ from oasis.report.page import EVENTS, write_report
 from oasis.separator.files import read_options
 from oasis.separator.separator import Separator
 from oasis.training.fit import fit
+from oasis.training.journal import VALIDATION, read_log
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +186,7 @@ class Run:
         Raises:
             DataError: there is no log, or it is damaged.
         """
-        return read_csv(self.files.log, numbers=("epoch", "val/total", "seconds"))
+        return read_log(self.files.log)
 
     @property
     def region_weights(self) -> dict[str, float]:
@@ -330,6 +333,7 @@ class Run:
     def _check_folder(self, resume: bool) -> None:
         if resume:
             self._check_changes()
+            self._check_readable()
             return
         found = next(self.files.of_training(), None)
         if found is not None:
@@ -346,6 +350,13 @@ class Run:
             return
         _check_trusted(code_names(read_yaml(self.files.config)), self._trusted, self.files.config)
         check_resumable(Run(self.folder, trust_code=True).config, self.config)
+
+    def _check_readable(self) -> None:
+        """Read what the rest of a training adds to, before it is begun."""
+        log = self.log if os.path.lexists(self.files.log) else None
+        improved = log is not None and bool(np.isfinite(log[VALIDATION]).any())
+        if improved or os.path.lexists(self.files.weights):
+            self.separator()
 
     def measure(
         self,

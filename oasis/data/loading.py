@@ -1,10 +1,12 @@
 """Loading: which sample every process reads in every epoch, and the workers that read it."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 from zlib import crc32
 
@@ -107,6 +109,7 @@ class Loader(Generic[B]):
             collate_fn=partial(_shared, collate=self._collate),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=True,
+            worker_init_fn=_begin_worker,
         )
 
     def __len__(self) -> int:
@@ -221,6 +224,17 @@ def _collated(samples: Sequence[Sample | _Failed], collate: Callable[[Sequence[S
         return collate(samples)  # type: ignore[arg-type]
     except OasisError as error:
         return _Failed(error)
+
+
+def _begin_worker(number: int) -> None:
+    """Say nothing where the process that takes the batches is interrupted on the way, which says so itself."""
+    show = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, ConnectionError | EOFError):
+            show(kind, error, trace)
+
+    sys.excepthook = excepthook
 
 
 def _shared(samples: Sequence[Sample | _Failed], collate: Callable[..., Any]) -> Any:

@@ -19,6 +19,7 @@ from oasis.evaluation.batches import EventBatch, aligned, predictions, refine_ba
 from oasis.evaluation.identity import CONFIGURATION, identified, with_columns
 from oasis.evaluation.symmetry import symmetry_spread
 from oasis.io.files import check_file, reading, replace_when_whole
+from oasis.io.tables import check_numeric
 from oasis.regions import present
 from oasis.separator.separator import Separator
 
@@ -280,4 +281,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise DataError(f"{path}: not an event table, there is no column {missing[0]!r}")
+    if not pd.api.types.is_string_dtype(table["class"]):
+        raise DataError(f"{path}: class: expected names, found {table['class'].dtype}")
+    check_numeric(table, list(COLUMNS)[2:], path)
     return with_columns(table)

@@ -150,7 +150,7 @@ def _is_within(path: Path, folder: Path) -> bool:
 
 
 def _check_not_of_a_run(out: Path) -> None:
-    for place in {out.absolute(), Path(os.path.realpath(out))}:
+    for place in {out, out.absolute(), Path(os.path.realpath(out))}:
         folder = run_of(place)
         if folder is not None:
             raise DataError(f"{out}: is a file of the run {folder}: choose another name")

@@ -1,5 +1,6 @@
 """The files of a run: where each of them is, in one place."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,12 +123,12 @@ def run_of(path: Path) -> Path | None:
     """Return the folder of the run that a path is a file of, or None if it is of none.
 
     Args:
-        path: absolute.
+        path: of a file, there or not.
     """
     for folder in list(path.parents)[:2]:
         files = RunFiles(folder)
-        is_run = files.config.is_file() and any(
-            each.exists() for each in (files.weights, files.checkpoints, files.log, folder / LOCK)
+        is_run = os.path.isfile(files.config) and any(
+            map(os.path.exists, (files.weights, files.checkpoints, files.log, folder / LOCK))
         )
         if is_run and files.owns(path):
             return folder

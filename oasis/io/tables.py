@@ -64,13 +64,24 @@ def checked(
             raise DataError(f"{path}: there is no column {name!r}; {nearest(name, map(str, table))}")
     if not len(table):
         raise DataError(f"{path}: there are no rows below the names of the columns")
+    check_numeric(table, numbers, path)
     for name in numbers:
         column = table[name]
-        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
-            raise DataError(f"{path}: {name}: expected numbers, found {column.dtype}")
         if not np.isfinite(column.to_numpy(float)).any():
             raise DataError(f"{path}: {name}: none of the {len(column):,} values is a finite number")
     return table
+
+
+def check_numeric(table: pd.DataFrame, names: Sequence[str], path: str | Path) -> None:
+    """Check that columns of a table that was read are numeric.
+
+    Raises:
+        DataError: one of them is not.
+    """
+    for name in names:
+        column = table[name]
+        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
+            raise DataError(f"{path}: {name}: expected numbers, found {column.dtype}")
 
 
 def _as_numbers(column: "pd.Series[str]", path: str | Path) -> "pd.Series[float]":

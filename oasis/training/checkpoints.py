@@ -1,5 +1,6 @@
 """Checkpoints of a training: written whole after every epoch, and checked when one is gone on from."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from oasis.errors import DataError, ModelError, shown
 from oasis.io.files import one_line, replace_when_whole
+from oasis.training.journal import RunFolder
 from oasis.training.module import SeparatorTraining
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -53,7 +55,8 @@ class WholeCheckpoints(TorchCheckpointIO):
             ModelError: it is damaged, parts of it are missing, or it is of another separator.
         """
         try:
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # of foreign pickles, which are refused anyway
+                checkpoint = torch.load(path, map_location=map_location, weights_only=True)
         except Exception as error:  # no list tells how foreign bytes fail
             raise unusable(path, f"damaged ({one_line(error)})") from error
         found = checkpoint if isinstance(checkpoint, dict) else {}
@@ -83,19 +86,23 @@ class WholeCheckpoints(TorchCheckpointIO):
         return ""
 
 
-class LastCheckpoint(Checkpoint):
-    """Keeps the last whole epoch in `last.ckpt`, whether or not it is the best.
+class Checkpoints(Checkpoint):
+    """Keeps the last whole epoch in `last.ckpt`, and the best one in `best.ckpt`.
 
     Args:
-        folder: that the checkpoint is written to.
+        folder: that they are written to.
+        journal: knows whether an epoch is the best so far.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LAST
+    def __init__(self, folder: Path, journal: RunFolder) -> None:
+        self.folder = folder
+        self.journal = journal
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the checkpoint; all processes of a training call this."""
-        trainer.save_checkpoint(self.path)
+        """Write the checkpoints; all processes of a training call this."""
+        if self.journal.better:
+            trainer.save_checkpoint(self.folder / BEST)
+        trainer.save_checkpoint(self.folder / LAST)
 
 
 def unusable(path: str | Path, reason: str) -> ModelError:

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from oasis.data.mixing import SampleDataset
@@ -20,9 +20,11 @@ from oasis.io.run_files import CHECKPOINTS, WEIGHTS
 from oasis.loss.overlap import OverlapLoss
 from oasis.models import UNet
 from oasis.separator.separator import Separator
-from oasis.training.checkpoints import LAST, LastCheckpoint, WholeCheckpoints, unusable
+from oasis.training.checkpoints import LAST, Checkpoints, WholeCheckpoints, unusable
 from oasis.training.journal import RunFolder
 from oasis.training.module import SeparatorTraining, TrainingOptions
+
+CHATTER = ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt", "callbacks used")
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ def fit(
         )
     module = SeparatorTraining(separator, loss, train, val, options, seed)
     with warnings.catch_warnings():
-        for chatter in ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt"):
+        for chatter in CHATTER:
             warnings.filterwarnings("ignore", message=f".*{chatter}.*")
         _fit(module, run, checkpoint if resume else None, Beginning(options, started))
     if not (run / WEIGHTS).is_file():
@@ -153,12 +155,12 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
     if options.accelerator == "gpu" and not gpu:
         raise ConfigError("training.accelerator: there is no GPU that torch can use; set it to auto or cpu")
     precision = best_precision("cuda" if gpu else "cpu") if options.precision == "auto" else "float32"
+    journal = RunFolder(run, module.separator, module.loss)
     callbacks: list[Callback] = [
         EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
-        RunFolder(run, module.separator, module.loss),
+        journal,
         beginning,
-        ModelCheckpoint(run / CHECKPOINTS, "best", "val/total", enable_version_counter=False),
-        LastCheckpoint(run / CHECKPOINTS),
+        Checkpoints(run / CHECKPOINTS, journal),
     ]
     if sys.stderr.isatty():
         callbacks.append(TQDMProgressBar())

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
 from oasis.io.files import replace_when_whole
+from oasis.io.tables import read_csv
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.weights import region_table
 from oasis.separator.separator import Separator
 
 LOG = "log.csv"
 REGION_WEIGHTS = "region_weights.csv"
+VALIDATION = "val/total"  # the loss that decides which epoch is the best
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,7 @@ class RunFolder(Callback):
 
     Attributes:
         best: the lowest validation loss so far.
+        better: whether that is the last epoch's.
     """
 
     def __init__(self, run: Path, separator: Separator, loss: OverlapLoss) -> None:
@@ -34,6 +38,8 @@ class RunFolder(Callback):
         self.separator = separator
         self.loss = loss
         self.best = float("inf")
+        self.better = False
+        self._rows: list[Mapping[Any, Any]] = []
         self._started = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
@@ -44,6 +50,16 @@ class RunFolder(Callback):
         """Take up where the run stopped."""
         self.best = state_dict["best"]
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Read the epochs that were logged before.
+
+        Raises:
+            DataError: the log is damaged.
+        """
+        path = self.run / LOG
+        if path.exists():
+            self._rows = list(read_log(path).to_dict("records"))
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._started = time.monotonic()
@@ -53,11 +69,11 @@ class RunFolder(Callback):
         if trainer.sanity_checking:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        better = metrics["val/total"] < self.best
-        self.best = min(self.best, metrics["val/total"])
+        self.better = metrics[VALIDATION] < self.best
+        self.best = min(self.best, metrics[VALIDATION])
         if not trainer.is_global_zero:
             return
-        if better:
+        if self.better:
             self.separator.save(self.run)
             table = self.loss.table if self.loss.learned is None else self.loss.learned.table
             rows = [row._asdict() for row in region_table(self.loss.classes, table)]
@@ -67,28 +83,33 @@ class RunFolder(Callback):
         row = {"epoch": trainer.current_epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 3)}
         self._write(row)
         if not sys.stderr.isatty():
-            mark = " *" if better else ""
+            mark = " *" if self.better else ""
             logger.info(
                 "epoch %d/%d  train %.5f  val %.5f%s  %.0f s",
                 trainer.current_epoch + 1,
                 trainer.max_epochs,
                 metrics.get("train/total", float("nan")),
-                metrics["val/total"],
+                metrics[VALIDATION],
                 mark,
                 seconds,
             )
 
     def _write(self, row: Mapping[str, float]) -> None:
         """Rewrite the log with this epoch at its end; epochs that are run again are replaced."""
-        path = self.run / LOG
-        rows: list[Mapping[str, Any]] = []
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
-        _write_csv(path, [*rows, row])
+        self._rows = [*(old for old in self._rows if old["epoch"] < row["epoch"]), row]
+        _write_csv(self.run / LOG, self._rows)
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def read_log(path: Path) -> pd.DataFrame:
+    """Return what was logged of each epoch, a row each.
+
+    Raises:
+        DataError: there is no log, or it is damaged.
+    """
+    return read_csv(path, numbers=("epoch", VALIDATION, "seconds"))
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[Any, Any]]) -> None:
     """Write rows with the columns of the last one."""
     with replace_when_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[-1]), extrasaction="ignore")

@@ -6,12 +6,13 @@ import pickle
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from oasis.errors import DataError, ModelError
+from oasis.errors import DataError, ModelError, OasisError
 from oasis.run import Run
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -235,3 +236,29 @@ def test_files_that_cannot_grow_end_a_training_in_one_line(begun, limit):
     assert "Traceback" not in done.stderr
     assert "cannot be written" in done.stderr.splitlines()[-1]
     assert checkpoint(begun)["epoch"] == before["epoch"]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"text", None])
+def test_what_a_training_adds_to_is_read_before_an_epoch_is_trained(begun, name, content):
+    path = begun.folder / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    elif name == "log.csv":
+        path.mkdir()
+    before = (begun.folder / "checkpoints/last.ckpt").stat().st_mtime_ns
+    with pytest.raises(OasisError, match=name):
+        Run(begun.folder, ["training.epochs=2"], trust_code=True).train(resume=True)
+    assert (begun.folder / "checkpoints/last.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_run_that_was_moved_goes_on_in_silence_and_keeps_its_best_epoch(toy_values, tmp_path, recwarn):
+    Run.from_values({**toy_values, "training": {**WORSE, "epochs": 2}}).train()
+    Path(toy_values["run"]).rename(tmp_path / "moved")
+    recwarn.clear()
+    run = Run(tmp_path / "moved", ["training.epochs=3"], trust_code=True)
+    run.train(resume=True)
+    assert not [str(warning.message) for warning in recwarn]
+    assert checkpoint(run, "best.ckpt")["epoch"] == 0
+    assert checkpoint(run)["epoch"] == 2
