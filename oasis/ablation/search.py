@@ -66,8 +66,8 @@ def _compare_with_base(ablation: Ablation, best: Mapping[str, Any], workers: int
     return compare({"base": tables[:half], "best": tables[half:]}, ablation.study, ablation.unit)
 
 
-# Optuna's journal storage leaves the trial of a killed worker running for ever, lets workers begin more trials
-# than are wanted, and cannot be read after a write that was cut short; so proposals are one file, replaced whole.
+# Optuna's journal storage (5.0) leaves the trial of a killed worker running for ever, lets workers begin more
+# trials than are wanted, and fails after a write that was cut short; so proposals are one file, replaced whole.
 @dataclass(frozen=True, kw_only=True)
 class Searched(Jobs):
     """Trials that the tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) proposes from the others.

@@ -48,6 +48,7 @@ class Adapter(ABC, Generic[OptionsT]):
     Args:
         options: the section `data`, as plain values or checked.
         seed: of everything random in the data.
+        thresholds: of presence, of all classes or by class, in the place of the domain's.
 
     Raises:
         ConfigError: an option that is unknown or has a value that does not fit.
@@ -70,12 +71,17 @@ class Adapter(ABC, Generic[OptionsT]):
             if isinstance(one, type) and issubclass(one, Options) and "options_type" not in vars(cls):
                 cls.options_type = one
 
-    def __init__(self, options: Mapping[str, Any] | Options | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any] | Options | None = None,
+        seed: int = 0,
+        thresholds: Mapping[str, float] | float | None = None,
+    ) -> None:
         if not isinstance(options, Options):
             options = self.options_type.parse(options or {}, where="data")
         self.options = cast(OptionsT, options)
         self.seed = seed
-        self.chosen_thresholds: Mapping[str, float] | float | None = None
+        self._chosen_thresholds = thresholds
 
     @property
     def limits(self) -> dict[str, float]:
@@ -85,9 +91,9 @@ class Adapter(ABC, Generic[OptionsT]):
             ConfigError: an unknown class, or a threshold that is negative or not finite.
         """
         limits = per_class(self.classes, self.thresholds, 0.0, "thresholds")
-        if self.chosen_thresholds is not None:
+        if self._chosen_thresholds is not None:
             own = dict(zip(self.classes, limits.tolist(), strict=True))
-            chosen = self.chosen_thresholds
+            chosen = self._chosen_thresholds
             chosen = {**own, **chosen} if isinstance(chosen, Mapping) else chosen
             limits = per_class(self.classes, chosen, 0.0, "thresholds")
         return dict(zip(self.classes, limits.tolist(), strict=True))

@@ -10,7 +10,7 @@ from oasis.config.schema import RunConfig
 from oasis.errors import ConfigError, OasisError, shown
 from oasis.plugins import is_code
 
-OF_ADAPTER = ("adapter", "run", "seed", "data_seed", "data")  # keys that an adapter is built of
+OF_ADAPTER = ("adapter", "run", "seed", "data_seed", "data", "thresholds")  # keys that an adapter is built of
 
 
 def resolve(
@@ -31,10 +31,11 @@ def resolve(
         if not isinstance(name, str):
             raise ConfigError(f"adapter: expected the name of an adapter, found {shown(name)}")
         kind = find_adapter(located(name))
+        values = _with_one_threshold(values)
         own = RunConfig.parse({key: values[key] for key in OF_ADAPTER if key in values})
-        adapter = kind(own.data, own.seed if own.data_seed is None else own.data_seed)
-        config = RunConfig.parse(RunConfig.merge(adapter.defaults, _with_one_threshold(values)))
-        adapter.chosen_thresholds = config.thresholds
+        seed = own.seed if own.data_seed is None else own.data_seed
+        adapter = kind(own.data, seed, own.thresholds)
+        config = RunConfig.parse(RunConfig.merge(adapter.defaults, values))
         resolved = {"data": adapter.options.model_dump(mode="json"), "thresholds": adapter.limits}
         config = config.model_copy(update=resolved)
         _check(config, adapter)

@@ -44,7 +44,8 @@ class Case:
 
     def again(self, seed: int | None = None) -> Adapter:
         """Return the adapter built anew from its options."""
-        return type(self.adapter)(self.adapter.options, self.adapter.seed if seed is None else seed)
+        adapter = self.adapter
+        return type(adapter)(adapter.options, adapter.seed if seed is None else seed, adapter.limits)
 
     @cached_property
     def datasets(self) -> dict[str, SampleDataset]:
