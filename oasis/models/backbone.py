@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oasis.errors import ModelError, nearest
+from oasis.models.flat import bounded_norms
 
 DIMENSIONS = (1, 2, 3)
 COMMON = ("in_channels", "out_channels", "spatial_dims")  # what every backbone is built with
@@ -110,7 +111,8 @@ class Backbone(nn.Module, ABC):
         margins = self.margins(image.shape[2:])
         padded = pad(image, margins, self.padding)
         try:
-            maps, encoded = self.compute_encoded(padded)
+            with bounded_norms(padded):
+                maps, encoded = self.compute_encoded(padded)
         except ValueError as error:
             if "when training" not in str(error):
                 raise

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from oasis.device import vector_bits
 
@@ -66,21 +67,23 @@ def kernels_work() -> bool:
         inputs = [values.clone().requires_grad_() for values in (x, weight, bias)]
         try:
             with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-                y = function(inputs[0], inputs[1], inputs[2], 2, 1e-5)
+                y = function(inputs[0], 2, inputs[1], inputs[2], 1e-5)
                 results.append([y.detach(), *torch.autograd.grad(y.square().sum(), inputs)])
         except (AttributeError, RuntimeError, TypeError, ValueError):
             return False
     return all(torch.allclose(a, b, atol=TOLERANCE, rtol=TOLERANCE) for a, b in zip(*results, strict=True))
 
 
-def plain_group_norm_silu(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+def plain_group_norm_silu(x: Tensor, num_groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Return SiLU(GroupNorm(x)) by torch's own functions."""
-    return F.silu(F.group_norm(x, groups, weight, bias, eps), inplace=not torch.is_grad_enabled())
+    return F.silu(F.group_norm(x, num_groups, weight, bias, eps), inplace=not torch.is_grad_enabled())
 
 
-def group_norm_silu(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+def group_norm_silu(x: Tensor, num_groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Return SiLU(GroupNorm(x)) for a channels-last `x` (b, c, *S), keeping only `x` for the backward pass."""
-    return _GroupNormSiLU.apply(x, weight, bias, groups, eps)  # type: ignore[no-any-return]
+    if has_torch_function_unary(x):
+        return handle_torch_function(group_norm_silu, (x,), x, num_groups, weight, bias, eps)
+    return _GroupNormSiLU.apply(x, weight, bias, num_groups, eps)  # type: ignore[no-any-return]
 
 
 class _GroupNormSiLU(torch.autograd.Function):

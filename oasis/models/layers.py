@@ -43,7 +43,7 @@ class GroupNormSiLU(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor like `x` (b, c, *S)."""
         compute = group_norm_silu if fuses_norm(x) else plain_group_norm_silu
-        return compute(x, self.weight, self.bias, self.num_groups, self.eps)
+        return compute(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class DepthwiseDown(nn.Module):

@@ -19,6 +19,7 @@ from oasis.options import Options
 from oasis.regions import present, region_codes
 from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator
+from oasis.training.checks import check_valid_pixels, names_of
 
 OBJECTS = "objects_"  # begins the names of the terms that the object head adds to the loss
 PRESENCE = "presence_"  # the same of the presence head
@@ -87,19 +88,19 @@ class SeparatorTraining(L.LightningModule):
         self.options = options
         self.seed = seed
         self.totals: dict[str, Tensor] = {}
+        self.skipped = 0  # steps whose gradient was not finite
+        self._batch: Batch | None = None
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the loss of a batch."""
         ratios, _ = self._ratios(batch)
-        self._collect(
-            "train", {name: ratio.totals(self.loss.reduction).detach() for name, ratio in ratios.items()}
-        )
+        self._collect("train", self._totals(ratios, batch))
         return self._total({name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()})
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Add a batch to the sums of which the epoch's validation loss is made."""
         ratios, intensities = self._ratios(batch)
-        self._collect("val", {name: ratio.totals(self.loss.reduction) for name, ratio in ratios.items()})
+        self._collect("val", self._totals(ratios, batch))
         self._collect("val", {"intensities": intensities})
 
     def _ratios(self, batch: Batch) -> tuple[dict[str, Ratio], Tensor]:
@@ -123,6 +124,12 @@ class SeparatorTraining(L.LightningModule):
                 ]
             )
         return ratios, intensities
+
+    def _totals(self, ratios: Mapping[str, Ratio], batch: Batch) -> dict[str, Tensor]:
+        totals = {name: ratio.totals(self.loss.reduction).detach() for name, ratio in ratios.items()}
+        if not all(bool(total.isfinite().all()) for total in totals.values()):
+            check_valid_pixels(batch)
+        return totals
 
     def _of_presence(self, ordered: Prediction, compared: Compared, there: Tensor) -> dict[str, Ratio]:
         head = self.separator.presence_head
@@ -154,6 +161,7 @@ class SeparatorTraining(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key what torch draws in the step (dropout), so that a resumed run draws the same."""
         torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+        self._batch = batch
 
     def on_validation_epoch_start(self) -> None:
         """Reset the running sums."""
@@ -211,11 +219,26 @@ class SeparatorTraining(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the norm of the gradients, which bfloat16 and float32 never scale.
+        """Clip the norm of the gradients, which bfloat16 and float32 never scale; skip the step if it is infinite.
 
         Lightning's own clipping refuses the fused AdamW, which could unscale float16 gradients by itself.
         """
-        torch.nn.utils.clip_grad_norm_(self.separator.parameters(), self.options.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.separator.parameters(), self.options.clip)
+        if not norm.isfinite():
+            self._skip_step()
+
+    def _skip_step(self) -> None:
+        """Leave the weights as they are, and say so the first time."""
+        self.separator.zero_grad(set_to_none=True)
+        self.skipped += 1
+        if self.skipped == 1 and self._batch is not None:
+            logger.warning(
+                "epoch %d: the gradient of a batch is not finite and its step is skipped, as are further ones of "
+                "which nothing will be said. Its samples are %s. If the loss does not fall, inspect them, lower "
+                "training.learning_rate or set training.precision to float32",
+                self.current_epoch,
+                names_of(self._batch),
+            )
 
     def train_dataloader(self) -> Loader[Batch]:
         """Return this process's share of the training samples."""
