@@ -72,7 +72,7 @@ class TimmUNet(Backbone):
         sizes = zip(inputs, widths, skips, strict=True)
         self.decoder = nn.ModuleList([Up(*size, style) for size in sizes][::-1])
         self.output = nn.Conv2d(widths[0] if widths else channels[-1], out_channels, 1)
-        self.encoder_channels = channels[-1]
+        self.encoder_channels, self.width = channels[-1], channels[0]
         for module in (self.stem, self.decoder, self.output):
             module.apply(initialise)
 
@@ -82,7 +82,8 @@ class TimmUNet(Backbone):
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return (b, out_channels, H, W), and the last of the encoder's maps."""
-        image = image.to(memory_format=memory_format(image))
+        wanted = memory_format(image, self.width)
+        image = image.to(memory_format=wanted)
         x, skips = image, []
         for level in self.stem:
             x = level(x)
@@ -93,7 +94,7 @@ class TimmUNet(Backbone):
         skips.extend(features)
         x = encoded = skips.pop()
         for up, skip in zip(self.decoder, reversed(skips), strict=True):
-            x = up(x, skip)
+            x = up(x, skip, wanted)
         return self.output(x), encoded
 
 

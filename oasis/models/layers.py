@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oasis.models.kernels import fuses_norm, group_norm_silu, memory_format, plain_group_norm_silu
+from oasis.models.kernels import fuses_norm, group_norm_silu, plain_group_norm_silu
 
 TINY = 2  # pixels along each axis up to which 3D convolutions on a CPU compute in float32
 
@@ -66,14 +66,13 @@ class DepthwiseDown(nn.Module):
         return self.conv(x)  # type: ignore[no-any-return]
 
 
-def upsample(x: Tensor, size: torch.Size, mode: str) -> Tensor:
-    """Interpolate `x` to a spatial size; forwards and backwards, what arrives is dense and in the fast format.
+def upsample(x: Tensor, size: torch.Size, mode: str, wanted: torch.memory_format) -> Tensor:
+    """Interpolate `x` to a spatial size; forwards and backwards, what arrives is dense and in the wanted format.
 
     Example:
-        >>> upsample(torch.tensor([[[0.0, 1.0]]]), torch.Size([4]), mode="linear")
+        >>> upsample(torch.tensor([[[0.0, 1.0]]]), torch.Size([4]), "linear", torch.contiguous_format)
         tensor([[[0.0000, 0.2500, 0.7500, 1.0000]]])
     """
-    wanted = memory_format(x)
     # torch's convolution of a small tensor forgets the format.
     x = F.interpolate(x.contiguous(memory_format=wanted), size, mode=mode)
     if x.device.type == "cpu" and x.requires_grad and not torch.compiler.is_compiling():

@@ -91,14 +91,15 @@ class UNet(Backbone):
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return (b, out_channels, *S), and the output of the bottleneck."""
-        x = image.to(memory_format=memory_format(image))
+        wanted = memory_format(image, self.output.in_channels)
+        x = image.to(memory_format=wanted)
         skips = []
         for level in self.encoder:
             x = level(x)
             skips.append(x)
         x = encoded = self.bottleneck(x)
         for level, skip in zip(self.decoder, skips[-2::-1], strict=True):
-            x = level(x, skip)
+            x = level(x, skip, wanted)
         return self.output(x), encoded
 
 
@@ -142,10 +143,10 @@ class Up(nn.Module):
         self.block = block(outputs + skips, outputs, style)
         self.mode = INTERPOLATIONS[style.spatial_dims]
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Return (b, outputs, *S) for `x` (b, inputs, *coarser) and `skip` (b, skips, *S)."""
+    def forward(self, x: Tensor, skip: Tensor, wanted: torch.memory_format) -> Tensor:
+        """Return (b, outputs, *S) in a memory format for `x` (b, inputs, *coarser) and `skip` (b, skips, *S)."""
         # The convolution and the interpolation commute; in this order there are 2^dims times fewer pixels to mix.
-        x = upsample(self.conv(x), skip.shape[2:], self.mode)
+        x = upsample(self.conv(x), skip.shape[2:], self.mode, wanted)
         if self.gate is not None:
             skip = self.gate(skip, x)
         return self.block(torch.cat([x, skip], dim=1))  # type: ignore[no-any-return]

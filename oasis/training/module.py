@@ -94,13 +94,19 @@ class SeparatorTraining(L.LightningModule):
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the loss of a batch."""
         ratios, _ = self._ratios(batch)
-        self._collect("train", self._totals(ratios, batch))
-        return self._total({name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()})
+        self._collect("train", self._totals(ratios))
+        loss = self._total({name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()})
+        if not loss.detach().isfinite():
+            check_valid_pixels(batch)
+        return loss
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Add a batch to the sums of which the epoch's validation loss is made."""
         ratios, intensities = self._ratios(batch)
-        self._collect("val", self._totals(ratios, batch))
+        totals = self._totals(ratios)
+        if not all(bool(total.isfinite().all()) for total in totals.values()):
+            check_valid_pixels(batch)
+        self._collect("val", totals)
         self._collect("val", {"intensities": intensities})
 
     def _ratios(self, batch: Batch) -> tuple[dict[str, Ratio], Tensor]:
@@ -125,11 +131,8 @@ class SeparatorTraining(L.LightningModule):
             )
         return ratios, intensities
 
-    def _totals(self, ratios: Mapping[str, Ratio], batch: Batch) -> dict[str, Tensor]:
-        totals = {name: ratio.totals(self.loss.reduction).detach() for name, ratio in ratios.items()}
-        if not all(bool(total.isfinite().all()) for total in totals.values()):
-            check_valid_pixels(batch)
-        return totals
+    def _totals(self, ratios: Mapping[str, Ratio]) -> dict[str, Tensor]:
+        return {name: ratio.totals(self.loss.reduction).detach() for name, ratio in ratios.items()}
 
     def _of_presence(self, ordered: Prediction, compared: Compared, there: Tensor) -> dict[str, Ratio]:
         head = self.separator.presence_head
