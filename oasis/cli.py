@@ -177,15 +177,20 @@ def predict(
         bool, typer.Option("--spread", help="also write how far the maps of all orientations lie apart")
     ] = False,
     refine: Refine = False,
+    window: Annotated[str | None, typer.Option(help="how images are cut: whole, tiles or regions")] = None,
+    tile: Annotated[int | None, typer.Option(help="pixels of a tile along every axis")] = None,
+    memory: Annotated[str | None, typer.Option(help="that tiles may take, such as 2GB")] = None,
     force: Force = False,
     changes: Changes = [],  # noqa: B006
     trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Separate images: a map per class, and a table of intensities, with intervals if the run is calibrated."""
+    from oasis.inference.options import WindowOptions
     from oasis.run import Run
 
-    found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine, force)
+    cut = WindowOptions.parse({"kind": window, "tile": tile, "memory": memory})
+    found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine, force, cut)
     for error in found.failed.values():
         say(error)
     intervals = " with intervals" if "intensity_low" in found.objects else ""

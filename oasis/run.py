@@ -31,6 +31,7 @@ from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, read_ta
 from oasis.evaluation.figures import write_figures
 from oasis.evaluation.summary import Summary, check_study, summarise
 from oasis.evaluation.surroundings import SizeCheck, check_size
+from oasis.inference.options import WindowOptions
 from oasis.inference.predict import Predicted, predict
 from oasis.io.arrays import read_array
 from oasis.io.files import digest
@@ -472,6 +473,7 @@ class Run:
         spread: bool = False,
         refine: bool = False,
         force: bool = False,
+        window: WindowOptions | None = None,
     ) -> Predicted:
         """Separate the images of a file or folder into maps, and write a table of intensities beside them.
 
@@ -483,6 +485,7 @@ class Run:
             spread: also write the standard deviation of the maps over the symmetries of the image.
             refine: also fit the domain's model to each image.
             force: replace files that are no earlier outputs.
+            window: how images are cut: whole, by tiles, or into regions of interest.
 
         Returns:
             How many images there were, the files that failed, and the table, with intervals if the run is
@@ -492,13 +495,14 @@ class Run:
             DataError: an output that must not be written, or no image that could be used.
         """
         table = Path(out).with_suffix(".csv")
-        inputs = [path for path in (source, dark) if path is not None]
+        window = window or WindowOptions()
+        inputs = [path for path in (source, dark, window.regions) if path is not None]
         check_outputs({Path(out): is_maps, table: is_intensities}, inputs, force=force)
         frame = None if dark is None else read_array(dark)
         calibration, spread = self.calibration, spread or self._needs_spread
         separator = self.separator(best_device())
         check = partial(self._known_size, separator)
-        found = predict(separator, self.adapter, source, out, frame, key, spread, refine, check)
+        found = predict(separator, self.adapter, source, out, frame, key, spread, refine, check, window)
         if calibration is not None:
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
         write_csv(found.objects, table)

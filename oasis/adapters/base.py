@@ -350,6 +350,17 @@ class Adapter(ABC, Generic[OptionsT]):
         context = as_image_array(read_array(path, "context"), f"{path}: context") if self.context else None
         return Images(image, context, source=str(path))
 
+    def reads_parts(self, path: Path) -> bool:
+        """Return whether a part of an image in a file can be read and understood without the rest.
+
+        By default where neither `read` nor `as_images` nor `visible` is the domain's own.
+
+        Args:
+            path: of the file.
+        """
+        own = type(self)
+        return (own.read, own.as_images, own.visible) == (Adapter.read, Adapter.as_images, Adapter.visible)
+
     def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
         """Return an array as images (n, B, *S), less the dark frame.
 

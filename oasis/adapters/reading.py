@@ -1,5 +1,6 @@
 """Reading: arrays of measured images get the axes of a domain."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,8 @@ def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[An
         >>> as_images(np.ones((5, 24, 20)), bands=1, spatial_dims=2).shape
         (5, 1, 24, 20)
     """
-    _check_colours(raw.shape, bands, spatial_dims)
-    images = as_image_array(raw)
-    if bands == 1 and spatial_dims <= images.ndim <= spatial_dims + 1:
-        images = images[..., None, *[slice(None)] * spatial_dims]
-    if images.ndim == spatial_dims + 1:
-        images = images[None]
-    if images.ndim != spatial_dims + 2 or images.shape[1] != bands:
-        raise DataError(
-            f"an array of shape {raw.shape} does not contain images of {bands} bands and {spatial_dims} spatial "
-            "axes"
-        )
+    shape = images_shape(raw.shape, bands, spatial_dims)
+    images = as_image_array(raw).reshape(shape)
     if dark is None:
         return images
     dark = as_image_array(dark, "the dark frame")
@@ -46,6 +38,35 @@ def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[An
     if dark.shape not in (images.shape[1:], images.shape[2:]):
         raise DataError(f"the dark frame has shape {dark.shape}, one image {images.shape[1:]}")
     return images - dark
+
+
+def images_shape(shape: Sequence[int], bands: int, spatial_dims: int) -> tuple[int, ...]:
+    """Return the shape (n, B, *S) that an array has as images.
+
+    Args:
+        shape: (n, B, *S), or without the axes n and B where they are 1.
+        bands: B.
+        spatial_dims: how many spatial axes there are.
+
+    Raises:
+        DataError: another shape, such as that of a colour picture for a domain of one band.
+
+    Example:
+        >>> images_shape((5, 24, 20), bands=1, spatial_dims=2)
+        (5, 1, 24, 20)
+    """
+    shape = tuple(shape)
+    _check_colours(shape, bands, spatial_dims)
+    lead, spatial = shape[: len(shape) - spatial_dims], shape[len(shape) - spatial_dims :]
+    if bands == 1 and len(lead) <= 1:
+        lead = (*lead, 1)
+    if len(lead) == 1:
+        lead = (1, *lead)
+    if len(shape) < spatial_dims or len(lead) != 2 or lead[1] != bands:
+        raise DataError(
+            f"an array of shape {shape} does not contain images of {bands} bands and {spatial_dims} spatial axes"
+        )
+    return (*lead, *spatial)
 
 
 def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:

@@ -231,12 +231,29 @@ def measure_maps(maps: Tensor, valid: Tensor, adapter: Adapter) -> dict[str, Ten
     return _without_truth(torch.where(valid.unsqueeze(1), maps, 0), limits)
 
 
+def count_maps(maps: Tensor, valid: Tensor, adapter: Adapter) -> Tensor:
+    """Return sums over valid pixels that add up over the parts of an image, (3, b, N) in float64.
+
+    They are the intensity, the pixels in which a class is present, and those of them with another class too;
+    `measured` makes columns of them.
+    """
+    limits = torch.tensor(list(adapter.limits.values()))
+    return _counts(torch.where(valid.unsqueeze(1), maps, 0), limits)
+
+
+def measured(counts: Tensor) -> dict[str, Tensor]:
+    """Return the columns that `measure_maps` gives, of what `count_maps` has counted."""
+    intensity, there, shared = counts
+    return {"intensity_predicted": intensity, "overlap_fraction_predicted": _ratio(shared, there)}
+
+
 def _without_truth(predicted: Tensor, limits: Tensor) -> dict[str, Tensor]:
+    return measured(_counts(predicted, limits))
+
+
+def _counts(predicted: Tensor, limits: Tensor) -> Tensor:
     there, shared = _presence(predicted, limits)
-    return {
-        "intensity_predicted": _total(predicted),
-        "overlap_fraction_predicted": _ratio(_total(shared), _total(there)),
-    }
+    return torch.stack([_total(predicted), _total(there), _total(shared)])
 
 
 def _total(values: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from oasis.errors import DataError
 from oasis.evaluation.surroundings import SizeCheck
+from oasis.inference.windows import reach
 from oasis.separator.separator import Separator
 
 logger = logging.getLogger(__name__)
@@ -20,39 +21,50 @@ class Choice:
     Args:
         separator: that they are separated with.
         measure: tells what larger surroundings do to its maps; called at most once, if it matters.
+        kind: of windows, if the user insists on one.
     """
 
-    def __init__(self, separator: Separator, measure: Measure | None = None) -> None:
+    def __init__(self, separator: Separator, measure: Measure | None = None, kind: str | None = None) -> None:
         self.separator = separator
         self._measure = measure
+        self._kind = kind
 
     @cached_property
     def check(self) -> SizeCheck | None:
         """What larger surroundings do to the maps, or None where that is unknown."""
         return None if self._measure is None else self._measure()
 
-    def check_whole(self, size: tuple[int, ...], path: Path) -> None:
-        """Check that images of a size may be separated whole; where that is unknown, the log warns.
+    @cached_property
+    def halo(self) -> tuple[int, ...]:
+        """How far the network sees; see `reach`."""
+        return reach(self.separator.backbone)
+
+    def check_size(self, size: tuple[int, ...], path: Path) -> None:
+        """Check that images of a size may be separated whole or, which gives the same, by tiles.
+
+        Where that is unknown, or where the user insists, the log warns.
 
         Raises:
-            DataError: larger images were measured to have other maps.
+            DataError: larger images were measured to have other maps, and the user does not insist.
         """
         trained = self.separator.options.trained_size
         if trained is None or size == trained:
             return
-        found, of, expected = self.check, pixels(size), pixels(trained)
+        found = self.check
+        facts = f"images of {pixels(size)}, but the model was trained on {pixels(trained)} and"
         if found is not None and not found.same:
-            raise DataError(
-                f"images of {of}, but the model was trained on {expected} and has other maps in larger images "
-                f"({found.changes()}): give images of that size, or train on larger ones"
-            )
+            facts += f" has other maps in larger images ({found.changes()})"
+            if self._kind is None:
+                raise DataError(
+                    f"{facts}: separate windows of that size with --window regions, or insist with --window whole"
+                )
+            logger.warning("%s: %s: intensities will be off", path, facts)
         if found is None and self.separator.sees_whole_frame:
             logger.warning(
-                "%s: images of %s, but the model was trained on %s and sees the whole frame: intensities may be "
-                "off; give images of that size, or train a model that does not, such as unet with norm=batch",
+                "%s: %s sees the whole frame: intensities may be off; separate windows of that size with "
+                "--window regions, or train a model that does not, such as unet with model.norm=batch",
                 path,
-                of,
-                expected,
+                facts,
             )
 
 

@@ -1,7 +1,7 @@
 """Sinks: where maps go, image by image; HDF5 and `.npz` files that grow on the disk."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -59,7 +59,7 @@ def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[Si
         return
     with create_hdf5(path) as file:
         file.attrs.update(facts)
-        yield _Hdf5(file)
+        yield Hdf5Sink(file)
 
 
 class _Archive:
@@ -72,11 +72,39 @@ class _Archive:
         self.file.append(name.removeprefix("maps/"), rows)
 
 
-class _Hdf5:
+class Hdf5Sink:
+    """An HDF5 file, which also takes maps part by part."""
+
     def __init__(self, file: h5py.File) -> None:
         self.file = file
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
+        """Append rows (n, ...) to the array of a name."""
         if rows.dtype.kind == "U":
             rows = np.array([text.encode() for text in rows], dtype=h5py.string_dtype())
         append_rows(self.file, name, rows, **COMPRESSION)
+
+    def begin(self, name: str, index: int, row: Sequence[int], chunk: Sequence[int]) -> h5py.Dataset:
+        """Return a data set of maps that has a blank row at its end, whose parts are to be written.
+
+        Args:
+            name: of the data set.
+            index: of the row; what an earlier attempt has left there is dropped.
+            row: lengths of its axes.
+            chunk: what is stored together.
+        """
+        if name not in self.file:
+            chunks = (1, *(min(pair) for pair in zip(chunk, row, strict=True)))
+            self.file.create_dataset(
+                name, (0, *row), np.float32, maxshape=(None, *row), chunks=chunks, **COMPRESSION
+            )
+        data = self.file[name]
+        data.resize(index, axis=0)
+        data.resize(index + 1, axis=0)
+        return data
+
+    def drop(self, names: Sequence[str], count: int) -> None:
+        """Drop the rows behind so many, of data sets that were begun."""
+        for name in names:
+            if name in self.file:
+                self.file[name].resize(count, axis=0)

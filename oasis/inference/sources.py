@@ -1,7 +1,7 @@
 """Sources: what a path stands for, and the images of a file in batches of those that can be used."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,14 +93,25 @@ class Frames:
 
     def error(self, path: Path) -> DataError | None:
         """Return what is to be said of the images that were left out, if there are any."""
-        if not self.problems:
-            return None
-        numbers, count = sorted(self.problems), len(self.images)
-        why = self.problems[numbers[0]]
-        if count == 1:
-            return DataError(f"{path}: {why}")
-        named = ", ".join(map(str, numbers[:MOST_NAMED])) + ", ..." * (len(numbers) > MOST_NAMED)
-        return DataError(f"{path}: frame {numbers[0]}: {why}; left out {len(numbers)} of {count} frames: {named}")
+        return left_out(path, self.problems, len(self.images))
+
+
+def left_out(path: Path, problems: Mapping[int, str], count: int) -> DataError | None:
+    """Return what is to be said of images of a file that were left out, or None if there are none.
+
+    Args:
+        path: of the file.
+        problems: why, by the number of the image.
+        count: how many images there are.
+    """
+    if not problems:
+        return None
+    numbers = sorted(problems)
+    why = problems[numbers[0]]
+    if count == 1:
+        return DataError(f"{path}: {why}")
+    named = ", ".join(map(str, numbers[:MOST_NAMED])) + ", ..." * (len(numbers) > MOST_NAMED)
+    return DataError(f"{path}: frame {numbers[0]}: {why}; left out {len(numbers)} of {count} frames: {named}")
 
 
 def problem(images: Images, place: int) -> str:

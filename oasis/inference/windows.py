@@ -4,10 +4,10 @@ A tile is separated with a halo around it, as wide as the network sees, and crop
 whole image. That holds for networks that do not see the whole frame; others are refused.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from oasis.device import autocast
 from oasis.errors import ConfigError, ModelError
-from oasis.models.backbone import Backbone, pad
+from oasis.models.backbone import Backbone, Margins, pad
+from oasis.scaling import FittedScale
 from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator, evaluating
 
 FARTHEST = {1: 4096, 2: 2048, 3: 512}  # pixels along an axis, within which the reach of a network is looked for
 CORE = {1: 65536, 2: 512, 3: 64}  # pixels along an axis that a tile gives by default
+
+Place = tuple[slice, ...]
+Read = Callable[[Place], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
 
 
 class Tile(NamedTuple):
@@ -135,40 +139,99 @@ def separate_tiled(
         ModelError: the network sees the whole frame.
         ConfigError: a tile without pixels.
     """
-    backbone, dims = separator.backbone, separator.options.spatial_dims
-    cores = [CORE[dims] if core is None else core] * dims if core is None or isinstance(core, int) else list(core)
-    if len(cores) != dims or min(cores) < 1:
-        raise ConfigError(f"tile: expected {dims} numbers of pixels of at least 1, found {core}")
-    halo, grid, size = reach(backbone), backbone.grid, image.shape[1:]
-    device = next(separator.parameters()).device
-    whole = torch.from_numpy(np.nan_to_num(image, posinf=0, neginf=0))[None]
-    scale = separator.options.scaling.fit(whole)
-    margins = [(-length % grid // 2, -length % grid - -length % grid // 2) for length in size]
-    padded = pad(whole, margins, backbone.padding)
-    extra = None if context is None else pad(torch.from_numpy(context)[None], margins, backbone.padding)
-    before = [low for low, _ in margins]
+    image = np.nan_to_num(image, posinf=0, neginf=0)
+    scale = separator.options.scaling.fit(torch.from_numpy(image)[None])
     maps = np.zeros((len(separator.classes), *image.shape), dtype=np.float32)
-    network = evaluating(separator)
-    for tile in tiles(padded.shape[2:], cores, halo, grid):
-        part = padded[:, :, *tile.read]
-        if not part.any():
-            continue
-        with torch.inference_mode(), autocast(device):
-            around = None if extra is None else extra[:, :, *tile.read].to(device)
-            prediction: Prediction = network(part.to(device), context=around, scale=scale.to(device))
-        _paste(maps, prediction.maps[0].float().cpu().numpy(), tile, before)
+
+    def read(place: Place) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        return image[:, *place], None if context is None else context[:, *place]
+
+    tiling = Tiling.of(separator, core)
+    for place, found in tiling.maps(separator, image.shape[1:], read, scale):
+        maps[:, :, *place] = found
     return maps
 
 
-def _paste(maps: NDArray[Any], found: NDArray[Any], tile: Tile, before: Sequence[int]) -> None:
-    """Write the kept part of a tile's maps, without the padding of the image."""
-    into: list[slice] = []
-    out_of: list[slice] = []
-    everything = [slice(None)] * 2
-    for kept, write, margin, length in zip(tile.kept, tile.write, before, maps.shape[2:], strict=True):
-        low, high = max(write.start - margin, 0), min(write.stop - margin, length)
-        into.append(slice(low, max(high, low)))
-        skipped = low - (write.start - margin)
-        out_of.append(slice(kept.start + skipped, kept.start + skipped + max(high - low, 0)))
-    if prod(part.stop - part.start for part in into):
-        maps[*everything, *into] = found[*everything, *out_of]
+class Tiling(NamedTuple):
+    """How images are cut into tiles.
+
+    Attributes:
+        core: pixels of a tile along every axis, without its halo.
+        halo: on either side.
+    """
+
+    core: tuple[int, ...]
+    halo: tuple[int, ...]
+
+    @classmethod
+    def of(cls, separator: Separator, core: int | Sequence[int] | None = None) -> "Tiling":
+        """Return tiles with a halo as wide as the network sees.
+
+        Args:
+            separator: whose network does not see the whole frame.
+            core: pixels of a tile along every axis, without its halo.
+
+        Raises:
+            ModelError: the network sees the whole frame.
+            ConfigError: a tile without pixels.
+        """
+        dims = separator.options.spatial_dims
+        cores = [CORE[dims] if core is None else core] * dims if core is None or isinstance(core, int) else core
+        if len(cores) != dims or min(cores) < 1:
+            raise ConfigError(f"tile: expected {dims} numbers of pixels of at least 1, found {core}")
+        return cls(tuple(cores), reach(separator.backbone))
+
+    def maps(
+        self, separator: Separator, size: Sequence[int], read: Read, scale: FittedScale
+    ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+        """Give the maps (N, B, *part) of an image part by part, and where each part is.
+
+        Parts do not overlap; those that are missing are blank.
+
+        Args:
+            separator: to be applied.
+            size: of the image.
+            read: gives image (B, *part) and context (C, *part), or None, of a part.
+            scale: that was fitted to the whole image.
+        """
+        backbone = separator.backbone
+        device, network = next(separator.parameters()).device, evaluating(separator)
+        scale = scale.to(device)
+        beyond = [-length % backbone.grid for length in size]
+        margins = [(more // 2, more - more // 2) for more in beyond]
+        padded = [length + more for length, more in zip(size, beyond, strict=True)]
+        for tile in tiles(padded, self.core, self.halo, backbone.grid):
+            place, missing = _within(tile.read, size, margins)
+            part, around = read(place)
+            if not part.any():
+                continue
+            image, context = (
+                None if one is None else pad(torch.from_numpy(one)[None], missing, backbone.padding).to(device)
+                for one in (part, around)
+            )
+            with torch.inference_mode(), autocast(device):
+                prediction: Prediction = network(image, context=context, scale=scale)
+            into, out_of = _kept(tile, size, margins)
+            if prod(one.stop - one.start for one in into):
+                yield into, prediction.maps[0].float().cpu().numpy()[:, :, *out_of]
+
+
+def _within(part: Place, size: Sequence[int], margins: Margins) -> tuple[Place, Margins]:
+    """Return a part of a padded image as one of the image, and what is missing of it on either side."""
+    place, missing = [], []
+    for one, length, (low, _) in zip(part, size, margins, strict=True):
+        start, stop = max(one.start - low, 0), min(one.stop - low, length)
+        place.append(slice(start, stop))
+        missing.append((start - (one.start - low), one.stop - low - stop))
+    return tuple(place), missing
+
+
+def _kept(tile: Tile, size: Sequence[int], margins: Margins) -> tuple[Place, Place]:
+    """Return where the kept part of a tile's maps lies in the image, and in these maps."""
+    into, out_of = [], []
+    for kept, write, (low, _), length in zip(tile.kept, tile.write, margins, size, strict=True):
+        start, stop = max(write.start - low, 0), min(write.stop - low, length)
+        into.append(slice(start, max(stop, start)))
+        skipped = start - (write.start - low)
+        out_of.append(slice(kept.start + skipped, kept.start + skipped + max(stop - start, 0)))
+    return tuple(into), tuple(out_of)

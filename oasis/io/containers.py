@@ -1,6 +1,7 @@
 """Files that hold several arrays by name: which one is meant, and how HDF5 and MATLAB files give it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,20 @@ def read_hdf5(path: Path, key: str | None = None) -> NDArray[Any]:
         DataError: no such array, one that is stored in another file, or no array of numbers of MATLAB.
         MissingExtraError: it is compressed by a filter that is not installed.
     """
+    with opened_dataset(path, key) as data:
+        kind = data.attrs.get("MATLAB_class")
+        if kind is None:
+            return read_dataset(data.file, data.name)
+        kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+        if "MATLAB_empty" in data.attrs or kind not in NUMBERS:
+            name = data.name.strip("/")
+            raise DataError(f"{path}: {name} is empty or of MATLAB's class {kind}, expected an array of numbers")
+        return _pages_first(read_dataset(data.file, data.name).T)
+
+
+@contextmanager
+def opened_dataset(path: Path, key: str | None = None) -> Iterator[h5py.Dataset]:
+    """Open an HDF5 file and give the data set that is meant; see `read_hdf5`."""
     names: list[str] = []
 
     def note(name: str, item: h5py.HLObject) -> None:
@@ -61,14 +76,7 @@ def read_hdf5(path: Path, key: str | None = None) -> NDArray[Any]:
             file.visititems(note)
             key = chosen_name(path, names, key)
         _check_filters(file[key], f"{path}: {key}")
-        attributes = file[key].attrs
-        kind = attributes.get("MATLAB_class")
-        if kind is None:
-            return read_dataset(file, key)
-        kind = kind.decode() if isinstance(kind, bytes) else str(kind)
-        if "MATLAB_empty" in attributes or kind not in NUMBERS:
-            raise DataError(f"{path}: {key} is empty or of MATLAB's class {kind}, expected an array of numbers")
-        return _pages_first(read_dataset(file, key).T)
+        yield file[key]
 
 
 def read_matlab(path: Path, key: str | None = None) -> NDArray[Any]:

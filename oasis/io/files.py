@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from zlib import crc32
 
-from oasis.errors import DataError, OasisError
+from oasis.errors import BusyError, DataError, OasisError
 
 try:
     import fcntl
@@ -53,6 +53,23 @@ def replace_when_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_alone(path: Path) -> Iterator[Path]:
+    """Do as `replace_when_whole`, but refuse where another process of this machine is writing the same output.
+
+    Raises:
+        BusyError: another process is.
+        DataError: as `replace_when_whole`.
+    """
+    with replace_when_whole(path) as temporary:
+        for name, process in _part_files(path):
+            if name != temporary.name and _is_locked(path.with_name(name)):
+                raise BusyError(
+                    f"{path}: process {process} is writing it: wait until that has ended, or choose another name"
+                )
+        yield temporary
 
 
 @contextmanager
@@ -171,13 +188,31 @@ def _remove_left_over(path: Path) -> None:
     systems without locks, the other processes of containers that do not see each other. Files of other machines
     are left alone, since only a machine itself knows its processes.
     """
-    pattern = re.compile(re.escape(_prefix(path.name)) + r"(\d+)-(\w+)-\d+\.part")
-    with suppress(OSError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            match = pattern.fullmatch(entry.name)
-            if match and not _is_alive(int(match[1]), match[2]):
+    with suppress(OSError):
+        for name, process in _part_files(path):
+            if not _is_alive(process, name.rsplit("-", 2)[1]):
                 with suppress(OSError):
-                    _remove_if_unlocked(entry.path)
+                    _remove_if_unlocked(str(path.with_name(name)))
+
+
+def _part_files(path: Path) -> list[tuple[str, int]]:
+    """Return the names of the part files of an output that this machine has written, and their processes."""
+    pattern = re.compile(re.escape(_prefix(path.name)) + r"(\d+)-\w+-\d+\.part")
+    with os.scandir(path.parent) as entries:
+        matches = [pattern.fullmatch(entry.name) for entry in entries]
+    return [(match[0], int(match[1])) for match in matches if match]
+
+
+def _is_locked(path: Path) -> bool:
+    """Return whether somebody holds the lock of a file."""
+    try:
+        handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:  # gone meanwhile
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(handle).st_mode) and not _lock(handle)
+    finally:
+        os.close(handle)
 
 
 def _remove_if_unlocked(path: str) -> None:

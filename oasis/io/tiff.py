@@ -30,7 +30,7 @@ def read_tiff(path: Path, key: str | None = None) -> NDArray[Any]:
         ValueError: a chain of pages that is cut short, or other damage; further errors of tifffile too.
     """
     with tifffile.TiffFile(path) as file:
-        _check_chain(file)
+        check_chain(file)
         stacks = [_stack(series, path) for series in file.series]
         channels = any(axis in CHANNELS for series in file.series for axis in series.axes)
     if len(stacks) == 1:
@@ -39,8 +39,12 @@ def read_tiff(path: Path, key: str | None = None) -> NDArray[Any]:
     return np.concatenate([stack.reshape(-1, *stack.shape[-axes:]) for stack in stacks])
 
 
-def _check_chain(file: tifffile.TiffFile) -> None:
-    """Check for a chain of pages that is cut short, which tifffile reads as far as it goes."""
+def check_chain(file: tifffile.TiffFile) -> None:
+    """Check for a chain of pages that is cut short, which tifffile reads as far as it goes.
+
+    Raises:
+        ValueError: it is cut short.
+    """
     layout, handle, end = file.tiff, file.filehandle, file.pages[-1].offset
     handle.seek(end)
     (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))

@@ -201,7 +201,7 @@ def test_another_size_than_in_training_is_warned_of_where_it_matters(toy_values,
         separator = setup.new_separator(trained_size=(48, 40))
         caplog.clear()
         predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
-        assert ("trained on 48 x 40" in caplog.text) == warned
+        assert ("trained on 48 x 40 pixels" in caplog.text) == warned
         separator = setup.new_separator(trained_size=(24, 20))
         caplog.clear()
         predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")

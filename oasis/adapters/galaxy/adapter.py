@@ -145,6 +145,10 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
             source=str(path),
         )
 
+    def reads_parts(self, path: Path) -> bool:
+        """Return whether a file is an array of nmgy per pixel on the grid of the library."""
+        return path.suffix.lower() in ARRAYS
+
     def convert(self, source: Path, out: Path) -> int:
         """Turn images of single galaxies into a library of stamps, as `data.convert` says; see `convert`."""
         report = convert(source, out, self.options.convert)

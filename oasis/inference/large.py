@@ -1,0 +1,200 @@
+"""Large images: read part by part from a file, or cut out of images that are in memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oasis.adapters.base import Adapter
+from oasis.adapters.reading import images_shape
+from oasis.data.images import Images
+from oasis.data.mixing import keyed_rng
+from oasis.errors import DataError
+from oasis.inference.sources import problem, read_images
+from oasis.inference.windows import Place
+from oasis.io.parts import Index, Parts, open_parts
+from oasis.scaling import FittedScale
+from oasis.separator.separator import Separator
+
+STRIP = 2**22  # values that are read at once while an image is looked through
+SAMPLED = 2**22  # pixels that a scaling is fitted to, of an image that has more
+
+
+class Large(Protocol):
+    """Images (n, B, *S) of which parts are given."""
+
+    shape: tuple[int, ...]
+    position: dict[str, NDArray[Any]]
+
+    def part(self, index: int, place: Place) -> NDArray[np.float32]:
+        """Return a part of an image (B, *part) in physical units."""
+
+    def context(self, index: int, place: Place) -> NDArray[np.float32] | None:
+        """Return the context (C, *part) of a part of an image."""
+
+    def visible(self, index: int, place: Place) -> NDArray[np.bool_]:
+        """Return the pixels (1, *part) that the domain adds up, of a part of an image."""
+
+    def mask(self, index: int) -> NDArray[np.bool_] | None:
+        """Return the good pixels (1, *S) of an image, or None where all are."""
+
+    def problem(self, index: int) -> str:
+        """Return why an image cannot be used, or nothing, as far as is known without looking through it."""
+
+
+class _InMemory:
+    """Images that an adapter has read.
+
+    Args:
+        images: all of them.
+        adapter: that tells which pixels are visible.
+    """
+
+    def __init__(self, images: Images, adapter: Adapter[Any]) -> None:
+        self.images = images
+        self.shape = images.image.shape
+        self.position = dict(images.position)
+        self._adapter = adapter
+        self._kept: tuple[int, NDArray[np.float32], NDArray[np.bool_]] | None = None
+
+    def part(self, index: int, place: Place) -> NDArray[np.float32]:
+        return self._image(index)[0][:, *place]
+
+    def context(self, index: int, place: Place) -> NDArray[np.float32] | None:
+        return None if self.images.context is None else self.images.context[index][:, *place]
+
+    def visible(self, index: int, place: Place) -> NDArray[np.bool_]:
+        return self._image(index)[1][:, *place]
+
+    def mask(self, index: int) -> NDArray[np.bool_] | None:
+        return None if self.images.mask is None else self.images.mask[index]
+
+    def problem(self, index: int) -> str:
+        return problem(self.images, index)
+
+    def _image(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return an image without its bad pixels, and the pixels that the domain adds up."""
+        if self._kept is None or self._kept[0] != index:
+            one = self.images.part(slice(index, index + 1))
+            filled = one.filled()
+            seen = self._adapter.visible(filled)[0]
+            self._kept = index, filled[0], seen
+        return self._kept[1:]
+
+
+class _FromFile:
+    """Images in a file, of which only the parts are read that are needed.
+
+    Args:
+        parts: the array of the file.
+        adapter: that turns it into physical units.
+        dark: a dark frame to subtract.
+    """
+
+    def __init__(self, parts: Parts, adapter: Adapter[Any], dark: NDArray[Any] | None) -> None:
+        self.shape = images_shape(parts.shape, adapter.bands, adapter.spatial_dims)
+        self.position: dict[str, NDArray[Any]] = {}
+        self._parts, self._adapter, self._dark = parts, adapter, dark
+        lead = len(parts.shape) - adapter.spatial_dims
+        self._has_bands = lead > 0 and (adapter.bands > 1 or lead == 2)
+        self._has_images = lead - self._has_bands > 0
+
+    def part(self, index: int, place: Place) -> NDArray[np.float32]:
+        lead: Index = (*[index] * self._has_images, *[slice(None)] * self._has_bands)
+        raw = np.asarray(self._parts[(*lead, *place)])
+        raw = raw.reshape(1, self.shape[1], *raw.shape[raw.ndim - len(place) :])
+        dark = None
+        if self._dark is not None:
+            dark = self._dark[tuple([slice(None)] * (self._dark.ndim - len(place)) + list(place))]
+        images: NDArray[np.float32] = self._adapter.as_images(raw.astype(raw.dtype.newbyteorder("=")), dark)
+        return images[0]  # type: ignore[no-any-return]
+
+    def context(self, index: int, place: Place) -> NDArray[np.float32] | None:
+        return None
+
+    def visible(self, index: int, place: Place) -> NDArray[np.bool_]:
+        return np.ones((1, *[one.stop - one.start for one in place]), bool)
+
+    def mask(self, index: int) -> NDArray[np.bool_] | None:
+        return None
+
+    def problem(self, index: int) -> str:
+        return ""
+
+
+@contextmanager
+def open_large(
+    adapter: Adapter[Any], path: Path, key: str | None = None, dark: NDArray[Any] | None = None
+) -> Iterator[Large]:
+    """Open the images of a file: part by part if the file and the domain allow it, else all of it at once.
+
+    Raises:
+        DataError: a file that cannot be used.
+    """
+    if adapter.context or not adapter.reads_parts(path):
+        yield _InMemory(read_images(adapter, path, key, dark), adapter)
+        return
+    with open_parts(path, key) as parts:
+        if parts is None:
+            yield _InMemory(read_images(adapter, path, key, dark), adapter)
+            return
+        found = _FromFile(parts, adapter, dark)
+        if dark is not None and dark.shape not in (found.shape[1:], found.shape[2:]):
+            raise DataError(f"{path}: the dark frame has shape {dark.shape}, one image {found.shape[1:]}")
+        yield found
+
+
+class Survey(NamedTuple):
+    """What is known of an image after looking through it once.
+
+    Attributes:
+        blank: whether it is zero everywhere.
+        scale: the scaling, fitted to all of it, or to four million of its pixels and the brightest and darkest.
+    """
+
+    blank: bool
+    scale: FittedScale
+
+
+def survey(separator: Separator, images: Large, index: int) -> Survey:
+    """Look through an image once.
+
+    Raises:
+        DataError: it has pixels that are not finite.
+    """
+    found = images.problem(index)
+    if found:
+        raise DataError(found)
+    share = min(SAMPLED / prod(images.shape[2:]), 1.0)
+    rng, sampled, extremes, blank = keyed_rng(0, "survey", index), [], [], True
+    for place in _strips(images.shape[1:]):
+        values = images.part(index, place)
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            first = np.argwhere(wrong)[0] + [0, *[one.start for one in place]]
+            raise DataError(f"pixels are NaN or infinite, the first at {tuple(first.tolist())}: mask or mend them")
+        flat = values.reshape(len(values), -1)
+        blank = blank and not flat.any()
+        if share == 1:
+            sampled.append(flat)
+            continue
+        sampled.append(flat[:, rng.integers(flat.shape[1], size=round(flat.shape[1] * share))])
+        extremes.append(np.stack([flat.min(1), flat.max(1)], axis=1))
+    pixels = np.concatenate([*sampled, *extremes], axis=1)
+    dims = len(images.shape) - 2
+    image = torch.from_numpy(pixels.reshape(1, len(pixels), *[1] * (dims - 1), -1))
+    return Survey(blank, separator.options.scaling.fit(image))
+
+
+def _strips(shape: tuple[int, ...]) -> Iterator[Place]:
+    """Divide an image (B, *S) along its first spatial axis, or along two where one is not enough."""
+    bands, *size = shape
+    rest = [slice(0, length) for length in size[1:]]
+    step = max(STRIP // (bands * prod(size[1:])), 1)
+    for start in range(0, size[0], step):
+        yield (slice(start, min(start + step, size[0])), *rest)

@@ -1,0 +1,123 @@
+"""Memory: what a pixel costs while it is separated, and how large tiles may be for that."""
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from oasis.errors import ConfigError, shown
+from oasis.separator.separator import Separator, evaluating
+
+LARGEST: Final = {1: 2**20, 2: 2048, 3: 256}  # pixels along an axis of a tile with its halo
+CHUNK: Final = {1: 2**16, 2: 256, 3: 32}  # pixels along an axis of what is written at once to a file
+TRIED: Final = {1: 4096, 2: 128, 3: 32}  # pixels along an axis of the image that the cost is measured on
+USED = 0.8  # of the memory that is free: the rest is for reading, writing and what an allocator wastes
+DEFAULT = 2**32  # bytes, unless the machine has less than four times as many
+UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def parse_memory(text: str) -> int:
+    """Return a number of bytes: `2GB`, `500 MB`, `1.5GiB`.
+
+    Raises:
+        ConfigError: something else.
+
+    Example:
+        >>> parse_memory("2GB"), parse_memory("1.5 GiB")
+        (2000000000, 1610612736)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, flags=re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"memory: expected a size such as 2GB, found {shown(text)}")
+    unit = UNITS[match[2].upper()]
+    if match[3]:
+        unit = 2 ** (10 * list(UNITS).index(match[2].upper()))
+    return int(float(match[1]) * unit)
+
+
+def bytes_per_pixel(separator: Separator) -> float:
+    """Return how much memory a pixel takes while an image is separated: all layers' outputs, as if all were kept.
+
+    That is an upper bound for networks whose layers are modules, some two times what is really needed.
+    """
+    options = separator.options
+    size = [max(TRIED[options.spatial_dims], separator.backbone.minimum_size)] * options.spatial_dims
+    parameter = next(separator.parameters())
+    image = torch.ones(1, options.bands, *size, device=parameter.device)
+    context = torch.zeros(1, options.context, *size, device=parameter.device) if options.context else None
+    used = 0
+
+    def note(module: nn.Module, given: Any, output: Any) -> None:
+        nonlocal used
+        for one in output if isinstance(output, tuple | list) else [output]:
+            if isinstance(one, torch.Tensor):
+                used += one.numel() * one.element_size()
+
+    network = evaluating(separator)
+    hooks = [module.register_forward_hook(note) for module in network.modules() if not [*module.children()]]
+    try:
+        with torch.inference_mode():
+            network(image, context=context)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    maps = 4 * 4 * len(options.classes) * options.bands  # of shares, maps, their copy, and what is kept of them
+    return used / prod(size) + 8 * (options.bands + options.context) + maps
+
+
+def allowance(memory: int | None) -> float:
+    """Return how many bytes tiles may take, of a budget for the whole process or of the machine's memory."""
+    if memory is not None:
+        return USED * (memory - resident())
+    total = DEFAULT * 4
+    with suppress(ValueError, OSError, AttributeError):
+        total = min(total, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return USED * total / 4
+
+
+def fits(separator: Separator, size: Sequence[int], memory: int | None = None) -> bool:
+    """Return whether an image of a size can be separated at once; see `largest_core` for the memory."""
+    return bytes_per_pixel(separator) * prod(size) <= allowance(memory)
+
+
+def resident() -> int:
+    """Return how many bytes the process takes now; 0 where the system does not tell."""
+    with suppress(OSError, ValueError, IndexError, AttributeError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def largest_core(separator: Separator, halo: Sequence[int], memory: int | None = None) -> tuple[int, ...]:
+    """Return the pixels of a tile along every axis, without its halo, for which memory suffices.
+
+    Args:
+        separator: that tiles are separated with.
+        halo: on either side of a tile.
+        memory: bytes of the whole process; a quarter of the machine's, at most 4 GiB, if not given.
+
+    Raises:
+        ConfigError: the memory does not suffice for the smallest tile.
+    """
+    dims, grid = separator.options.spatial_dims, separator.backbone.grid
+    cost, free = bytes_per_pixel(separator), allowance(memory)
+    side = int(max(free / cost, 0) ** (1 / dims))
+    cores = []
+    for around in (-(-one // grid) * grid for one in halo):
+        core = min(side, LARGEST[dims]) - 2 * around
+        step = CHUNK[dims] if core >= CHUNK[dims] else grid
+        cores.append(core // step * step)
+    if min(cores) < max(grid, min(halo) // 4):
+        least = cost * prod(2 * (-(-one // grid) * grid) + max(grid, one) for one in halo)
+        more = least / USED + (resident() if memory is not None else 0)
+        raise ConfigError(
+            f"memory: a tile of this network, which sees {max(halo)} pixels to either side, needs some "
+            f"{more / 1e9:.1f} GB: give more, or choose the size of tiles with --tile"
+        )
+    return tuple(cores)

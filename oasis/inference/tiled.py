@@ -1,0 +1,100 @@
+"""Tiled images: separated tile by tile, read and written part by part where the files allow it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from oasis.errors import ConfigError, DataError, OasisError
+from oasis.evaluation.event_table import count_maps, measured
+from oasis.inference.job import Job
+from oasis.inference.large import Large, open_large, survey
+from oasis.inference.memory import CHUNK, largest_core
+from oasis.inference.output import MASKED, Output
+from oasis.inference.sinks import Hdf5Sink
+from oasis.inference.sources import left_out
+from oasis.inference.windows import Place, Tiling
+
+
+def separate_tiles(
+    job: Job, path: Path, key: str | None, dark: NDArray[Any] | None, output: Output
+) -> OasisError | None:
+    """Separate the images of a file tile by tile, and return what is to be said of those that could not be used.
+
+    Raises:
+        ConfigError: something that no other file could mend.
+        DataError: a file that cannot be used.
+        ModelError: a network that sees the whole frame.
+    """
+    if not isinstance(output.sink, Hdf5Sink):
+        raise ConfigError("tiles are written part by part, which .npz files cannot: name an output .h5")
+    problems: dict[int, str] = {}
+    with open_large(job.adapter, path, key, dark) as images:
+        size = images.shape[2:]
+        output.check_size(size)
+        job.choice.check_size(size, path)
+        tiling = tiling_of(job, size)
+        for index in range(images.shape[0]):
+            try:
+                _separate(job, tiling, images, index, path, output, output.sink)
+            except DataError as error:
+                problems[index] = str(error)
+                output.sink.drop([_name(one) for one in job.separator.classes], output.count)
+        return left_out(path, problems, images.shape[0])
+
+
+def tiling_of(job: Job, size: tuple[int, ...]) -> Tiling:
+    """Return the tiles for images of a size.
+
+    Raises:
+        ModelError: the network sees the whole frame.
+        ConfigError: tiles that are narrower than what the network sees, or larger than the image.
+    """
+    tile, halo = job.window.tile, job.choice.halo
+    if tile is None:
+        return Tiling(largest_core(job.separator, halo, job.window.bytes), halo)
+    if tile < max(halo):
+        raise ConfigError(
+            f"tile: {tile} pixels, but the network sees {max(halo)} to either side, and tiles would overlap by "
+            f"more than they give: at least {max(halo)}"
+        )
+    if tile > max(size):
+        found = " x ".join(map(str, size))
+        raise ConfigError(f"tile: {tile} pixels, but images have {found}: choose smaller tiles, or whole images")
+    return Tiling((tile,) * len(size), halo)
+
+
+def _separate(
+    job: Job, tiling: Tiling, images: Large, index: int, path: Path, output: Output, sink: Hdf5Sink
+) -> None:
+    """Write the maps of an image and its rows of the table."""
+    separator, (bands, *size) = job.separator, images.shape[1:]
+    found = survey(separator, images, index)
+    chunk = (1, *[CHUNK[len(size)]] * len(size))
+    written = [sink.begin(_name(name), output.count, (bands, *size), chunk) for name in separator.classes]
+    counts = torch.zeros(3, 1, len(separator.classes), dtype=torch.float64)
+    mask = images.mask(index)
+
+    def read(place: Place) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        return images.part(index, place), images.context(index, place)
+
+    for place, maps in () if found.blank else tiling.maps(separator, size, read, found.scale):
+        for data, values in zip(written, maps, strict=True):
+            data[output.count, :, *place] = values
+        seen = images.visible(index, place)
+        valid = seen if mask is None else seen & mask[:, *place]
+        counts += count_maps(torch.from_numpy(maps)[None], torch.from_numpy(valid)[None], job.adapter)
+    columns: dict[str, ArrayLike] = {"class": np.array(separator.classes)}
+    columns |= {name: values[0].numpy() for name, values in measured(counts).items()}
+    columns |= {name: [column[index]] * len(separator.classes) for name, column in images.position.items()}
+    if mask is not None:
+        seen = images.visible(index, tuple(slice(0, length) for length in size))
+        columns[MASKED] = [(seen & ~mask).sum() / max(seen.sum(), 1)] * len(separator.classes)
+    output.add(path, np.array([index]), tuple(size), None if mask is None else mask[None], {}, columns)
+
+
+def _name(label: str) -> str:
+    """Return where the maps of a class are in the output."""
+    return f"maps/{label}"

@@ -1,0 +1,68 @@
+"""Whole images: separated at once, some of them in every pass."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oasis.data.images import Images
+from oasis.errors import DataError, OasisError
+from oasis.evaluation.event_table import SPREAD, measure_maps
+from oasis.evaluation.symmetry import symmetry_spread
+from oasis.inference.job import Job
+from oasis.inference.output import BATCH, MASKED, Output
+from oasis.inference.sources import Frames
+
+
+def separate_whole(job: Job, path: Path, images: Images, output: Output) -> OasisError | None:
+    """Separate the images of a file, and return what is to be said of those that could not be used."""
+    frames = Frames(images, {})
+    for numbers, batch in frames.batches(BATCH):
+        try:
+            arrays, columns = _separated(job, batch)
+        except DataError as error:
+            frames.leave_out(numbers, str(error))
+        else:
+            output.add(path, numbers, batch.image.shape[2:], batch.mask, arrays, columns)
+    return frames.error(path)
+
+
+def _separated(job: Job, images: Images) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Return arrays by their place in the output, and the rows of the objects by column."""
+    separator, adapter = job.separator, job.adapter
+    image, context = images.filled(), images.context
+    prediction = separator.predict(image, context)
+    maps = prediction.maps.cpu().numpy()
+    numbers = {name: values.cpu().numpy() for name, values in separator.columns(prediction).items()}
+    visible = adapter.visible(image)
+    valid = torch.from_numpy(visible & _good(images))
+    measured = {**measure_maps(torch.from_numpy(maps), valid, adapter)}
+    arrays = {f"maps/{name}": maps[:, label] for label, name in enumerate(separator.classes)}
+    if job.spread:
+        extra = None if context is None else torch.from_numpy(context)
+        found = symmetry_spread(separator, torch.from_numpy(image), valid, extra)
+        arrays |= {f"spread/{name}": found.std[:, i].cpu().numpy() for i, name in enumerate(separator.classes)}
+        measured[SPREAD] = found.intensity_std
+    if job.refine:
+        numbers = {**numbers, **adapter.refine(image, context, maps, numbers)}
+    columns = {"class": np.array(list(separator.classes) * len(images))}
+    columns |= {name: values.cpu().numpy().reshape(-1) for name, values in measured.items()}
+    columns |= {name: np.reshape(values, -1) for name, values in numbers.items()}
+    columns |= {name: np.repeat(column, len(separator.classes)) for name, column in images.position.items()}
+    if images.mask is not None:
+        columns[MASKED] = np.repeat(_share(~images.mask & visible, visible), len(separator.classes))
+    return arrays, columns
+
+
+def _good(images: Images) -> NDArray[np.bool_]:
+    """Return the good pixels (n, 1, *S)."""
+    shape = len(images), 1, *images.image.shape[2:]
+    return np.ones(shape, bool) if images.mask is None else images.mask
+
+
+def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return which share of the pixels of each image is in a part of them, (n,)."""
+    inside, of = (values.reshape(len(values), -1).sum(axis=1) for values in (part, whole))
+    return np.asarray(inside / np.maximum(of, 1))
