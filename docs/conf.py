@@ -42,7 +42,7 @@ from oasis.models.unet import UNet
 from oasis.scaling import AsinhScale, LogScale
 from oasis.separator.objects import ObjectOptions
 from oasis.separator.options import HeadOptions
-from oasis.training.module import TrainingOptions
+from oasis.training.options import TrainingOptions
 
 project = "oasis-seg"
 author = "The oasis-seg developers"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from oasis.separator.options import SeparatorOptions
     from oasis.separator.separator import Separator, load
     from oasis.training.fit import fit
-    from oasis.training.module import TrainingOptions
+    from oasis.training.options import TrainingOptions
 
 __version__ = "0.1.0"
 
@@ -27,7 +27,7 @@ _HOME = {
     "Separator": "separator.separator",
     "SeparatorOptions": "separator.options",
     "load": "separator.separator",
-    "TrainingOptions": "training.module",
+    "TrainingOptions": "training.options",
     "fit": "training.fit",
     "Run": "run",
 }

@@ -57,8 +57,7 @@ from oasis.report.facts import Facts, gather
 from oasis.report.page import EVENTS, write_report
 from oasis.separator.files import read_options
 from oasis.separator.separator import Separator
-from oasis.training.fit import fit
-from oasis.training.journal import VALIDATION, read_log
+from oasis.training.log import VALIDATION, read_log
 
 logger = logging.getLogger(__name__)
 
@@ -317,6 +316,8 @@ class Run:
             return self._train(resume)
 
     def _train(self, resume: bool) -> Separator:
+        from oasis.training.fit import fit  # imports Lightning, which takes seconds
+
         config = self.config
         self._check_folder(resume)
         train, val = self.dataset("train"), self.dataset("val")

@@ -13,7 +13,7 @@ from oasis.options import Options
 from oasis.scaling import LogScale, Scaling
 from oasis.separator.objects import ObjectOptions
 from oasis.separator.options import HeadOptions
-from oasis.training.module import TrainingOptions
+from oasis.training.options import TrainingOptions
 
 
 class LossOptions(Options):

@@ -22,7 +22,8 @@ from oasis.models import UNet
 from oasis.separator.separator import Separator
 from oasis.training.checkpoints import LAST, Checkpoints, WholeCheckpoints, unusable
 from oasis.training.journal import RunFolder
-from oasis.training.module import SeparatorTraining, TrainingOptions
+from oasis.training.module import SeparatorTraining
+from oasis.training.options import TrainingOptions
 
 CHATTER = ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt", "callbacks used")
 

@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
 from oasis.io.files import replace_when_whole
-from oasis.io.tables import read_csv
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.weights import region_table
 from oasis.separator.separator import Separator
+from oasis.training.log import LOG, VALIDATION, read_log
 
-LOG = "log.csv"
 REGION_WEIGHTS = "region_weights.csv"
-VALIDATION = "val/total"  # the loss that decides which epoch is the best
 
 logger = logging.getLogger(__name__)
 
@@ -98,15 +95,6 @@ class RunFolder(Callback):
         """Rewrite the log with this epoch at its end; epochs that are run again are replaced."""
         self._rows = [*(old for old in self._rows if old["epoch"] < row["epoch"]), row]
         _write_csv(self.run / LOG, self._rows)
-
-
-def read_log(path: Path) -> pd.DataFrame:
-    """Return what was logged of each epoch, a row each.
-
-    Raises:
-        DataError: there is no log, or it is damaged.
-    """
-    return read_csv(path, numbers=("epoch", VALIDATION, "seconds"))
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[Any, Any]]) -> None:

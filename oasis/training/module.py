@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from oasis.data.loading import EpochSampler, Loader, make_loader
@@ -15,49 +14,17 @@ from oasis.data.samples import Batch
 from oasis.loss.compared import Compared
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.ratio import Ratio, mean_of
-from oasis.options import Options
 from oasis.regions import present, region_codes
 from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator
 from oasis.training.checks import check_valid_pixels, names_of
+from oasis.training.options import TrainingOptions
 
 OBJECTS = "objects_"  # begins the names of the terms that the object head adds to the loss
 PRESENCE = "presence_"  # the same of the presence head
 COLLAPSED = 1e-3  # of the true intensity: predictions of a class below this share are called collapsed
 
 logger = logging.getLogger(__name__)
-
-
-class TrainingOptions(Options):
-    """How a separator is trained; the defaults are the paper's where it states them.
-
-    Attributes:
-        epochs: at most.
-        batch_size: samples per step and process.
-        learning_rate: of AdamW; the peak of it with the schedule `onecycle`.
-        schedule: `constant`, or `onecycle` (warm-up and cosine decay over `epochs`).
-        weight_decay: of AdamW.
-        patience: epochs without a better validation loss after which training stops.
-        clip: largest norm of the gradient.
-        precision: `auto` computes in bfloat16 where the processor does, `float32` never.
-        devices: how many processes (or GPUs) share the work.
-        accelerator: `auto`, `cpu` or `gpu`.
-        workers: processes that prepare samples, per device.
-        tensorboard: write TensorBoard logs too.
-    """
-
-    epochs: int = Field(50, ge=1)
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(2e-4, gt=0)
-    schedule: Literal["constant", "onecycle"] = "constant"
-    weight_decay: float = Field(1e-4, ge=0)
-    patience: int = Field(10, ge=1)
-    clip: float = Field(1.0, gt=0)
-    precision: Literal["auto", "float32"] = "auto"
-    devices: int = Field(1, ge=1)
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    workers: int = Field(1, ge=0)
-    tensorboard: bool = False
 
 
 class SeparatorTraining(L.LightningModule):

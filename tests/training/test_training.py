@@ -14,7 +14,8 @@ from oasis.errors import ConfigError, MissingExtraError, ModelError
 from oasis.run import Run
 from oasis.separator.separator import Separator
 from oasis.training.fit import fit
-from oasis.training.module import SeparatorTraining, TrainingOptions
+from oasis.training.module import SeparatorTraining
+from oasis.training.options import TrainingOptions
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 

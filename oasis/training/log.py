@@ -1,0 +1,19 @@
+"""The log of a training: `log.csv`, a row per epoch."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from oasis.io.tables import read_csv
+
+LOG = "log.csv"
+VALIDATION = "val/total"  # the loss that decides which epoch is the best
+
+
+def read_log(path: Path) -> pd.DataFrame:
+    """Return what was logged of each epoch, a row each.
+
+    Raises:
+        DataError: there is no log, or it is damaged.
+    """
+    return read_csv(path, numbers=("epoch", VALIDATION, "seconds"))
