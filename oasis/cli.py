@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oasis.command import REFUSED, run_command, say, verb
+from oasis.command import REFUSED, going_on, run_command, say, verb
 from oasis.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def train(
         *([f"training.devices={devices}"] if devices is not None else []),
     ]
     trained = Run.from_config(config, changes) if config is not None else Run(resume, changes, trust_code)  # type: ignore[arg-type]
-    trained.train(resume=resume is not None)
+    with going_on(lambda: trained.how_to_go_on(changes if resume is not None else ())):
+        trained.train(resume=resume is not None)
     if trained.is_main:
         typer.echo(f"{trained.folder}: the best separator is in {trained.files.weights.name}")
 
@@ -143,7 +144,8 @@ def ablate(
     from oasis.ablation.search import run_search
 
     varied = load_ablation(ablation, changes, run, trust_code)
-    typer.echo(run_search(varied, workers, trials) if search else run_grid(varied, workers))
+    with going_on(lambda: "go on with the same command, which keeps what is done"):
+        typer.echo(run_search(varied, workers, trials) if search else run_grid(varied, workers))
 
 
 @app.command()

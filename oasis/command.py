@@ -26,7 +26,20 @@ R = TypeVar("R")
 
 
 class EndedError(BaseException):
-    """A signal ended the command."""
+    """A signal ended the command; its text says how to go on."""
+
+
+@contextmanager
+def going_on(how: Callable[[], str]) -> Iterator[None]:
+    """Say how to go on where a signal ends the block.
+
+    Args:
+        how: returns that, as the end of a sentence.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise EndedError(how()) from None
 
 
 def verb(command: Callable[P, R]) -> Callable[P, R]:
@@ -63,8 +76,8 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
             return code if isinstance(code, int) else 0
         except typer.Exit as stop:
             return stop.exit_code
-        except (EndedError, KeyboardInterrupt, typer.Abort):
-            return _interrupted(received)
+        except (EndedError, KeyboardInterrupt, typer.Abort) as end:
+            return _interrupted(received, str(end) if isinstance(end, EndedError) else "")
         except Exception as error:
             message = _message(error)
             if message is None:
@@ -73,12 +86,8 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
             return REFUSED
 
 
-def _interrupted(received: list[int]) -> int:
-    typer.echo(
-        "interrupted; all files are intact. Resume a run with  oasis train --resume RUN, "
-        "an ablation with the same command",
-        err=True,
-    )
+def _interrupted(received: list[int], how: str) -> int:
+    typer.echo(f"interrupted; all files are intact: {how or 'begin again with the same command'}", err=True)
     return 128 + (received[0] if received else signal.SIGINT)
 
 

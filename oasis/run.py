@@ -332,6 +332,19 @@ class Run:
         self.save()  # also where no epoch was left
         return found
 
+    def how_to_go_on(self, changes: Sequence[str] = ()) -> str:
+        """Return how to go on with a training that was interrupted, as the end of a sentence.
+
+        Args:
+            changes: to the saved configuration, which it was gone on with.
+        """
+        if not os.path.exists(self.files.last):
+            return "no epoch was completed: begin again with the same command"
+        words = ["oasis", "train", "--resume", str(self.folder)]
+        words += [word for change in changes for word in ("--set", change)]
+        words += ["--trust-code"] if code_names(self.config.model_dump()) else []
+        return f"go on from the last whole epoch with  {shlex.join(words)}"
+
     def _check_folder(self, resume: bool) -> None:
         if resume:
             self._check_changes()

@@ -8,7 +8,7 @@ import sys
 import pytest
 import typer
 
-from oasis.command import run_command, verb
+from oasis.command import going_on, run_command, verb
 from oasis.errors import DataError
 
 
@@ -68,6 +68,19 @@ def test_a_signal_is_one_line_and_its_exit_code(capsys, number):
     assert run_command(app, []) == 128 + number
     assert signal.getsignal(signal.SIGTERM) is before
     assert capsys.readouterr().err.strip().startswith("interrupted; all files are intact")
+
+
+def test_a_command_that_is_ended_says_how_to_go_on(capsys):
+    app = typer.Typer()
+
+    @app.command()
+    @verb
+    def waits():
+        with going_on(lambda: "wait on"):
+            raise KeyboardInterrupt
+
+    assert run_command(app, []) == 128 + signal.SIGINT
+    assert capsys.readouterr().err == "interrupted; all files are intact: wait on\n"
 
 
 def test_a_signal_while_modules_are_imported_is_one_line(tmp_path):

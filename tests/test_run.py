@@ -1,3 +1,7 @@
+import shlex
+import subprocess
+import sys
+
 import pytest
 import torch
 import yaml
@@ -151,3 +155,18 @@ def test_changes_that_cannot_be_read(tmp_path, toy_values, change):
     path.write_text(yaml.safe_dump(toy_values))
     with pytest.raises(ConfigError, match="--set"):
         Run.from_config(path, [change])
+
+
+def test_how_to_go_on_is_a_command_that_does(toy_values, tmp_path):
+    run = Run.from_values({**toy_values, "run": str(tmp_path / "a run"), "training": {"epochs": 1}})
+    assert run.how_to_go_on() == "no epoch was completed: begin again with the same command"
+    run.train()
+    command = run.how_to_go_on(["training.epochs=2"]).partition("with  ")[2]
+    found = subprocess.run([sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert len(run.log) == 2
+
+
+def test_how_to_go_on_without_code_of_the_users(pulses_run):
+    how = Run(pulses_run).how_to_go_on()
+    assert how == f"go on from the last whole epoch with  oasis train --resume {pulses_run}"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from oasis.errors import DataError
 from oasis.io.files import one_line
+from oasis.io.interrupts import postponed_within
 
 COLUMN_CHUNK = 2**14  # bytes, of data sets with one axis: little is read beside what is wanted
 LARGEST_CHUNK = 2**26  # bytes
@@ -54,8 +55,8 @@ class _Patient(io.FileIO):
 
 @contextmanager
 def create_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Create an HDF5 file; a full disk raises OSError at the end."""
-    with _Patient(path) as disk, h5py.File(disk, "w") as file:
+    """Create an HDF5 file; a full disk raises OSError at the end, and signals wait while it is written to."""
+    with postponed_within(_Patient.write, _Patient.truncate), _Patient(path) as disk, h5py.File(disk, "w") as file:
         yield file
 
 
