@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test abuse docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,10 @@ test: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+# All attacks of tests/abuse with all their cases, many more random ones, 50 random kills and disks that fill: an hour.
+abuse: $(VENV)/installed-dev
+	OASIS_ABUSE=long $(BIN)/pytest -n 2 tests/abuse
 
 docs: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'

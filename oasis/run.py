@@ -327,6 +327,8 @@ class Run:
         loss = self.loss()
         if not resume:
             self.save()
+            if self.is_main:
+                self.files.first_epoch.touch()
             return fit(separator, loss, train, val, self.folder, config.training, config.seed)
         found = fit(separator, loss, train, val, self.folder, config.training, config.seed, True, self.save)
         self.save()  # also where no epoch was left
@@ -350,6 +352,8 @@ class Run:
             self._check_changes()
             self._check_readable()
             return
+        if self.is_main and self.files.first_epoch.exists() and not os.path.lexists(self.files.last):
+            self.clear()  # what a first epoch left that was not completed
         found = next(self.files.of_training(), None)
         if found is not None:
             folder = shlex.quote(str(self.folder))

@@ -197,6 +197,21 @@ def test_a_training_that_was_killed_in_its_first_epoch_begins_again(place):
     assert command(["train", "run/config.yaml", "--run", "again"]) == 0
 
 
+def test_what_a_first_epoch_left_is_no_run_but_a_run_without_checkpoints_is(place, monkeypatch, capsys):
+    def fails(trainer, path):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr("lightning.Trainer.save_checkpoint", fails)
+        assert command(["train", "run/config.yaml", "--run", "again"]) == 2
+    assert Path("again/model.safetensors").exists()
+    assert command(["train", "run/config.yaml", "--run", "again"]) == 0
+    shutil.rmtree("again/checkpoints")
+    capsys.readouterr()
+    assert command(["train", "run/config.yaml", "--run", "again"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
 def test_an_ablation_does_not_write_over_its_file(place, capsys):
     study = {"base": "run/config.yaml", "run": ".", "grid": {"seed": [1]}}
     Path("ablation.yaml").write_text(yaml.safe_dump(study))

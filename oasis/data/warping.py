@@ -22,6 +22,7 @@ from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError, import_extra
 from oasis.options import Options
 
+LARGEST_2D = 2**15 - 2  # pixels along an axis, of OpenCV's resampling
 AT_ONCE = 16  # instances whose maps are in memory at a time
 Conserve = Literal["intensity", "brightness"]
 Grid = NDArray[np.float64]
@@ -129,7 +130,7 @@ def check_warp(shape: Sequence[int], affine: Affine | None, elastic: Elastic | N
 
     Raises:
         ConfigError: a signal cannot be rotated or sheared.
-        DataError: no warp for so many axes, or for an axis of one pixel.
+        DataError: no warp for so many axes, for an axis of one pixel, or for images that are too large.
         MissingExtraError: albumentations (2D) or monai (3D) is not installed.
 
     Example:
@@ -149,6 +150,11 @@ def check_warp(shape: Sequence[int], affine: Affine | None, elastic: Elastic | N
         raise ConfigError(
             "augmentation.affine: images with one spatial axis can be scaled and shifted, not rotated or sheared: "
             "leave out rotate and shear"
+        )
+    if len(shape) == 2 and max(shape) > LARGEST_2D:
+        raise DataError(
+            f"augmentation: images of {' x '.join(map(str, shape))} pixels are too large to be warped, expected "
+            f"at most {LARGEST_2D:,} along an axis: leave out affine and elastic, or train on parts of the images"
         )
     if len(shape) == 2:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer one

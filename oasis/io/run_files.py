@@ -9,6 +9,7 @@ CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
+FIRST_EPOCH = ".first_epoch"
 OWN = (
     CONFIG,
     WEIGHTS,
@@ -71,6 +72,11 @@ class RunFiles:
     def last(self) -> Path:
         """The state after the last whole epoch."""
         return self.checkpoints / "last.ckpt"
+
+    @property
+    def first_epoch(self) -> Path:
+        """An empty file that is there until the first epoch is whole."""
+        return self.folder / FIRST_EPOCH
 
     @property
     def calibration(self) -> Path:

@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from oasis.errors import DataError, ModelError, shown
 from oasis.io.files import one_line, replace_when_whole
+from oasis.io.run_files import FIRST_EPOCH
 from oasis.training.journal import RunFolder
 from oasis.training.module import SeparatorTraining
 
@@ -103,6 +104,8 @@ class Checkpoints(Checkpoint):
         if self.journal.better:
             trainer.save_checkpoint(self.folder / BEST)
         trainer.save_checkpoint(self.folder / LAST)
+        if trainer.is_global_zero:
+            (self.folder.parent / FIRST_EPOCH).unlink(missing_ok=True)
 
 
 def unusable(path: str | Path, reason: str) -> ModelError:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import affine_transform, map_coordinates
 
 from oasis.data.samples import Sample
-from oasis.data.warping import Affine, Elastic, check_warp, draw_factors, warp
+from oasis.data.warping import LARGEST_2D, Affine, Elastic, check_warp, draw_factors, warp
 from oasis.errors import ConfigError, DataError, MissingExtraError, OasisError
 
 SHAPES = [(40,), (24, 31), (12, 10, 14)]
@@ -410,3 +410,13 @@ def test_no_elastic_warp_that_is_allowed_folds() -> None:
         rows, columns = (np.indices((200, 210)) + elastic.draw((200, 210), rng))[:, 1:-1, 1:-1]
         down, right = (np.gradient(rows), np.gradient(columns))
         assert (down[0] * right[1] - down[1] * right[0]).min() > 0
+
+
+def test_images_that_are_too_large_for_opencv_are_refused_and_the_largest_are_not():
+    large = LARGEST_2D + 1
+    with pytest.raises(DataError, match="32767 pixels are too large"):
+        check_warp((3, large), Affine(), None)
+    check_warp((large,), Affine(), None)
+    image = np.ones((1, 3, LARGEST_2D), np.float32)
+    sample = Sample(image, image[None], np.ones(image.shape, bool))
+    assert warp(sample, np.random.default_rng(0), Affine(shift=1)).image.shape == image.shape
