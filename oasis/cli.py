@@ -180,6 +180,10 @@ def predict(
     ] = False,
     refine: Refine = False,
     window: Annotated[str | None, typer.Option(help="how images are cut: whole, tiles or regions")] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(help="boxes or positions: a CSV file, or label files as of YOLO"),
+    ] = None,
     tile: Annotated[int | None, typer.Option(help="pixels of a tile along every axis")] = None,
     memory: Annotated[str | None, typer.Option(help="that tiles may take, such as 2GB")] = None,
     force: Force = False,
@@ -191,7 +195,9 @@ def predict(
     from oasis.inference.options import WindowOptions
     from oasis.run import Run
 
-    cut = WindowOptions.parse({"kind": window, "tile": tile, "memory": memory})
+    cut = WindowOptions.parse(
+        {"kind": window, "tile": tile, "memory": memory, "regions": regions and str(regions)}
+    )
     found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine, force, cut)
     for error in found.failed.values():
         say(error)

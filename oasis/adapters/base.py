@@ -318,15 +318,29 @@ class Adapter(ABC, Generic[OptionsT]):
         raise ConfigError("refine: this adapter has no model to fit")
 
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
-        """Return the parts of a large image that are to be separated, such as windows around objects.
+        """Return the boxes of what there is to see in an image, for `oasis predict --window regions`.
+
+        Each is separated in a window of the size in training around its centre, and only its own pixels count.
 
         Args:
             image: (B, *S) in physical units.
 
         Returns:
-            One slice for each spatial axis, for every part; None where the whole image is to be separated.
+            One slice for each spatial axis, for every box; None where the domain cannot tell.
         """
         return None
+
+    def to_pixels(self, path: Path, sky: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return positions (k, spatial_dims) in pixels of the images that `read` gives of a file.
+
+        Args:
+            path: of the file.
+            sky: (k, 2) right ascension and declination, degrees.
+
+        Raises:
+            DataError: the domain, or the file, knows no sky.
+        """
+        raise DataError(f"{path}: these images have no coordinates on the sky: give positions in pixels")
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return further figures of an event table, by name."""

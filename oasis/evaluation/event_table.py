@@ -244,7 +244,7 @@ def count_maps(maps: Tensor, valid: Tensor, adapter: Adapter) -> Tensor:
 def measured(counts: Tensor) -> dict[str, Tensor]:
     """Return the columns that `measure_maps` gives, of what `count_maps` has counted."""
     intensity, there, shared = counts
-    return {"intensity_predicted": intensity, "overlap_fraction_predicted": _ratio(shared, there)}
+    return dict(zip(WITHOUT_TRUTH, (intensity, _ratio(shared, there)), strict=True))
 
 
 def _without_truth(predicted: Tensor, limits: Tensor) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from oasis.errors import DataError
+from oasis.evaluation.event_table import WITHOUT_TRUTH
 from oasis.inference.rows import Rows
 from oasis.inference.sinks import Sink
 from oasis.io.files import readable
@@ -77,10 +78,13 @@ class Output:
             self.sink.append(name, values)
         rows = len(np.asarray(columns["class"]))
         frame = columns.get("frame", np.repeat(numbers, rows // len(numbers)))
-        self.rows.add({"source": [source] * rows, "frame": frame, **columns})
+        if rows:
+            self.rows.add({"source": [source] * rows, "frame": frame, **columns})
         self.count += len(numbers)
 
     def table(self) -> pd.DataFrame:
         """Return one row per image and class, or per region and class."""
         table = self.rows.table()
+        if not len(table):  # regions of interest that are none
+            return pd.DataFrame(columns=["source", "frame", "class", *WITHOUT_TRUTH])
         return table.fillna({MASKED: 0.0}) if self.masked else table

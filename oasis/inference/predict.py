@@ -17,6 +17,7 @@ from oasis.inference.job import Job
 from oasis.inference.memory import fits
 from oasis.inference.options import WindowOptions
 from oasis.inference.output import Output
+from oasis.inference.regional import Regional
 from oasis.inference.sinks import check_kind, open_sink
 from oasis.inference.sources import image_files, read_images
 from oasis.inference.tiled import separate_tiles
@@ -112,9 +113,10 @@ def _separate_files(
         ConfigError: something that no other file could mend.
     """
     failed: dict[Path, OasisError] = {}
+    regional = Regional(job) if job.window.kind == "regions" else None
     for path in files:
         try:
-            problem = _separate_file(job, path, key, dark, output)
+            problem = _separate_file(job, regional, path, key, dark, output)
         except ConfigError:
             raise
         except OasisError as error:
@@ -125,13 +127,15 @@ def _separate_files(
 
 
 def _separate_file(
-    job: Job, path: Path, key: str | None, dark: NDArray[Any] | None, output: Output
+    job: Job, regional: Regional | None, path: Path, key: str | None, dark: NDArray[Any] | None, output: Output
 ) -> OasisError | None:
     if job.window.kind == "tiles" or (job.window.kind is None and _needs_tiles(job, path, key)):
         return separate_tiles(job, path, key, dark, output)
     images = read_images(job.adapter, path, key, dark)
     size = images.image.shape[2:]
     output.check_size(size)
+    if regional is not None:
+        return regional.separate(path, images, output)
     job.choice.check_size(size, path)
     return separate_whole(job, path, images, output)
 

@@ -1,7 +1,9 @@
 """Parts: arrays in files of which a part is read without the rest; `.npy`, HDF5 and TIFF."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -49,7 +51,7 @@ def open_parts(path: Path, key: str | None = None) -> Iterator[Parts | None]:
     if suffix == ".npy":
         check_file(path)
         with reading(path):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = _Mapped(path, partial(np.load, path, mmap_mode="r", allow_pickle=False))
         yield _checked(path, array)
     elif suffix in (".h5", ".hdf5"):
         with opened_dataset(path, key) as data:
@@ -68,9 +70,23 @@ def open_parts(path: Path, key: str | None = None) -> Iterator[Parts | None]:
 
 
 def _checked(path: Path, array: Any) -> Any:
-    if array.dtype.kind not in "fiub" or not array.size or not array.ndim:
+    if array.dtype.kind not in "fiub" or not prod(array.shape) or not array.shape:
         raise DataError(f"{path}: contains no numeric array (dtype {array.dtype}, shape {array.shape})")
     return array
+
+
+class _Mapped:
+    """An array that is mapped into memory anew for every part, so that the parts before do not stay there."""
+
+    def __init__(self, path: Path, load: Callable[[], NDArray[Any]]) -> None:
+        self._path, self._load = path, load
+        array = load()
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: np.dtype[Any] = array.dtype
+
+    def __getitem__(self, index: Index, /) -> NDArray[Any]:
+        with reading(self._path):
+            return np.array(self._load()[index])
 
 
 class _Hdf5:
@@ -80,8 +96,6 @@ class _Hdf5:
         self._path, self._data = path, data
         self.shape: tuple[int, ...] = data.shape or ()
         self.dtype: np.dtype[Any] = data.dtype
-        self.ndim = len(self.shape)
-        self.size = 0 if data.shape is None else int(np.prod(self.shape))
 
     def __getitem__(self, index: Index, /) -> NDArray[Any]:
         with reading(self._path):
@@ -157,7 +171,7 @@ def _pages(path: Path, file: tifffile.TiffFile) -> Parts | None:
         return None
     series = file.series[0]
     if series.dataoffset is not None and not file.pages.first.is_tiled:
-        mapped: Parts = tifffile.memmap(path, mode="r", series=0)
+        mapped = _Mapped(path, partial(tifffile.memmap, path, mode="r", series=0))
         return mapped if mapped.shape[-2:] == file.pages.first.shape else None
     pages = [page.aspage() for page in series.pages if page is not None]
     shapes = {(page.shape, page.dtype, page.samplesperpixel, page.imagedepth) for page in pages}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.migdal.frames import find_tracks, nuclear_blob, read_frames, recoil_components, restore_noise
+from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise, track_boxes
 from oasis.adapters.migdal.options import MigdalOptions
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
 from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
@@ -130,20 +130,8 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         return np.stack(boxes)[:, None]
 
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
-        """Return a window of `data.size` around every whole nuclear recoil of a larger frame."""
-        size = self.options.size
-        if (
-            any(length < side for length, side in zip(image.shape[1:], size, strict=True))
-            or image.shape[1:] == size
-        ):
-            return None
-        tracks = find_tracks(image)
-        found = tracks.loc[tracks["recoil"], ["rowmin", "rowmax", "colmin", "colmax"]].to_numpy()
-        middles = found.reshape(-1, 2, 2).sum(axis=2) // 2
-        starts = (middles - np.array(size) // 2).clip(0, np.array(image.shape[1:]) - size)
-        return [
-            tuple(slice(at, at + side) for at, side in zip(start, size, strict=True)) for start in starts.tolist()
-        ]
+        """Return the box of every track; boxes that overlap are one."""
+        return track_boxes(image[0])
 
     def convert(self, source: Path, out: Path) -> int:
         """Turn the authors' tensors or dataframe into an HDF5 file of samples."""

@@ -182,6 +182,32 @@ def find_tracks(frames: Array, labels: NDArray[np.int32] | None = None) -> pd.Da
     return table
 
 
+def track_boxes(image: Array) -> list[tuple[slice, ...]]:
+    """Return the boxes of the tracks of an image (H, W), as `find_tracks` finds them; boxes that overlap are one.
+
+    Four pixels all round are added, for the light below the noise.
+
+    Example:
+        >>> image = np.zeros((80, 80), np.float32)
+        >>> image[10:15, 10:15], image[50:53, 20:60] = 50, 50
+        >>> track_boxes(image)
+        [(slice(6, 19, None), slice(6, 19, None)), (slice(46, 57, None), slice(16, 64, None))]
+    """
+    boxes: list[tuple[slice, ...]] = []
+    for box in ndimage.find_objects(find_blobs(image, grow=4)):
+        merged = box
+        while touching := [other for other in boxes if _overlap(merged, other)]:
+            boxes = [other for other in boxes if other not in touching]
+            sides = zip(merged, *touching, strict=True)
+            merged = tuple(slice(min(one.start for one in side), max(one.stop for one in side)) for side in sides)
+        boxes.append(merged)
+    return sorted(boxes, key=lambda box: [side.start for side in box])
+
+
+def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> bool:
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+
+
 def restore_noise(
     frames: Array, rng: np.random.Generator, *, floor: float = 24.0, detector: Detector | None = None
 ) -> Array:

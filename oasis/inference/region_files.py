@@ -1,0 +1,173 @@
+"""Files of regions: CSV tables of boxes or positions, and label files as YOLO networks write them."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from oasis.errors import DataError
+from oasis.inference.regions import AXES, Region, around
+from oasis.io.files import check_file, reading
+from oasis.io.tables import read_csv
+from oasis.io.texts import read_text
+
+SKY = ("ra", "dec")
+ROUNDING = 1e-3  # pixels, within which an edge in shares of the image lies on that of a pixel
+ToPixels = Callable[[Path, NDArray[np.float64]], NDArray[np.float64]]
+
+
+class RegionFile(Protocol):
+    """Regions that a user gives."""
+
+    def of(self, path: Path, frame: int, size: Sequence[int], window: Sequence[int]) -> list[Region]:
+        """Return the regions of an image, wherever they lie.
+
+        Args:
+            path: of the image's file.
+            frame: which image of the file.
+            size: of the image.
+            window: lengths of the box around a position without extent.
+
+        Raises:
+            DataError: regions that cannot be understood.
+        """
+
+
+def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> RegionFile:
+    """Read regions: a CSV file, a YOLO label file `.txt`, or a folder of these.
+
+    Args:
+        path: of the file or folder.
+        spatial_dims: of the images.
+        to_pixels: turns positions on the sky (k, 2) into pixels of the images of a file.
+
+    Raises:
+        DataError: no such file, or one without regions.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix.lower() == ".txt":
+        if spatial_dims != 2:
+            raise DataError(
+                f"{path}: label files are of images in two dimensions, not {spatial_dims}: give a CSV file"
+            )
+        return _Labels(path)
+    return _Table(path, spatial_dims, to_pixels)
+
+
+class _Table:
+    """A CSV file of boxes (`y0, y1, x0, x1`), of positions in pixels (`y, x`) or on the sky (`ra, dec`).
+
+    `name`, and `source` and `frame` of the image, may be given too.
+    """
+
+    def __init__(self, path: Path, spatial_dims: int, to_pixels: ToPixels) -> None:
+        self.path, self.to_pixels = path, to_pixels
+        check_file(path)
+        with reading(path, "not a table of comma-separated values"):
+            header = pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig", index_col=False)
+        names = AXES[spatial_dims]
+        self.edges = [f"{name}{end}" for name in names for end in (0, 1)]
+        choices = (self.edges, list(names), list(SKY))
+        self.columns = next((one for one in choices if set(one) <= set(header)), None)
+        if self.columns is None:
+            raise DataError(
+                f"{path}: expected the columns {', '.join(self.edges)} of boxes, {', '.join(names)} of positions "
+                f"in pixels, or ra, dec, found {', '.join(map(str, header)) or 'none'}"
+            )
+        numbers = [*self.columns, *(["frame"] if "frame" in header else [])]
+        self.table = read_csv(path, numbers, [str(name) for name in header if name not in numbers])
+        wrong = ~np.isfinite(self.table[self.columns].to_numpy(float)).all(axis=1)
+        if wrong.any():
+            raise DataError(
+                f"{path}: row {int(wrong.argmax()) + 1}: expected numbers in {', '.join(self.columns)}"
+            )
+        if self.columns == self.edges:
+            self._check_boxes()
+
+    def _check_boxes(self) -> None:
+        values = self.table[self.edges].to_numpy(float)
+        wrong = (values[:, 0::2] >= values[:, 1::2]).any(axis=1)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise DataError(
+                f"{self.path}: row {row + 1}: a box from {values[row, 0::2].tolist()} to "
+                f"{values[row, 1::2].tolist()} has no pixels: its end has to lie behind its beginning"
+            )
+
+    def of(self, path: Path, frame: int, size: Sequence[int], window: Sequence[int]) -> list[Region]:
+        rows = self.table
+        if "source" in rows:
+            rows = rows[[Path(text).name == path.name for text in rows["source"]]]
+        if "frame" in rows:
+            rows = rows[rows["frame"] == frame]
+        values = rows[self.columns].to_numpy(float)
+        names = rows["name"].astype(str).tolist() if "name" in rows else [""] * len(rows)
+        if not len(rows):
+            return []
+        if self.columns == self.edges:
+            starts, stops = np.floor(values[:, 0::2]).astype(int), np.ceil(values[:, 1::2]).astype(int)
+            boxes = [tuple(map(slice, *pair)) for pair in zip(starts.tolist(), stops.tolist(), strict=True)]
+            return [Region(box, name) for box, name in zip(boxes, names, strict=True)]
+        places = self.to_pixels(path, values) if self.columns == list(SKY) else values
+        return [
+            Region(around(place, window), name, dict(zip(self.columns or (), value, strict=True)))
+            for place, value, name in zip(places, values.tolist(), names, strict=True)
+            if np.isfinite(place).all()
+        ]
+
+
+class _Labels:
+    """Label files of YOLO: a line `class x y width height [confidence]` for each box, in shares of the image.
+
+    A folder has one for every image, `NAME.txt`, or `NAME_FRAME.txt` for the images of a stack; an image without
+    one has no objects. A single file is for every image.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.files = path, {}
+        if not path.is_dir():
+            self._read(path)
+            return
+        with reading(path, "a folder that cannot be read"):
+            self.files = {one.stem: one for one in sorted(path.glob("*.txt"))}
+        if not self.files:
+            raise DataError(f"{path}: no label files (.txt) in this folder")
+
+    def of(self, path: Path, frame: int, size: Sequence[int], window: Sequence[int]) -> list[Region]:
+        file = self.path
+        if self.files:
+            name = re.compile(re.escape(path.stem) + (r"(_0*0)?" if frame == 0 else rf"_0*{frame}"))
+            found = [one for stem, one in self.files.items() if name.fullmatch(stem)]
+            if not found:
+                return []
+            file = found[0]
+        regions = []
+        for label, x, y, width, height in self._read(file):
+            middle, half = np.array([y, x]) * size, np.array([height, width]) * size / 2
+            low = np.floor(middle - half + ROUNDING).astype(int).tolist()
+            high = np.ceil(middle + half - ROUNDING).astype(int).tolist()
+            regions.append(Region(tuple(map(slice, low, high)), f"{label:g}"))
+        return regions
+
+    @staticmethod
+    def _read(path: Path) -> list[tuple[float, ...]]:
+        rows = []
+        for number, line in enumerate(read_text(path).splitlines(), 1):
+            if not line.strip():
+                continue
+            try:
+                values = tuple(map(float, line.split()))
+            except ValueError:
+                values = ()
+            shares = values[1:5]
+            if len(values) not in (5, 6) or not all(0 <= one <= 1 for one in shares) or 0 in shares[2:]:
+                raise DataError(
+                    f"{path}: line {number}: expected class, x, y, width and height in shares of the image, found "
+                    f"{line[:80]!r}"
+                )
+            rows.append(values[:5])
+        return rows

@@ -1,0 +1,283 @@
+"""Regions of interest: from the adapter, from tables and label files; each in a window of the size in training."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from oasis.cli import run as command
+from oasis.errors import ConfigError, DataError, OasisError
+from oasis.evaluation.surroundings import SizeCheck
+from oasis.inference.options import WindowOptions
+from oasis.inference.predict import predict
+from oasis.inference.region_files import read_regions
+from oasis.inference.regions import Region, clipped, owners, window_of
+from oasis.io.outputs import is_intensities
+from oasis.io.tables import write_csv
+
+SIZE = (24, 20)  # in training
+REGIONS = WindowOptions(kind="regions")
+SAME = SizeCheck(trained=SIZE, larger=(48, 40), samples=7, inside={"dot": 0.0}, outside={"dot": 0.0})
+OTHER = SAME.model_copy(update={"inside": {"dot": 0.9}})
+
+
+@pytest.fixture
+def separator(toy):
+    return toy.new_separator(trained_size=SIZE).eval()
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).exponential(20, (2, 90, 110)).astype(np.float32)
+
+
+@pytest.fixture
+def source(tmp_path, frames):
+    np.save(tmp_path / "a.npy", frames)
+    return tmp_path / "a.npy"
+
+
+def finding(adapter, boxes):
+    """The adapter, which finds these boxes in every image."""
+
+    class Finding(type(adapter)):
+        def regions_of_interest(self, image):
+            return boxes
+
+    return Finding(adapter.options)
+
+
+def boxes_file(path, rows, columns="y0,y1,x0,x1"):
+    path.write_text("\n".join([columns, *rows]) + "\n")
+    return path
+
+
+def maps_of(path):
+    with h5py.File(path) as file:
+        return np.stack([file[f"maps/{name}"][:, 0] for name in ("dot", "bar")], axis=1)
+
+
+def test_each_region_is_separated_in_its_window_and_pasted_back(toy, separator, source, frames, tmp_path):
+    boxes = [(slice(10, 20), slice(5, 15)), (slice(50, 70), slice(80, 100))]
+    found = predict(separator, finding(toy.adapter, boxes), source, tmp_path / "m.h5", window=REGIONS)
+    windows = [(slice(3, 27), slice(0, 20)), (slice(48, 72), slice(80, 100))]
+    expected = np.zeros((2, 2, *frames.shape[1:]), np.float32)
+    for frame in range(2):
+        for box, window in zip(boxes, windows, strict=True):
+            maps = separator.separate(frames[frame][window])
+            for label, name in enumerate(("dot", "bar")):
+                inside = tuple(
+                    slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True)
+                )
+                expected[frame, label][box] = maps[name][inside]
+    np.testing.assert_allclose(maps_of(tmp_path / "m.h5"), expected, rtol=1e-4, atol=1e-4)
+    table = found.objects
+    assert table.columns[:4].tolist() == ["source", "frame", "class", "intensity_predicted"]
+    assert table["frame"].tolist() == [0] * 4 + [1] * 4
+    assert table["class"].tolist() == ["dot", "bar"] * 4
+    assert table["region"].tolist() == [0, 0, 1, 1] * 2
+    assert table[["y0", "y1", "x0", "x1"]].iloc[2].tolist() == [50, 70, 80, 100]
+    sums = [expected[frame, label][box].sum() for frame in range(2) for box in boxes for label in range(2)]
+    np.testing.assert_allclose(table["intensity_predicted"], sums, rtol=1e-4)
+
+
+def test_light_that_regions_share_is_counted_once(toy, separator, source, tmp_path):
+    boxes = [(slice(10, 30), slice(10, 25)), (slice(18, 38), slice(12, 30)), (slice(12, 20), slice(20, 28))]
+    found = predict(separator, finding(toy.adapter, boxes), source, tmp_path / "m.h5", window=REGIONS)
+    by_class = found.objects.groupby(["frame", "class"])["intensity_predicted"].sum()
+    maps = maps_of(tmp_path / "m.h5")
+    for frame in range(2):
+        for label, name in enumerate(("dot", "bar")):
+            assert by_class[frame, name] == pytest.approx(maps[frame, label].sum(dtype=float), rel=1e-4)
+
+
+def test_every_pixel_of_boxes_has_one_owner():
+    rng = np.random.default_rng(0)
+    starts = rng.integers(0, 20, (12, 2))
+    regions = [Region(tuple(slice(a, a + int(rng.integers(3, 12))) for a in start)) for start in starts.tolist()]
+    count, covered = np.zeros((40, 40), int), np.zeros((40, 40), bool)
+    for region, own in zip(regions, owners(regions, (40, 40)), strict=True):
+        count[region.box] += own
+        covered[region.box] = True
+    np.testing.assert_array_equal(count, covered)
+
+
+def test_windows_lie_within_the_image():
+    window = window_of(Region((slice(0, 4), slice(96, 100))), (24, 20), (90, 100))
+    assert window == (slice(0, 24), slice(80, 100))
+    assert clipped(Region((slice(-3, 2), slice(99, 104))), (90, 100)).box == (slice(0, 2), slice(99, 100))
+    assert clipped(Region((slice(-3, 0), slice(1, 2))), (90, 100)) is None
+
+
+def test_images_without_objects_are_blank_and_have_no_rows(toy, separator, source, tmp_path):
+    found = predict(separator, finding(toy.adapter, []), source, tmp_path / "m.h5", window=REGIONS)
+    assert found.images == 2
+    assert not len(found.objects)
+    assert not maps_of(tmp_path / "m.h5").any()
+    write_csv(found.objects, tmp_path / "m.csv")
+    assert is_intensities(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize(("check", "light"), [(SAME, "all"), (OTHER, "cut"), (None, "cut")])
+def test_regions_larger_than_a_window(toy, separator, source, frames, tmp_path, caplog, check, light):
+    adapter = finding(toy.adapter, [(slice(10, 50), slice(20, 30))])
+    found = predict(separator, adapter, source, tmp_path / "m.h5", size_check=lambda: check, window=REGIONS)
+    rows = found.objects[["y0", "y1"]].iloc[0].tolist()
+    assert rows == ([10, 50] if light == "all" else [18, 42])
+    assert ("cut to the 24 x 20 pixels" in caplog.text) == (light == "cut")
+
+
+def test_an_adapter_without_regions_says_so(toy, separator, source, tmp_path):
+    with pytest.raises(ConfigError, match="this adapter finds none: name a file of boxes or positions"):
+        predict(separator, toy.adapter, source, tmp_path / "m.h5", window=REGIONS)
+
+
+def test_windows_that_are_larger_than_the_image_are_refused(toy, separator, tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((20, 100), np.float32))
+    adapter = finding(toy.adapter, [(slice(0, 4), slice(0, 4))])
+    with pytest.raises(DataError, match="windows of 24 x 20 pixels, as in training, do not fit into images"):
+        predict(separator, adapter, tmp_path / "a.npy", tmp_path / "m.h5", window=REGIONS)
+
+
+def test_a_separator_that_does_not_know_its_size_is_refused(toy, toy_separator, source, tmp_path):
+    adapter = finding(toy.adapter, [(slice(0, 4), slice(0, 4))])
+    with pytest.raises(ConfigError, match="does not state the size that it was trained on"):
+        predict(toy_separator, adapter, source, tmp_path / "m.h5", window=REGIONS)
+
+
+def by_file(toy, separator, source, tmp_path, file):
+    window = WindowOptions(regions=str(file))
+    return predict(separator, toy.adapter, source, tmp_path / "m.h5", window=window)
+
+
+def test_boxes_of_a_table(toy, separator, source, tmp_path):
+    rows = ["first,a.npy,0,10,20,5,15", "second,b.npy,0,1,2,3,4", "third,/else/where/a.npy,1,50,70,80,100"]
+    file = boxes_file(tmp_path / "boxes.csv", rows, "name,source,frame,y0,y1,x0,x1")
+    table = by_file(toy, separator, source, tmp_path, file).objects
+    assert table["frame"].tolist() == [0, 0, 1, 1]
+    assert table["name"].tolist() == ["first", "first", "third", "third"]
+    again = by_file(toy, separator, source, tmp_path, _written(table, tmp_path / "again.csv")).objects
+    assert set(again["y0"]) == {10, 50}
+
+
+def _written(table, path):
+    rows = table[["y0", "y1", "x0", "x1", "frame"]].drop_duplicates()
+    write_csv(rows, path)
+    return path
+
+
+def test_positions_are_the_middle_of_windows(toy, separator, source, tmp_path, caplog):
+    file = boxes_file(tmp_path / "at.csv", ["40.2,50.4", "3,50", "200,10"], "y,x")
+    table = by_file(toy, separator, source, tmp_path, file).objects
+    assert table[["y0", "y1", "x0", "x1"]].drop_duplicates().to_numpy().tolist() == [[28, 52, 40, 60]]
+    assert table["y"].iloc[0] == 40.2
+    assert "4 of 6 regions are left out" in caplog.text
+
+
+def test_a_catalogue_of_another_field_is_refused(toy, separator, source, tmp_path):
+    file = boxes_file(tmp_path / "at.csv", ["400,500", "300,50"], "y,x")
+    with pytest.raises(DataError, match=r"at\.csv: none of its 4 regions lies within the images of 90 x"):
+        by_file(toy, separator, source, tmp_path, file)
+
+
+def test_boxes_outside_are_left_out_and_others_cut_at_the_border(toy, separator, source, tmp_path, caplog):
+    file = boxes_file(tmp_path / "boxes.csv", ["80,95,100,120", "91,99,0,9"])
+    table = by_file(toy, separator, source, tmp_path, file).objects
+    assert table[["y0", "y1", "x0", "x1"]].drop_duplicates().to_numpy().tolist() == [[80, 90, 100, 110]]
+    assert "2 of 4 regions are left out: outside of the image" in caplog.text
+
+
+def test_positions_on_the_sky_need_an_adapter_that_knows_it(toy, separator, source, tmp_path):
+    file = boxes_file(tmp_path / "sky.csv", ["150.1,2.2"], "ra,dec")
+    with pytest.raises(DataError, match="have no coordinates on the sky: give positions in pixels"):
+        by_file(toy, separator, source, tmp_path, file)
+
+    class Sky(type(toy.adapter)):
+        def to_pixels(self, path, sky):
+            return np.stack([sky[:, 1] * 20, sky[:, 0] - 100], axis=1)
+
+    found = predict(
+        separator, Sky(), source, tmp_path / "m.h5", window=WindowOptions(kind="regions", regions=str(file))
+    )
+    assert found.objects["ra"].unique().tolist() == [150.1]
+    assert found.objects["y0"].iloc[0] == 44 - 12
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "expected the columns y0, y1, x0, x1 of boxes, y, x of positions in pixels, or ra, dec"),
+        ("y0,y1,x0,x1\n", "there are no rows"),
+        ("y0,y1,x0,x1\n1,2,3,four\n", "row 1: x1: expected a number"),
+        ("y0,y1,x0,x1\n1,2,3,4\n5,5,1,2\n", r"row 2: a box from \[5.0, 1.0\] to \[5.0, 2.0\] has no pixels"),
+        ("y,x\n1,\n2,3\n", "row 1: expected numbers in y, x"),
+        ("", "not a table of comma-separated values"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path, content, message):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(OasisError, match=message) as raised:
+        read_regions(tmp_path / "a.csv", 2, None)
+    assert str(raised.value).startswith(str(tmp_path / "a.csv"))
+    assert "\n" not in str(raised.value)
+
+
+def test_label_files_of_yolo(toy, separator, source, tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    y, x, height, width = 15 / 90, 10 / 110, 10 / 90, 10 / 110
+    (labels / "a_0000.txt").write_text(f"0 {x} {y} {width} {height}\n")
+    (labels / "a_0001.txt").write_text(f"3 {x} {y} {width} {height} 0.97\n3 0.5 0.5 0.1 0.1 0.4\n")
+    (labels / "ab.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    table = by_file(toy, separator, source, tmp_path, labels).objects
+    assert table["frame"].tolist() == [0, 0, 1, 1, 1, 1]
+    assert table[["y0", "y1", "x0", "x1"]].iloc[0].tolist() == [10, 20, 5, 15]
+    assert table["name"].tolist() == ["0", "0", "3", "3", "3", "3"]
+    found = by_file(toy, separator, source, tmp_path, labels / "a_0000.txt")
+    assert found.objects["frame"].tolist() == [0, 0, 1, 1]  # one file is for every image
+
+
+@pytest.mark.parametrize("line", ["0 0.5 0.5 0.1", "0 12 14 3 4", "dot 0.5 0.5 0.1 0.1", "0 0.5 0.5 0 0.1"])
+def test_label_files_that_cannot_be_used(tmp_path, line):
+    (tmp_path / "a.txt").write_text(line)
+    with pytest.raises(DataError, match=r"a\.txt: line 1: expected class, x, y, width and height in shares"):
+        read_regions(tmp_path / "a.txt", 2, None)
+
+
+def test_no_label_files(tmp_path):
+    with pytest.raises(DataError, match="no label files"):
+        read_regions(tmp_path, 2, None)
+    with pytest.raises(DataError, match="label files are of images in two dimensions"):
+        read_regions(tmp_path, 3, None)
+
+
+def test_bad_pixels_in_regions_are_not_counted(toy, separator, source, frames, tmp_path):
+    bad = np.zeros(frames[:, None].shape, bool)
+    bad[0, 0, 12:14, 8:12] = True
+
+    class Masked(type(finding(toy.adapter, [(slice(10, 20), slice(5, 15))]))):
+        def read(self, path, key=None, dark=None):
+            return super().read(path, key, dark).replace(mask=~bad)
+
+    table = predict(separator, Masked(), source, tmp_path / "m.h5", window=REGIONS).objects
+    maps = maps_of(tmp_path / "m.h5")
+    assert table["intensity_predicted"][0] == pytest.approx(np.where(bad[0, 0], 0, maps[0, 0]).sum(), rel=1e-4)
+    assert table["intensity_predicted"][0] < maps[0, 0].sum()
+
+
+def test_the_command(toy_run, source, tmp_path, capsys):
+    file = boxes_file(tmp_path / "boxes.csv", ["10,20,5,15"])
+    out = tmp_path / "m.h5"
+    arguments = ["predict", str(toy_run), str(source), "--out", str(out), "--trust-code", "--regions"]
+    assert command([*arguments, str(file)]) == 0
+    table = pd.read_csv(tmp_path / "m.csv")
+    assert len(table) == 4
+    assert set(table["region"]) == {0}
+    assert command([*arguments, str(tmp_path / "none.csv")]) == 2
+    assert "none.csv: no such file" in capsys.readouterr().err
+    assert command([*arguments, str(file), "--window", "tiles"]) == 2
+    assert "a file of regions goes with the window regions" in capsys.readouterr().err
+    assert (
+        command([*arguments[:3], "--out", str(file.with_suffix(".h5")), "--trust-code", "--regions", str(file)])
+        == 2
+    )
