@@ -22,6 +22,8 @@ from oasis.inference.windows import Place
 
 logger = logging.getLogger(__name__)
 
+IN_BOX = "box_intensity_predicted"  # column: the intensity in the whole box of a region
+
 
 class Regional:
     """Separates regions of interest.
@@ -104,9 +106,11 @@ class Regional:
         maps = np.zeros((1, len(separator.classes), *images.image.shape[1:]), np.float32)
         regions = [self._within_window(region) for region in regions]
         counts, further = self._windows(images, regions, maps)
+        *counted, in_box = counts
         columns: dict[str, ArrayLike] = {"frame": np.repeat(numbers, len(regions) * len(separator.classes))}
         columns["class"] = np.array([*separator.classes] * len(regions))
-        columns |= {name: values.numpy().reshape(-1) for name, values in measured(counts).items()}
+        columns |= {name: values.numpy().reshape(-1) for name, values in measured(torch.stack(counted)).items()}
+        columns[IN_BOX] = in_box.numpy().reshape(-1)
         columns |= {name: np.reshape(values, -1) for name, values in further.items()}
         each = [
             {"region": number, "name": region.name, **region.columns(), **region.position}
@@ -142,12 +146,15 @@ class Regional:
     def _windows(
         self, images: Images, regions: list[Region], maps: NDArray[np.float32]
     ) -> tuple[torch.Tensor, dict[str, NDArray[Any]]]:
-        """Lay the maps of regions into those of the image; return their counts (3, k, N) and further columns."""
+        """Lay the maps of regions into those of the image; return their counts (4, k, N) and further columns.
+
+        The last count is the intensity in the whole box, where other regions own pixels of it too.
+        """
         separator, size = self.job.separator, images.image.shape[2:]
         filled = images.filled()[0]
         own = list(owners(regions, size))
         windows = [self._window(region, size) for region in regions]
-        counts = torch.zeros(3, len(regions), len(separator.classes), dtype=torch.float64)
+        counts = torch.zeros(4, len(regions), len(separator.classes), dtype=torch.float64)
         further: list[dict[str, NDArray[Any]]] = []
         for batch in _batches(windows):
             part = np.stack([filled[:, *windows[number]] for number in batch])
@@ -160,11 +167,13 @@ class Regional:
             further += [{name: one[at] for name, one in columns.items()} for at in range(len(batch))]
             for number, values in zip(batch, found, strict=True):
                 box = regions[number].box
-                values = np.where(own[number], values[:, :, *_inside(box, windows[number])], 0)
-                maps[0][:, :, *box] += values
+                values = values[:, :, *_inside(box, windows[number])]
+                maps[0][:, :, *box] += np.where(own[number], values, 0)
                 good = np.ones((1, *own[number].shape), bool) if images.mask is None else images.mask[0][:, *box]
-                valid = torch.from_numpy(good & own[number])[None]
-                counts[:, number] = count_maps(torch.from_numpy(values)[None], valid, self.job.adapter)[:, 0]
+                valid = torch.from_numpy(np.stack([good & own[number], good]))
+                twice = torch.from_numpy(values).expand(2, *values.shape)
+                owned, whole = count_maps(twice, valid, self.job.adapter).unbind(1)
+                counts[:, number] = torch.cat([owned, whole[:1]])
         done = [number for batch in _batches(windows) for number in batch]
         ordered = [further[done.index(number)] for number in range(len(regions))]
         return counts, {name: np.array([one[name] for one in ordered]) for name in ordered[0]} if ordered else {}

@@ -91,6 +91,17 @@ def test_light_that_regions_share_is_counted_once(toy, separator, source, tmp_pa
             assert by_class[frame, name] == pytest.approx(maps[frame, label].sum(dtype=float), rel=1e-4)
 
 
+def test_the_whole_box_is_counted_beside_what_a_region_owns(toy, separator, source, frames, tmp_path):
+    box = (slice(10, 30), slice(10, 25))
+    alone = predict(separator, finding(toy.adapter, [box]), source, tmp_path / "a.h5", window=REGIONS).objects
+    np.testing.assert_allclose(alone["box_intensity_predicted"], alone["intensity_predicted"])
+    boxes = [box, (slice(12, 28), slice(18, 30))]
+    both = predict(separator, finding(toy.adapter, boxes), source, tmp_path / "b.h5", window=REGIONS).objects
+    first = both[both["region"] == 0]
+    np.testing.assert_allclose(first["box_intensity_predicted"], alone["intensity_predicted"], rtol=1e-4)
+    assert (first["intensity_predicted"] < first["box_intensity_predicted"]).all()
+
+
 def test_every_pixel_of_boxes_has_one_owner():
     rng = np.random.default_rng(0)
     starts = rng.integers(0, 20, (12, 2))

@@ -1,7 +1,7 @@
 """The galaxy adapters: blends of simulated or measured galaxies, and what is asked of them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.convert import convert, on_grid
-from oasis.adapters.galaxy.cutout import SUFFIXES
+from oasis.adapters.galaxy.cutout import FITS, SUFFIXES
+from oasis.adapters.galaxy.detection import detect
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.files import read_cutouts
+from oasis.adapters.galaxy.fits import pixels_of
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions
 from oasis.adapters.galaxy.photometry import EDGES, noise_of, object_columns
 from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, GalaxyScene
@@ -24,7 +26,7 @@ from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.images import Images
 from oasis.data.mixing import split_indices
-from oasis.data.samples import Sample
+from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import SUFFIXES as ARRAYS
 
@@ -144,6 +146,23 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
             position={name: np.array([getattr(one, name) for one in cutouts]) for name in ("ra", "dec")},
             source=str(path),
         )
+
+    def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
+        """Return a window of the size of a blend around every galaxy that SEP detects, if it lies inside."""
+        size = self.options.blend.size
+        starts = np.floor(detect(image) + 0.5).astype(int) - size // 2
+        inside = ((starts >= 0) & (starts + size <= image.shape[1:])).all(axis=1)
+        return [tuple(slice(at, at + size) for at in start) for start in starts[inside].tolist()]
+
+    def to_pixels(self, path: Path, sky: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return positions (k, 2) in pixels of the images that `read` gives of a FITS file.
+
+        Raises:
+            DataError: a file of another kind, or without a world coordinate system.
+        """
+        if not path.name.lower().endswith(FITS):
+            return super().to_pixels(path, sky)
+        return pixels_of(path, sky, self.pixel_scale, self.options.reading)
 
     def reads_parts(self, path: Path) -> bool:
         """Return whether a file is an array of nmgy per pixel on the grid of the library."""

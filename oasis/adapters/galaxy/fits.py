@@ -1,5 +1,6 @@
 """FITS: cutouts of the Legacy Survey service, and other images in nmgy per pixel."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,45 @@ def read_fits(path: str | Path, reading: Reading | None = None) -> Cutout:
         warnings.simplefilter("ignore")
         with fits.open(path, memmap=False) as units:
             return _fits_cutout(path, units, reading)
+
+
+def pixels_of(
+    path: str | Path, sky: NDArray[np.float64], pixel_scale: float, reading: Reading | None = None
+) -> NDArray[np.float64]:
+    """Return rows and columns (k, 2) of positions on the sky, in a FITS image that is put on another grid.
+
+    Args:
+        path: of the file.
+        sky: (k, 2) right ascension and declination, degrees.
+        pixel_scale: of the grid, arcsec; its centre is that of the image.
+        reading: what the file does not say.
+
+    Raises:
+        DataError: a file that cannot be read, or has no world coordinate system.
+    """
+    path, reading = Path(path), reading or Reading()
+    fits, wcs = import_extra("astropy.io.fits", "galaxy"), import_extra("astropy.wcs", "galaxy")
+    check_file(path)
+    with guarded(path, "truncated, or not a FITS file"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fits.open(path, memmap=False) as units:
+            planes = _planes(path, units)
+            if "image" not in planes:
+                raise DataError(f"{path}: contains no image")
+            header, flux = planes["image"]
+            system = wcs.WCS(header, naxis=2)
+            if not system.has_celestial:
+                raise DataError(
+                    f"{path}: has no world coordinate system (CTYPE1, CD1_1): give positions in pixels"
+                )
+            scale, _, _ = _geometry(path, header, flux.shape[1:], reading)
+            columns, rows = system.world_to_pixel_values(sky[:, 0], sky[:, 1])
+    places = np.stack([rows, columns], axis=1)
+    if math.isclose(scale, pixel_scale, rel_tol=1e-3):
+        return places
+    ratio, lengths = pixel_scale / scale, np.array(flux.shape[1:])
+    count = (lengths / ratio + 1e-6).astype(int)
+    return np.asarray((places + 0.5 - (lengths - count * ratio) / 2) / ratio - 0.5)
 
 
 def _fits_cutout(path: Path, units: Sequence[Any], reading: Reading) -> Cutout:

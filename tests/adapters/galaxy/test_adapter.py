@@ -15,6 +15,7 @@ from oasis.run import Run
 pytest.importorskip("galsim")
 pytest.importorskip("sep")
 fits = pytest.importorskip("astropy.io.fits")
+wcs = pytest.importorskip("astropy.wcs")
 
 SMALL = {"library": {"simulated": 40}, "events": {"train": 6, "val": 6, "test": 12}}
 
@@ -140,6 +141,47 @@ def test_images_are_read_from_files_onto_the_grid_of_the_library(adapter, tmp_pa
     assert again.mask is None
     dark = np.full((3, 80, 80), 0.5, np.float32)
     np.testing.assert_allclose(adapter.read(tmp_path / "cutout.fits", dark=dark).image, images - 0.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "rotated"), [(0.262, False), (0.524, False), (0.524, True), (0.3, False)])
+def test_positions_on_the_sky_lead_to_the_pixels_of_what_is_there(adapter, tmp_path, scale, rotated):
+    flux = np.random.default_rng(0).uniform(1e-4, 2e-4, (3, 61, 80)).astype(np.float32)
+    flux[:, 17, 23] = 50
+    step = scale / 3600
+    matrix = {"CD1_1": 0, "CD1_2": step, "CD2_1": step, "CD2_2": 0}
+    if not rotated:
+        matrix = {"CD1_1": -step, "CD1_2": 0, "CD2_1": 0, "CD2_2": step}
+    header = fits.Header({"BANDS": "grz", "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, **matrix})
+    header.update({"CRVAL2": 2.0, "CRPIX1": 40.5, "CRPIX2": 31.0, "SURVEY": "DECaLS"})
+    fits.PrimaryHDU(flux, header).writeto(tmp_path / "field.fits")
+    sky = np.array([wcs.WCS(header, naxis=2).pixel_to_world_values(23, 17)], float)
+    (place,) = adapter.to_pixels(tmp_path / "field.fits", sky)
+    image = adapter.read(tmp_path / "field.fits").image[0].sum(0)
+    rows, columns = np.indices(image.shape)
+    bright = image > 1
+    found = [np.average(axis[bright], weights=image[bright]) for axis in (rows, columns)]
+    np.testing.assert_allclose(place, found, atol=0.05)
+    with pytest.raises(DataError, match=r"a\.npy: these images have no coordinates on the sky"):
+        adapter.to_pixels(tmp_path / "a.npy", sky)
+
+
+def test_a_file_without_a_world_coordinate_system_is_named(adapter, tmp_path):
+    fits.PrimaryHDU(np.ones((3, 40, 40), np.float32), fits.Header({"BANDS": "grz"})).writeto(tmp_path / "a.fits")
+    with pytest.raises(DataError, match=r"a\.fits: has no world coordinate system"):
+        adapter.to_pixels(tmp_path / "a.fits", np.array([[150.0, 2.0]]))
+
+
+def test_regions_of_interest_are_windows_around_detected_galaxies(adapter):
+    image = np.random.default_rng(0).normal(0, 0.01, (3, 200, 300)).astype(np.float32)
+    rows, columns = np.indices(image.shape[1:])
+    middles = [(100, 150), (60, 220), (5, 100)]
+    for row, column in middles:
+        image += 0.5 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 18).astype(np.float32)
+    size = adapter.options.blend.size
+    found = {tuple(side.start + size // 2 for side in box) for box in adapter.regions_of_interest(image)}
+    assert found == set(middles[:2])  # the window of the third does not lie within the image
+    with pytest.raises(DataError, match="most of the sky has one value"):
+        adapter.regions_of_interest(np.zeros_like(image))
 
 
 def test_bad_pixels_of_a_cutout_are_masked(adapter, tmp_path):

@@ -1,0 +1,47 @@
+"""Detection: where there are galaxies in an image of the sky, by SEP."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.data.samples import Array
+from oasis.errors import DataError, import_extra
+from oasis.io.files import one_line
+
+THRESHOLD, FEWEST_PIXELS = 3.0, 5
+"""From how much noise on a pixel is detected, and how many pixels make an object."""
+
+TO_SIGMA = 1.4826  # of the median absolute deviation of Gaussian noise
+
+
+def detect(flux: Array) -> NDArray[np.float64]:
+    """Return rows and columns (k, 2) of the objects in an image, the brightest first.
+
+    They are detected on the sum of all bands, each divided by the square of its noise, which the median absolute
+    deviation of its pixels tells.
+
+    Args:
+        flux: (B, H, W), most of it empty sky.
+
+    Raises:
+        DataError: most of the sky has one value, or it is too crowded for SEP.
+        MissingExtraError: SEP is not installed.
+
+    Example:
+        >>> image = np.random.default_rng(0).normal(0, 1, (3, 60, 80)).astype(np.float32)
+        >>> image[:, 20:24, 50:54] += 20
+        >>> detect(image).round(1).tolist()
+        [[21.5, 51.5]]
+    """
+    sep = import_extra("sep", "galaxy")
+    sky = np.median(flux, axis=(1, 2), keepdims=True)
+    noise = TO_SIGMA * np.median(np.abs(flux - sky), axis=(1, 2), keepdims=True)
+    if not noise.all():
+        raise DataError("most of the sky has one value: no noise to tell objects from")
+    total = ((flux - sky) / noise**2).sum(axis=0)
+    detection = np.ascontiguousarray(total / np.sqrt((1 / noise**2).sum()), np.float32)
+    try:
+        found = sep.extract(detection, THRESHOLD, err=1.0, minarea=FEWEST_PIXELS)
+    except Exception as error:  # sep raises nothing narrower
+        raise DataError(f"detection failed: {one_line(error)}") from None
+    order = np.argsort(-found["flux"])
+    return np.stack([found["y"], found["x"]], axis=1)[order]
