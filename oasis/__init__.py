@@ -50,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first asked for."""
+    """Import a public name from its module on first access."""
     if name not in _HOME:
         raise AttributeError(f"module 'oasis' has no attribute {name!r}")
     return getattr(importlib.import_module(f"oasis.{_HOME[name]}"), name)

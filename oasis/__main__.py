@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command; Ctrl-C while it is being imported ends it with one line, too."""
+    """Run the command; Ctrl-C during its import also ends it with one line."""
     try:
         from oasis import cli
 

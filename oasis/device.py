@@ -1,4 +1,4 @@
-"""Precision: where a processor computes in bfloat16, backbones run in it; losses and heads stay in float32."""
+"""Device and precision: backbones run in bfloat16 where the hardware supports it; losses and heads in float32."""
 
 import os
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from oasis.errors import ConfigError
 
 
 def process_rank() -> int:
-    """Return the number of this process among those that share a training, 0 for the first or only one."""
+    """Return the rank of this process among those that share a training, 0 for the first or only one."""
     ranks = (os.environ.get(name, "") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     return next((int(rank) for rank in ranks if rank.isdecimal()), 0)
 
@@ -58,7 +58,7 @@ def best_precision(device: torch.device | str) -> Literal["bf16", "float32"]:
 
 
 def vector_bits() -> int:
-    """Return how wide the vector registers are that torch uses on this CPU, or 0 where it does not say.
+    """Return the width in bits of the vector registers that torch uses on this CPU, 0 if unknown.
 
     Example:
         >>> vector_bits() in (0, 256, 512)

@@ -1,4 +1,4 @@
-"""Drawing: what all figures share, their colours, error bars, legends, and a note where there are no data."""
+"""Drawing: what all figures share: colours, error bars, legends, and a note where there are no data."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,7 +36,7 @@ def add_legend(axes: "Axes", **options: Any) -> None:
 
 
 def say_no_data(axes: "Axes", text: str = "no data") -> None:
-    """Write into a panel that there is nothing to draw, and leave out the scales that no other panel shares."""
+    """Write into a panel that there is nothing to draw, and remove the axis ticks that no other panel shares."""
     for name, shared in (("x", axes.get_shared_x_axes()), ("y", axes.get_shared_y_axes())):
         if len(shared.get_siblings(axes)) == 1:
             axes.set(**{f"{name}scale": "linear", f"{name}ticks": []})
@@ -44,10 +44,10 @@ def say_no_data(axes: "Axes", text: str = "no data") -> None:
 
 
 def note_empty_panels(figure: "Figure") -> None:
-    """Write "no data" into the panels of a figure that are without; a logarithmic scale would fail to be drawn.
+    """Write "no data" into the empty panels of a figure, where drawing a logarithmic scale would fail.
 
-    Lines that span a panel, such as those of `axhline`, are no data, nor are values that are not finite or, on a
-    logarithmic scale, not positive.
+    Lines that span a panel, such as those of `axhline`, do not count as data, and only finite values do, on a
+    logarithmic scale only positive ones.
     """
     for axes in figure.axes:
         if not (hasattr(axes, "get_zlim") or axes.images or axes.texts or _has_data(axes)):
@@ -55,7 +55,7 @@ def note_empty_panels(figure: "Figure") -> None:
 
 
 def _has_data(axes: "Axes") -> bool:
-    """Return whether anything in a panel has a place on both of its scales."""
+    """Return whether anything in a panel can be drawn on both of its scales."""
     limits = axes.dataLim
     positive = {"x": limits.minposx, "y": limits.minposy}
     scales = {"x": axes.get_xscale(), "y": axes.get_yscale()}

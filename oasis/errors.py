@@ -1,4 +1,4 @@
-"""The errors a user can cause: one line each, with what was found, what was expected and the mend."""
+"""The errors a user can cause: one line each, with what was found, what was expected and how to mend it."""
 
 import importlib
 import reprlib
@@ -8,11 +8,11 @@ from types import ModuleType
 
 
 class OasisError(Exception):
-    """Something that the user can mend; the command line prints it as one line and exits with 2."""
+    """An error that the user can mend; the command line prints it as one line and exits with 2."""
 
 
 class ConfigError(OasisError):
-    """A configuration, a name or an option that does not fit."""
+    """A configuration, a name or an option that is not valid."""
 
 
 class DataError(OasisError):
@@ -24,7 +24,7 @@ class ModelError(OasisError):
 
 
 class BusyError(OasisError):
-    """Something that another process is writing to."""
+    """A file or folder that another process is writing to."""
 
 
 class MissingExtraError(OasisError):
@@ -32,7 +32,7 @@ class MissingExtraError(OasisError):
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import `module`, or raise `MissingExtraError` that names the extra which brings it.
+    """Import `module`, or raise a `MissingExtraError` that names the extra which installs it.
 
     Raises:
         MissingExtraError: `module` is not installed.
@@ -47,15 +47,15 @@ def import_extra(module: str, extra: str) -> ModuleType:
         raise MissingExtraError(f"{module} is not installed: run  pip install 'oasis-seg[{extra}]'") from error
 
 
-MOST_NAMES = 40  # that a hint lists
-LONGEST_NAME = 200  # characters of a name that are compared with known ones
+MOST_NAMES = 40  # listed in a hint
+LONGEST_NAME = 200  # characters of a name that are compared with known names
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 120, 120, 30
 
 
 def shown(value: object) -> str:
-    """Return a value as an error message shows it: in a few words, however large or nested it is.
+    """Return a value as text for an error message, short however large or nested the value is.
 
     Example:
         >>> shown("many"), shown(list(range(1000)))
@@ -63,12 +63,12 @@ def shown(value: object) -> str:
     """
     try:
         return _SHORT.repr(value)
-    except ValueError:  # whole numbers of thousands of digits are not written as text
+    except ValueError:  # Python refuses to print integers of thousands of digits
         return f"a huge {type(value).__name__}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that ends an error message: the nearest known name, whatever its case, or all of them.
+    """Return the hint at the end of an error message: the most similar known name, ignoring case, or all names.
 
     Example:
         >>> nearest("Fractoin", ["softplus", "fraction"])

@@ -1,4 +1,4 @@
-"""Options: frozen groups of named settings that refuse unknown names, with the nearest known one."""
+"""Options: frozen groups of named settings that refuse unknown names and suggest the most similar known one."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, get_args
@@ -9,11 +9,12 @@ from oasis.errors import ConfigError, nearest, shown
 
 
 class Options(BaseModel):
-    """Base of every group of settings; a subclass names its fields, their types and defaults.
+    """Base class of every group of settings; a subclass declares its fields, their types and defaults.
 
     Attributes:
-        taken_whole: keys whose table is one choice: given anew, it replaces the one below; see `merge`.
-        taken_by_name: keys whose table belongs to the kind that its key `name` names: another kind replaces it.
+        taken_whole: keys whose table is one choice: a new table replaces the default one, see `merge`.
+        taken_by_name: keys whose table describes the kind given by its key `name`: a table of another kind
+            replaces the default one.
 
     Example:
         >>> class Noise(Options):
@@ -34,7 +35,7 @@ class Options(BaseModel):
         """Build the options from values by name.
 
         Raises:
-            ConfigError: the first key that is unknown or has a value that does not fit.
+            ConfigError: the first key that is unknown or has an invalid value.
         """
         kind = type(self)
         try:
@@ -42,15 +43,15 @@ class Options(BaseModel):
         except ValidationError as error:
             raise ConfigError(_first_problem(kind, error, kind.__name__)) from None
 
-    # Nested options are then validated with the rest, so that messages name the whole path of a key.
+    # This makes pydantic validate nested options with the rest, so that messages contain the whole path of a key.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
-        """Build the options from plain values; `where` names their place in error messages.
+        """Build the options from plain values; error messages begin with `where`.
 
         Raises:
-            ConfigError: the first key that is unknown or has a value that does not fit.
+            ConfigError: the first key that is unknown or has an invalid value.
         """
         try:
             return cls.model_validate(dict(values))
@@ -59,7 +60,7 @@ class Options(BaseModel):
 
     @classmethod
     def merge(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-        """Lay plain values over others, such as those of a file over defaults; tables are merged key by key.
+        """Return plain values over others, such as those of a file over defaults; tables are merged key by key.
 
         Example:
             >>> class Weights(Options):
@@ -81,13 +82,13 @@ class Options(BaseModel):
 
     @classmethod
     def _default_name(cls, key: str) -> Any:
-        """Return the kind that the default of a key is of."""
+        """Return the kind of the default of a key."""
         default = cls.model_fields[key].default if key in cls.model_fields else None
         return default.get("name") if isinstance(default, Mapping) else getattr(default, "name", None)
 
     @classmethod
     def _options_of(cls, key: str, name: Any) -> "type[Options]":
-        """Return the options that the table of a key is checked against; these, where it is none of the fields."""
+        """Return the options class that validates the table of a key; `Options` if the key is not a field."""
         field = cls.model_fields.get(key)
         choices = [kind for kind in _models(field and field.annotation) if issubclass(kind, Options)]
         named = [kind for kind in choices if _name(kind) == name]
@@ -99,11 +100,11 @@ def _first_problem(options: type[BaseModel], error: ValidationError, where: str)
     owner, choices, parts = options, [options], [where]
     for part in map(str, problem["loc"]):
         named = next((choice for choice in choices if _name(choice) == part), None)
-        if named is not None:  # which of several groups of options was chosen is no key
+        if named is not None:  # the name of the chosen group of options is not a key
             owner, choices = named, []
             continue
         parts.append(part)
-        if part in owner.model_fields:  # keys and indices of containers are no fields
+        if part in owner.model_fields:  # keys and indices of containers are not fields
             choices = list(_models(owner.model_fields[part].annotation))
             owner = choices[0] if choices else owner
     path = ".".join(part for part in parts if part)
@@ -114,7 +115,7 @@ def _first_problem(options: type[BaseModel], error: ValidationError, where: str)
 
 
 def _hint(problem: Mapping[str, Any]) -> str:
-    """Return how to mend text that YAML reads as something else, such as a class called NO."""
+    """Return how to mend text that YAML does not read as text, such as a class called NO."""
     found = problem["input"]
     if problem["type"] != "string_type" or not isinstance(found, bool | int | float):
         return ""

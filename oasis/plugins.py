@@ -1,4 +1,4 @@
-"""Code of the user's own: a name in a file, as `path/to/file.py:name`."""
+"""Plugins: the user's own code, given as a name in a file, `path/to/file.py:name`."""
 
 import sys
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from typing import Any
 
 from oasis.errors import ConfigError, nearest
 
-# Modules of the user's are imported as if they lay below this one, under a name that holds their path. So worker
-# processes, however they are started, find what they are to unpickle.
+# Files of the user are imported as submodules of this one, under a name that encodes their path. Worker processes,
+# however they are started, can thus unpickle what these files define.
 __path__: list[str] = []
 _MARK = "_at_"
 
 
 class _Source(SourceFileLoader):
-    """Compiles the file itself: no cached bytecode is written beside it, nor run in its place."""
+    """A loader that compiles the file itself: no cached bytecode is written next to it or run instead."""
 
     source = b""
 
@@ -43,7 +43,7 @@ sys.meta_path.append(_Finder())
 
 
 def is_code(name: str) -> bool:
-    """Return whether a name is that of code in a file.
+    """Return whether a name refers to code in a file.
 
     Example:
         >>> is_code("models/mine.py:build"), is_code("unet")
@@ -53,7 +53,7 @@ def is_code(name: str) -> bool:
 
 
 def code_file(name: str) -> Path:
-    """Return the file that `path/to/file.py:name` is about.
+    """Return the file of `path/to/file.py:name`.
 
     Example:
         >>> code_file("models/mine.py:build").name
@@ -63,10 +63,10 @@ def code_file(name: str) -> Path:
 
 
 def from_file(name: str) -> Any:
-    """Run a file and return what it calls by the name behind the colon.
+    """Run a file and return the object that it defines under the name after the colon.
 
     Raises:
-        ConfigError: no such file, one that fails, or no such name in it.
+        ConfigError: the file does not exist, fails, or does not define the name.
     """
     file, key = code_file(name), name.rpartition(":")[2]
     path = file.resolve()
@@ -89,7 +89,7 @@ def _imported(path: Path, file: str) -> ModuleType:
             del sys.modules[module_name]
         return import_module(module_name)
     except SyntaxError as error:
-        raise ConfigError(f"{file}: line {error.lineno}: not Python: {error.msg}") from error
+        raise ConfigError(f"{file}: line {error.lineno}: not valid Python: {error.msg}") from error
     except SystemExit as error:
         raise ConfigError(f"{file}: ends the program (exit {error.code}) when it is imported") from error
     except Exception as error:  # whatever the user's code raises
@@ -98,7 +98,7 @@ def _imported(path: Path, file: str) -> ModuleType:
 
 
 def _line(error: Exception, path: Path) -> str:
-    """Return the last line of a file that an error passed through."""
+    """Return the last line of a file in the traceback of an error, as text for its message."""
     found = ""
     trace = error.__traceback__
     while trace is not None:

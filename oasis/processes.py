@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however it ends."""
+"""Child processes that end with their parent, however it ends."""
 
 import ctypes
 import multiprocessing
@@ -16,14 +16,14 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def end_with_parent(grace: float = GRACE_SECONDS) -> None:
-    """Let this process end when the one that started it does, even if that is killed.
+    """Let this process end when its parent does, even if the parent is killed.
 
-    It is sent SIGTERM: on Linux by the kernel, elsewhere by a thread that watches the parent. Should it not end by
-    that, the thread ends it after the grace period. To be called first in a worker, such as by
+    It is sent SIGTERM: on Linux by the kernel, elsewhere by a thread that watches the parent. If it is still alive
+    after the grace period, the thread ends it. A worker calls this first, for example by
     `ProcessPoolExecutor(initializer=end_with_parent)`.
 
     Args:
-        grace: seconds from SIGTERM on.
+        grace: seconds after SIGTERM.
     """
     parent = os.getppid()
     started = multiprocessing.parent_process()
@@ -42,7 +42,7 @@ def end_with_parent(grace: float = GRACE_SECONDS) -> None:
 
 @contextmanager
 def children_end_too(grace: float = GRACE_SECONDS) -> Iterator[None]:
-    """End the processes that were started inside, should the block be left by an exception such as Ctrl-C.
+    """End the processes that were started in the block if it is left by an exception such as Ctrl-C.
 
     Args:
         grace: seconds for them to end by themselves.

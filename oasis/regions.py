@@ -20,7 +20,7 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     """Return the class names as a tuple.
 
     Raises:
-        ConfigError: no names, too many, a name twice, or a name that a region could not be named by.
+        ConfigError: no names, too many, a duplicate name, or a name that could not be part of a region's name.
     """
     if isinstance(classes, str) or not 1 <= len(classes) <= MAX_CLASSES:
         raise ConfigError(f"classes: expected 1 to {MAX_CLASSES} names, found {classes!r}")

@@ -1,4 +1,4 @@
-"""Scaling: invertible transforms of intensity, fitted per image, applied on the device."""
+"""Scaling: invertible transforms of intensity, fitted to each image and applied on the device."""
 
 import math
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from oasis.errors import ConfigError
 from oasis.options import Options
 
 LN10 = math.log(10)
-FLOOR = 1e-12  # of the scale and the peak, so that an empty image scales to zeros
+FLOOR = 1e-12  # minimum of the scale and the peak, so that an empty image scales to zeros
 HALF_NORMAL_MEDIAN = 0.6744897501960817  # of |x| for standard normal x
-CEILING = 60.0  # of the exponent in the inverse, so that an untrained network's intensities stay finite
+CEILING = 60.0  # maximum of the exponent in the inverse: intensities of an untrained network stay finite
 
 
 class FittedScale(Protocol):
@@ -67,11 +67,11 @@ class LogScale(Options):
     """Logarithmic scaling of intensity (Eq. 4 and 5 of arXiv 2510.06194).
 
     Attributes:
-        percentile: of the image's pixels, which gives the scale `s`.
-        over: the pixels that count for the percentile and the peak: the whole `frame`, or `valid` ones.
-        scale: a fixed `s` in physical units in the place of the percentile.
+        percentile: the percentile of the image's pixels that is the scale `s`.
+        over: the pixels that count for the percentile and the peak: the whole `frame`, or only `valid` ones.
+        scale: a fixed `s` in physical units instead of the percentile.
         peak: divide by the largest value, so that the image reaches 1 (the paper); False keeps the absolute
-            intensity visible to the network, which wants a fixed `scale` beside it.
+            intensity visible to the network and needs a fixed `scale`.
 
     Example:
         >>> image = torch.tensor([[[0.0, 9.0, 99.0]]])
@@ -140,7 +140,7 @@ class FittedAsinhScale:
 
     Attributes:
         softening: (b, B) the `b` of every image and band, in physical units.
-        dims: how many spatial axes there are.
+        dims: number of spatial axes.
     """
 
     softening: Tensor
@@ -165,14 +165,14 @@ class FittedAsinhScale:
 
 
 class AsinhScale(Options):
-    """Inverse hyperbolic sine of intensity in units of the noise, for images whose sky is around zero.
+    """Inverse hyperbolic sine of intensity in units of the noise, for images with noise around zero.
 
     Attributes:
-        noise: standard deviation of an empty pixel in physical units, one for all bands or one for each; none to
-            take it from the pixels below zero of every image and band, which holds where the sky is subtracted
-            and objects only add light.
-        softening: the `b` of the scaling in units of the noise: what is far below it is scaled linearly, what is
-            far above it logarithmically.
+        noise: standard deviation of an empty pixel in physical units, one for all bands or one per band; by
+            default it is estimated from the pixels below zero of every image and band, which is right if the
+            background is subtracted and objects only add intensity.
+        softening: the `b` of the scaling in units of the noise: intensities far below it are scaled linearly,
+            those far above it logarithmically.
 
     Example:
         >>> image = torch.tensor([[[-1.0, 0.0, 1.0, 1000.0]]])
@@ -202,7 +202,7 @@ class AsinhScale(Options):
             valid: (b, 1, *S) bool; pixels outside do not count for the noise.
 
         Raises:
-            ConfigError: another number of bands than `noise` has.
+            ConfigError: the number of bands differs from the length of `noise`.
         """
         images, bands = image.shape[:2]
         if self.noise is None:

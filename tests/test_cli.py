@@ -158,7 +158,7 @@ def test_a_run_may_be_named_by_digits(tmp_path, config, monkeypatch):
         (["compare", "nowhere", "x"], "nowhere"),
         (["compare", "{run}"], "give two runs or more"),
         (["ablate", "nowhere.yaml"], "nowhere.yaml"),
-        (["calibrate", "{run}"], "too few to calibrate on: give 50"),
+        (["calibrate", "{run}"], "too few to calibrate: give 50"),
         (["models", "x*"], "no model matches 'x*'; try unet, smp/*"),
         (["models", "smp/*", "timm/*"], "unexpected extra argument"),
         (["convert", "x.pkl", "--out", "y.h5"], "x.pkl"),

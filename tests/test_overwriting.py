@@ -81,12 +81,15 @@ def test_predict_writes_over_nothing_that_it_reads(place, capsys, how, source, o
         source = LINKS[how](source)
         out = str(Path(source).with_suffix(Path(out).suffix)) if Path(source).is_file() else out
     for force in ([], ["--force"]):
-        refused(["predict", "run", source, "--out", out, *force], place, capsys, "would be written over")
+        refused(["predict", "run", source, "--out", out, *force], place, capsys, "would overwrite")
 
 
 def test_a_dark_frame_is_read_too(place, capsys):
     refused(
-        ["predict", "run", "f.npy", "--out", "f.npz", "--dark", "f.npz"], place, capsys, "what is read (f.npz)"
+        ["predict", "run", "f.npy", "--out", "f.npz", "--dark", "f.npz"],
+        place,
+        capsys,
+        "overwrite the input f.npz",
     )
 
 
@@ -133,7 +136,7 @@ def test_a_report_of_one_run_is_no_file_of_another(place, capsys):
     ],
 )
 def test_what_is_not_the_commands_own_is_replaced_with_force_only(place, capsys, arguments, out):
-    refused([*arguments, "--out", out], place, capsys, "exists and is no earlier output", "--force")
+    refused([*arguments, "--out", out], place, capsys, "exists and is not an earlier output", "--force")
     assert command([*arguments, "--out", out, "--force"]) == 0
     assert command([*arguments, "--out", out]) == 0  # an earlier output by now
 
@@ -142,8 +145,8 @@ def test_an_output_of_another_command_is_not_its_own(place, capsys):
     assert command(["simulate", "run", "--out", "samples.h5"]) == 0
     assert command(["predict", "run", "f.npy", "--out", "maps.h5"]) == 0
     capsys.readouterr()
-    refused(["predict", "run", "f.npy", "--out", "samples.h5"], place, capsys, "no earlier output")
-    refused(["simulate", "run", "--out", "maps.h5"], place, capsys, "no earlier output")
+    refused(["predict", "run", "f.npy", "--out", "samples.h5"], place, capsys, "not an earlier output")
+    refused(["simulate", "run", "--out", "maps.h5"], place, capsys, "not an earlier output")
     assert [is_maps(Path("maps.h5")), is_simulated(Path("samples.h5"))] == [True, True]
     assert not is_converted(Path("samples.h5"))
 
@@ -157,9 +160,9 @@ def test_earlier_maps_in_the_folder_that_is_read_are_replaced(place):
 def test_convert_writes_over_nothing_that_it_reads(place, capsys):
     with open("ok.pkl", "wb") as file:
         pickle.dump([WAVES], file)
-    refused(["convert", "ok.pkl", "--out", "ok.pkl"], place, capsys, "would be written over what is read")
-    refused(["convert", "folder", "--out", "folder/a.h5", "--force"], place, capsys, "would be written over")
-    refused(["convert", "ok.pkl", "--out", "notes.h5"], place, capsys, "no earlier output")
+    refused(["convert", "ok.pkl", "--out", "ok.pkl"], place, capsys, "would overwrite the input")
+    refused(["convert", "folder", "--out", "folder/a.h5", "--force"], place, capsys, "would overwrite")
+    refused(["convert", "ok.pkl", "--out", "notes.h5"], place, capsys, "not an earlier output")
     Path("new.h5.left_out.csv").write_text("mine")
     refused(["convert", "ok.pkl", "--out", "new.h5", "--adapter", "galaxy"], place, capsys, "left_out")
 
@@ -169,8 +172,12 @@ def test_simulate_writes_over_no_file_that_its_configuration_names(place, capsys
     values = yaml.safe_load(Path("run/config.yaml").read_text())
     values["data"]["files"] = {"train": "train.h5"}
     Path("own.yaml").write_text(yaml.safe_dump(values))
-    refused(["simulate", "own.yaml", "--out", "train.h5", "--force"], place, capsys, "what is read (train.h5)")
-    refused(["simulate", "own.yaml", "--out", "own.yaml", "--force"], place, capsys, "what is read (own.yaml)")
+    refused(
+        ["simulate", "own.yaml", "--out", "train.h5", "--force"], place, capsys, "overwrite the input train.h5"
+    )
+    refused(
+        ["simulate", "own.yaml", "--out", "own.yaml", "--force"], place, capsys, "overwrite the input own.yaml"
+    )
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "config.json", "log.csv", "model.safetensors"])
@@ -188,7 +195,7 @@ def test_training_does_not_write_over_its_configuration(place, capsys):
     values = yaml.safe_load(Path("run/config.yaml").read_text())
     Path("new").mkdir()
     Path("new/config.yaml").write_text(yaml.safe_dump({**values, "run": "new"}))
-    refused(["train", "new/config.yaml"], place, capsys, "would be written over what is read")
+    refused(["train", "new/config.yaml"], place, capsys, "would overwrite the input")
 
 
 def test_a_training_that_was_killed_in_its_first_epoch_begins_again(place):
@@ -215,7 +222,7 @@ def test_what_a_first_epoch_left_is_no_run_but_a_run_without_checkpoints_is(plac
 def test_an_ablation_does_not_write_over_its_file(place, capsys):
     study = {"base": "run/config.yaml", "run": ".", "grid": {"seed": [1]}}
     Path("ablation.yaml").write_text(yaml.safe_dump(study))
-    refused(["ablate", "ablation.yaml"], place, capsys, "would be written over what is read")
+    refused(["ablate", "ablation.yaml"], place, capsys, "would overwrite the input")
     Path("study.yaml").write_text(yaml.safe_dump({**study, "run": "mine"}))
     Path("mine").mkdir()
     Path("mine/ablation.csv").write_text("mine")
@@ -227,7 +234,7 @@ def test_a_file_that_cannot_be_read_is_nobodys(tmp_path, content):
     out = tmp_path / "out.h5"
     out.write_bytes(content)
     for recogniser in (is_maps, is_simulated, is_converted, is_report):
-        with pytest.raises(DataError, match="no earlier output"):
+        with pytest.raises(DataError, match="not an earlier output"):
             check_outputs({out: recogniser}, force=False)
         check_outputs({out: recogniser}, force=True)
 
@@ -238,6 +245,6 @@ def test_odd_paths(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for out in (loop, tmp_path / "folder", tmp_path / "dangling"):
-        with pytest.raises(DataError, match="no earlier output"):
+        with pytest.raises(DataError, match="not an earlier output"):
             check_outputs({out: is_maps}, [tmp_path / "nowhere"])
     check_outputs({tmp_path / "new": is_maps}, [tmp_path])

@@ -54,13 +54,13 @@ def test_no_bytecode_is_written_or_run(name: str) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("def f(:\n", "line 1: not Python"),
+        ("def f(:\n", "line 1: not valid Python"),
         ("x = 1\nimport sys\nsys.exit(0)\n", r"ends the program \(exit 0\)"),
         ("x = 1\ny = undefined\n", "line 2: NameError: name 'undefined' is not defined"),
         ("def f():\n    raise ValueError('a\\nb')\nf()\n", "line 2: ValueError: a b"),
         ("import nothing_here\n", "ModuleNotFoundError: No module named 'nothing_here'"),
         ("Buidl = 3\ndef build(): pass\n", "defines no 'Build'; did you mean 'build'"),
-        ("\0", "not Python"),
+        ("\0", "not valid Python"),
     ],
 )
 def test_a_file_that_fails_is_named_in_one_line(tmp_path: Path, code: str, message: str) -> None:

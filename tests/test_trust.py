@@ -219,7 +219,7 @@ def test_a_run_works_from_any_folder(own, tmp_path, monkeypatch, capsys):
 def test_the_copy_is_used_where_the_file_has_changed(own, tmp_path, caplog):
     (tmp_path / "project" / "domain.py").write_text("raise SystemExit", encoding="utf-8")
     assert Run(own, trust_code=True).adapter.classes == ("dot", "bar")
-    assert "has changed since the training: the copy in" in caplog.text
+    assert "has changed since the training: using the copy in" in caplog.text
     assert not list((own / "code").glob("__pycache__"))
 
 

@@ -33,7 +33,7 @@ class Ablation:
         options: what is varied.
         base: the complete configuration, as plain values.
         study: the domain's.
-        unit: of the intensities.
+        unit: the unit of the intensities.
     """
 
     options: AblationOptions

@@ -18,7 +18,7 @@ class Jobs(ABC):
     """The trials that are to be done.
 
     Attributes:
-        ablation: that they belong to.
+        ablation: the ablation that they belong to.
         split: the events that they are measured on.
         csv: the file of their table.
     """

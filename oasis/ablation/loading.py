@@ -28,7 +28,7 @@ def load_ablation(
     """Read an ablation from its YAML file or from its folder.
 
     Args:
-        path: of the file or the folder.
+        path: the path of the file or the folder.
         changes: `"training.epochs=20"` and the like, for all trials; the value is read as YAML.
         folder: in the place of the file's `run`.
         trust_code: run the Python files that the folder of the ablation or of the base names.

@@ -37,13 +37,13 @@ class AblationOptions(Options):
         ratios: names for ratios of two weights, as `above.key / below.key`; a weight that is not there is 1. To
             give a ratio a value sets the weight above.
         grid: the values of each key or ratio, which may be whole tables; every combination is a campaign.
-        seeds: of the trainings of a campaign, all on the same data; none for the seed of the base.
+        seeds: seeds of the trainings of a campaign, all on the same data; none for the seed of the base.
         split: the events that the grid is measured on.
-        bin: of the domain's study, for tables and figures; none for the first one.
+        bin: the bin of the domain's study that tables and figures use; none for the first one.
         search: for each key or ratio the range, or the choices, to search.
         objective: objective to minimise: weights of metrics such as `auc`, `spread_4-5` or, without its sign,
             `|bias_4-5|`.
-        trials: of a search.
+        trials: number of trials of a search.
     """
 
     base: str | dict[str, Any]

@@ -75,7 +75,7 @@ class Searched(Jobs):
     Proposals are kept in `search.json`, so that one that was killed is taken up again.
 
     Attributes:
-        total: how many trials there are to be.
+        total: number of trials to run.
     """
 
     total: int

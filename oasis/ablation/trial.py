@@ -26,7 +26,7 @@ class Trial:
     """One training of an ablation: a run, whose folder also says how far it got.
 
     Attributes:
-        run: that is trained.
+        run: the run that is trained.
         study: whose metrics are measured.
         point: the values of what is varied.
     """

@@ -1,4 +1,4 @@
-"""Adapters: what a domain brings to the core, found by name or in a file."""
+"""Adapters: the contract between a domain and the core, and the domains themselves."""
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.options import DataOptions, SplitCounts, SplitFiles

@@ -1,4 +1,4 @@
-"""The contract of an adapter: what a domain supplies so that training, evaluation and prediction work for it."""
+"""The contract of an adapter, which provides a domain with training, evaluation and prediction."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -30,28 +30,28 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-ATTEMPTS = 200  # samples that are searched for an object before there seems to be none
+ATTEMPTS = 200  # samples to search for an object before concluding that there is none
 
 OptionsT = TypeVar("OptionsT", bound=Options, default=DataOptions, covariant=True)
 
 
 class Adapter(ABC, Generic[OptionsT]):
-    """What a domain supplies: facts, and a scene that samples are mixed from.
+    """The base class of adapters: a domain supplies facts, and a scene from which samples are mixed.
 
-    Facts belong to the instance: a subclass states each as a class attribute, or as a property where it follows
-    from the options. `class MyAdapter(Adapter[MyOptions])` names the class of the options.
+    Facts belong to the instance: a subclass declares each as a class attribute, or as a property if it depends on
+    the options. `class MyAdapter(Adapter[MyOptions])` declares the class of the options.
 
     Attributes:
         options: the section `data`.
-        seed: of everything random in the data.
+        seed: the seed of everything random in the data.
 
     Args:
-        options: the section `data`, as plain values or checked.
-        seed: of everything random in the data.
-        thresholds: of presence, of all classes or by class, in the place of the domain's.
+        options: the section `data`, as plain or validated values.
+        seed: the seed of everything random in the data.
+        thresholds: thresholds of presence, for all classes or by class, instead of the domain's.
 
     Raises:
-        ConfigError: an option that is unknown or has a value that does not fit.
+        ConfigError: an option is unknown or has an invalid value.
 
     Example:
         >>> class Cells(Adapter):
@@ -85,10 +85,10 @@ class Adapter(ABC, Generic[OptionsT]):
 
     @property
     def limits(self) -> dict[str, float]:
-        """The threshold of presence of every class: the configuration's where it states one, else the domain's.
+        """The threshold of presence of every class: that of the configuration if it has one, else the domain's.
 
         Raises:
-            ConfigError: an unknown class, or a threshold that is negative or not finite.
+            ConfigError: a class is unknown, or a threshold is negative or not finite.
         """
         limits = per_class(self.classes, self.thresholds, 0.0, "thresholds")
         if self._chosen_thresholds is not None:
@@ -105,17 +105,17 @@ class Adapter(ABC, Generic[OptionsT]):
 
     @property
     def spatial_dims(self) -> int:
-        """How many spatial axes an image has: 1, 2 or 3."""
+        """Number of spatial axes of an image: 1, 2 or 3."""
         return 2
 
     @property
     def bands(self) -> int:
-        """B, the channels of an image and of every map."""
+        """Number B of bands of an image and of every map."""
         return 1
 
     @property
     def context(self) -> int:
-        """C, the channels of further inputs that are not part of the mixture."""
+        """Number C of channels of further inputs that are not part of the mixture."""
         return 0
 
     @property
@@ -130,12 +130,12 @@ class Adapter(ABC, Generic[OptionsT]):
 
     @property
     def interchangeable(self) -> Sequence[Sequence[str]]:
-        """Groups of interchangeable classes, whose maps may come in any order."""
+        """Groups of interchangeable classes, whose maps may be in any order."""
         return ()
 
     @property
     def grouping(self) -> Mapping[str, Grouping]:
-        """How the maps of classes are grouped into instances, by name; `Grouping()` for the others."""
+        """Options for grouping maps into instances, by class; `Grouping()` for the others."""
         return {}
 
     @property
@@ -155,13 +155,13 @@ class Adapter(ABC, Generic[OptionsT]):
     def thresholds(self) -> Mapping[str, float] | float:
         """Intensity above which a class is present in a pixel, one for all classes or by name (unnamed: 0).
 
-        Loss, statistics, metrics and masks all use it; `thresholds` in a YAML file overrides it.
+        Loss, statistics, metrics and masks use it; the key `thresholds` of a YAML file overrides it.
         """
         return 0.0
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """What the domain wants in the sections of a run, other than `data`, that does not say otherwise."""
+        """Default values of the domain for the sections of a run other than `data`."""
         return {}
 
     @property
@@ -171,30 +171,30 @@ class Adapter(ABC, Generic[OptionsT]):
 
     @property
     def suffixes(self) -> Sequence[str]:
-        """Of the files that `read` knows."""
+        """Suffixes of the files that `read` supports."""
         return SUFFIXES
 
     def scene(self, split: str) -> Scene:
-        """Return what the samples of a split are mixed from: the one method that a domain has to give.
+        """Return the scene from which the samples of a split are mixed: the only method that a domain must define.
 
-        A domain that only reads files can leave it out.
+        A domain that only reads files can omit it.
 
         Args:
-            split: `train`, `val` or `test`; the splits should share no component.
+            split: `train`, `val` or `test`; the splits should not share components.
 
         Raises:
-            ConfigError: the domain simulates nothing.
+            ConfigError: the domain has no simulation.
         """
         raise ConfigError(f"data.files.{split}: this adapter has no scene to simulate samples: name a file")
 
     def dataset(self, split: str) -> SampleDataset:
         """Return the samples of a split: those of its files if the options name any, else mixed from its scene.
 
-        Training samples are new in every epoch, the others stay the same.
+        Mixed training samples are new in every epoch, the others are the same.
 
         Raises:
-            ConfigError: a split without events.
-            DataError: a file that cannot be used, or files that do not fit together.
+            ConfigError: the split has no events.
+            DataError: a file is invalid, or files are incompatible.
         """
         options: Options = self.options
         if not isinstance(options, DataOptions):
@@ -217,7 +217,7 @@ class Adapter(ABC, Generic[OptionsT]):
         """Check that a scene has the domain's classes, bands and axes.
 
         Raises:
-            ConfigError: it does not.
+            ConfigError: it has others.
         """
         where = f"{type(self).__name__}: the scene of {split}"
         if tuple(scene.classes) != tuple(self.classes):
@@ -229,7 +229,7 @@ class Adapter(ABC, Generic[OptionsT]):
             )
 
     def count(self, split: str, scene: Scene) -> int:
-        """Return how many samples of a scene a split has: as the option `events` says.
+        """Return the number of samples of a scene in a split, from the option `events`.
 
         Raises:
             ConfigError: it has none.
@@ -243,8 +243,8 @@ class Adapter(ABC, Generic[OptionsT]):
         """Return the samples of a file: by default an HDF5 file of samples.
 
         Args:
-            path: of the file or folder.
-            split: which it is read for.
+            path: the path of the file or folder.
+            split: the split it is read for.
 
         Raises:
             DataError: the file cannot be read, or has other classes, bands or axes, or another unit.
@@ -270,24 +270,24 @@ class Adapter(ABC, Generic[OptionsT]):
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return further columns of the event table for one event, by class and by column.
 
-        Intensity, IoU, overlap and the predicted quantities are there already.
+        Intensity, IoU, overlap and the predicted quantities are always in the table.
 
         Args:
-            prediction: the maps and, where they were predicted, quantities of the objects.
+            prediction: the maps and, if predicted, quantities of the objects.
             sample: the event with its truth.
         """
         return {}
 
     @property
     def measures_events(self) -> bool:
-        """Whether `event_rows` gives any columns; if not, events need not leave the device."""
+        """Whether `event_rows` returns any columns; if not, events need not be copied from the device."""
         return type(self).event_rows is not Adapter.event_rows
 
     def instance_rows(self, prediction: EventPrediction, sample: Sample) -> Sequence[Mapping[str, float]]:
         """Return further columns for the single objects of one event.
 
         Args:
-            prediction: the maps and, where they were predicted, quantities of the objects.
+            prediction: the maps and, if predicted, quantities of the objects.
             sample: the event, with its `instances`.
 
         Returns:
@@ -302,15 +302,15 @@ class Adapter(ABC, Generic[OptionsT]):
         maps: Array,
         quantities: Mapping[str, NDArray[Any]],
     ) -> Mapping[str, NDArray[Any]]:
-        """Fit a model of the domain to images, beginning at what was predicted, and return columns (b, N).
+        """Fit a model of the domain to images, starting from the prediction, and return columns (b, N).
 
-        No truth is used, so that it works on measured images too.
+        It uses no truth, so that it also works for measured images.
 
         Args:
             images: (b, B, *S) in physical units.
             context: (b, C, *S).
-            maps: (b, N, B, *S) predicted.
-            quantities: by column (b, N), predicted.
+            maps: (b, N, B, *S) predicted maps.
+            quantities: predicted quantities by column (b, N).
 
         Raises:
             ConfigError: the domain has no such model.
@@ -347,50 +347,51 @@ class Adapter(ABC, Generic[OptionsT]):
         return {}
 
     def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
-        """Return the measured images of a file in physical units: the one way in for `oasis predict`.
+        """Return the measured images of a file in physical units, for `oasis predict`.
 
-        By default the array of a file as it is; the array `context` beside it where the domain has a context.
-        A domain whose files know of bad pixels, coordinates or units of their own overrides this.
+        The default is the array of a file unchanged, and its array `context` if the domain has a context. A domain
+        whose files state bad pixels, coordinates or units overrides this.
 
         Args:
-            path: of the file.
+            path: the path of the file.
             key: the array in an `.npz` or HDF5 file.
             dark: a dark frame to subtract, of the shape of one image.
 
         Raises:
-            DataError: a file that cannot be read, or does not contain images of this domain.
+            DataError: the file cannot be read, or does not contain images of this domain.
         """
         image = self.as_images(read_array(path, key), dark)
         context = as_image_array(read_array(path, "context"), f"{path}: context") if self.context else None
         return Images(image, context, source=str(path))
 
     def reads_parts(self, path: Path) -> bool:
-        """Return whether a part of an image in a file can be read and understood without the rest.
+        """Return whether a part of an image in a file can be read and interpreted without the rest.
 
-        By default where neither `read` nor `as_images` nor `visible` is the domain's own.
+        By default this is so if the domain overrides neither `read` nor `as_images` nor `visible`.
 
         Args:
-            path: of the file.
+            path: the path of the file.
         """
         own = type(self)
         return (own.read, own.as_images, own.visible) == (Adapter.read, Adapter.as_images, Adapter.visible)
 
     def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
-        """Return an array as images (n, B, *S), less the dark frame.
+        """Return an array as images (n, B, *S), minus the dark frame.
 
         Args:
-            raw: (n, B, *S), or without the axes n and B where they are 1.
+            raw: (n, B, *S); the axes n and B may be missing if they are 1.
             dark: a dark frame to subtract, of the shape of one image.
 
         Raises:
-            DataError: an array of another shape, such as a colour picture for a domain of one band.
+            DataError: the array has another shape, such as a colour picture for a domain of one band.
         """
         return as_images(raw, self.bands, self.spatial_dims, dark)
 
     def visible(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return the pixels (n, 1, *S) over which `oasis predict` adds up maps: all of them.
+        """Return the pixels (n, 1, *S) over which `oasis predict` sums maps: by default all.
 
-        Where samples are valid in parts that depend on the truth, a domain tells them here without it.
+        A domain whose samples are valid in a part that depends on the truth finds that part here without the
+        truth.
 
         Args:
             images: (n, B, *S) in physical units.
@@ -398,7 +399,7 @@ class Adapter(ABC, Generic[OptionsT]):
         return np.ones((len(images), 1, *images.shape[2:]), dtype=bool)
 
     def convert(self, source: Path, out: Path) -> int:
-        """Turn the domain's own files into an HDF5 file of samples and return how many there are.
+        """Convert the domain's own files to an HDF5 file of samples and return their number.
 
         Raises:
             DataError: the domain has no such files, or they cannot be read.
@@ -407,7 +408,7 @@ class Adapter(ABC, Generic[OptionsT]):
 
 
 def _check_lit(mixed: Mixer, limits: Mapping[str, float], unit: str) -> None:
-    """Check that there is something to train on; as a rule the first sample shows it.
+    """Check that there is something to train on; usually the first sample shows that.
 
     Raises:
         ConfigError: no class is present in any valid pixel of many samples.
@@ -419,6 +420,6 @@ def _check_lit(mixed: Mixer, limits: Mapping[str, float], unit: str) -> None:
         if (lit & sample.valid).any():
             return
     raise ConfigError(
-        f"data: no class is present in any valid pixel of the first {count} samples of {mixed.split}: its options "
-        f"leave no room for objects, or these are below the thresholds {dict(limits)} {unit}"
+        f"data: no class is present in any valid pixel of the first {count} samples of {mixed.split}: the options "
+        f"leave no room for objects, or objects are below the thresholds {dict(limits)} {unit}"
     )

@@ -1,4 +1,4 @@
-"""Converting: a domain's own files into an HDF5 file of samples, or of what samples are made of."""
+"""Conversion of a domain's own files to an HDF5 file of samples or of components."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +15,18 @@ def convert(
     options: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> int:
-    """Turn foreign files into an HDF5 file and return how many items it has.
+    """Convert foreign files to an HDF5 file and return its number of items.
 
     Args:
-        adapter: whose format it is, by its name.
+        adapter: the name of the adapter whose format it is.
         source: a file or a folder.
         out: the HDF5 file.
-        options: of the section `data`.
-        force: replace a file that is no earlier output.
+        options: the options of the section `data`.
+        force: replace a file that is not an earlier output.
 
     Raises:
-        ConfigError: no such adapter, or options that do not fit.
-        DataError: files that cannot be read, or an output that must not be written.
+        ConfigError: there is no such adapter, or options are invalid.
+        DataError: files cannot be read, or the output must not be written.
     """
     source, out, options = Path(source), Path(out), options or {}
     domain = find_adapter(adapter)(options)

@@ -1,4 +1,4 @@
-"""The options that domains share: how many samples each split has, and which files it is read from."""
+"""The options that domains share: the number of samples of each split, and the files to read them from."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,19 +15,19 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 Rising = AfterValidator(_rising)
-"""Of an option with two bounds: `Annotated[tuple[float, float], Rising]`."""
+"""Validator for an option with two bounds: `Annotated[tuple[float, float], Rising]`."""
 
 SPLITS = ("train", "val", "test")
-MOST = 10_000_000  # samples of an epoch
+MOST = 10_000_000  # samples in an epoch
 
 
 class SplitCounts(Options):
-    """How many samples each split has.
+    """The number of samples of each split.
 
     Attributes:
-        train: new ones in every epoch.
-        val: the same ones in every epoch.
-        test: held out.
+        train: training samples, new ones in every epoch.
+        val: validation samples, the same ones in every epoch.
+        test: held-out samples.
     """
 
     train: int = Field(ge=0, le=MOST)
@@ -36,12 +36,12 @@ class SplitCounts(Options):
 
 
 class SplitFiles(Options):
-    """The file, the folder or the several files that each split is read from; simulated where there are none.
+    """The file, folder or files that each split is read from; a split without files is simulated.
 
     Attributes:
-        train: of the training samples.
-        val: of the validation samples.
-        test: of the held-out samples.
+        train: the training samples.
+        val: the validation samples.
+        test: the held-out samples.
     """
 
     train: str | tuple[str, ...] | None = None
@@ -56,7 +56,7 @@ class SplitFiles(Options):
         return files
 
     def of(self, split: str) -> tuple[str, ...]:
-        """Return the files of a split; none where it is simulated.
+        """Return the files of a split; none if it is simulated.
 
         Example:
             >>> SplitFiles(train=("a.h5", "b.h5"), test="c.h5").of("test")
@@ -69,11 +69,11 @@ class SplitFiles(Options):
 class DataOptions(Options):
     """The section `data`; a domain adds its own keys in a subclass.
 
-    A default of `events` in a subclass fills in the splits that a configuration does not name.
+    A default of `events` in a subclass applies to the splits that a configuration does not name.
 
     Attributes:
         events: samples per split.
-        files: by split: files of samples in the place of the simulation.
+        files: files of samples by split, used instead of the simulation.
 
     Example:
         >>> class Cells(DataOptions):

@@ -1,4 +1,4 @@
-"""Prediction of an event: what a separator says of one sample, as the hooks of an adapter see it."""
+"""The prediction for one event, as passed to the hooks of an adapter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from oasis.data.samples import Array
 
 @dataclass(frozen=True)
 class EventPrediction:
-    """What a separator, or another method, says of one sample.
+    """The prediction of a separator, or of another method, for one sample.
 
     Attributes:
         maps: (N, B, *S) in physical units; interchangeable classes in the order that fits the truth best.
-        quantities: of the objects, by column (N,): `<quantity>_predicted`, `presence_predicted`, and what `refine`
-            gave; empty where none were predicted.
+        quantities: quantities of the objects by column (N,): `<quantity>_predicted`, `presence_predicted`, and the
+            columns of `refine`; empty if none were predicted.
     """
 
     maps: Array

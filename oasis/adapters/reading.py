@@ -1,4 +1,4 @@
-"""Reading: arrays of measured images get the axes of a domain."""
+"""Reading: conversion of arrays of measured images to the axes of a domain."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,16 +12,16 @@ from oasis.io.arrays import as_image_array
 
 
 def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[Any] | None = None) -> Array:
-    """Return an array as images (n, B, *S), less a dark frame.
+    """Return an array as images (n, B, *S), minus a dark frame.
 
     Args:
-        raw: (n, B, *S), or without the axes n and B where they are 1.
-        bands: B.
-        spatial_dims: how many spatial axes there are.
+        raw: (n, B, *S); the axes n and B may be missing if they are 1.
+        bands: number B of bands.
+        spatial_dims: number of spatial axes.
         dark: a dark frame to subtract, of the shape of one image.
 
     Raises:
-        DataError: an array of another shape, such as a colour picture for a domain of one band.
+        DataError: the array has another shape, such as a colour picture for a domain of one band.
 
     Example:
         >>> as_images(np.ones((5, 24, 20)), bands=1, spatial_dims=2).shape
@@ -34,9 +34,9 @@ def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[An
     dark = as_image_array(dark, "the dark frame")
     if not np.isfinite(dark).all():
         wrong = int((~np.isfinite(dark)).sum())
-        raise DataError(f"the dark frame has {wrong} pixels that are NaN or infinite: mend them")
+        raise DataError(f"the dark frame has {wrong} pixels that are NaN or infinite: replace them")
     if dark.shape not in (images.shape[1:], images.shape[2:]):
-        raise DataError(f"the dark frame has shape {dark.shape}, one image {images.shape[1:]}")
+        raise DataError(f"the dark frame has shape {dark.shape}, an image {images.shape[1:]}")
     return images - dark
 
 
@@ -70,10 +70,10 @@ def images_shape(shape: Sequence[int], bands: int, spatial_dims: int) -> tuple[i
 
 
 def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:
-    """Check that a last axis of 3 or 4 is not that of colours, which would be read as many narrow images.
+    """Check that a last axis of length 3 or 4 is not one of colours, which would be read as many narrow images.
 
     Raises:
-        DataError: it seems to be.
+        DataError: it seems to be one.
     """
     colours = len(shape) == spatial_dims + 1 and shape[-1] in (3, 4) and all(length > 4 for length in shape[:-1])
     if bands == 1 and colours:

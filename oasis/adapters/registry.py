@@ -1,4 +1,4 @@
-"""Registry: adapters found by their installed name or in a file."""
+"""Registry: adapters by their installed name or in a file."""
 
 from importlib.metadata import entry_points
 from inspect import isabstract
@@ -12,7 +12,7 @@ GROUP = "oasis.adapters"
 
 
 def adapter_names() -> dict[str, str]:
-    """Return the installed adapters: where each is defined, by name."""
+    """Return the installed adapters by name, with the location of each definition."""
     return {point.name: point.value for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
 
 
@@ -20,7 +20,7 @@ def find_adapter(name: str) -> type[Adapter]:
     """Return an adapter class by its installed name, or from a file as `path/to/file.py:ClassName`.
 
     Raises:
-        ConfigError: no such adapter, file or class.
+        ConfigError: there is no such adapter, file or class.
     """
     if is_code(name):
         try:
@@ -37,5 +37,5 @@ def _checked(adapter: Any, name: str) -> type[Adapter]:
     if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
         raise ConfigError(f"{name} is not a subclass of oasis.adapters.Adapter")
     if isabstract(adapter):
-        raise ConfigError(f"{name} does not state {', '.join(sorted(adapter.__abstractmethods__))}")
+        raise ConfigError(f"{name} does not define {', '.join(sorted(adapter.__abstractmethods__))}")
     return adapter

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Study:
-    """The question a domain asks of its event table: the intensity error of one class against a quantity.
+    """The question that a domain asks of its event table: the intensity error of one class against a quantity.
 
     Attributes:
         name: the class whose intensity is studied.
-        quantity: the column of the event table that events are binned by.
-        label: of the quantity in figures, with its unit.
-        edges: of the bins.
+        quantity: the column of the event table for the bins.
+        label: the label of the quantity in figures, with its unit.
+        edges: the edges of the bins.
         signal: a pandas query for the events that contain the class (for detection), or None.
-        background: a pandas query for the events that do not.
-        group: the column that names the object of the class, where one is in several events: intervals then
-            resample objects.
+        background: a pandas query for the events that do not contain it, or None.
+        group: the column that identifies the object of the class, if objects appear in several events: intervals
+            then resample objects.
         background_group: the same for background events.
         equivalent: value of `quantity`: false positives are counted above the mean true intensity of objects of
             that value; None for no count.
-        interchangeable: further classes, interchangeable with the first, whose objects count too.
+        interchangeable: further classes, interchangeable with the first, whose objects also count.
 
     Example:
         >>> Study("cell", "area", "area (pixels)", (0, 50, 200), interchangeable=("cell_2", "cell_3")).what
@@ -47,7 +47,7 @@ class Study:
 
     @property
     def what(self) -> str:
-        """What is studied, in words."""
+        """What is studied, as text."""
         return f"{self.name} to {self.interchangeable[-1]}" if self.interchangeable else self.name
 
     def rows(self, table: "pd.DataFrame") -> "pd.DataFrame":
@@ -55,18 +55,18 @@ class Study:
         return table[table["class"].isin((self.name, *self.interchangeable))]
 
     def check(self, classes: Sequence[str], table: "pd.DataFrame") -> None:
-        """Check that the question can be answered.
+        """Check that the question can be answered from an event table.
 
         Args:
-            classes: of the adapter.
-            table: an event table, of a single sample at least.
+            classes: the classes of the adapter.
+            table: an event table of at least one sample.
 
         Raises:
-            ConfigError: a class or a column that is not there, edges that do not increase, or a bad query.
+            ConfigError: a class or a column is missing, edges do not increase, or a query is invalid.
         """
         for name in (self.name, *self.interchangeable):
             if name not in classes:
-                raise ConfigError(f"study: there is no class {name!r}; {nearest(name, classes)}")
+                raise ConfigError(f"study: unknown class {name!r}; {nearest(name, classes)}")
         if self.quantity not in table:
             hint = nearest(self.quantity, map(str, table))
             raise ConfigError(f"study: the event table has no column {self.quantity!r} (quantity); {hint}")
@@ -83,7 +83,7 @@ class Study:
 
 
 def chosen(rows: "pd.DataFrame", query: str) -> "pd.Series[bool]":
-    """Return which rows of an event table a query of a study chooses.
+    """Return which rows of an event table a query of a study selects.
 
     Raises:
         ConfigError: the query cannot be evaluated, or its result is not true or false for each row.
@@ -95,7 +95,7 @@ def chosen(rows: "pd.DataFrame", query: str) -> "pd.Series[bool]":
     """
     try:
         found: Any = rows.eval(query)
-    except Exception as error:  # pandas raises as many kinds as a query has ways of being wrong
+    except Exception as error:  # pandas raises many kinds of exceptions
         text = " ".join(str(error).split())
         raise ConfigError(f"study: the query {query!r} cannot be evaluated on the event table: {text}") from None
     if str(getattr(found, "dtype", None)) not in ("bool", "boolean") or len(found) != len(rows):

@@ -1,1 +1,1 @@
-"""Configuration: what a YAML file states, and changes to it."""
+"""Configuration: the settings of a YAML file, and changes to them."""

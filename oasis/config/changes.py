@@ -1,4 +1,4 @@
-"""Changes: nested settings laid over each other and set by key."""
+"""Changes: nested settings that are set by key."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from oasis.io.yaml_text import is_whole, parse_yaml
 
 
 def set_key(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set a key such as `a.b` of nested values in place; a section that is not there or null is begun.
+    """Set a key such as `a.b` of nested values in place; a section that is missing or null is created.
 
     Raises:
-        ConfigError: a key below one that is no section.
+        ConfigError: the key is below a value that is not a section.
 
     Example:
         >>> values = {"augmentation": None}
@@ -34,7 +34,7 @@ def parse_change(change: str) -> tuple[str, Any]:
     """Split `a.b=c` into its key and its value, which is read as YAML without comments.
 
     Raises:
-        ConfigError: no such text.
+        ConfigError: the text has not this form.
 
     Example:
         >>> parse_change("training.epochs=20"), parse_change("run=runs/a #1")
@@ -52,7 +52,7 @@ def changed(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]
     """Return nested values after changes such as `a.b=c`.
 
     Raises:
-        ConfigError: no such text, or a key below one that is no section.
+        ConfigError: a text has not this form, or its key is below a value that is not a section.
 
     Example:
         >>> changed({"a": {"b": 1}}, ["a.c=2", "d=[x]"])
@@ -69,7 +69,7 @@ def changed(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return every value of nested settings by its whole key.
+    """Return every value of nested settings by its full key.
 
     Example:
         >>> leaves({"a": {"b": 1, "c": {}}, "d": [2]})

@@ -1,4 +1,4 @@
-"""The parts of a run that its configuration and its adapter describe: separator and loss."""
+"""The parts of a run that follow from its configuration and adapter: separator and loss."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,13 +19,13 @@ def new_separator(
     trained_size: tuple[int, ...] | None = None,
     located: Callable[[str], str] = str,
 ) -> Separator:
-    """Return a new separator, its weights drawn from the run's seed.
+    """Return a new separator with random weights from the seed of the run.
 
     Args:
-        config: of the run.
-        adapter: of the domain.
+        config: the configuration of the run.
+        adapter: the adapter of the domain.
         trained_size: the spatial size of the images that it will be trained on.
-        located: gives the name under which code that is named as the model is run.
+        located: returns the name under which the code of the model is run.
     """
     options = SeparatorOptions(
         classes=adapter.classes,
@@ -51,7 +51,7 @@ def new_separator(
 
 
 def balanced_rule(config: RunConfig) -> BalancedWeights | None:
-    """Return the rule that balances the weights of regions by their pixels, or None if no rule does."""
+    """Return the rule that balances region weights by pixels, or None if there is none."""
     return parse_rule(config.loss.region_weights).balanced
 
 
@@ -59,9 +59,9 @@ def new_loss(config: RunConfig, adapter: Adapter, region_counts: Mapping[int, fl
     """Return the loss.
 
     Args:
-        config: of the run.
-        adapter: of the domain.
-        region_counts: pixels by region code, where weights are to be balanced.
+        config: the configuration of the run.
+        adapter: the adapter of the domain.
+        region_counts: pixels by region code, required for balanced weights.
     """
     return OverlapLoss(
         adapter.classes,

@@ -1,4 +1,4 @@
-"""Resolving: from what a YAML file states to a checked configuration and its adapter."""
+"""Resolving: from the settings of a YAML file to a validated configuration and its adapter."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,21 +10,21 @@ from oasis.config.schema import RunConfig
 from oasis.errors import ConfigError, OasisError, shown
 from oasis.plugins import is_code
 
-OF_ADAPTER = ("adapter", "run", "seed", "data_seed", "data", "thresholds")  # keys that an adapter is built of
+OF_ADAPTER = ("adapter", "run", "seed", "data_seed", "data", "thresholds")  # keys from which an adapter is built
 
 
 def resolve(
     values: Mapping[str, Any], where: str = "configuration", located: Callable[[str], str] = str
 ) -> tuple[RunConfig, Adapter]:
-    """Return the complete configuration that plain values state, and the adapter that it names.
+    """Return the complete configuration given by plain values, and its adapter.
 
     Args:
-        values: by key; what they do not state is the adapter's default, or else the general one.
-        where: they are from, for messages.
-        located: gives the name under which code that is named as the adapter is run.
+        values: settings by key; a missing one is the adapter's default, or else the general one.
+        where: where they are from, for messages.
+        located: returns the name under which the code of the adapter is run.
 
     Raises:
-        ConfigError: an unknown key (with the nearest known one) or a value that does not fit.
+        ConfigError: a key is unknown (with the most similar known one) or a value invalid.
     """
     try:
         name = values.get("adapter")
@@ -45,7 +45,7 @@ def resolve(
 
 
 def code_names(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the names of code that settings state, by key.
+    """Return the names of code in settings, by key.
 
     Example:
         >>> code_names({"adapter": "own.py:Mine", "model": {"name": "unet"}})
@@ -60,7 +60,7 @@ def code_names(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _check(config: RunConfig, adapter: Adapter) -> None:
-    """Check what only configuration and adapter together can tell."""
+    """Check that configuration and adapter are compatible."""
     new_loss(config, adapter, None if balanced_rule(config) is None else {0: 1})
     if config.augmentation is not None and adapter.oriented:
         raise ConfigError(
@@ -70,9 +70,9 @@ def _check(config: RunConfig, adapter: Adapter) -> None:
 
 
 def _with_one_threshold(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return settings with the thresholds that earlier versions kept in the section `loss` at their place.
+    """Return settings with `thresholds` at the top level, where earlier versions had them in the section `loss`.
 
-    They stated 0 where the loss took every pixel with intensity, which the adapter's thresholds do as well.
+    These stated 0 for a loss in which every pixel with intensity counted, as the adapter's thresholds do.
     """
     loss = values.get("loss")
     if not isinstance(loss, Mapping) or "thresholds" not in loss:

@@ -1,4 +1,4 @@
-"""Resuming: which settings of a run that has begun may change, since the rest of its training obeys them."""
+"""Resuming: the settings that may change in a run that has started, because they apply to the rest of it."""
 
 from oasis.config.changes import leaves
 from oasis.config.schema import RunConfig
@@ -23,14 +23,14 @@ SCHEDULED = ("training.epochs", "training.batch_size", "training.learning_rate",
 
 
 def check_resumable(begun: RunConfig, now: RunConfig) -> None:
-    """Check that a run may go on with other settings than it has begun with.
+    """Check that a run may be resumed with changed settings.
 
     Args:
-        begun: the configuration that the run has.
-        now: the one to go on with.
+        begun: the configuration of the run.
+        now: the configuration to resume with.
 
     Raises:
-        ConfigError: the first key that must not change, with both its values.
+        ConfigError: a key must not change; the message has both values.
     """
     before, after = (leaves(config.model_dump(mode="json")) for config in (begun, now))
     for key in dict.fromkeys([*before, *after]):

@@ -1,4 +1,4 @@
-"""The configuration of a run, as its YAML file states it."""
+"""The schema of the configuration of a run in YAML."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from oasis.training.options import TrainingOptions
 
 
 class LossOptions(Options):
-    """The arguments of `OverlapLoss`, by their names there."""
+    """The arguments of `OverlapLoss` by name."""
 
     taken_whole = frozenset({"class_weights", "region_weights", "distance", "terms"})
 
@@ -31,23 +31,23 @@ class LossOptions(Options):
 
 
 class RunConfig(Options):
-    """A run, as its YAML file states it.
+    """The configuration of a run, as in its YAML file.
 
     Attributes:
-        adapter: the domain: an installed adapter's name, or `file.py:ClassName`.
-        run: the folder that receives everything.
-        seed: of everything random.
-        data_seed: of the samples, where it is not to be the run's seed.
-        data: the adapter's own options.
+        adapter: the domain: the name of an installed adapter, or `file.py:ClassName`.
+        run: the folder for all outputs.
+        seed: the seed of everything random.
+        data_seed: the seed of the samples, if it is to differ from the run's seed.
+        data: the options of the adapter.
         model: `name` of the backbone and its options.
-        scaling: of intensity.
-        head: from features to maps.
-        objects: the head that predicts numbers of objects, such as their energy, or null.
-        thresholds: intensity above which a class is present, one number or by class; the adapter's where null.
+        scaling: the scaling of intensity.
+        head: the head that turns features into maps.
+        objects: the head that predicts quantities of objects, such as their energy, or null.
+        thresholds: intensity above which a class is present, one number or by class; by default the adapter's.
         loss: weights of classes and regions.
-        augmentation: of training samples, or null.
-        training: how to train.
-        calibration: of intensities, by `oasis calibrate`.
+        augmentation: the augmentation of training samples, or null.
+        training: the options of the training.
+        calibration: the options of `oasis calibrate`.
     """
 
     taken_by_name = frozenset({"model", "scaling", "head"})

@@ -1,1 +1,1 @@
-"""Samples, components, mixing, storage and augmentation."""
+"""Data: samples, components, mixing, sample files and augmentation."""

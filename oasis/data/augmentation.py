@@ -1,7 +1,7 @@
-"""Augmentation that keeps image = sum of targets + background and noise.
+"""Augmentation that preserves image = sum of targets + background and noise.
 
-Flips and right-angle rotations are exact to the last bit; re-mixing (`oasis.data.remixing`) to rounding; warps
-(`oasis.data.warping`) interpolate image and maps alike.
+Flips and right-angle rotations are exact to the last bit, re-mixing (`oasis.data.remixing`) up to rounding; warps
+(`oasis.data.warping`) interpolate image and maps in the same way.
 """
 
 from itertools import groupby
@@ -18,15 +18,15 @@ from oasis.options import Options
 
 
 class Augmentation(Options):
-    """Which operations are drawn, in this order: re-mix, flip and turn, warp.
+    """The random operations, applied in this order: re-mix, flip and rotate, warp.
 
     Attributes:
         flips: reverse every spatial axis with probability 1/2.
-        rotations: permute spatial axes of equal length, which with flips makes all right-angle rotations.
+        rotations: permute spatial axes of equal length, which with flips gives all right-angle rotations.
         affine: rotate by any angle, scale, shear and shift.
         elastic: deform smoothly.
-        conserve: what a warp keeps of an object: its total `intensity`, or its `brightness` per pixel.
-        remix: make new mixtures of the class maps of different samples.
+        conserve: what a warp conserves: the total `intensity` of an object, or its `brightness` per pixel.
+        remix: make new mixtures from the class maps of different samples.
     """
 
     flips: bool = True
@@ -37,9 +37,9 @@ class Augmentation(Options):
     remix: Remix | None = None
 
     def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Return the sample turned and warped as drawn: image, target, valid, context and instances alike.
+        """Return the sample flipped, rotated and warped at random: image, target, valid, context and instances.
 
-        Re-mixing needs other samples: it is left to `Augmented`.
+        Re-mixing needs other samples and is done by `Augmented`.
 
         Example:
             >>> image = np.arange(4, dtype=np.float32).reshape(1, 2, 2)
@@ -82,10 +82,10 @@ def _drawn_order(shape: tuple[int, ...], rng: np.random.Generator) -> list[int]:
 
 
 class Augmented(SampleDataset):
-    """A data set whose samples are re-mixed, turned and warped anew in every epoch.
+    """A data set whose samples are augmented differently in every epoch.
 
     Raises:
-        OasisError: the first sample cannot be re-mixed or warped like that, or a package for it is missing.
+        OasisError: the first sample cannot be re-mixed or warped in this way, or a required package is missing.
     """
 
     def __init__(self, dataset: SampleDataset, augmentation: Augmentation, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Components: isolated objects kept as points with an intensity, thousands of them in flat arrays."""
+"""Components: isolated objects stored as points with an intensity, thousands of them in flat arrays."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Component:
 
     Attributes:
         points: (n, d) float32 positions, in the units of the domain (mm for tracks, pixels for stamps).
-        intensity: (n,) float32, or (n, B) for B bands: what each point adds.
-        meta: its truth quantities, one scalar each.
+        intensity: (n,) float32, or (n, B) for B bands: the intensity that each point adds.
+        meta: truth quantities, one scalar each.
     """
 
     points: NDArray[np.float32]
@@ -30,7 +30,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Components(Sequence[Component]):
-    """A library of components in flat arrays: component i holds the points `offsets[i]:offsets[i + 1]`.
+    """A library of components in flat arrays: component i consists of the points `offsets[i]:offsets[i + 1]`.
 
     Attributes:
         offsets: (n + 1,) int64.
@@ -82,7 +82,7 @@ class Components(Sequence[Component]):
 
     @classmethod
     def pack(cls, components: Sequence[Component]) -> "Components":
-        """Lay components end to end.
+        """Return a library of components, laid end to end.
 
         Example:
             >>> dot = Component(np.zeros((1, 2), np.float32), np.ones(1, np.float32), {"flux": 1.0})
@@ -105,7 +105,7 @@ class Components(Sequence[Component]):
         )
 
     def save(self, group: h5py.Group) -> None:
-        """Write the library into an HDF5 group, compressed, in the number types that it holds."""
+        """Write the library to an HDF5 group, compressed, with its number types unchanged."""
         options = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
         for name in ("offsets", "points", "intensity"):
             group.create_dataset(name, data=getattr(self, name), **options)
@@ -128,7 +128,7 @@ class Components(Sequence[Component]):
 
 
 def read_columns(group: h5py.Group | None) -> dict[str, NDArray[np.generic]]:
-    """Return the columns below a group by name; a name with `/` lies in a group of its own."""
+    """Return the columns below a group by name; a name with `/` is in a group below it."""
     columns: dict[str, NDArray[np.generic]] = {}
 
     def add(name: str, item: h5py.Group | h5py.Dataset) -> None:

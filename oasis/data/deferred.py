@@ -1,4 +1,4 @@
-"""Fields of a frozen dataclass that are made when they are first read."""
+"""Fields of a frozen dataclass that are computed when they are first read."""
 
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast, overload
@@ -37,7 +37,7 @@ class Deferred(Generic[T]):
         vars(instance)[self.name] = value
 
     def changed(self, instance: object, change: Callable[[T], T]) -> Callable[[], T] | None:
-        """Return a function that makes the changed value, or None where there is none; nothing is made yet."""
+        """Return a function that computes the changed value later, or None if there is no value."""
         value: Any = vars(instance)[self.name]
         if value is None:
             return None

@@ -1,4 +1,4 @@
-"""Images: what an adapter reads from a file of measured images, in physical units."""
+"""Images: the measured images that an adapter reads from a file, in physical units."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,20 +14,20 @@ from oasis.errors import DataError
 
 @dataclass(frozen=True)
 class Images:
-    """Measured images of one size, with what the file says of them.
+    """Measured images of one size, with their metadata.
 
     Attributes:
         image: (n, B, *S) float32, in physical units.
         context: (n, C, *S) further inputs, or None.
-        mask: (n, 1, *S) the good pixels, or None where all are good; what the others hold has no influence.
-        axes: names of the spatial axes, such as `("y", "x")`; empty where they are unknown.
-        pixel_size: length of a pixel along each spatial axis; empty where it is unknown.
-        pixel_unit: of `pixel_size`.
-        position: where each image lies, by name, (n,) each: `ra` and `dec` of the centre, for example.
+        mask: (n, 1, *S) True for good pixels, or None if all are good; the values of bad pixels have no influence.
+        axes: names of the spatial axes, such as `("y", "x")`; empty if unknown.
+        pixel_size: length of a pixel along each spatial axis; empty if unknown.
+        pixel_unit: the unit of `pixel_size`.
+        position: the position of each image, columns (n,) by name, for example `ra` and `dec` of the centre.
         source: the file.
 
     Raises:
-        DataError: shapes that do not fit each other.
+        DataError: the shapes are inconsistent.
 
     Example:
         >>> pixels = np.array([[[[1.0, 2.0, np.nan]]]], np.float32)
@@ -82,7 +82,7 @@ class Images:
         )
 
     def filled(self) -> Array:
-        """Return the images with each bad pixel replaced by the nearest good one; 0 where there is none."""
+        """Return the images with each bad pixel replaced by the nearest good one, or 0 if there is none."""
         if self.mask is None or self.mask.all():
             return self.image
         image = self.image.copy()

@@ -1,4 +1,4 @@
-"""Instances: the single objects of one image, each with the pixels it lights and by how much."""
+"""Instances: the single objects of one image, each with its lit pixels and the intensity it adds to them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,19 +18,19 @@ class Instances:
     """The n objects of an image in flat arrays, m lit pixels in all.
 
     Instance i adds `values[a:b]` to the pixels `pixels[a:b]` with a, b = `offsets[i:i + 2]`. Pixels are counted in
-    the flattened image (B, *S): an instance has pixels of its own in every band, as regions have. Instances may
-    share pixels. The pixels of one instance are in rising order, so that equal objects have equal arrays.
+    the flattened image (B, *S): an instance has separate pixels in every band, as regions do. Instances may share
+    pixels. The pixels of one instance are in increasing order, so that equal objects have equal arrays.
 
     Attributes:
         shape: (B, *S) of the image.
-        labels: (n,) integers, the index of the class of each.
+        labels: (n,) integers, the class index of each.
         offsets: (n + 1,) integers.
         pixels: (m,) integers.
         values: (m,) float32, in physical units.
-        table: truth quantities, a column (n,) of floating-point numbers each; NaN where an instance has none.
+        table: truth quantities, a column (n,) of floating-point numbers each; NaN if an instance has none.
 
     Raises:
-        DataError: arrays that do not fit together.
+        DataError: the arrays are inconsistent.
 
     Example:
         >>> two = Instances.pack((1, 4), [0, 1], [[0, 1], [1]], [[5, 3], [2]], [{"energy": 8.0}, {}])
@@ -71,8 +71,8 @@ class Instances:
         offsets = self.offsets
         if len(offsets) != len(self.labels) + 1 or offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
             raise DataError(
-                f"instances: {len(offsets)} offsets for {len(self.labels)} instances, expected one more, from 0 "
-                "on and never decreasing"
+                f"instances: {len(offsets)} offsets for {len(self.labels)} instances, expected one more, "
+                "beginning with 0 and never decreasing"
             )
         if not offsets[-1] == len(self.pixels) == len(self.values):
             raise DataError(
@@ -92,7 +92,7 @@ class Instances:
         begins = self.offsets[1:-1]
         rising[begins[(begins > 0) & (begins < len(self.pixels))] - 1] = True
         if not rising.all():
-            raise DataError("instances: the pixels of an instance have to be in rising order, each once")
+            raise DataError("instances: the pixels of an instance must be in increasing order, each once")
         if not np.isfinite(self.values).all():
             raise DataError("instances: values that are NaN or infinite")
 
@@ -105,13 +105,13 @@ class Instances:
         values: Sequence[ArrayLike],
         meta: Sequence[Mapping[str, float]] | None = None,
     ) -> "Instances":
-        """Lay instances end to end.
+        """Return a record of instances, laid end to end.
 
         Args:
             shape: (B, *S) of the image.
             labels: the class of each instance.
-            pixels: of each instance, in rising order.
-            values: of each instance.
+            pixels: the pixels of each instance, in increasing order.
+            values: the values of each instance.
             meta: truth quantities of each instance; the names may differ.
         """
         size = prod(shape)
@@ -132,7 +132,7 @@ class Instances:
         """Return the instances of several records of one image shape, in order.
 
         Raises:
-            DataError: no record, or records of different shapes.
+            DataError: there are no records, or they differ in shape.
         """
         if len({part.shape for part in parts}) != 1:
             raise DataError(f"instances: expected records of one shape, found {[part.shape for part in parts]}")
@@ -152,7 +152,7 @@ class Instances:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """How many pixels each instance lights (n,), every band counted."""
+        """Number of lit pixels of each instance (n,), counting every band."""
         offsets = self.offsets.astype(np.int64)
         return offsets[1:] - offsets[:-1]
 
@@ -171,7 +171,7 @@ class Instances:
 
     @property
     def boxes(self) -> NDArray[np.int64]:
-        """The bounding box of each instance (n, axes, 2): first pixel along each axis, and the one after the last.
+        """The bounding box of each instance (n, axes, 2): first pixel along each axis, and one after the last.
 
         An instance without a lit pixel has the box 0 to 0.
         """
@@ -185,7 +185,7 @@ class Instances:
         return boxes
 
     def counts(self, classes: int) -> NDArray[np.int64]:
-        """Return how many instances each of `classes` classes has (N,)."""
+        """Return the number of instances of each of `classes` classes (N,)."""
         return np.bincount(self.labels.astype(np.int64), minlength=classes)
 
     def dense(self, index: int) -> Floats:
@@ -203,7 +203,7 @@ class Instances:
         return flat.reshape(classes, *self.shape)
 
     def select(self, chosen: ArrayLike) -> "Instances":
-        """Return the instances `chosen` by their indices, in that order, or by a mask (n,)."""
+        """Return the instances chosen by indices, in that order, or by a mask (n,)."""
         rows = np.arange(len(self))[np.asarray(chosen)] if np.size(chosen) else np.empty(0, np.int64)
         counts = self.sizes[rows]
         offsets = offsets_of(counts)
@@ -212,16 +212,16 @@ class Instances:
         return Instances(self.shape, self.labels[rows], offsets, self.pixels[lit], self.values[lit], table)
 
     def scale(self, factors: ArrayLike) -> "Instances":
-        """Return the instances with their values times a factor, one for all or for each (n,)."""
+        """Return the instances with their values multiplied by a factor, one for all or one each (n,)."""
         each = np.broadcast_to(np.asarray(factors, np.float64), len(self))
         return replace(self, values=(self.values * np.repeat(each, self.sizes)).astype(np.float32))
 
     def crop(self, origin: Sequence[int], size: Sequence[int]) -> "Instances":
-        """Return what lies in a window of the spatial axes; instances without a lit pixel there are left out.
+        """Return the instances within a window; those without a lit pixel there are left out.
 
         Args:
-            origin: the first pixel of the window along each axis, which may lie outside the image.
-            size: of the window, in pixels.
+            origin: the first pixel of the window along each spatial axis, which may lie outside the image.
+            size: the size of the window, in pixels.
         """
         band, *places = self._coordinates()
         inner = [place - first for place, first in zip(places, origin, strict=True)]
@@ -241,11 +241,11 @@ class Instances:
         return window.select(counts > 0)
 
     def turn(self, order: Sequence[int], flips: Sequence[bool | int]) -> "Instances":
-        """Return the instances with the spatial axes in another order, then some of them reversed.
+        """Return the instances with the spatial axes permuted, then some of them reversed.
 
         Args:
             order: which axis comes first, second, ..., as in `numpy.transpose`.
-            flips: for each axis of the result whether it is reversed.
+            flips: whether each axis of the result is reversed.
         """
         band, *places = self._coordinates()
         shape = (self.shape[0], *(self.shape[1 + axis] for axis in order))
@@ -259,7 +259,7 @@ class Instances:
         return replace(self, shape=shape, pixels=pixels, values=self.values[ranks])
 
     def permute(self, order: Sequence[int]) -> "Instances":
-        """Return the instances with the spatial axes in another order."""
+        """Return the instances with the spatial axes permuted."""
         return self.turn(order, [False] * len(order))
 
     def flip(self, axes: Sequence[int]) -> "Instances":
@@ -279,12 +279,12 @@ class Instances:
         return self.turn(order, [axis in turned for axis in range(len(order))])
 
     def _coordinates(self) -> tuple[NDArray[np.int64], ...]:
-        """Return band and place along each axis of every lit pixel (1 + axes) x (m,)."""
+        """Return the band and the position along each axis of every lit pixel (1 + axes) x (m,)."""
         return np.unravel_index(self.pixels.astype(np.int64, copy=False), self.shape)
 
 
 def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:
-    """Return where parts of these lengths begin and end when they are laid end to end.
+    """Return the offsets of parts of these lengths that are laid end to end.
 
     Example:
         >>> offsets_of([2, 0, 1])
@@ -294,7 +294,7 @@ def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:
 
 
 def index_type(size: int) -> np.dtype[np.integer]:
-    """Return the smaller type of integers that can count `size` values.
+    """Return the smallest integer type that can index `size` values.
 
     Example:
         >>> index_type(9216), index_type(2**33)

@@ -1,4 +1,4 @@
-"""Joining: several data sets as one, such as the files of a split."""
+"""Joining of several data sets into one, such as the files of a split."""
 
 from collections.abc import Mapping
 from itertools import accumulate
@@ -14,10 +14,10 @@ class Joined(SampleDataset):
     """The samples of several data sets, one after another.
 
     Args:
-        parts: the data sets by name; the name is put in front of the `id` of a sample, which stays unique.
+        parts: the data sets by name; the name is prefixed to the `id` of a sample, which thus stays unique.
 
     Raises:
-        DataError: a data set that is empty, or whose samples differ in shape or meta from those of the first.
+        DataError: a data set is empty, or its samples differ in shape or metadata from those of the first.
     """
 
     def __init__(self, parts: Mapping[str, SampleDataset]) -> None:
@@ -26,7 +26,7 @@ class Joined(SampleDataset):
         self.ends = list(accumulate(map(len, self.parts)))
         for name, part in parts.items():
             if not len(part):
-                raise DataError(f"{name}: there are no samples in it")
+                raise DataError(f"{name}: contains no samples")
         first = self.parts[0][0]
         for name, part in parts.items():
             _check_joins(name, part[0], first)
@@ -35,7 +35,7 @@ class Joined(SampleDataset):
         return self.ends[-1]
 
     def sample(self, index: int, epoch: int) -> Sample:
-        """Return sample `index` of all."""
+        """Return sample `index` of the joined data sets."""
         place = int(np.searchsorted(self.ends, index, side="right"))
         within = index - (self.ends[place - 1] if place else 0)
         sample = self.parts[place].sample(within, epoch)
@@ -52,4 +52,4 @@ def _check_joins(name: str, sample: Sample, first: Sample) -> None:
     if found != expected:
         raise DataError(f"{name}: its samples have context {found}, the first {expected}")
     if set(sample.meta) != set(first.meta):
-        raise DataError(f"{name}: its samples have meta {sorted(sample.meta)}, the first {sorted(first.meta)}")
+        raise DataError(f"{name}: its samples have metadata {sorted(sample.meta)}, the first {sorted(first.meta)}")

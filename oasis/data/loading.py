@@ -1,4 +1,4 @@
-"""Loading: which sample every process reads in every epoch, and the workers that read it."""
+"""Loading: the samples that each process reads in every epoch, and the workers that read them."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ from oasis.data.samples import Batch, Sample, collate
 from oasis.errors import DataError, OasisError
 from oasis.io.files import one_line
 
-OF_SAMPLE = "Caught "  # begins errors of the data set in a worker, as torch words them
+OF_SAMPLE = "Caught "  # the first word of torch's message of an error of the data set in a worker
 
 Keys = Sampler[Any] | Sequence[Any]
 B = TypeVar("B")
@@ -28,17 +28,17 @@ logger = logging.getLogger(__name__)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Gives the keys (epoch, index) of one process's share of an epoch.
+    """A sampler of the keys (epoch, index) of one process's share of an epoch.
 
-    With `shuffle` every process gets equally many (a remainder of the epoch's order is left out); without, every
-    sample is given exactly once over all processes.
+    With `shuffle` every process gets the same number of samples (a remainder of the epoch is left out); without,
+    every sample is read exactly once over all processes.
 
     Args:
-        length: of the data set.
-        seed: of the order, which is a pure function of (seed, epoch).
+        length: the length of the data set.
+        seed: the seed of the order, which is a pure function of (seed, epoch).
         shuffle: a new order in every epoch.
-        rank: this process.
-        processes: how many there are.
+        rank: the rank of this process.
+        processes: number of processes.
 
     Example:
         >>> list(EpochSampler(5, shuffle=False, rank=1, processes=2))
@@ -56,7 +56,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration goes through."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -73,18 +73,18 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class Loader(Generic[B]):
-    """Batches of the samples that a sampler names, prepared by worker processes where there are any.
+    """A loader of batches, prepared by worker processes if there are any.
 
-    An error that is meant for the user arrives from a worker as it was raised. Where workers cannot share memory,
-    or die, they are given up with a warning, and this process goes on from the batch that was due.
+    An `OasisError` in a worker is raised here unchanged. If workers cannot share memory, or die, they are
+    abandoned with a warning, and this process continues with the next batch itself.
 
     Args:
-        dataset: of samples.
-        sampler: gives the key of each sample.
-        batch_size: samples in a batch, of which the last one may have fewer.
-        workers: processes.
-        least: samples in the last batch; fewer are added to the batch before, if there is one.
-        collate: what is made of the samples of a batch: `collate`, `collate_instances`, or yours.
+        dataset: the samples.
+        sampler: the sampler of their keys.
+        batch_size: samples in a batch; the last one may have fewer.
+        workers: number of worker processes.
+        least: minimum number of samples in the last batch; fewer are added to the previous batch, if there is one.
+        collate: makes a batch from samples: `collate`, `collate_instances`, or your own function.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Loader(Generic[B]):
         if self._parallel is None:
             return
         try:
-            torch.multiprocessing.Event()  # were it first tried by torch's loader, that would print a traceback
+            torch.multiprocessing.Event()  # fails here, quietly, rather than with a traceback in torch's loader
             batches = iter(self._parallel)
         except OSError as error:
             raise _WithoutWorkersError(one_line(error)) from error
@@ -158,7 +158,7 @@ def make_loader(
     least: int = 1,
     collate: Callable[[Sequence[Sample]], Batch] = collate,
 ) -> Loader[Batch]:
-    """Return a loader of batches; the samples do not depend on the number of workers; see `Loader`.
+    """Return a `Loader` of batches; the samples do not depend on the number of workers.
 
     Raises:
         DataError: the data set is empty.
@@ -169,7 +169,7 @@ def make_loader(
 
 
 class _WithoutWorkersError(Exception):
-    """Worker processes cannot go on."""
+    """Worker processes cannot continue."""
 
 
 class _Batches(Sampler[list[Any]]):
@@ -196,13 +196,13 @@ class _Batches(Sampler[list[Any]]):
 
 @dataclass(frozen=True)
 class _Failed:
-    """What a worker hands over in the place of a sample or a batch."""
+    """An error that a worker returns instead of a sample or a batch."""
 
     error: Exception
 
 
 class _Samples:
-    """Samples of a data set, or what went wrong with them."""
+    """The samples of a data set, or the errors in their place."""
 
     def __init__(self, dataset: SampleDataset) -> None:
         self.dataset = dataset
@@ -238,7 +238,7 @@ def _begin_worker(number: int) -> None:
 
 
 def _shared(samples: Sequence[Sample | _Failed], collate: Callable[..., Any]) -> Any:
-    """Return a batch in memory that processes share; were it shared later, by a thread, a failure would hang."""
+    """Return a batch in shared memory; if a thread shared it later, a failure would hang."""
     batch = collate(samples)
     if not isinstance(batch, Batch):
         return batch
@@ -256,5 +256,5 @@ def _opened(batch: B | _Failed) -> B:
 
 @cache
 def _warn(reason: str) -> None:
-    """Say once that workers are given up."""
+    """Log once that workers are abandoned."""
     logger.warning("samples are prepared without worker processes from now on (%s)", reason)

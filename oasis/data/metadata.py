@@ -1,4 +1,4 @@
-"""Metadata of a sample: its identity and its truth quantities, one plain value each."""
+"""Metadata of a sample: its identity and truth quantities, one plain value each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from oasis.errors import DataError
 
-# Columns that an event table has beside the metadata, of which every sample's are a part.
+# Columns of event tables besides the metadata; metadata cannot have their names.
 RESERVED = frozenset(
     {
         "class",
@@ -32,14 +32,14 @@ RESERVED = frozenset(
     }
 )
 _PLAIN = frozenset({float, int, str, bool})
-LARGEST = 2**63  # beyond the integers that a file can hold
+LARGEST = 2**63  # the smallest integer that is too large for a file
 
 
 def check_metadata(meta: Mapping[str, Any]) -> None:
-    """Check that every value is one number, text or truth value, under a name that event tables leave free.
+    """Check that every value is a number, text or truth value, under a name that is free in event tables.
 
     Raises:
-        DataError: the first that is not.
+        DataError: the first value that is not.
 
     Example:
         >>> check_metadata({"id": "val/3", "energy": np.float32(5.5)})
@@ -53,8 +53,8 @@ def check_metadata(meta: Mapping[str, Any]) -> None:
             raise DataError(f"metadata {name!r}: the name of a column of event tables; choose another")
         if type(value) not in _PLAIN and type(_plain(value)) not in _PLAIN:
             raise DataError(
-                f"metadata {name!r}: {_shortened(value)} is of type {type(value).__name__}, expected one number, "
-                "text or truth value; write nan or an empty text for what is unknown"
+                f"metadata {name!r}: {_shortened(value)} is of type {type(value).__name__}, expected a number, "
+                "text or truth value; use nan or an empty text for an unknown value"
             )
 
 
@@ -64,9 +64,9 @@ def _plain(value: Any) -> Any:
 
 def _check_storable(name: Any, value: Any) -> None:
     if not isinstance(name, str) or not name or "\0" in name or not _is_text(name):
-        raise DataError(f"metadata {name!r}: expected a name, which is a text that is not empty")
+        raise DataError(f"metadata {name!r}: expected a non-empty text as name")
     if isinstance(value, str) and ("\0" in value or not _is_text(value)):
-        raise DataError(f"metadata {name!r}: {_shortened(value)} has characters that are no text")
+        raise DataError(f"metadata {name!r}: {_shortened(value)} contains characters that cannot be stored")
     if type(value) is int and not -LARGEST <= value < LARGEST:
         raise DataError(f"metadata {name!r}: an integer of {value.bit_length()} bits, expected 64 at most")
 
@@ -85,10 +85,10 @@ def _shortened(value: Any) -> str:
 
 
 def metadata_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-    """Return the metadata of samples with the same names as a column for each.
+    """Return the metadata of samples as columns by name; all samples need the same names.
 
     Raises:
-        DataError: text beside numbers in a column, or what no file can hold.
+        DataError: a column contains both text and numbers, or a value that cannot be stored.
 
     Example:
         >>> metadata_columns([{"id": "a", "energy": 5}, {"id": "b", "energy": 5.5}])

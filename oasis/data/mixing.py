@@ -22,7 +22,7 @@ Key = int | tuple[int, int]
 
 
 def keyed_rng(seed: int, split: str, index: int, epoch: int = 0) -> np.random.Generator:
-    """Return the random generator that belongs to one sample.
+    """Return the random generator of one sample.
 
     Example:
         >>> keyed_rng(0, "train", 7).integers(100) == keyed_rng(0, "train", 7).integers(100)
@@ -32,15 +32,15 @@ def keyed_rng(seed: int, split: str, index: int, epoch: int = 0) -> np.random.Ge
 
 
 def split_indices(count: int, fractions: Mapping[str, float], seed: int = 0) -> dict[str, NDArray[np.intp]]:
-    """Divide `count` components among splits, so that no component is seen in two of them.
+    """Divide `count` components among splits, so that no component is in two of them.
 
     Args:
-        count: how many components there are.
-        fractions: the share of each split; they sum to at most 1.
-        seed: of the shuffle.
+        count: number of components.
+        fractions: the fraction of each split; they sum to at most 1.
+        seed: the seed of the shuffle.
 
     Raises:
-        ConfigError: the fractions exceed 1, or a split gets none.
+        ConfigError: the fractions sum to more than 1, or a split gets no components.
 
     Example:
         >>> {name: len(part) for name, part in split_indices(10, {"train": 0.8, "test": 0.2}).items()}
@@ -61,13 +61,13 @@ def split_indices(count: int, fractions: Mapping[str, float], seed: int = 0) -> 
 
 @dataclass(frozen=True)
 class Placed:
-    """A component at its place in the image.
+    """A component placed in an image.
 
     Attributes:
         name: its class.
-        values: (B, *s) what it adds, in physical units.
-        origin: the pixel on which its first pixel lies; what falls outside the image is lost.
-        meta: its truth quantities, one number each (`"energy"` in keV, ...).
+        values: (B, *s) the intensity it adds, in physical units.
+        origin: the image pixel of its first pixel; parts outside the image are cropped.
+        meta: truth quantities, one number each (`"energy"` in keV, ...).
     """
 
     name: str
@@ -77,9 +77,9 @@ class Placed:
 
 
 class Scene(ABC):
-    """What a domain tells the mixer: where components come from, where they lie and how they are observed.
+    """The part of a domain in mixing: it chooses and places components and simulates their observation.
 
-    A scene keeps nothing between `place` and `observe`: the mixer hands on what was placed.
+    A scene keeps no state between `place` and `observe`: the mixer passes the placed components on.
 
     Attributes:
         classes: the N class names.
@@ -91,24 +91,24 @@ class Scene(ABC):
 
     @abstractmethod
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
-        """Choose the components of sample `index`, place them and state their truth quantities."""
+        """Return the placed components of sample `index` and its truth quantities."""
 
     def observe(
         self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Return the image (B, *S) of a target, and where it is valid (1, *S).
 
-        Without a detector the image is the sum of the maps, valid everywhere.
+        By default, without a detector, the image is the sum of the maps and valid everywhere.
 
         Args:
             target: (N, B, *S) the map of each class.
-            placed: the components that it is the sum of.
-            rng: the sample's, as `place` left it.
+            placed: the components whose sum is the target.
+            rng: the generator of the sample, after `place`.
         """
         return target.sum(axis=0), np.ones((1, *self.shape[1:]), dtype=bool)
 
     def context(self, meta: Mapping[str, Scalar]) -> Array | None:
-        """Return the context (C, *S) of a sample with these truth quantities, where the domain has one."""
+        """Return the context (C, *S) of a sample with these truth quantities, or None if the domain has none."""
         return None
 
 
@@ -129,7 +129,7 @@ def add_up(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int
 
 
 def gather(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int]) -> Instances:
-    """Return what each component adds within the image, with its metadata; those that add nothing are left out.
+    """Return the components as instances with their metadata; those that add nothing to the image are left out.
 
     Example:
         >>> dot = Placed("b", np.ones((1, 2), np.float32), (3,), {"energy": 5.0})
@@ -159,7 +159,7 @@ def _label(placed: Placed, classes: Sequence[str]) -> int:
 
 
 def _overlap(placed: Placed, shape: Sequence[int]) -> tuple[list[slice], list[slice]]:
-    """Return where a component lies in the image, and which part of its values that is."""
+    """Return the slices of the image that a component covers, and those of its values that are inside."""
     into: list[slice] = []
     out_of: list[slice] = []
     for start, length, limit in zip(placed.origin, placed.values.shape[1:], shape[1:], strict=True):
@@ -170,14 +170,14 @@ def _overlap(placed: Placed, shape: Sequence[int]) -> tuple[list[slice], list[sl
 
 
 class SampleDataset(Dataset[Sample], ABC):
-    """Samples by key: an index, or (epoch, index) as `EpochSampler` gives, for data that differ every epoch."""
+    """A data set with samples by key: an index, or (epoch, index) for data that differ in every epoch."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def sample(self, index: int, epoch: int) -> Sample:
-        """Return sample `index` (0 to len - 1) as it is in `epoch`."""
+        """Return sample `index` (0 to len - 1) of `epoch`."""
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
@@ -190,11 +190,11 @@ class Mixer(SampleDataset):
     """A data set of `length` samples mixed from a scene.
 
     Args:
-        scene: the domain's part.
+        scene: the scene of the domain.
         length: samples per epoch.
-        seed: of everything random.
-        split: the split's name, part of every sample's key.
-        fixed: the same samples in every epoch (validation and test), rather than new ones (training).
+        seed: the seed of everything random.
+        split: the name of the split, part of the random key of every sample.
+        fixed: whether samples are the same in every epoch (validation and test) or new ones (training).
     """
 
     def __init__(self, scene: Scene, length: int, seed: int, split: str, fixed: bool) -> None:
@@ -208,7 +208,7 @@ class Mixer(SampleDataset):
         return self.length
 
     def sample(self, index: int, epoch: int) -> Sample:
-        """Mix sample `index` of `epoch`; its instances are made when they are first read."""
+        """Return sample `index` of `epoch`; its instances are computed when they are first read."""
         rng = self._rng(index, epoch)
         placed, meta = self.scene.place(index, rng)
         target = add_up(placed, self.scene.classes, self.scene.shape)
@@ -220,8 +220,8 @@ class Mixer(SampleDataset):
     def instances(self, index: int, epoch: int) -> Instances:
         """Return the instances of sample `index` of `epoch`.
 
-        The components are placed again, which gives the same ones: to keep the arrays of every sample until
-        somebody asks would take more memory than the samples themselves, and slow those down who never ask.
+        The components are placed again, with the same result: keeping the arrays of every sample until they are
+        needed would take more memory than the samples, and time even if they are never needed.
         """
         placed, _ = self.scene.place(index, self._rng(index, epoch))
         return gather(placed, self.scene.classes, self.scene.shape)

@@ -1,4 +1,4 @@
-"""Quantities of objects and of images that a separator can learn to predict."""
+"""Quantities of objects and images that a separator can learn to predict."""
 
 from pydantic import Field
 
@@ -6,12 +6,12 @@ from oasis.options import Options
 
 
 class Quantity(Options):
-    """A quantity that is predicted.
+    """A predicted quantity.
 
     Attributes:
-        name: of the quantity; the truth of a sample is in its metadata, for an object as `<class>_<name>`.
+        name: its name; the truth of a sample is in its metadata, for an object as `<class>_<name>`.
         centre: a typical value, in physical units.
-        width: their typical spread around it.
+        width: the typical spread around it.
     """
 
     name: str
@@ -20,14 +20,14 @@ class Quantity(Options):
 
 
 class Quantities(Options):
-    """Which quantities are predicted.
+    """The predicted quantities.
 
     Attributes:
-        classes: whose objects they are predicted of; all by default.
-        of_object: of the object of each class. An object is present if all of them are finite in the
+        classes: the classes whose objects have predicted quantities; all by default.
+        of_object: quantities of the object of each class. An object is present if all of them are finite in the
             metadata.
-        of_image: of the whole image.
-        directions: groups of names of `of_object` that are the components of a unit vector.
+        of_image: quantities of the whole image.
+        directions: groups of names in `of_object` that are the components of a unit vector.
     """
 
     classes: tuple[str, ...] = ()

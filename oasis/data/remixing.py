@@ -1,4 +1,4 @@
-"""Re-mixing: new mixtures from the class maps of a data set that has no simulation behind it."""
+"""Re-mixing: new mixtures from the class maps of a data set without a simulation."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,11 +15,11 @@ from oasis.options import Options
 
 
 class Remix(Options):
-    """How new mixtures are drawn, after `alpha_ranges` and `uncorrelated_channel_prob` of CAREamics' MicroSplit.
+    """Options of new mixtures, after `alpha_ranges` and `uncorrelated_channel_prob` of CAREamics' MicroSplit.
 
     Attributes:
         amplitudes: bounds of the factor of each class's map, drawn log-uniformly.
-        probability: that a sample is re-mixed at all.
+        probability: the probability that a sample is re-mixed at all.
     """
 
     amplitudes: Factors = (1.0, 1.0)
@@ -27,18 +27,18 @@ class Remix(Options):
 
 
 class Remixed(SampleDataset):
-    """A data set whose mixtures are made anew in every epoch.
+    """A data set with new mixtures in every epoch.
 
-    The map of each class k comes from another sample j_k, times an amplitude a_k; background and noise stay:
+    The map of each class k comes from another sample j_k, times an amplitude a_k; background and noise are kept:
     image = sum_k a_k target_k(j_k) + r, with the residual r = image - sum_k target_k of sample i itself. Pixels
-    are valid where they are in all of these samples. Where all of them have instances, those of class k come from
-    sample j_k, their values times a_k. Of the metadata only the identity stays, sample i first and then the source
-    of each class, as in `"train/3+train/17+train/5"`.
+    are valid where they are in all of these samples. If all of them have instances, those of class k come from
+    sample j_k, their values times a_k. Of the metadata only the identity is kept, sample i first and then the
+    source of each class, as in `"train/3+train/17+train/5"`.
 
     Args:
         dataset: at least two samples of one shape, without context.
         options: amplitudes and probability.
-        seed: of everything random.
+        seed: the seed of everything random.
 
     Raises:
         ConfigError: fewer than two samples.
@@ -66,7 +66,7 @@ class Remixed(SampleDataset):
         return len(self.dataset)
 
     def sample(self, index: int, epoch: int) -> Sample:
-        """Return sample `index`, re-mixed as drawn for (seed, index, epoch).
+        """Return sample `index`, re-mixed with the random key (seed, index, epoch).
 
         Raises:
             DataError: samples differ in shape or have a context.
@@ -103,7 +103,7 @@ class Remixed(SampleDataset):
 
 
 def _remixed(sources: Sequence[Sample], amplitudes: NDArray[np.float64]) -> Callable[[], Instances] | None:
-    """Return a function that gives the instances of class k of sample k, or None if one sample has none."""
+    """Return a function that collects the instances of class k of sample k, or None if one sample has none."""
     if not all(source.has_instances for source in sources):
         return None
 

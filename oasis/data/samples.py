@@ -1,4 +1,4 @@
-"""Samples: an image, the true map of each class, where they count, the event's metadata and its single objects."""
+"""Samples: an image, the true map of each class, the valid pixels, metadata and single objects."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ Scalar = float | int | str | bool
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its truth, in physical units.
+    """An image with its truth, in physical units.
 
     Attributes:
         image: (B, *S) the measured mixture.
@@ -28,9 +28,8 @@ class Sample:
         valid: (1, *S) bool, where the loss and the metrics count.
         meta: identity and truth quantities, one scalar each (`"id"`, `"ER_energy"` in keV, ...).
         context: (C, *S) further inputs that are not part of the mixture, or None.
-        instances: the single objects that the target is the sum of, or None where they are unknown. A function
-            that makes them may be given in their place; it is called when they are first read, so that whoever
-            does not need them does not pay for them.
+        instances: the single objects whose sum is the target, or None if unknown. It may be given as a function,
+            which is called when they are first read, so that they cost nothing if they are not needed.
     """
 
     image: Array
@@ -65,11 +64,11 @@ class Sample:
 
     @property
     def has_instances(self) -> bool:
-        """Whether the instances are known; they are not made."""
+        """Whether the instances are known; this does not compute them."""
         return vars(self)["instances"] is not None
 
     def changed_instances(self, change: Callable[[Instances], Instances]) -> Callable[[], Instances] | None:
-        """Return what `replace` takes as instances so that they are changed when they are first read."""
+        """Return an argument for `replace` that changes the instances when they are first read."""
         field: Deferred[Instances] = Sample.__dict__["instances"]
         return field.changed(self, change)
 
@@ -84,7 +83,7 @@ class Batch:
         valid: (b, 1, *S) bool.
         meta: one mapping per sample.
         context: (b, C, *S) float32 or None.
-        instances: one record per sample where `collate_instances` made the batch and they are known, else None.
+        instances: one record per sample if `collate_instances` made the batch and they are known, else None.
     """
 
     image: Tensor
@@ -98,7 +97,7 @@ class Batch:
         return len(self.image)
 
     def samples(self) -> list[Sample]:
-        """Take the batch apart again, on the CPU."""
+        """Return the samples of the batch, on the CPU."""
         nothing = [None] * len(self)
         parts = zip(
             self.image.cpu().numpy(),
@@ -112,18 +111,18 @@ class Batch:
         return [Sample(*part) for part in parts]
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Move the tensors to `device`, once and without waiting for it."""
+        """Return the batch on `device`, without waiting for the transfer."""
         return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """Copy the tensors to page-locked memory, from which a GPU reads without waiting."""
+        """Return the batch in page-locked memory, from which a GPU can copy asynchronously."""
         return self._with(Tensor.pin_memory)
 
     def share_memory(self) -> "Batch":
-        """Move the tensors to memory that processes share.
+        """Return the batch in shared memory.
 
         Raises:
-            RuntimeError: there is too little of it.
+            RuntimeError: there is too little shared memory.
         """
         return self._with(Tensor.share_memory_)
 
@@ -141,7 +140,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of one shape into a batch, without their instances (see `collate_instances`).
 
     Raises:
-        DataError: the samples differ in shape or only some have a context.
+        DataError: the samples differ in shape, or only some have a context.
 
     Example:
         >>> image = np.ones((1, 4), np.float32)
@@ -167,10 +166,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def collate_instances(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one shape into a batch, with their instances where every sample has some.
+    """Stack samples of one shape into a batch, with their instances if those of every sample are known.
 
     Raises:
-        DataError: as `collate`.
+        DataError: as for `collate`.
     """
     records = [sample.instances for sample in samples]
     known = [record for record in records if record is not None]

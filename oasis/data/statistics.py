@@ -1,4 +1,4 @@
-"""Region statistics: how many pixels, samples and how much intensity every region of a data set holds."""
+"""Region statistics: pixels, samples and intensity of every region in a data set."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,22 +20,22 @@ from oasis.regions import check_classes, per_class, present, region_codes, regio
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH = 100  # characters that a line of text may have
+WIDTH = 100  # characters in a line of text
 
 
 @dataclass(frozen=True)
 class RegionStatistics:
-    """What the valid pixels of a data set hold, for the R regions that occur, by number of classes, then by code.
+    """Statistics of the R regions among the valid pixels of a data set, by number of classes, then by code.
 
-    As in the loss, every band of a pixel has a region of its own, so that an image of B bands has B times as many
+    As in the loss, every band of a pixel has its own region, so that an image of B bands has B times as many
     pixels as its grid.
 
     Attributes:
         classes: the N class names.
-        samples: how many samples were looked at.
+        samples: number of samples that were counted.
         codes: (R,) region codes.
-        pixels: (R,) valid pixels.
-        occurrences: (R,) samples that hold such a pixel.
+        pixels: (R,) number of valid pixels.
+        occurrences: (R,) number of samples with such a pixel.
         intensity: (R, N) summed true map of each class, in physical units.
     """
 
@@ -48,13 +48,14 @@ class RegionStatistics:
 
     @property
     def counts(self) -> dict[int, int]:
-        """The pixels by region code, as the rule `balanced` wants them."""
+        """The pixels by region code, as the rule `balanced` takes them."""
         return dict(zip(self.codes.tolist(), self.pixels.tolist(), strict=True))
 
     def table(self) -> "pd.DataFrame":
         """Return one row per region.
 
-        `share` is of all pixels and `overlap_share` of those with two classes or more, NaN in other regions.
+        `share` is the fraction of all pixels, `overlap_share` that of pixels with two or more classes, NaN in
+        other regions.
         """
         import pandas as pd
 
@@ -74,7 +75,7 @@ class RegionStatistics:
         return table.join(pd.DataFrame(self.intensity, columns=[f"intensity_{name}" for name in self.classes]))
 
     def text(self, unit: str = "", rows: int = 30) -> str:
-        """Return a table for a terminal, of the `rows` regions with most pixels; what is left out is stated."""
+        """Return a text table of the `rows` regions with most pixels; it states how many are left out."""
         table = self.table()
         kept = table.nlargest(rows, "pixels").sort_index()
         columns = {
@@ -94,7 +95,7 @@ class RegionStatistics:
         ]
         lines = _aligned(columns | light)
         if len(lines[0]) > WIDTH:
-            lines = [*_aligned(columns), "the share of each class's intensity is too wide to be shown"]
+            lines = [*_aligned(columns), "each class's share of the intensity is too wide to be shown"]
         if len(kept) < len(table):
             rest = _percents([1 - kept["share"].sum()])[0]
             lines.append(f"{len(table) - len(kept):,} more regions, with {rest} % of the pixels, are not shown")
@@ -107,7 +108,7 @@ def _percents(shares: Iterable[float]) -> list[str]:
 
 
 def _aligned(columns: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a line of headings and one per row, names to the left and numbers to the right."""
+    """Return a header line and one line per row, with names aligned left and numbers right."""
     cells = [[heading, *column] for heading, column in columns.items()]
     widths = [max(map(len, column)) for column in cells]
     names = [text.ljust(widths[0]) for text in cells[0]]
@@ -123,19 +124,19 @@ def region_statistics(
     workers: int = 0,
     seed: int = 0,
 ) -> RegionStatistics:
-    """Return what every region holds that occurs in a data set; one sample is in memory at a time.
+    """Return the statistics of the regions in a data set, reading one sample at a time.
 
     Args:
-        dataset: samples with truth; where they differ every epoch, those of epoch 0.
+        dataset: samples with truth; if they differ in every epoch, those of epoch 0.
         classes: the N class names.
-        thresholds: above which a class is present, in physical units: those of the loss.
-        samples: how many samples to draw; all if None.
-        workers: processes that prepare samples.
-        seed: of the draw.
+        thresholds: the thresholds above which a class is present, in physical units: those of the loss.
+        samples: number of samples to draw; all if None.
+        workers: number of processes that prepare samples.
+        seed: the seed of the draw.
 
     Raises:
-        ConfigError: an unknown class, or no samples are asked for.
-        DataError: the data set is empty, or of another number of classes.
+        ConfigError: a class is unknown, or `samples` is below 1.
+        DataError: the data set is empty, or has another number of classes.
 
     Example:
         >>> class Steps(SampleDataset):
@@ -168,7 +169,7 @@ def region_statistics(
 
 
 def _sums(samples: Sequence[Sample], classes: Sequence[str], limits: Tensor) -> dict[int, NDArray[np.float64]]:
-    """Return pixels, a 1 and the intensity of each class (2 + N,) for every region in the one sample."""
+    """Return pixels, a 1 and the intensity of each class (2 + N,) for every region in a single sample."""
     (sample,) = samples
     target = torch.from_numpy(sample.target)
     if len(target) != len(classes):

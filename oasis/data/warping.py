@@ -1,9 +1,9 @@
-"""Warps: rotation by any angle, zoom, shear, shift and elastic deformation of image and maps as one array.
+"""Warps: rotation by any angle, zoom, shear, shift and elastic deformation of image and maps together.
 
-The warped image shows at pixel p what lay at u(p). With the middle of the frame c, the affine warp is
+The warped image has at pixel p the value at u(p). With the centre of the frame c, the affine warp is
 u(p) = M⁻¹ (p - c - t) + c, the elastic warp is u(p) = p + d(p) with a smooth random d, and both together are the
 elastic warp of the affine one, in a single interpolation. It is linear in the values, so that image - sum of
-targets becomes the warped background and noise. Times `|det ∂u/∂p|`, an object's values add up to the same total.
+targets becomes the warped background and noise. Multiplied by `|det ∂u/∂p|`, it conserves the total of an object.
 """
 
 import math
@@ -50,14 +50,14 @@ def draw_factors(bounds: Factors, rng: np.random.Generator, size: int | tuple[in
 
 
 class Affine(Options):
-    """A random affine warp about the middle of the frame.
+    """A random affine warp about the centre of the frame.
 
     Attributes:
-        rotate: by up to this many degrees, either way; in 3D about a random axis.
+        rotate: the largest rotation in degrees, either way; in 3D about a random axis.
         scale: bounds of the factor by which objects grow, drawn log-uniformly.
-        shear: every axis along every other one by up to this many degrees, either way.
-        shift: along every axis by up to this many pixels, either way.
-        probability: that a sample is warped at all.
+        shear: the largest shear in degrees of every axis along every other one, either way.
+        shift: the largest shift in pixels along every axis, either way.
+        probability: the probability that a sample is warped at all.
     """
 
     rotate: float = Field(0.0, ge=0, le=180)
@@ -88,13 +88,13 @@ class Affine(Options):
 class Elastic(Options):
     """A random smooth warp.
 
-    The displacement along each axis is a Gaussian random field that wraps around the frame, with the covariance
-    size² exp(-r² / 2 length²) at the distance r.
+    The displacement along each axis is a periodic Gaussian random field with covariance size² exp(-r² / 2 length²)
+    at distance r.
 
     Attributes:
         size: standard deviation of the displacement along each axis, in pixels; at most an eighth of `length`.
-        length: over which displacements are alike, in pixels.
-        probability: that a sample is warped at all.
+        length: the correlation length of the displacement, in pixels.
+        probability: the probability that a sample is warped at all.
     """
 
     size: float = Field(gt=0)
@@ -104,7 +104,7 @@ class Elastic(Options):
     @model_validator(mode="after")
     def _no_folds(self) -> Self:
         if self.size > self.length / 8:  # then det ∂u/∂p is positive by more than 4 standard deviations in 3D
-            raise ValueError("size must be at most length / 8, or the warp folds the image over")
+            raise ValueError("size must be at most length / 8, or the warp folds the image")
         return self
 
     def draw(self, shape: Sequence[int], rng: np.random.Generator) -> Grid:
@@ -126,7 +126,7 @@ class Elastic(Options):
 
 
 def check_warp(shape: Sequence[int], affine: Affine | None, elastic: Elastic | None) -> None:
-    """Import what the warp of images of this spatial shape needs.
+    """Check that images of this spatial shape can be warped, and import the packages for it.
 
     Raises:
         ConfigError: a signal cannot be rotated or sheared.
@@ -157,7 +157,7 @@ def check_warp(shape: Sequence[int], affine: Affine | None, elastic: Elastic | N
             f"at most {LARGEST_2D:,} along an axis: leave out affine and elastic, or train on parts of the images"
         )
     if len(shape) == 2:
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer one
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no look-up of newer versions
         import_extra("albumentations", "augment")
     elif len(shape) == 3:
         import_extra("monai", "augment")
@@ -170,22 +170,22 @@ def warp(
     elastic: Elastic | None = None,
     conserve: Conserve = "intensity",
 ) -> Sample:
-    """Return the sample warped as drawn: image, target, valid and context in one linear interpolation.
+    """Return the sample warped at random: image, target, valid and context in one linear interpolation.
 
-    What comes from outside the frame is 0 and not valid; a pixel is valid where it is interpolated from valid ones
-    alone. `meta` stays as it is: quantities that depend on direction, size or place no longer hold. Instances are
-    warped one by one as the target is, so that they still add up to it, to rounding; one that leaves the frame is
+    Pixels from outside the frame are 0 and not valid; a pixel is valid if it is interpolated from valid pixels
+    only. `meta` is unchanged: quantities that depend on direction, size or position become wrong. Instances are
+    warped one by one like the target, so that they still add up to it up to rounding; one that leaves the frame is
     left out.
 
     Args:
         sample: with 1, 2 (through albumentations) or 3 (through MONAI) spatial axes.
-        rng: decides everything.
+        rng: the generator of all random numbers.
         affine: the affine warp, or None.
         elastic: the elastic warp, or None.
-        conserve: `"intensity"`: an object keeps its total; `"brightness"`: its values per pixel.
+        conserve: `"intensity"` conserves the total of an object, `"brightness"` its values per pixel.
 
     Raises:
-        OasisError: as `check_warp`.
+        OasisError: as for `check_warp`.
 
     Example:
         >>> image = np.zeros((1, 32), np.float32)
@@ -206,7 +206,7 @@ def warp(
     if sample.context is not None:
         parts.append(sample.context)
     stack = np.concatenate(parts, dtype=np.float32)
-    stack[~(sample.valid | np.isfinite(stack))] = 0  # or NaN where nothing is valid spreads with weight 0
+    stack[~(sample.valid | np.isfinite(stack))] = 0  # NaN times a weight of 0 would spread
     resample = (_resample_1d, _resample_2d, _resample_3d)[len(shape) - 1]
     warped = resample(stack, sources)
     gain = density if conserve == "intensity" else np.float32(1)
@@ -224,7 +224,7 @@ def warp(
 
 
 def _warped(instances: Instances, change: Callable[[Array], Array]) -> Instances:
-    """Return instances whose maps (bands, *S) are changed, a few at a time."""
+    """Return the instances with changed maps (bands, *S), a few at a time."""
     pixels, values = [], []
     for first in range(0, len(instances), AT_ONCE):
         chosen = range(first, min(first + AT_ONCE, len(instances)))
@@ -246,7 +246,7 @@ def _warped(instances: Instances, change: Callable[[Array], Array]) -> Instances
 def _sources(
     shape: Sequence[int], rng: np.random.Generator, affine: Affine | None, elastic: Elastic | None
 ) -> tuple[Grid, NDArray[np.float32]]:
-    """Return the source u (dims, *S) of every pixel in pixels from the middle of the frame, and |det ∂u/∂p|."""
+    """Return the source u (dims, *S) of every pixel, in pixels from the centre of the frame, and |det ∂u/∂p|."""
     dims = len(shape)
     offsets = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in shape), indexing="ij"))
     density: Grid = np.ones((1,) * dims)

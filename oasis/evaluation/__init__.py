@@ -1,1 +1,1 @@
-"""Evaluation: the event table and all that is measured and drawn from it."""
+"""Evaluation: the event table, and the metrics and figures computed from it."""

@@ -1,4 +1,4 @@
-"""Batches of samples with what a separator predicted of them."""
+"""Batches of samples with the predictions of a separator."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -17,13 +17,13 @@ from oasis.separator.separator import Separator, evaluating
 
 
 class EventBatch(NamedTuple):
-    """Samples of a batch with predicted maps.
+    """A batch of samples with predicted maps.
 
     Attributes:
         batch: the samples.
         maps: (b, N, B, *S) in physical units.
-        quantities: of objects, by column (b, N).
-        visible: (b, 1, *S) the pixels that the adapter calls visible, if requested.
+        quantities: the quantities of objects, by column (b, N).
+        visible: (b, 1, *S) the pixels that are visible according to the adapter, if requested.
         spread: (b, N) the standard deviation of intensities over the symmetries of the image, if requested.
     """
 
@@ -41,9 +41,9 @@ def predictions(
     workers: int = 1,
     interchangeable: Sequence[Sequence[str]] = (),
 ) -> Iterator[EventBatch]:
-    """Run a separator over a data set and give batches with their maps, every sample once and in order.
+    """Apply a separator to a data set and yield batches with predicted maps, every sample once and in order.
 
-    The maps of interchangeable classes come in the order that fits the truth best.
+    The maps of interchangeable classes are in the order that fits the truth best.
     """
     sampler = EpochSampler(len(dataset), shuffle=False)
     for batch in make_loader(dataset, sampler, batch_size, workers):
@@ -51,7 +51,7 @@ def predictions(
 
 
 def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[Sequence[str]] = ()) -> EventBatch:
-    """Run a separator over one batch; see `predictions`."""
+    """Apply a separator to one batch; see `predictions`."""
     device = next(separator.parameters()).device
     with torch.inference_mode(), autocast(device):
         batch = batch.to(device)
@@ -74,7 +74,7 @@ def aligned(event: EventBatch, classes: Sequence[str], interchangeable: Sequence
 
 
 def refine_batch(event: EventBatch, adapter: Adapter) -> EventBatch:
-    """Add the columns that the adapter's `refine` gives to a batch."""
+    """Return a batch with the additional columns of the adapter's `refine`."""
     batch = event.batch
     context = None if batch.context is None else batch.context.cpu().numpy()
     quantities = {name: values.cpu().numpy() for name, values in event.quantities.items()}

@@ -1,4 +1,4 @@
-"""Class summary: bias, spread and IoU of every class, by how much of it overlaps with others."""
+"""Class summary: bias, spread and IoU of every class, by its degree of overlap with others."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -13,25 +13,25 @@ PRESENT: Final = (float(np.nextafter(0, 1)), np.inf)  # true intensities of even
 HALF: Final = 0.5
 OVERLAPS: Final = (0.0, float(np.nextafter(0, 1)), HALF, np.inf)
 OVERLAP_NAMES: Final = ("none", f"below {HALF:g}", f"{HALF:g} and above")
-METRICS: Final = (("bias", "+.1f"), ("spread", ".1f"), ("iou", ".2f"))  # with the digits that are worth writing
+METRICS: Final = (("bias", "+.1f"), ("spread", ".1f"), ("iou", ".2f"))  # with their number format
 
 
 class ClassSummary(NamedTuple):
-    """What an event table says without a study.
+    """The summary of an event table without a study.
 
     Attributes:
-        classes: a row per class and overlap (`any`, `none`, and the shares of the class's pixels in which another
-            class is present), of the events that contain the class: `class`, `overlap`, and the columns of
-            `binned`.
+        classes: a row per class and overlap (`any`, `none`, and ranges of the fraction of the class's pixels in
+            which another class is present), for the events that contain the class: `class`, `overlap`, and the
+            columns of `binned`.
     """
 
     classes: pd.DataFrame
 
     def text(self, unit: str = "") -> str:
-        """Return the summary as a table for a terminal; no metric is in a unit."""
+        """Return the summary as a text table; no metric has a unit."""
         width = max([5, *map(len, self.classes["class"])])
         lines = [
-            "by class and by the share of it that overlaps, median with 95 % bootstrap interval",
+            "by class and by the overlapping fraction of its pixels, median with 95 % bootstrap interval",
             f"{'class':>{width}} {'overlap':>13} {metrics_header()}",
         ]
         lines += [
@@ -42,7 +42,7 @@ class ClassSummary(NamedTuple):
 
 
 def metrics_header() -> str:
-    """Return the line above `metrics_line`."""
+    """Return the header line of `metrics_line`."""
     return f"{'events':>7} {'bias %':>24} {'25-75 % spread':>24} {'IoU':>20}"
 
 

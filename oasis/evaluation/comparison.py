@@ -27,14 +27,14 @@ class _Metric(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How one metric of a study differs between two runs.
+    """The difference of one metric of a study between two runs.
 
     Attributes:
-        label: what it is.
-        first: of the first run.
-        second: of the second one.
-        by: how much larger it is in the second one.
-        spec: how many digits it is worth writing.
+        label: name of the metric.
+        first: its value for the first run.
+        second: its value for the second run.
+        by: the second value minus the first, with its interval.
+        spec: number format.
     """
 
     label: str
@@ -50,13 +50,13 @@ class Difference(NamedTuple):
 
 
 class RunComparison(NamedTuple):
-    """A run against another on the same events.
+    """The comparison of two runs on the same events.
 
     Attributes:
         first: name of the first run.
         second: name of the second one.
-        events: how many there are.
-        differences: of all metrics of the study.
+        events: number of events.
+        differences: the differences in all metrics of the study.
     """
 
     first: str
@@ -66,15 +66,15 @@ class RunComparison(NamedTuple):
 
 
 def comparisons(tables: Mapping[str, Tables], study: Study, unit: str = "") -> list[RunComparison]:
-    """Compare runs with the first one.
+    """Return the comparisons of each run with the first one.
 
     Args:
-        tables: event tables of the same events, by the run's name; several for a run of several seeds.
-        study: whose metrics are compared.
-        unit: of the intensities.
+        tables: event tables of the same events, by name of the run; several for a run with several seeds.
+        study: the study whose metrics are compared.
+        unit: the unit of the intensities.
 
     Raises:
-        ConfigError: a single run.
+        ConfigError: there are fewer than two runs.
         DataError: the tables contain different events.
     """
     if len(tables) < 2:
@@ -94,7 +94,7 @@ def comparisons(tables: Mapping[str, Tables], study: Study, unit: str = "") -> l
 
 
 def compare(tables: Mapping[str, Tables], study: Study, unit: str = "") -> str:
-    """Return for a terminal by how much runs differ from the first one, and which differences are significant.
+    """Return a text table of the differences of runs from the first one, marking significant ones.
 
     The arguments and errors are those of `comparisons`.
     """
@@ -105,7 +105,7 @@ def compare(tables: Mapping[str, Tables], study: Study, unit: str = "") -> str:
         lines += map(_line, rows)
     lines.append(by_chance(len(rows)))
     if min(len(as_list(side)) for side in tables.values()) == 1:
-        lines.append("A run of a single seed does not show how trainings scatter: intervals are of events.")
+        lines.append("Intervals are over events: a run with a single seed does not show the scatter of trainings.")
     return "\n".join(lines)
 
 
@@ -117,7 +117,7 @@ def _line(row: Difference) -> str:
 
 
 def by_chance(count: int) -> str:
-    """Return the note on multiple testing for so many differences, of which some are marked as significant."""
+    """Return the note on multiple testing for a number of differences."""
     return (
         f"* The interval excludes 0. Of {count} differences that are zero, about {0.05 * count:.0f} would be "
         "marked by chance."
@@ -125,10 +125,10 @@ def by_chance(count: int) -> str:
 
 
 def _prepared(side: Tables, study: Study) -> list[pd.DataFrame]:
-    """Return the rows of the study's class, with truth values `signal` and `background` where it asks for them."""
+    """Return the rows of the study's class, with columns `signal` and `background` if the study defines them."""
     prepared = []
     for table in as_list(side):
-        identity_of(table)  # refuses rows of several runs
+        identity_of(table)  # raises for rows of several runs
         rows = study.rows(table).reset_index(drop=True)
         if study.signal is not None and study.background is not None:
             queries = {"signal": study.signal, "background": study.background}
@@ -138,7 +138,7 @@ def _prepared(side: Tables, study: Study) -> list[pd.DataFrame]:
 
 
 def _metrics(rows: pd.DataFrame, study: Study, unit: str) -> Iterator[_Metric]:
-    """Give bias, spread and IoU in every bin, then the AUC and the intensity in background events."""
+    """Yield bias, spread and IoU in every bin, then the AUC and the intensity in background events."""
     for one in bins_of(study.edges):
         inside = one.contains(rows[study.quantity])
         yield _Metric(f"bias {one.name} %", inside, median, ["delta_percent"], ".1f")

@@ -1,4 +1,4 @@
-"""Detection: what the signal and background queries of a study choose, and false positives of a given size."""
+"""Detection: the signal and background events of a study, and the rate of false positives of a given size."""
 
 from typing import NamedTuple
 
@@ -12,13 +12,13 @@ from oasis.stats.roc import Groups
 
 
 class EquivalentRate(NamedTuple):
-    """How often background events look like a signal of a certain size.
+    """The rate at which background events look like a signal of a given size.
 
     Attributes:
         threshold: the mean true intensity of signals of that size, with its percentile bootstrap interval.
-        events: how many there are.
-        rate: the share of background events with more predicted intensity than `threshold.value`; its interval is
-            that of `rate`, and takes the threshold as given.
+        events: number of events.
+        rate: the fraction of background events with more predicted intensity than `threshold.value`; its interval
+            treats the threshold as fixed.
     """
 
     threshold: Estimate
@@ -29,21 +29,21 @@ class EquivalentRate(NamedTuple):
 def equivalent_false_positive_rate(
     table: pd.DataFrame, study: Study, value: float, window: float = 0.1, resamples: int = 1000, seed: int = 0
 ) -> EquivalentRate:
-    """Return how often a background event has more predicted intensity than a true signal of a given size.
+    """Return the rate of background events with more predicted intensity than true signals of a given size.
 
-    With 4 keV it is the false-positive rate of the paper's notebook: the share of nuclear recoils alone with more
-    predicted electron intensity than the mean true one of electrons of 3.6 to 4.4 keV.
+    For 4 keV it is the false-positive rate of the paper's notebook: the fraction of events with only a nuclear
+    recoil whose predicted electron intensity exceeds the mean true intensity of electrons of 3.6 to 4.4 keV.
 
     Args:
         table: an event table.
-        study: names the class, the quantity, and the query for background events.
-        value: of the quantity.
-        window: signals count whose quantity differs from `value` by no more than this share of it.
-        resamples: how many, for the threshold's interval.
-        seed: of the resampling.
+        study: the study, which defines the class, the quantity, and the query for background events.
+        value: the value of the quantity.
+        window: signals count if their quantity differs from `value` by at most this fraction of it.
+        resamples: number of resamples for the interval of the threshold.
+        seed: the seed of the resampling.
 
     Raises:
-        DataError: the study has no background, or the table no column of the quantity.
+        DataError: the study has no background, or the table lacks the column of the quantity.
 
     Example:
         >>> table = pd.DataFrame({"class": "ER", "kind": ["NR", "NR", "hybrid"], "energy": [np.nan, np.nan, 4.1]})
@@ -54,7 +54,7 @@ def equivalent_false_positive_rate(
         (7700.0, 0.5)
     """
     if study.background is None:
-        raise DataError(f"the study of {study.name} names no background events")
+        raise DataError(f"the study of {study.name} defines no background events")
     rows = study.rows(table).reset_index(drop=True)
     if study.quantity not in rows:
         names = map(str, rows)
@@ -62,7 +62,7 @@ def equivalent_false_positive_rate(
     background = rows[chosen(rows, study.background)]
     signal = rows.drop(background.index)
     off = (signal[study.quantity] - value).abs() / abs(value)
-    signal = signal[off <= window * (1 + 1e-6)]  # 3.6 in float32 is a little less
+    signal = signal[off <= window * (1 + 1e-6)]  # 3.6 in float32 is slightly smaller
     true, groups = _floats(signal, "intensity_true"), group_column(signal, study.group)
     threshold = bootstrap(true, _mean, resamples, seed, groups)
     if not len(true):
@@ -77,7 +77,7 @@ def _mean(values: Floats) -> Floats:
 
 
 def detection_scores(table: pd.DataFrame, study: Study) -> tuple[Floats, Floats] | None:
-    """Return the predicted intensities of signal and of background events, or None without such a question."""
+    """Return the predicted intensities of signal and background events, or None if the study defines none."""
     rows = _signal_and_background(table, study)
     if rows is None:
         return None
@@ -86,7 +86,7 @@ def detection_scores(table: pd.DataFrame, study: Study) -> tuple[Floats, Floats]
 
 
 def detection_groups(table: pd.DataFrame, study: Study) -> Groups:
-    """Return which groups the events of `detection_scores` belong to; see `group_column`."""
+    """Return the groups of the events of `detection_scores`; see `group_column`."""
     rows = _signal_and_background(table, study)
     if rows is None:
         return None, None

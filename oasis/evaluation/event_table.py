@@ -32,14 +32,14 @@ COLUMNS = {
     "intensity_predicted": "sum of the predicted map over valid pixels",
     "delta_percent": "(predicted - true) / true x 100 (Eq. 7 of the paper); NaN without true intensity",
     "iou": "intersection over union of true and predicted mask (Eq. 8); NaN where both are empty",
-    "overlap_fraction": "share of the class's pixels in which another class is present too",
-    "overlap_fraction_predicted": "the same of the predicted maps",
+    "overlap_fraction": "fraction of the class's pixels in which another class is present too",
+    "overlap_fraction_predicted": "the same for the predicted maps",
     "overlap_intensity_true": "sum of the true map over those pixels",
     "overlap_intensity_predicted": "sum of the predicted map over those pixels",
 }
 
 WITHOUT_TRUTH = ("intensity_predicted", "overlap_fraction_predicted")
-VISIBLE = "visible_"  # begins the names of these over the pixels that the adapter calls visible
+VISIBLE = "visible_"  # prefix of columns over the pixels that are visible according to the adapter
 SPREAD = "intensity_spread"  # standard deviation of the predicted intensity over the symmetries of the image
 
 
@@ -53,23 +53,23 @@ def evaluate(
     spread: bool = False,
     refine: bool = False,
 ) -> pd.DataFrame:
-    """Return the event table: one row per sample and class, with the columns `COLUMNS` and the sample's meta.
+    """Return the event table: one row per sample and class, with the columns `COLUMNS` and the metadata.
 
     Args:
-        separator: to be evaluated.
+        separator: the separator to be evaluated.
         dataset: samples with truth.
-        adapter: adds the domain's own columns.
+        adapter: the adapter, which adds the columns of its domain.
         batch_size: samples per forward pass.
-        workers: processes that prepare samples.
-        visible: also give the columns `WITHOUT_TRUTH` over the pixels that the adapter calls visible, under names
-            that begin with `VISIBLE`: what `oasis predict` gives.
-        spread: add the column `SPREAD`, over the same pixels, which takes a pass for every symmetry of the image.
-        refine: add the columns that the adapter's `refine` gives.
+        workers: number of processes that prepare samples.
+        visible: add the columns `WITHOUT_TRUTH` over the visible pixels of the adapter, with the prefix `VISIBLE`:
+            the values of `oasis predict`.
+        spread: add the column `SPREAD` over the same pixels, which takes a pass for every symmetry of the image.
+        refine: add the columns of the adapter's `refine`.
 
     Raises:
-        ModelError: the separator's classes are not the adapter's.
-        ConfigError: `spread` of interchangeable classes, whose maps have no order, or where a context does not
-            rotate with the image; `refine` where the adapter has no model to fit.
+        ModelError: the classes of the separator are not those of the adapter.
+        ConfigError: `spread` with interchangeable classes, whose maps have no order, or with a context that does
+            not rotate with the image; `refine` with an adapter that has no model to fit.
     """
     check_same_classes(separator, adapter)
     if spread:
@@ -84,10 +84,10 @@ def evaluate(
 
 
 def check_spread(adapter: Adapter) -> None:
-    """Check that the spread over the symmetries of an image is defined.
+    """Check that the spread over the symmetries of an image is defined for an adapter.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is undefined.
     """
     if adapter.interchangeable:
         raise ConfigError(
@@ -102,7 +102,7 @@ def check_spread(adapter: Adapter) -> None:
 def _as_predicted(
     separator: Separator, event: EventBatch, adapter: Adapter, visible: bool, spread: bool
 ) -> EventBatch:
-    """Add what `oasis predict` would give."""
+    """Add the values of `oasis predict` to the columns."""
     batch = event.batch
     seen = torch.from_numpy(adapter.visible(batch.image.cpu().numpy())).to(batch.image.device)
     if visible:
@@ -113,9 +113,9 @@ def _as_predicted(
 
 
 def as_predicted(table: pd.DataFrame) -> pd.DataFrame:
-    """Return an event table whose columns `WITHOUT_TRUTH` are over visible pixels, where it has those.
+    """Return an event table whose columns `WITHOUT_TRUTH` are over visible pixels, if it contains these.
 
-    A calibration is fitted to such a table, so that it holds for what `oasis predict` gives.
+    A calibration is fitted to such a table, so that it is valid for the results of `oasis predict`.
     """
     columns = {name: table[VISIBLE + name] for name in WITHOUT_TRUTH if VISIBLE + name in table}
     return table.assign(**columns)
@@ -128,14 +128,14 @@ def evaluate_maps(
     batch_size: int = 32,
     workers: int = 1,
 ) -> pd.DataFrame:
-    """Return the event table of a method that is no separator, such as a baseline, measured as `evaluate` does.
+    """Return the event table of a method other than a separator, such as a baseline, in the form of `evaluate`.
 
     Args:
         maps_of: returns the maps (b, N, B, *S) of a batch in physical units.
         dataset: samples with truth.
-        adapter: of the domain.
+        adapter: the adapter of the domain.
         batch_size: samples per batch.
-        workers: processes that prepare samples.
+        workers: number of processes that prepare samples.
     """
     loader = make_loader(dataset, EpochSampler(len(dataset), shuffle=False), batch_size, workers)
     predicted = (EventBatch(batch, maps_of(batch)) for batch in loader)
@@ -158,7 +158,7 @@ def _event_table(
         part = slice(len(metas), len(metas) + len(event.batch))
         measured = _measure(event, adapter, limits)
         if not columns:
-            # Allocated at once: a small tensor kept of every batch would break up the heap.
+            # Allocated at once: keeping a small tensor of every batch would fragment the heap.
             columns = list(measured)
             values = np.empty((count, classes, len(columns)))
         values[part] = torch.stack([measured[name] for name in columns], dim=2).cpu().numpy()
@@ -173,15 +173,15 @@ def _event_table(
 
 
 def check_same_classes(separator: Separator, adapter: Adapter) -> None:
-    """Check that a separator was trained for an adapter's classes.
+    """Check that a separator has the classes of an adapter.
 
     Raises:
-        ModelError: it was not.
+        ModelError: it has not.
     """
     if separator.classes != adapter.classes:
         raise ModelError(
-            f"the separator knows the classes {list(separator.classes)}, the data {list(adapter.classes)}: "
-            "evaluate it on data of its own classes"
+            f"the separator has the classes {list(separator.classes)}, the data {list(adapter.classes)}: "
+            "evaluate it on data of the same classes"
         )
 
 
@@ -196,7 +196,7 @@ def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float
 
 
 def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
-    """Return the columns that every domain has, (b, N) each."""
+    """Return the columns of every domain, (b, N) each."""
     batch, maps, quantities, visible, spread = event
     valid = batch.valid.unsqueeze(1)
     true, predicted = (torch.where(valid, values, 0) for values in (batch.target, maps))
@@ -225,7 +225,7 @@ def measure_maps(maps: Tensor, valid: Tensor, adapter: Adapter) -> dict[str, Ten
     Args:
         maps: (b, N, B, *S) predicted maps in physical units.
         valid: (b, 1, *S) bool.
-        adapter: of the domain.
+        adapter: the adapter of the domain.
     """
     limits = torch.tensor(list(adapter.limits.values()))
     return _without_truth(torch.where(valid.unsqueeze(1), maps, 0), limits)
@@ -261,7 +261,7 @@ def _total(values: Tensor) -> Tensor:
 
 
 def _presence(maps: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where each class is present, and where another one is too, (b, N, B, *S) each."""
+    """Return where each class is present, and where it overlaps with another one, (b, N, B, *S) each."""
     there = present(maps, limits)
     return there, there & (there.sum(1, keepdim=True) > 1)
 
@@ -272,7 +272,7 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def table_path(run: Path, split: str = "test") -> Path:
-    """Return where a run's folder holds the event table of a split."""
+    """Return the path of the event table of a split in a run's folder."""
     return run / ("events.parquet" if split == "test" else f"events_{split}.parquet")
 
 
@@ -280,7 +280,7 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
     """Write an event table as Parquet.
 
     Raises:
-        DataError: the place cannot be written to.
+        DataError: the path cannot be written to.
     """
     with replace_when_whole(Path(path)) as temporary:
         table.to_parquet(temporary, index=False)
@@ -290,7 +290,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """Read an event table.
 
     Raises:
-        DataError: the file is missing or is not one.
+        DataError: the file is missing or is not an event table.
     """
     check_file(path)
     with reading(path, "not a readable Parquet file", "run  oasis evaluate  again"):

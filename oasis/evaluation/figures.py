@@ -24,7 +24,7 @@ from oasis.stats.roc import roc
 
 
 def training_figure(logs: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the loss of training (dashed) and validation by epoch, its lowest value marked, one colour per run."""
+    """Draw training (dashed) and validation loss by epoch with its minimum marked, one colour per run."""
     figure, axes = _axes()
     for colour, (name, log) in zip(COLOURS, logs.items(), strict=False):
         epoch, loss = log["epoch"] + 1, log["val/total"]
@@ -42,7 +42,7 @@ def training_figure(logs: Mapping[str, pd.DataFrame]) -> Figure:
 def bias_figure(summaries: Mapping[str, Summary]) -> Figure:
     """Draw the median intensity error with its 25-75 % range in bins, one line per run.
 
-    The band is the spread of events, the bar at each point the 95 % interval of the median.
+    The band is the spread of the events, the error bar the 95 % interval of the median.
     """
     figure, axes = _axes()
     for colour, (name, summary) in zip(COLOURS, summaries.items(), strict=False):
@@ -74,7 +74,7 @@ def iou_figure(summaries: Mapping[str, Summary]) -> Figure:
 
 
 def roc_figure(tables: Mapping[str, pd.DataFrame], summaries: Mapping[str, Summary]) -> Figure:
-    """Draw the ROC of telling signal from background events by predicted intensity, one line per run.
+    """Draw the ROC curve of separating signal from background by predicted intensity, one line per run.
 
     The band is the 95 % interval of the true positive rate.
     """
@@ -115,7 +115,7 @@ def intensity_figure(table: pd.DataFrame, unit: str) -> Figure:
 
 
 def _log_floor(rows: pd.DataFrame) -> float:
-    """Return where the logarithmic axis of predictions ends: a hundredth of the faintest true event."""
+    """Return the lower end of the logarithmic axis of predictions: a hundredth of the faintest true event."""
     return float(rows["intensity_true"].min()) / 100 if len(rows) else 1.0
 
 
@@ -128,7 +128,7 @@ def write_figures(
     name: str,
     summary: Summary | ClassSummary,
 ) -> list[Path]:
-    """Draw all figures of one run's event table, and of its study if there is one, and return their paths."""
+    """Write all figures of a run's event table, including those of a study, and return their paths."""
     figures = {"intensity": intensity_figure(table, adapter.unit)}
     if isinstance(summary, Summary):
         figures |= comparison_figures({name: table}, {name: summary})
@@ -148,7 +148,7 @@ def comparison_figures(tables: Mapping[str, pd.DataFrame], summaries: Mapping[st
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
-    """Return a figure as a PNG file; panels without data say so."""
+    """Return a figure as the bytes of a PNG file; panels without data say so."""
     note_empty_panels(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=dpi)

@@ -1,4 +1,4 @@
-"""Gallery: which events to show, and a figure of them in two or three dimensions."""
+"""Gallery: the choice of events to show, and a figure of them in two or three dimensions."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ from oasis.separator.separator import Separator
 
 
 def gallery_indices(table: pd.DataFrame, study: Study, count: int = 8) -> dict[int, float]:
-    """Return positions in the data set of events spread evenly by the study's quantity, and its value in each."""
+    """Return indices of events that cover the range of the study's quantity evenly, with its value in each."""
     rows = study.rows(table.reset_index(drop=True))
     rows = rows.set_axis(rows.index // table["class"].nunique())
     rows = rows[rows["delta_percent"].notna()].sort_values(study.quantity)
@@ -28,15 +28,15 @@ def gallery_indices(table: pd.DataFrame, study: Study, count: int = 8) -> dict[i
 
 
 def chosen_events(table: pd.DataFrame, study: Study | None, count: int) -> dict[int, str]:
-    """Return the positions in the data set of the worst, typical and best events, each with the group it is of.
+    """Return the indices of the worst, typical and best events in the data set, each with its category.
 
     The error is that of the study's class, or without a study the largest of all classes. Up to a quarter are
-    events without the class, those first in which most of it is predicted.
+    events without the class, beginning with those with the highest prediction.
 
     Args:
         table: the event table.
-        study: of the domain.
-        count: how many events to choose.
+        study: the study of the domain.
+        count: number of events to choose.
 
     Example:
         >>> table = pd.DataFrame({"class": "ER", "delta_percent": [-90.0, 1.0, 30.0, 2.0, np.nan]})
@@ -77,10 +77,10 @@ def gallery_figure(
     """Draw events of two or three dimensions: input, and of one class truth, prediction and residual.
 
     Args:
-        separator: to be shown.
-        dataset: of the events.
-        events: which of them, with the value of the study's quantity.
-        adapter: of the domain.
+        separator: the separator to be shown.
+        dataset: the data set of the events.
+        events: indices of the events, with the value of the study's quantity.
+        adapter: the adapter of the domain.
         name: the class.
     """
     label = adapter.classes.index(name)

@@ -1,4 +1,4 @@
-"""Identity: which run predicted the rows of an event table, as columns, which survive whatever is done to rows."""
+"""Identity: the run that predicted the rows of an event table, as columns, which survive any operation on rows."""
 
 from typing import Any, NamedTuple
 
@@ -9,18 +9,18 @@ from oasis.errors import DataError
 CONFIGURATION = "configuration"
 UNIT = "intensity_unit"
 IDENTITY = {
-    CONFIGURATION: "twelve digits that identify the configuration of the run whose separator predicted; empty for "
+    CONFIGURATION: "twelve digits that identify the configuration of the run that made the prediction; empty for "
     "another method",
     UNIT: "unit of the intensities",
 }
 
 
 class Identity(NamedTuple):
-    """Where an event table is from.
+    """The origin of an event table.
 
     Attributes:
-        configuration: fingerprint of the run's configuration, or "" for a method that is not of a run.
-        unit: of the intensities.
+        configuration: fingerprint of the run's configuration, or "" for another method.
+        unit: the unit of the intensities.
     """
 
     configuration: str
@@ -39,10 +39,10 @@ def identified(table: pd.DataFrame, configuration: Any = "", unit: str = "") -> 
 
 
 def identity_of(table: pd.DataFrame) -> Identity | None:
-    """Return where an event table is from, or None if it does not say so or has no rows.
+    """Return the origin of an event table, or None if it is not stated or there are no rows.
 
     Raises:
-        DataError: the rows are from several runs, or in several units, or some of them do not say so.
+        DataError: the rows are from several runs or in several units, or some do not state their origin.
 
     Example:
         >>> identity_of(identified(pd.DataFrame({"class": ["ER"]}), "0123456789ab", "ADU"))
@@ -61,33 +61,33 @@ def identity_of(table: pd.DataFrame) -> Identity | None:
 
 
 def check_identity(table: pd.DataFrame, configuration: str, what: str) -> None:
-    """Check that the rows of an event table are of the run with which they are used.
+    """Check that the rows of an event table are from the run with which they are used.
 
     Args:
         table: the event table.
-        configuration: of the run; anything goes with "".
-        what: it is used with, at the start of the error message.
+        configuration: fingerprint of the run's configuration; "" matches everything.
+        what: the beginning of the error message: what the table is used with.
 
     Raises:
-        DataError: the rows are of another run, or do not say of which.
+        DataError: the rows are from another run, or do not state their run.
     """
     found = identity_of(table)
     if not configuration or not len(table):
         return
     if found is None:
         raise DataError(
-            f"{what} the configuration {configuration}, but the event table does not say of which run it is: "
+            f"{what} the configuration {configuration}, but the event table does not say which run it is from: "
             f"keep its columns {' and '.join(IDENTITY)}, as read_table returns them"
         )
     if found.configuration != configuration:
         raise DataError(
-            f"{what} the configuration {configuration}, the event table is of {found.configuration or 'no run'}: "
-            "evaluate or calibrate this run again"
+            f"{what} the configuration {configuration}, the event table has "
+            f"{found.configuration or 'none'}: evaluate or calibrate this run again"
         )
 
 
 def with_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table that was just read; an identity in its metadata, as older versions wrote, becomes columns."""
+    """Return a table that was just read, with an identity in its metadata, as in older versions, as columns."""
     if CONFIGURATION not in table and "unit" in table.attrs:
         table = identified(table, table.attrs.get(CONFIGURATION), str(table.attrs["unit"]))
     table.attrs = {}

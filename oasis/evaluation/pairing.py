@@ -1,4 +1,4 @@
-"""Pairing: by how much a statistic differs between methods that were measured on the same events."""
+"""Paired differences: the difference of a statistic between methods evaluated on the same events."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ Tables = pd.DataFrame | Sequence[pd.DataFrame]
 
 
 class Pair(NamedTuple):
-    """A statistic of two runs, and by how much it is larger in the second one."""
+    """A statistic of two runs, and its difference, second minus first."""
 
     a: float
     b: float
@@ -30,24 +30,25 @@ def paired_difference(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Estimate:
-    """Return by how much a statistic is larger in table b than in a, with its 95 % paired bootstrap interval.
+    """Return the difference of a statistic, table b minus a, with its 95 % paired bootstrap interval.
 
-    The same events are drawn for both, so that what makes an event hard for either cancels. Where one side has
-    several tables, of trainings from several seeds, their statistic is averaged, and they are drawn too: the
-    interval then includes the scatter of trainings, of which so few tables show a little less than there is.
+    The same events are drawn for both, so that the difficulty of an event cancels. If one side has several tables,
+    from trainings with several seeds, their statistic is averaged, and tables are resampled too: the interval then
+    includes the scatter of trainings, slightly underestimated because the tables are few.
 
     Args:
         table_a: one row per event: the rows of one class. Events with a NaN in any table are left out.
         table_b: the same events, in any order.
-        statistic: maps an array (resamples, n) for each of `columns` to (resamples,); with a group it has to
-            ignore NaN, as for `oasis.stats.intervals.bootstrap`.
-        columns: of the tables, numbers or truth values.
-        group: the column that names the object in an event, where objects repeat: whole groups are resampled.
-        resamples: how many.
-        seed: of the resampling.
+        statistic: maps an array (resamples, n) for each of `columns` to (resamples,); with a group it must ignore
+            NaN, as for `oasis.stats.intervals.bootstrap`.
+        columns: the columns of the tables, numbers or truth values.
+        group: the column that identifies the object if objects appear in several events: whole groups are
+            resampled.
+        resamples: number of resamples.
+        seed: the seed of the resampling.
 
     Raises:
-        DataError: the tables contain different events, or several rows of one.
+        DataError: the tables contain different events, or several rows of one event.
 
     Example:
         >>> a = pd.DataFrame({"id": range(99), "intensity_true": 1.0, "delta_percent": np.arange(99.0)})
@@ -66,10 +67,10 @@ def as_list(tables: Tables) -> list[pd.DataFrame]:
 
 
 def aligned_tables(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Return tables with their rows in the order of the first one's events.
+    """Return tables with their rows in the order of the events of the first one.
 
     Raises:
-        DataError: they contain different events, several rows of one, or another true intensity of one.
+        DataError: they contain different events, several rows of one event, or disagree in its true intensity.
     """
     indexed = [table.set_index("id") for table in tables]
     first = indexed[0]
@@ -79,7 +80,7 @@ def aligned_tables(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
         odd = table.index.symmetric_difference(first.index)
         if len(odd):
             raise DataError(
-                f"the tables contain different events: {len(odd)} are in one of them only, such as {odd[0]}: "
+                f"the tables contain different events: {len(odd)} are not in all of them, such as {odd[0]}: "
                 "measure all runs on the same split of the same data"
             )
     aligned = [table.loc[first.index] for table in indexed]
@@ -107,7 +108,7 @@ def compare_pair(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Pair:
-    """Compare the first tables, which are side a, with the others; all of them are aligned."""
+    """Return the comparison of the first tables, side a, with the others; all must be aligned."""
     values = np.array([table[list(columns)].to_numpy(dtype=float).T for table in tables])  # (tables, columns, n)
     known = np.isfinite(values).all(axis=(0, 1))
     count = int(known.sum())

@@ -1,4 +1,4 @@
-"""Pictures: events in one, two or three dimensions as small images that a page contains."""
+"""Pictures: events in one, two or three dimensions as small images embedded in a page."""
 
 import base64
 import io
@@ -14,14 +14,14 @@ from PIL import Image
 from oasis.data.samples import Array, Sample
 from oasis.drawing import BLUE, RED
 
-BORDER = 8  # pixels around the valid ones that are shown too
-INPUT_DEPTH, MAP_DEPTH = 300, 10  # how far below the top of the colour scale its linear part ends
-FAINTEST = 0.01  # of the input's top: the lowest top of a class's scale, so that noise does not shine
-LEVELS = 254  # of a colour scale; one further colour is transparent, for what is not there
+BORDER = 8  # pixels around the valid ones that are also shown
+INPUT_DEPTH, MAP_DEPTH = 300, 10  # ratio of the top of the colour scale to the end of its linear part
+FAINTEST = 0.01  # the smallest top of a class's scale relative to the input's, so that noise is not amplified
+LEVELS = 254  # levels of a colour scale; one further colour is transparent, for missing values
 
 
 def window(valid: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Return the part of an image (*S) that holds its valid pixels and a border around them.
+    """Return the part of an image (*S) that contains its valid pixels and a border around them.
 
     Example:
         >>> window(np.arange(100) == 50)
@@ -33,15 +33,15 @@ def window(valid: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def view(values: Array, part: tuple[slice, ...], side: int | None = None) -> Array:
-    """Return what is drawn of an image or a map: a line (n,), or a picture (h, w).
+    """Return the view of an image or a map that is drawn: a line (n,), or a picture (h, w).
 
-    Bands are added up. Of three dimensions it is the values of largest magnitude along each axis, laid out as in a
-    technical drawing: along the first axis on the top left, along the second below, along the third on the right.
+    Bands are added up. A volume is shown as projections of the values of largest magnitude, laid out as in a
+    technical drawing: along the first axis at the top left, along the second below, along the third on the right.
 
     Args:
         values: (B, *S).
-        part: of the spatial axes.
-        side: the longest side of the result in pixels; means of blocks are shown where it would be longer.
+        part: the part to show, a slice per spatial axis.
+        side: the longest side of the result in pixels; a larger one is reduced to means of blocks.
 
     Example:
         >>> volume = np.zeros((1, 2, 3, 4), dtype=np.float32)
@@ -54,7 +54,7 @@ def view(values: Array, part: tuple[slice, ...], side: int | None = None) -> Arr
                [ 0.,  0.,  0.,  0., nan, nan, nan],
                [ 0.,  0.,  0.,  5., nan, nan, nan]], dtype=float32)
     """
-    with np.errstate(invalid="ignore"):  # infinity less infinity, in two bands
+    with np.errstate(invalid="ignore"):  # infinity minus infinity, in two bands
         flat = values.sum(axis=0)[part]
     if flat.ndim < 3:
         return _reduced(flat, math.ceil(max(flat.shape) / side) if side else 1)
@@ -87,7 +87,7 @@ class ClassPictures(NamedTuple):
     """One class of an event, drawn on one scale.
 
     Attributes:
-        top: of the scale, in physical units: truth and predictions from 0, residuals from minus it.
+        top: the top of the scale in physical units; truth and predictions begin at 0, residuals at minus the top.
         truth: the true map.
         predictions: one per run.
         residuals: prediction minus truth, one per run.
@@ -103,7 +103,7 @@ class EventPictures(NamedTuple):
     """Pictures of an event, as data URIs.
 
     Attributes:
-        top: of the scale of the input, in physical units.
+        top: the top of the scale of the input, in physical units.
         image: the input.
         classes: the N classes.
     """
@@ -149,12 +149,12 @@ def difference(predicted: Array, true: Array) -> Array:
 
 
 def colour_scale(signed: bool = False, depth: float = MAP_DEPTH) -> str:
-    """Return the colours of pictures from 0, or from minus the top, to the top of their scale, as a data URI."""
+    """Return the colour scale of pictures, from 0 or from minus the top to the top, as a data URI."""
     return _image(np.linspace(-1.0 if signed else 0.0, 1, 256, dtype=np.float32)[None], 1.0, depth, signed)
 
 
 def data_uri(content: bytes, kind: str = "image/png") -> str:
-    """Return a file as an address that holds all of it.
+    """Return the content of a file as a data URI.
 
     Example:
         >>> data_uri(b"x", "text/plain")
@@ -172,7 +172,7 @@ def _image(
     values: Array, top: float, depth: float = MAP_DEPTH, signed: bool = False, behind: Array | None = None
 ) -> str:
     """Return a PNG of values on a scale that is linear up to top / depth and logarithmic beyond."""
-    with np.errstate(over="ignore"):  # whatever is far beyond the top has the last colour
+    with np.errstate(over="ignore"):  # values far above the top get the last colour
         place = np.arcsinh(depth * values / top) / np.arcsinh(depth)
     place = (place.clip(-1, 1) + 1) / 2 if signed else place.clip(0, 1)
     codes = np.where(np.isnan(place), LEVELS + 1, np.nan_to_num(place) * LEVELS + 0.5).astype(np.uint8)

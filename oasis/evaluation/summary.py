@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 
 
 class Summary(NamedTuple):
-    """The answer to a domain's study; what is about detection is None where the study asks for none.
+    """The answer to a domain's study; the parts about detection are None if the study does not include it.
 
     Attributes:
         study: the question.
         bins: bias, spread and IoU in bins, from `binned`.
-        group: the column whose groups of events were resampled for their intervals.
-        auc: of telling signal from background events by predicted intensity.
-        points: what is detected at rates of false positives from 0 to 1, from `operating_points`.
-        equivalent: false positives with the intensity of a true object of the study's `equivalent`, if it has one.
+        group: the column whose groups of events were resampled for the intervals.
+        auc: area under the ROC curve of separating signal from background events by predicted intensity.
+        points: true positive rates at false positive rates from 0 to 1, from `operating_points`.
+        equivalent: rate of false positives as bright as a true object of the study's `equivalent`, if it has one.
         false_intensity: median predicted intensity of the class in background events.
     """
 
@@ -48,7 +48,7 @@ class Summary(NamedTuple):
     false_intensity: Estimate | None = None
 
     def text(self, unit: str = "") -> str:
-        """Return the summary as a table for a terminal."""
+        """Return the summary as a text table."""
         over = f" over {self.group}" if self.group else ""
         lines = [
             f"{self.study.what} against {self.study.label}, median with 95 % bootstrap interval{over}",
@@ -65,7 +65,7 @@ class Summary(NamedTuple):
         yield f"ROC AUC ({study.signal} against {study.background}): {self.auc:.3f}"
         for row in self.points[self.points["false_rate"].isin(RATES)].to_dict("records"):
             wanted = FEWEST / row["false_rate"]
-            few = "" if row["enough"] else f" (too few background events: {wanted:,.0f} are wanted)"
+            few = "" if row["enough"] else f" (too few background events: {wanted:,.0f} are needed)"
             yield (
                 f"at {100 * row['false_rate']:g} % false positives: {Estimate.of(row, 'true_rate'):.1%} "
                 f"above {Estimate.of(row, 'threshold'):.0f} {unit}{few}"
@@ -82,10 +82,10 @@ def summarise(table: pd.DataFrame, study: Study) -> Summary: ...
 @overload
 def summarise(table: pd.DataFrame, study: Study | None) -> "Summary | ClassSummary": ...
 def summarise(table: pd.DataFrame, study: Study | None = None) -> "Summary | ClassSummary":
-    """Answer a domain's study from its event table, or without a study summarise its classes.
+    """Return the answer to a domain's study from its event table, or without a study a summary of the classes.
 
     Raises:
-        ConfigError: the study asks for something that is not in the table.
+        ConfigError: the study refers to something that is not in the table.
     """
     if study is None:
         return summarise_classes(table)
@@ -113,11 +113,11 @@ def summarise(table: pd.DataFrame, study: Study | None = None) -> "Summary | Cla
 def check_study(adapter: Adapter, split: str = "test") -> None:
     """Check that an adapter's study can be answered from the event table of a split, before any training.
 
-    The table is that of the first sample, with its truth as the prediction. Where the samples cannot be read yet,
+    The table is that of the first sample, with its truth as the prediction. If the samples cannot be read yet,
     nothing is checked.
 
     Raises:
-        ConfigError: what `Study.check` raises.
+        ConfigError: as for `Study.check`.
     """
     if adapter.study is None:
         return
@@ -127,7 +127,7 @@ def check_study(adapter: Adapter, split: str = "test") -> None:
             return
         table = evaluate_maps(lambda batch: batch.target, _First(dataset), adapter, batch_size=1, workers=0)
     except DataError as error:
-        logger.warning("the study of the %s samples is not checked, as they cannot be read: %s", split, error)
+        logger.warning("the study of the %s samples is not checked, because they cannot be read: %s", split, error)
         return
     quantities = (*adapter.quantities.of_object, *adapter.quantities.of_image)
     learned = {f"{quantity.name}_predicted": float("nan") for quantity in quantities}
@@ -144,5 +144,5 @@ class _First(SampleDataset):
         return 1
 
     def sample(self, index: int, epoch: int) -> Sample:
-        """Return that sample."""
+        """Return the first sample."""
         return self.dataset[0]

@@ -1,8 +1,8 @@
-"""Surroundings: whether a separator gives the same maps in larger images than it was trained on.
+"""Surroundings: whether a separator gives the same maps in larger images than in training.
 
-A network can find its object by the edges of the image, or take far background for an object. Test samples are
-laid into larger surroundings of their own background; the intensity in their part is compared with that of the
-sample alone, and the intensity outside is reported.
+A network can locate its object by the edges of the image, or mistake distant background for an object. Test
+samples are embedded in larger images of their own background; the intensity in their part is compared with that of
+the sample alone, and the intensity outside is reported.
 """
 
 from collections.abc import Sequence
@@ -26,25 +26,25 @@ from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator, evaluating
 
 SAMPLES = 32
-FEWEST = 4  # samples, however large they are
-PIXELS = 2**21  # of all surroundings together
-TOLERANCE = 0.1  # of the intensity of a class, inside and outside
-PATCH = 16  # pixels along an axis of the pieces that background is made of
-LARGEST = 1e6  # ratio that is told from larger ones
+FEWEST = 4  # samples, even if they are large
+PIXELS = 2**21  # total pixels of all surroundings
+TOLERANCE = 0.1  # fraction of the intensity of a class, inside and outside
+PATCH = 16  # pixels along an axis of the patches of background
+LARGEST = 1e6  # bound of ratios
 FORMAT: Final = "oasis-size-check-1"
 
 
 class SizeCheck(Options):
-    """What larger surroundings do to the maps of test samples.
+    """The effect of larger surroundings on the maps of test samples.
 
     Attributes:
-        weights: the SHA-256 of the separator that was checked, or "".
+        weights: SHA-256 of the separator that was checked, or "".
         trained: the spatial size in training.
-        larger: that of the surroundings.
-        samples: how many were tried.
+        larger: the size of the surroundings.
+        samples: number of samples tested.
         inside: by class, the median change of the intensity in the part of the sample, over the samples with the
-            class, relative to the median intensity that these have at the size in training.
-        outside: by class, the median intensity outside, relative to the same.
+            class, relative to their median intensity at the size in training.
+        outside: by class, the median intensity outside, relative to the same intensity.
     """
 
     format: Literal["oasis-size-check-1"] = FORMAT
@@ -59,7 +59,7 @@ class SizeCheck(Options):
         """Write the check as JSON.
 
         Raises:
-            DataError: the place cannot be written to.
+            DataError: the path cannot be written to.
         """
         write_text(path, self.model_dump_json(indent=2) + "\n")
 
@@ -69,7 +69,7 @@ class SizeCheck(Options):
 
         Raises:
             DataError: the file is missing, broken or not a check.
-            ConfigError: it holds a key or a value that does not fit.
+            ConfigError: it contains an invalid key or value.
         """
         values = read_json(path)
         if values.get("format") != FORMAT:
@@ -78,11 +78,11 @@ class SizeCheck(Options):
 
     @property
     def same(self) -> bool:
-        """Whether all intensities stay within 10 % and less than 10 % appear outside."""
+        """Whether all intensities change by at most 10 % and less than 10 % appears outside."""
         return max(map(abs, (*self.inside.values(), *self.outside.values()))) <= TOLERANCE
 
     def changes(self) -> str:
-        """Return by how much the intensity of every class changes."""
+        """Return the changes of the intensity of every class, as text."""
         parts = (
             f"{name} {100 * self.inside[name]:+.1f} % inside, {100 * self.outside[name]:.1f} % outside"
             for name in self.inside
@@ -90,21 +90,21 @@ class SizeCheck(Options):
         return "; ".join(parts)
 
     def text(self) -> str:
-        """Return the check in one line."""
+        """Return the result in one line."""
         larger, trained = (" x ".join(map(str, size)) for size in (self.larger, self.trained))
-        return f"{self.samples} samples of {trained} pixels laid into {larger} of background: {self.changes()}"
+        return f"{self.samples} samples of {trained} pixels embedded in {larger} of background: {self.changes()}"
 
 
 def lay_into(sample: Sample, size: Sequence[int], thresholds: Tensor, rng: np.random.Generator) -> Sample:
-    """Return a sample in the middle of a larger image of its own background.
+    """Return a sample at the centre of a larger image of its own background.
 
-    The background is made of pieces of the sample in which no class is present, as large as there are any up to
-    16 pixels along an axis, so that noise keeps its correlations.
+    The background consists of pieces of the sample in which no class is present, of the largest possible size up
+    to 16 pixels along an axis, so that noise keeps its correlations.
 
     Args:
-        sample: without context.
-        size: of the larger image along every spatial axis.
-        thresholds: (N,) above which a class is present.
+        sample: a sample without context.
+        size: the size of the larger image along every spatial axis.
+        thresholds: (N,) thresholds above which a class is present.
         rng: draws the pieces.
 
     Example:
@@ -125,7 +125,7 @@ def lay_into(sample: Sample, size: Sequence[int], thresholds: Tensor, rng: np.ra
 def _background(
     image: NDArray[np.float32], empty: NDArray[np.bool_], size: Sequence[int], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Return an image (B, *size) of pieces of another one that are empty; 0 where there are none."""
+    """Return an image (B, *size) composed of empty pieces of another one; 0 if there are none."""
     found, patch = _empty_pieces(empty)
     filled = np.zeros((len(image), *size), np.float32)
     if not len(found):
@@ -139,7 +139,7 @@ def _background(
 
 
 def _empty_pieces(empty: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
-    """Return where the largest pieces begin that are wholly empty, (n, dims), and how long their sides are."""
+    """Return the first pixels (n, dims) of the largest completely empty pieces, and the length of their sides."""
     patch = min(PATCH, *empty.shape)
     while patch:
         found = np.argwhere(
@@ -154,7 +154,7 @@ def _empty_pieces(empty: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
 
 
 def middle(inner: Sequence[int], outer: Sequence[int]) -> tuple[slice, ...]:
-    """Return where a smaller image lies in the middle of a larger one."""
+    """Return the slices of a smaller image at the centre of a larger one."""
     starts = [(large - small) // 2 for small, large in zip(inner, outer, strict=True)]
     return tuple(slice(start, start + small) for start, small in zip(starts, inner, strict=True))
 
@@ -167,18 +167,18 @@ def check_size(
     factor: int = 2,
     weights: str = "",
 ) -> SizeCheck | None:
-    """Compare samples alone with the same samples in larger surroundings.
+    """Compare the maps of samples alone with those of the same samples in larger surroundings.
 
     Args:
-        separator: to be checked.
+        separator: the separator to be checked.
         dataset: samples with truth.
-        thresholds: (N,) above which a class is present.
-        samples: how many to try at most, the first ones of the data set; fewer where they are large.
-        factor: by which every side of the surroundings is larger.
-        weights: identify the separator.
+        thresholds: (N,) thresholds above which a class is present.
+        samples: maximum number of samples to test, the first ones of the data set; fewer if they are large.
+        factor: the factor by which every side of the surroundings is larger.
+        weights: identifies the separator.
 
     Returns:
-        The check, or None for a separator with context, which larger surroundings do not have.
+        The result, or None for a separator with context, which is unknown in larger surroundings.
     """
     if separator.options.context:
         return None
@@ -206,7 +206,7 @@ def check_size(
 def _compared(
     separator: Separator, sample: Sample, size: Sequence[int], thresholds: Tensor, index: int
 ) -> tuple[NDArray[np.float64], ...]:
-    """Return the intensity (N,) alone, inside, outside and in truth, of a sample and its larger surroundings."""
+    """Return the intensities (N,) of a sample alone, inside and outside in its surroundings, and in truth."""
     large = lay_into(sample, size, thresholds, keyed_rng(0, "surroundings", index))
     place = middle(sample.image.shape[1:], size)
     alone, around = (_maps(separator, one.image) for one in (sample, large))
@@ -215,7 +215,7 @@ def _compared(
 
 
 def _pooled(separator: Separator, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return sums (..., N, samples) with those of interchangeable classes, which may swap, as their mean."""
+    """Return sums (..., N, samples) with those of interchangeable classes, which may swap, averaged."""
     for group in separator.options.interchangeable:
         labels = [separator.classes.index(name) for name in group]
         sums[:, labels] = sums[:, labels].mean(axis=1, keepdims=True)
@@ -227,7 +227,7 @@ def _sums(maps: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _ratio(part: float, whole: float) -> float:
-    """Divide, with bounds; nothing of nothing is 0."""
+    """Divide, with bounds and 0 / 0 = 0."""
     if part == 0:
         return 0.0
     ratio = part / whole if whole > 0 else LARGEST * np.sign(part)

@@ -1,4 +1,4 @@
-"""Spread: how far predictions of the same image lie apart, over its symmetries or over several separators."""
+"""Spread of the predictions of the same image over its symmetries or over several separators."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations, product
@@ -13,11 +13,11 @@ from oasis.separator.separator import Separator, evaluating
 
 
 class Spread(NamedTuple):
-    """How far predictions of the same images lie apart, in physical units.
+    """Mean and spread of several predictions of the same images, in physical units.
 
     Attributes:
-        mean: (b, N, B, *S) of the maps.
-        std: (b, N, B, *S) standard deviation of every pixel.
+        mean: (b, N, B, *S) mean of the maps.
+        std: (b, N, B, *S) standard deviation in every pixel.
         intensity_std: (b, N) standard deviation of the sum over valid pixels.
     """
 
@@ -34,19 +34,19 @@ def symmetry_spread(
     flips: bool = True,
     rotations: bool = True,
 ) -> Spread:
-    """Separate images in all their exact symmetries and return mean and spread of the maps, turned back.
+    """Separate images in all their exact symmetries, and return mean and spread of the maps rotated back.
 
-    All runs in float32 on the separator's device. With both kinds of operation there are 2 passes in one
-    dimension, 4 in two, 8 for squares, and up to 48 in three. The spread is 0 for a separator that turns its maps
-    as the image is turned. It says where a prediction is fragile; a `Calibration` fitted to it makes intervals.
+    Everything runs in float32 on the separator's device. With both kinds of operation there are 2 passes in one
+    dimension, 4 in two, 8 for squares, and up to 48 in three. The spread is 0 for an equivariant separator. It
+    shows where a prediction is unreliable; a `Calibration` fitted to it gives intervals.
 
     Args:
-        separator: to be applied.
+        separator: the separator to be applied.
         image: (b, B, *S) in physical units.
         valid: (b, 1, *S) bool.
-        context: (b, C, *S), whose values must mean the same in every orientation.
+        context: (b, C, *S), whose values must have the same meaning in every orientation.
         flips: reverse every spatial axis.
-        rotations: permute spatial axes of equal length, which with flips makes all right-angle rotations.
+        rotations: permute spatial axes of equal length, which with flips gives all right-angle rotations.
     """
     spatial = tuple(image.shape[2:])
 
@@ -62,16 +62,16 @@ def symmetry_spread(
 def ensemble_spread(
     separators: Sequence[Separator], image: Tensor, valid: Tensor | None = None, context: Tensor | None = None
 ) -> Spread:
-    """Separate images with several separators and return mean and spread of their maps, in float32.
+    """Separate images with several separators, and return mean and spread of their maps, in float32.
 
     Args:
-        separators: of the same classes, for example of runs that differ in their seed.
+        separators: separators of the same classes, for example from runs with different seeds.
         image: (b, B, *S) in physical units.
         valid: (b, 1, *S) bool.
         context: (b, C, *S).
 
     Raises:
-        ModelError: no separators, or separators of different classes.
+        ModelError: there are no separators, or their classes differ.
     """
     known = {tuple(separator.classes) for separator in separators}
     if len(known) != 1:
@@ -84,7 +84,7 @@ def ensemble_spread(
 def _symmetries(
     shape: tuple[int, ...], flips: bool, rotations: bool
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Give every operation that keeps the shape: an order of the spatial axes, then those to reverse."""
+    """Yield every operation that preserves the shape: an order of the spatial axes, then the axes to reverse."""
     axes = range(len(shape))
     orders = [order for order in permutations(axes) if tuple(shape[axis] for axis in order) == shape]
     for order in orders if rotations else [tuple(axes)]:
@@ -113,7 +113,7 @@ def _maps(separator: Separator, image: Tensor, valid: Tensor | None, context: Te
 
 
 class _Moments:
-    """Mean and standard deviation over passes, without keeping them (Welford 1962); exact for equal ones."""
+    """Running mean and standard deviation over passes (Welford 1962); exact for equal values."""
 
     def __init__(self) -> None:
         self.count = 0

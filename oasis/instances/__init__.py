@@ -1,1 +1,1 @@
-"""Instances: class maps are grouped into single objects, and those are matched with true ones."""
+"""Instances: grouping of class maps into single objects, and their matching with true ones."""

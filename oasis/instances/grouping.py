@@ -1,8 +1,7 @@
-"""Grouping: the single objects in the maps of a separator.
+"""Grouping: the division of class maps into single objects.
 
-Each class is grouped on its own: pixels above the threshold of its class are joined by connected components,
-across gaps, or by the peak that they lead up to. Fragments can join a larger instance of another class that they
-touch.
+Each class is grouped independently: pixels above the threshold of the class form connected components, are joined
+across gaps, or are divided by a watershed. Fragments can join a larger instance of another class that they touch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,18 +25,18 @@ Integers = NDArray[np.int64]
 
 
 class Grouping(Options):
-    """How the map of one class is grouped into instances.
+    """The options for grouping the map of one class into instances.
 
     Attributes:
-        method: `components` joins lit pixels that touch, also at corners; `gaps` those at most `gap` pixels apart;
-            `watershed` divides components between the peaks of the smoothed map.
-        gap: unlit pixels that may lie between two lit ones, for `gaps`.
+        method: `components` joins lit pixels that touch, also at corners; `gaps` also joins those with at most
+            `gap` pixels between them; `watershed` divides components at the peaks of the smoothed map.
+        gap: the largest number of unlit pixels between two lit ones, for `gaps`.
         smoothing: standard deviation of the Gaussian filter in pixels, for `watershed`.
-        separation: least distance of two peaks in pixels, for `watershed`.
-        pixels: the fewest lit pixels of an instance.
-        intensity: the least summed intensity of an instance.
-        joins: classes whose instances take a fragment that touches them.
-        fragment: largest share of the other instance's intensity that a fragment may have.
+        separation: the minimum distance of two peaks in pixels, for `watershed`.
+        pixels: the minimum number of lit pixels of an instance.
+        intensity: the minimum summed intensity of an instance.
+        joins: other classes whose instances absorb the fragments of this class that touch them.
+        fragment: the maximum intensity of a fragment, as a fraction of that of the other instance.
     """
 
     method: Literal["components", "gaps", "watershed"] = "components"
@@ -56,17 +55,17 @@ def group(
     thresholds: Mapping[str, float],
     options: Mapping[str, Grouping] | None = None,
 ) -> Instances:
-    """Return the instances in the maps of one image, by class and then by their first pixel.
+    """Return the instances in the maps of one image, ordered by class and then by their first pixel.
 
     Args:
         maps: (N, B, *S) in physical units.
         classes: the N class names.
-        thresholds: above which a class is present in a pixel, by class.
-        options: how classes are grouped, by name; `Grouping()` for the others.
+        thresholds: the thresholds above which a class is present in a pixel, by class.
+        options: grouping options by class; `Grouping()` for the others.
 
     Raises:
-        ConfigError: options for an unknown class, or that join one.
-        DataError: maps of another number of classes.
+        ConfigError: the options contain or join an unknown class.
+        DataError: the number of maps differs from that of classes.
 
     Example:
         >>> maps = np.array([[[5, 5, 0, 0, 3, 0, 4]]], np.float32)
@@ -107,7 +106,7 @@ def _of_class(values: Floats, label: int, threshold: float, how: Grouping) -> In
 
 
 def _instances(values: Floats, groups: Integers, label: int, threshold: float) -> Instances:
-    """Return the instances of a class from the number of the group of every pixel (*S), 0 for none."""
+    """Return the instances of a class from the group number of every pixel (*S), 0 for none."""
     bands, pixels = np.nonzero((values > threshold).reshape(len(values), -1) & (groups.ravel() > 0))
     flat = bands * groups.size + pixels
     _, owners = np.unique(groups.ravel()[pixels], return_inverse=True)
@@ -128,7 +127,7 @@ def _instances(values: Floats, groups: Integers, label: int, threshold: float) -
 
 
 def _offsets(dims: int, radius: float) -> Iterator[tuple[int, ...]]:
-    """Give one of every two opposite steps that are no longer than a radius."""
+    """Yield one of each pair of opposite steps that are no longer than a radius."""
     around = range(-int(radius), int(radius) + 1)
     for step in product(around, repeat=dims):
         if step > (0,) * dims and sum(length**2 for length in step) <= radius**2:
@@ -136,14 +135,14 @@ def _offsets(dims: int, radius: float) -> Iterator[tuple[int, ...]]:
 
 
 def _numbered(lit: NDArray[np.bool_]) -> Integers:
-    """Return the number of every lit pixel in their order, -1 elsewhere."""
+    """Return the lit pixels numbered in order, -1 elsewhere."""
     numbers = np.full(lit.shape, -1, np.int64)
     numbers[lit] = np.arange(np.count_nonzero(lit))
     return numbers
 
 
 def _neighbours(numbers: Integers, step: Sequence[int]) -> tuple[Integers, Integers]:
-    """Return the numbers of lit pixels and of those that lie a step farther."""
+    """Return the numbers of lit pixels and of their lit neighbours one step away."""
     here, there = _shifted(step, numbers.shape)
     first, second = numbers[here], numbers[there]
     both = (first >= 0) & (second >= 0)
@@ -151,7 +150,7 @@ def _neighbours(numbers: Integers, step: Sequence[int]) -> tuple[Integers, Integ
 
 
 def _shifted(step: Sequence[int], shape: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Return the part of an image from which a step stays inside, and the part where it leads to."""
+    """Return the part of an image from which a step stays inside, and the part that it leads to."""
     pairs = [
         (slice(max(-length, 0), size - max(length, 0)), slice(max(length, 0), size - max(-length, 0)))
         for length, size in zip(step, shape, strict=True)
@@ -160,7 +159,7 @@ def _shifted(step: Sequence[int], shape: Sequence[int]) -> tuple[tuple[slice, ..
 
 
 def _across_gaps(lit: NDArray[np.bool_], gap: int) -> Integers:
-    """Return groups of lit pixels between which at most `gap` unlit ones lie."""
+    """Return groups of lit pixels with at most `gap` unlit ones between them."""
     numbers, count = _numbered(lit), int(np.count_nonzero(lit))
     pairs = [_neighbours(numbers, step) for step in _offsets(lit.ndim, gap + 1)]
     first, second = (np.concatenate([np.empty(0, np.int64), *side]) for side in zip(*pairs, strict=True))
@@ -168,7 +167,7 @@ def _across_gaps(lit: NDArray[np.bool_], gap: int) -> Integers:
 
 
 def _linked(first: Integers, second: Integers, count: int) -> Integers:
-    """Return the component (count,) of every node of a graph."""
+    """Return the connected component (count,) of every node of a graph."""
     edges = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
     return np.asarray(connected_components(edges, directed=False)[1])
 
@@ -180,9 +179,9 @@ def _spread(lit: NDArray[np.bool_], groups: Integers) -> Integers:
 
 
 def _by_peaks(lit: NDArray[np.bool_], values: Floats, smoothing: float, separation: float) -> Integers:
-    """Return the basin of every lit pixel: each leads up to its brightest neighbour until a peak is reached.
+    """Return the basin of every lit pixel: the peak reached by going to the brightest neighbour repeatedly.
 
-    Peaks nearer than `separation` are one. Equal values are ordered by place, so that a plateau has one peak.
+    Peaks nearer than `separation` are merged. Equal values are ordered by position: a plateau has one peak.
     """
     numbers, count = _numbered(lit), int(np.count_nonzero(lit))
     smooth = ndimage.gaussian_filter(values.astype(np.float64), smoothing)[lit]
@@ -207,7 +206,7 @@ def _by_peaks(lit: NDArray[np.bool_], values: Floats, smoothing: float, separati
 
 
 def _joined(found: Instances, joins: Mapping[int, Sequence[int]], shares: Sequence[float]) -> Instances:
-    """Return instances with every fragment joined to the brightest instance that it touches and may join."""
+    """Return the instances with every fragment joined to the brightest instance that it touches and may join."""
     target, sums = np.arange(len(found)), found.intensity.sum(axis=1)
     for label, others in joins.items():
         if not others:
@@ -217,13 +216,13 @@ def _joined(found: Instances, joins: Mapping[int, Sequence[int]], shares: Sequen
         fragments, larger = (np.concatenate(side) for side in zip(*pairs, strict=True))
         may = sums[fragments] <= shares[label] * sums[larger]
         fragments, larger = fragments[may], larger[may]
-        order = np.argsort(sums[larger], kind="stable")  # the brightest is written last
+        order = np.argsort(sums[larger], kind="stable")  # the brightest is assigned last and wins
         target[fragments[order]] = larger[order]
     return _merge(found, target)
 
 
 def _owner_image(found: Instances, label: int) -> Integers:
-    """Return the instance of a class that every pixel (*S) belongs to, -1 where there is none."""
+    """Return the index of the instance of a class in every pixel (*S), -1 where there is none."""
     image = np.full(found.shape[1:], -1, np.int64)
     of_class = np.asarray(found.labels)[found.owners] == label
     image.reshape(-1)[np.asarray(found.pixels)[of_class] % image.size] = found.owners[of_class]
@@ -246,7 +245,7 @@ def _touching(mine: Integers, others: Integers) -> tuple[Integers, Integers]:
 
 
 def _merge(found: Instances, target: Integers) -> Instances:
-    """Return instances after each was added to its target, pixels that both have once."""
+    """Return the instances after adding each to its target; a shared pixel appears once."""
     while (target[target] != target).any():
         target = target[target]
     if (target == np.arange(len(found))).all():

@@ -1,4 +1,4 @@
-r"""Matching: which predicted instance is which true one, and the panoptic quality that follows.
+r"""Matching: the assignment of predicted to true instances, and the panoptic quality.
 
 .. math:: SQ = \frac{\sum_{TP} \mathrm{IoU}}{TP}, \qquad RQ = \frac{TP}{TP + FP / 2 + FN / 2}, \qquad
           PQ = SQ \cdot RQ
@@ -30,7 +30,7 @@ Overlap = Literal["mask", "weighted", "box"]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of a predicted and a true instance that overlap.
+    """Pairs of an overlapping predicted and true instance.
 
     Attributes:
         predicted: (k,) indices.
@@ -52,13 +52,13 @@ def overlaps(predicted: Instances, true: Instances, by: Overlap = "mask") -> Pai
     r"""Return all pairs of instances that share a pixel, or whose boxes do, with their IoU.
 
     Args:
-        predicted: of an image.
-        true: of the same image.
+        predicted: the predicted instances of an image.
+        true: the true instances of the same image.
         by: `mask` counts pixels; `weighted` takes :math:`\sum_p \min(\hat I_p, I_p) / \sum_p \max(\hat I_p, I_p)`,
-            so that dim edges count little; `box` takes the smallest boxes along the axes.
+            so that faint edges count little; `box` takes the bounding boxes.
 
     Raises:
-        DataError: instances of images of different shapes.
+        DataError: the images differ in shape.
 
     Example:
         >>> one = Instances.pack((1, 6), [0], [[0, 1, 2, 3]], [[1, 1, 1, 1]])
@@ -122,7 +122,7 @@ def match(pairs: Pairs) -> Pairs:
 
 
 def _best(pairs: Pairs, chosen: Integers) -> Integers:
-    """Return which of the pairs of one component of the graph belong to its best assignment."""
+    """Return the pairs of one component of the graph that form its best assignment."""
     if len(chosen) == 1:
         return chosen
     rows, row = np.unique(pairs.predicted[chosen], return_inverse=True)
@@ -135,13 +135,13 @@ def _best(pairs: Pairs, chosen: Integers) -> Integers:
 
 @dataclass(frozen=True)
 class Counts:
-    """Matched and unmatched instances of one image, by class.
+    """Counts of matched and unmatched instances of one image, by class.
 
     Attributes:
-        iou: (N,) summed over matches.
+        iou: (N,) IoU summed over matches.
         matched: (N,) true positives.
-        false: (N,) predicted ones without a match.
-        missed: (N,) true ones without a match.
+        false: (N,) predicted instances without a match.
+        missed: (N,) true instances without a match.
     """
 
     iou: Floats
@@ -158,15 +158,15 @@ def count(
     by: Overlap = "mask",
     blind: bool = False,
 ) -> Counts:
-    """Match the instances of one image and count, by class.
+    """Match the instances of one image and count matches, false and missed instances by class.
 
     Args:
         predicted: instances.
         true: instances.
-        classes: N; with `blind` the counts have one entry.
-        threshold: the IoU that a match has to exceed.
+        classes: number N of classes; with `blind` the counts have one entry.
+        threshold: the IoU that a match must exceed.
         by: as for `overlaps`.
-        blind: match instances whatever their class.
+        blind: match instances regardless of their class.
 
     Raises:
         ConfigError: a threshold outside 0 to 1.
@@ -189,12 +189,12 @@ def count(
 
 
 def panoptic_quality(counts: Sequence[Counts], names: Sequence[str], resamples: int = 1000) -> pd.DataFrame:
-    """Return PQ, SQ and RQ of every class, with the 95 % interval of resampled images.
+    """Return PQ, SQ and RQ of every class, with 95 % intervals from resampled images.
 
     Args:
-        counts: of every image.
-        names: of the classes, or one name for counts that are blind to them.
-        resamples: how many.
+        counts: the counts of every image.
+        names: the names of the classes, or one name for counts regardless of class.
+        resamples: number of resamples.
 
     Returns:
         One row per class: `class`, `matched`, `false`, `missed`, and `pq`, `sq`, `rq`, each also with `_low` and
@@ -221,7 +221,7 @@ def panoptic_quality(counts: Sequence[Counts], names: Sequence[str], resamples: 
 
 
 def _resampled(sums: Floats, quality: Callable[[Floats], Floats], images: Floats) -> Floats:
-    """Return a quality of the images (resamples, n) that were drawn."""
+    """Return a quality of resampled images (resamples, n)."""
     return quality(sums[images.astype(int)].sum(axis=-2))
 
 

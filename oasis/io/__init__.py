@@ -1,1 +1,1 @@
-"""Files of this project and of other programs, read as data and written whole or not at all."""
+"""Files of this and other programs, read as data, never as code, and written completely or not at all."""

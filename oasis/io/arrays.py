@@ -1,4 +1,4 @@
-"""Arrays: taken in from any library, or read from the files of other programs as data that is never executed."""
+"""Arrays: converted from any library, or read from files of other programs as data that are never executed."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,17 +15,18 @@ from oasis.io.tiff import read_tiff
 
 
 def as_image_array(values: Any, where: str = "image") -> NDArray[np.float32]:
-    """Return numbers of any library as a native, contiguous and writable float32 array.
+    """Return numbers from any library as a native, contiguous and writable float32 array.
 
-    Anything that numpy makes an array of is taken: arrays of any byte order, strides or precision, tensors on any
-    device, data frames, xarray, nested lists. What has no one meaning as intensities is refused.
+    Anything that numpy can convert is accepted: arrays of any byte order, strides or precision, tensors on any
+    device, data frames, xarray, nested lists. Values without a unique meaning as intensities are refused.
 
     Args:
-        values: the numbers; not copied where they are such an array already.
+        values: the numbers; not copied if they are such an array already.
         where: what they are, for error messages.
 
     Raises:
-        DataError: complex numbers, texts, times, records or Python objects; masked pixels; numbers beyond float32.
+        DataError: complex numbers, texts, times, records or Python objects; masked pixels; numbers too large for
+            float32.
 
     Example:
         >>> as_image_array(np.array([[1, 2], [3, 4]], ">i2")[::-1])
@@ -39,18 +40,19 @@ def as_image_array(values: Any, where: str = "image") -> NDArray[np.float32]:
     try:
         array = _as_array(values)
     except Exception as error:  # whatever a foreign `__array__` raises
-        raise DataError(f"{where}: {type(values).__name__} is no array of numbers ({one_line(error)})") from error
+        kind = type(values).__name__
+        raise DataError(f"{where}: {kind} is not an array of numbers ({one_line(error)})") from error
     if array.dtype.kind not in "fiub":
         raise DataError(f"{where}: expected real numbers, found {array.dtype} of shape {array.shape}")
     try:
         with np.errstate(over="raise"):
             return np.require(array, np.float32, ["C_CONTIGUOUS", "WRITEABLE"])
     except FloatingPointError:
-        raise DataError(f"{where}: holds numbers beyond 3.4e38, the largest of float32: rescale them") from None
+        raise DataError(f"{where}: contains numbers above 3.4e38, the largest of float32: rescale them") from None
 
 
 def _as_array(values: Any) -> NDArray[Any]:
-    if hasattr(values, "detach"):  # a tensor, whose own `__array__` knows neither gradients, GPUs nor bfloat16
+    if hasattr(values, "detach"):  # the `__array__` of a tensor handles neither gradients, GPUs nor bfloat16
         values = values.detach().cpu()
         values = values.numpy() if values.is_complex() else values.float().numpy()
     masked = int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
@@ -63,18 +65,18 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
     """Read the numbers of an image file.
 
     Args:
-        path: of a file `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5`, `.hdf5`, `.mat` or `.csv`.
-        key: the array in an `.npz`, `.mat` or HDF5 file; needed where there are several and none is named `image`
-            or `adu`. In a CSV file with a row of names, the column.
+        path: the path of a file `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5`, `.hdf5`, `.mat` or `.csv`.
+        key: the name of the array in an `.npz`, `.mat` or HDF5 file; required if there are several and none is
+            named `image` or `adu`. In a CSV file with a header row, the column.
 
     Returns:
-        The array in the byte order of the machine; the pages of a TIFF as one stack, with the channels that it
-        states before the two or three spatial axes; an array of MATLAB as `read_matlab` turns it; a CSV file of
-        several columns with two axes, of one column with one.
+        The array in the byte order of the machine; the pages of a TIFF as one stack, with its channels before the
+        two or three spatial axes; a MATLAB array with the axes of `read_matlab`; a CSV file with two axes, or one
+        axis if it has one column.
 
     Raises:
-        DataError: a file that is missing, truncated, of another kind, or without numbers.
-        MissingExtraError: a compression whose package is not installed.
+        DataError: the file is missing, truncated, of another kind, or contains no numbers.
+        MissingExtraError: the package for its compression is not installed.
     """
     path = Path(path)
     check_file(path)
@@ -99,7 +101,7 @@ def _from_numpy(path: Path, key: str | None) -> NDArray[Any]:
 
 
 def _without_pickles(load: Callable[[Any], Any], what: object) -> Any:
-    """Load something with numpy, whose advice for arrays of Python objects is to run them."""
+    """Load something with numpy, whose error message for arrays of Python objects suggests to run them."""
     try:
         return load(what)
     except ValueError as error:
@@ -109,7 +111,7 @@ def _without_pickles(load: Callable[[Any], Any], what: object) -> Any:
 
 
 def _from_csv(path: Path, key: str | None) -> NDArray[Any]:
-    """Read numbers that commas separate, below a first row of names if there is one."""
+    """Read comma-separated numbers, with or without a header row."""
     lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     names = [name.strip().strip('"') for line in lines[:1] for name in line.split(",")]
     titled = not all(map(is_number, names))

@@ -1,4 +1,4 @@
-"""Files that hold several arrays by name: which one is meant, and how HDF5 and MATLAB files give it."""
+"""Containers: files with several named arrays, in HDF5 or MATLAB format, and the choice of one of them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from oasis.errors import DataError, MissingExtraError
 from oasis.io.hdf5 import open_hdf5, read_dataset
 
-NAMES: Final = ("image", "adu")  # of the array that is meant where a file holds several
+NAMES: Final = ("image", "adu")  # the array to take if a file contains several
 NUMBERS: Final = (
     "double",
     "single",
     "logical",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
-"""Classes of MATLAB that are arrays of numbers."""
+"""MATLAB classes that are arrays of numbers."""
 
 
 def chosen_name(path: Path, names: Sequence[str], key: str | None) -> str:
-    """Return the name of the array that is meant: the one named, the only one, or `image` or `adu`.
+    """Return the name of the array to read: `key`, else the only one, else `image` or `adu`.
 
     Raises:
-        DataError: no such array, or several and none that is meant.
+        DataError: there is no such array, or there are several and no key.
     """
     if key is None and len(names) == 1:
         return names[0]
@@ -39,15 +39,15 @@ def chosen_name(path: Path, names: Sequence[str], key: str | None) -> str:
 
 
 def read_hdf5(path: Path, key: str | None = None) -> NDArray[Any]:
-    """Read one array of an HDF5 file; one that MATLAB wrote is turned as `read_matlab` says.
+    """Read one array of an HDF5 file; one that MATLAB wrote gets the axes of `read_matlab`.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         key: the path of the array in the file, with or without a leading slash; links inside the file are
             followed.
 
     Raises:
-        DataError: no such array, one that is stored in another file, or no array of numbers of MATLAB.
+        DataError: no such array, one stored in another file, or a MATLAB variable that is not an array of numbers.
         MissingExtraError: it is compressed by a filter that is not installed.
     """
     with opened_dataset(path, key) as data:
@@ -57,17 +57,17 @@ def read_hdf5(path: Path, key: str | None = None) -> NDArray[Any]:
         kind = kind.decode() if isinstance(kind, bytes) else str(kind)
         if "MATLAB_empty" in data.attrs or kind not in NUMBERS:
             name = data.name.strip("/")
-            raise DataError(f"{path}: {name} is empty or of MATLAB's class {kind}, expected an array of numbers")
+            raise DataError(f"{path}: {name} is empty or of the MATLAB class {kind}, expected an array of numbers")
         return _pages_first(read_dataset(data.file, data.name).T)
 
 
 @contextmanager
 def opened_dataset(path: Path, key: str | None = None) -> Iterator[h5py.Dataset]:
-    """Open an HDF5 file and give the data set that is meant; see `read_hdf5`."""
+    """Open an HDF5 file and yield the data set to read; see `read_hdf5`."""
     names: list[str] = []
 
     def note(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("#"):  # where MATLAB keeps what cells hold
+        if isinstance(item, h5py.Dataset) and not name.startswith("#"):  # MATLAB's contents of cells
             names.append(name)
 
     with open_hdf5(path) as file:
@@ -90,7 +90,7 @@ def read_matlab(path: Path, key: str | None = None) -> NDArray[Any]:
     """
     if h5py.is_hdf5(path):
         return read_hdf5(path, key)
-    from scipy.io import loadmat, whosmat  # takes a while to import
+    from scipy.io import loadmat, whosmat  # slow to import
 
     kinds = {name: kind for name, _, kind in whosmat(path)}
     name = chosen_name(path, [name for name, kind in kinds.items() if kind in NUMBERS], key)
@@ -104,7 +104,7 @@ def _pages_first(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_filters(data: h5py.Dataset, where: str) -> None:
-    """Check that the filters of a data set are known; hdf5plugin registers more of them where it is installed."""
+    """Check that the filters of a data set are available; importing hdf5plugin registers more of them."""
     plan = data.id.get_create_plist()
     filters = [plan.get_filter(place)[0] for place in range(plan.get_nfilters())]
     missing = [number for number in filters if not h5py.h5z.filter_avail(number)]

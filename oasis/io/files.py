@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and one error for every way in which a file can fail to be read."""
+"""Files that are written completely or not at all, and one error for every way in which reading can fail."""
 
 import errno
 import hashlib
@@ -17,25 +17,25 @@ from oasis.errors import BusyError, DataError, OasisError
 
 try:
     import fcntl
-except ImportError:  # Windows, where an open file cannot be removed anyway
+except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
 
-LONGEST = 128  # bytes of a name that its part files repeat, so that their own names stay within 255
+LONGEST = 128  # bytes of an output's name that appear in the names of its part files, which may have 255
 
 _HOST = f"{crc32(platform.node().encode()):08x}"
-_PROCESS = secrets.token_hex(4)  # tells this process from an earlier one of the same number
+_PROCESS = secrets.token_hex(4)  # distinguishes this process from an earlier one with the same number
 _SERIAL = count()
 
 
 @contextmanager
 def replace_when_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, and rename it to `path` once that has succeeded.
+    """Yield a temporary path next to `path` to write to, and rename it to `path` if the block succeeds.
 
-    The temporary file is `.NAME.HOST-PID-....part`, locked while it is written. Those that dead processes of
-    this machine have left of the same output are removed first.
+    The temporary file is `.NAME.HOST-PID-....part`, locked while it is written. Part files of the same output left
+    behind by dead processes of this machine are removed first.
 
     Raises:
-        DataError: the folder cannot be written to, the disk is full, or `path` is something else than a file.
+        DataError: the folder cannot be written to, the disk is full, or `path` is not a regular file.
     """
     try:
         temporary, handle = _begin(path)
@@ -74,20 +74,19 @@ def replace_alone(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def reading(
-    path: str | Path, problem: str = "damaged, or not what its name says", mend: str = ""
+    path: str | Path, problem: str = "damaged, or not of the format that its name suggests", mend: str = ""
 ) -> Iterator[None]:
-    """Turn whatever goes wrong while a foreign file is read into one `DataError` of one line.
+    """Turn any exception raised while a foreign file is read into a `DataError` with a message of one line.
 
-    Readers of foreign bytes fail in ways that no list of exceptions foresees, so that none is given here; errors
-    that are meant for the user pass.
+    Readers of foreign files raise too many kinds of exceptions to list. An `OasisError` passes unchanged.
 
     Args:
-        path: of the file.
-        problem: what is said of it.
+        path: the path of the file.
+        problem: what the message says about it.
         mend: how to mend it.
 
     Raises:
-        DataError: anything but an `OasisError` was raised.
+        DataError: any exception other than an `OasisError` was raised.
 
     Example:
         >>> with reading("notes.txt", "not a table"):
@@ -110,10 +109,10 @@ def reading(
 
 
 def check_file(path: str | Path) -> None:
-    """Check that a path is that of a file.
+    """Check that a path leads to a regular file.
 
     Raises:
-        DataError: nothing there, a folder, a device, or a path that cannot be followed.
+        DataError: it does not exist, is a folder or a device, or cannot be followed.
     """
     try:
         mode = os.stat(path).st_mode
@@ -139,20 +138,20 @@ def digest(path: Path) -> str:
 
 
 def one_line(error: BaseException, longest: int = 200) -> str:
-    r"""Return what an exception says as one line of at most so many characters.
+    r"""Return the message of an exception as one line of at most `longest` characters.
 
     Example:
         >>> one_line(ValueError("first", "second")), one_line(EOFError()), one_line(ValueError("a\nb"))
         ("('first', 'second')", 'EOFError', 'a b')
     """
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else said  # whose text is quoted else
+    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else said  # str(KeyError) is quoted
     text = " ".join(said.split()) or type(error).__name__
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def readable(path: str | Path) -> str:
-    r"""Return a path as text that every file can hold: bytes of its name that are not UTF-8 are escaped.
+    r"""Return a path as valid UTF-8 text: other bytes of its name are escaped.
 
     Example:
         >>> readable("a/b.npy"), readable("caf\udce9.npy")
@@ -165,7 +164,7 @@ def _begin(path: Path) -> tuple[Path, int]:
     """Create and lock the part file of an output, and return its path and handle."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
-        raise DataError(f"{path}: is not a regular file, so it is not written to: choose another name")
+        raise DataError(f"{path}: is not a regular file and is not written to: choose another name")
     _remove_left_over(path)
     temporary = path.with_name(f"{_prefix(path.name)}{os.getpid()}-{_PROCESS}-{next(_SERIAL)}.part")
     handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -174,7 +173,7 @@ def _begin(path: Path) -> tuple[Path, int]:
 
 
 def _prefix(name: str) -> str:
-    """Return how the names of all part files of an output begin that this machine writes."""
+    """Return the first characters of the names of all part files that this machine writes for an output."""
     raw = os.fsencode(name)
     if len(raw) > LONGEST:
         name = f"{os.fsdecode(raw[:LONGEST])}~{crc32(raw):08x}"
@@ -182,11 +181,11 @@ def _prefix(name: str) -> str:
 
 
 def _remove_left_over(path: Path) -> None:
-    """Remove the part files of an output whose process on this machine is gone.
+    """Remove the part files of an output whose process on this machine no longer exists.
 
-    A file is taken for left over only if its process does not exist and nobody holds its lock: the one guards file
-    systems without locks, the other processes of containers that do not see each other. Files of other machines
-    are left alone, since only a machine itself knows its processes.
+    A file is left over only if its process does not exist and its lock is free: the first condition is for file
+    systems without locks, the second one for containers, whose processes do not see each other. Files of other
+    machines are kept, since their processes are unknown here.
     """
     with suppress(OSError):
         for name, process in _part_files(path):
@@ -237,24 +236,24 @@ def _lock(handle: int) -> bool:
 
 
 def _flush(handle: int) -> None:
-    """Have a file on the disk before it takes the place of the one before, whatever the system does then."""
+    """Force a file to disk before it replaces the previous one, so that a crash of the system loses neither."""
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # a file system that cannot
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # not supported by the file system
             raise
 
 
 def _is_alive(process: int, token: str) -> bool:
-    """Return whether a process of this machine exists, known by its number and what it drew when it began."""
+    """Return whether a process of this machine exists, given its number and its random token."""
     if process == os.getpid():
         return token == _PROCESS
-    if os.name == "nt":  # where a signal would end it, and where files that are open stay anyway
+    if os.name == "nt":  # where a signal would end it, and where open files cannot be removed
         return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's, or no number of a process
+    except (OSError, OverflowError):  # another user's process, or not a process number
         return True
     return True

@@ -1,4 +1,4 @@
-"""HDF5 files: created, opened and appended to so that every way of failing becomes one error."""
+"""HDF5 files: creating, opening and appending, with one error for every way of failing."""
 
 import io
 import math
@@ -16,14 +16,14 @@ from oasis.errors import DataError
 from oasis.io.files import one_line
 from oasis.io.interrupts import postponed_within
 
-COLUMN_CHUNK = 2**14  # bytes, of data sets with one axis: little is read beside what is wanted
+COLUMN_CHUNK = 2**14  # bytes, for data sets with one axis: small, so that few unrequested rows are read
 LARGEST_CHUNK = 2**26  # bytes
-DEEPEST = 100  # groups in one another
+DEEPEST = 100  # levels of nested groups
 OWN_DATA = "copy that data into this file"
 
 
 class _Patient(io.FileIO):
-    """A file that tells of a failed write when it is closed: HDF5 crashes if it is told at once."""
+    """A file that defers write errors to `close`, because HDF5 aborts the process if a write callback raises."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
@@ -61,15 +61,15 @@ def create_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def append_rows(group: h5py.Group, name: str, rows: NDArray[Any], **storage: Any) -> None:
-    """Append rows to a data set that grows along its first axis, and create it with the first ones.
+    """Append rows to a data set that grows along its first axis; the first call creates it.
 
-    Rows of several values are a chunk each, so that one is read without its neighbours; long ones are divided.
+    A row of several values is one chunk, so that it is read without its neighbours; long rows are divided.
 
     Args:
-        group: in which the data set lies.
-        name: of the data set.
+        group: the group in which the data set lies.
+        name: the name of the data set.
         rows: (n, ...) to append.
-        storage: how the data set is created, such as `compression`.
+        storage: arguments for the creation of the data set, such as `compression`.
     """
     if name not in group:
         chunks = _chunks(rows.shape[1:], rows.dtype.itemsize)
@@ -92,18 +92,19 @@ def _chunks(row: Sequence[int], itemsize: int) -> tuple[int, ...]:
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading, and close it; see `opened_hdf5`."""
+    """Open an HDF5 file for reading and close it at the end of the block; see `opened_hdf5`."""
     with opened_hdf5(path) as file:
         yield file
 
 
 def opened_hdf5(path: Path) -> h5py.File:
-    """Return an HDF5 file that is open for reading and holds all of its data itself.
+    """Return a self-contained HDF5 file, opened for reading.
 
-    External links, external raw storage and virtual data sets would read any other file that the process may read.
+    External links, external raw storage and virtual data sets are refused: they could read any file that the
+    process can read.
 
     Raises:
-        DataError: it does not exist, is truncated or not HDF5, or names data in another file.
+        DataError: it does not exist, is truncated or not HDF5, or refers to data in another file.
     """
     try:
         file = h5py.File(path, "r")
@@ -123,7 +124,7 @@ def opened_hdf5(path: Path) -> h5py.File:
 
 
 def read_row(data: h5py.Dataset, index: int) -> np.void:
-    """Return one row of a table, ten times as fast as h5py, which has HDF5 convert each field to its own type."""
+    """Return one row of a table, ten times as fast as h5py, which makes HDF5 convert every field."""
     kind = data.id.get_type()
     if kind.get_size() != data.dtype.itemsize:
         return data[index]  # type: ignore[no-any-return]
@@ -135,10 +136,10 @@ def read_row(data: h5py.Dataset, index: int) -> np.void:
 
 
 def read_dataset(group: h5py.Group, name: str) -> NDArray[Any]:
-    """Return what a data set of a group holds.
+    """Return the array of a data set.
 
     Raises:
-        DataError: there is none of that name, it is empty (`h5py.Empty`), or it cannot be read.
+        DataError: it does not exist, is empty (`h5py.Empty`), or cannot be read.
     """
     where = f"{group.file.filename}: {posixpath.join(group.name, name)}"
     try:
@@ -156,7 +157,7 @@ def _check_self_contained(root: h5py.h5g.GroupID) -> None:
     """Check every link and data set below a group.
 
     Raises:
-        DataError: the first one that leads into another file, or groups that are nested too deep.
+        DataError: one leads to another file, or groups are nested too deeply.
     """
     waiting, seen = [(root, 1)], {_address(root)}
     while waiting:
@@ -165,7 +166,7 @@ def _check_self_contained(root: h5py.h5g.GroupID) -> None:
             raise DataError(f"groups are nested more than {DEEPEST} deep")
         for name, kind in _links(group):
             if kind == h5py.h5l.TYPE_SOFT:
-                continue  # it ends in this file, where no link leads out
+                continue  # its target is in this file, and all links of this file are checked
             if kind != h5py.h5l.TYPE_HARD:
                 raise DataError(f"{_place(group, name)} is a link to another file; {OWN_DATA}")
             item = h5py.h5o.open(group, name)
@@ -177,7 +178,7 @@ def _check_self_contained(root: h5py.h5g.GroupID) -> None:
 
 
 def _links(group: h5py.h5g.GroupID) -> list[tuple[bytes, int]]:
-    """Return name and kind of every link of a group."""
+    """Return the name and type of every link of a group."""
     found: list[tuple[bytes, int]] = []
     group.links.iterate(lambda name, info: found.append((name, info.type)), info=True)
     return found

@@ -1,4 +1,4 @@
-"""Kept code: copies of the user's files that a run was trained with, so that the run works from any folder."""
+"""Kept code: copies of the user's code files that a run was trained with, so that it works from any folder."""
 
 import hashlib
 import json
@@ -20,17 +20,17 @@ class KeptCode:
     """The copies of code files in a run.
 
     Args:
-        folder: of the copies, with an index of them by the path that the configuration names.
+        folder: the folder of the copies, with an index of them by the path that the configuration names.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def keep(self, names: Mapping[str, str]) -> None:
-        """Copy the files of code.
+        """Copy code files into the folder.
 
         Args:
-            names: such as `path/to/file.py:name`, each with that under which it was run.
+            names: names such as `path/to/file.py:name`, each with the name under which it was run.
 
         Raises:
             ConfigError: no such file.
@@ -48,7 +48,7 @@ class KeptCode:
             write_text(self.folder / INDEX, json.dumps(index, indent=1) + "\n")
 
     def located(self, name: str) -> str:
-        """Return under which name to run code: its own while its file is as it was, else that of the copy.
+        """Return the name under which to run code: its own if its file is unchanged, else that of the copy.
 
         Raises:
             ConfigError: the copy was changed or is missing.
@@ -61,11 +61,11 @@ class KeptCode:
             return name
         copy = self.folder / Path(str(kept.get("copy"))).name
         if hashlib.sha256(_content(copy)).hexdigest() != kept.get("sha256"):
-            raise ConfigError(f"{copy}: is not as training kept it: take the run from where it came from again")
+            raise ConfigError(f"{copy}: missing or changed since the training: copy the run from its origin again")
         if file.is_file():
             if _content(file) == _content(copy):
                 return name
-            logger.warning("%s: has changed since the training: the copy in %s is used", file, self.folder)
+            logger.warning("%s: has changed since the training: using the copy in %s", file, self.folder)
         return f"{copy}:{key}"
 
     def _index(self) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Locks: one process at a time writes into a folder, and others are told which."""
+"""Locks: one process at a time writes to a folder, and others are told which one."""
 
 import json
 import os
@@ -19,10 +19,10 @@ from oasis.io.texts import read_json, write_text
 class FolderLock:
     """A lock on a folder, which the operating system releases when the process ends, even if it is killed.
 
-    It can be taken again by whoever has it.
+    The process that holds it can acquire it again.
 
     Args:
-        folder: that is written to.
+        folder: the folder that is written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,10 +31,10 @@ class FolderLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock.
+        """Hold the lock during the block.
 
         Raises:
-            BusyError: another process has it.
+            BusyError: another process holds it.
             DataError: the folder cannot be written to.
         """
         try:

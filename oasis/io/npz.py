@@ -1,4 +1,4 @@
-"""Archives of arrays that grow row by row on the disk, not in memory."""
+"""NPZ archives whose arrays grow row by row on disk instead of in memory."""
 
 import shutil
 import tempfile
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 
 class _Rows:
-    """The rows of one array, in a nameless file."""
+    """The rows of one array, in an unnamed temporary file."""
 
     def __init__(self, file: IO[bytes], first: NDArray[Any]) -> None:
         self.file, self.dtype, self.shape, self.count = file, first.dtype, first.shape[1:], 0
 
     def append(self, rows: NDArray[Any]) -> None:
         if rows.shape[1:] != self.shape or rows.dtype != self.dtype:
-            raise ValueError(f"rows of {rows.dtype} {rows.shape[1:]} below ones of {self.dtype} {self.shape}")
+            found = f"{rows.dtype} {rows.shape[1:]}"
+            raise ValueError(f"rows of {found} appended to rows of {self.dtype} {self.shape}")
         self.file.write(np.ascontiguousarray(rows).data)
         self.count += len(rows)
 
@@ -41,7 +42,7 @@ class NpzWriter:
         self._texts: dict[str, list[NDArray[Any]]] = {}
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
-        """Append rows (n, ...) to an array, which the first ones create; texts stay in memory until the end."""
+        """Append rows (n, ...) to an array, created by the first call; texts stay in memory until the end."""
         if rows.dtype.kind == "U":
             self._texts.setdefault(name, []).append(rows)
             return
@@ -51,7 +52,7 @@ class NpzWriter:
         self._numbers[name].append(rows)
 
     def write(self, path: Path, facts: Mapping[str, str]) -> None:
-        """Write all arrays, and texts without axes, into the archive."""
+        """Write all arrays, and the facts as scalar texts, to the archive."""
         whole = {name: np.concatenate(rows) for name, rows in self._texts.items()}
         whole |= {name: np.array(text) for name, text in facts.items()}
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -67,12 +68,12 @@ class NpzWriter:
 def create_npz(path: Path, facts: Mapping[str, str]) -> Iterator[NpzWriter]:
     """Create an `.npz` file from rows that are appended to its arrays.
 
-    The rows are kept in files without names beside `path`, which vanish however the process ends, until the length
-    of every array is known.
+    Until the length of every array is known, the rows are kept in unnamed files next to `path`, which disappear
+    however the process ends.
 
     Args:
-        path: of the file.
-        facts: texts that the file also holds, by name.
+        path: the path of the file.
+        facts: texts to be stored in the file, by name.
 
     Example:
         >>> path = Path(tempfile.mkdtemp(), "maps.npz")

@@ -1,4 +1,4 @@
-"""Outputs: a guard that no command writes over what it reads, over a run, or over what is not its own."""
+"""Outputs: a check that no command overwrites its inputs, a run, or a file that it did not write."""
 
 import json
 import os
@@ -27,16 +27,16 @@ def check_outputs(
 ) -> None:
     """Check that a command may write its outputs, before anything is computed.
 
-    Paths are compared by the files that they lead to, whatever links, hard links or a difference in case.
+    Paths are compared by the files that they lead to, through symbolic links, hard links and differences in case.
 
     Args:
-        outputs: each file that would be written, with what recognises an earlier output of the same command.
-        inputs: files and folders that are read; no input is replaced, nor any file in one but an earlier output.
-        own: files of runs that the command is to write.
-        force: replace also files that are not recognised; None for a command that has no such option.
+        outputs: each file that would be written, with the function that recognises the command's earlier outputs.
+        inputs: files and folders that are read; they are never replaced, and in a folder only earlier outputs are.
+        own: files of runs that the command is meant to write.
+        force: also replace files that are not recognised; None for a command without this option.
 
     Raises:
-        DataError: an output is an input or a file of a run, or exists and is no earlier output.
+        DataError: an output is an input or a file of a run, or exists and is not an earlier output.
     """
     sources, mine = [Path(path) for path in inputs], {os.path.realpath(path) for path in own}
     for out, is_ours in outputs.items():
@@ -46,18 +46,18 @@ def check_outputs(
             continue
         source = next((path for path in sources if _same(out, path)), None)
         if source is not None:
-            raise DataError(f"{out}: would be written over what is read ({source}): choose another name")
+            raise DataError(f"{out}: would overwrite the input {source}: choose another name")
         ours = _recognised(out, is_ours)
         folder = next((path for path in sources if path.is_dir() and _is_within(out, path)), None)
         if folder is not None and not ours:
-            raise DataError(f"{out}: would be written over a file of the folder that is read: choose another name")
+            raise DataError(f"{out}: would overwrite a file in the input folder: choose another name")
         if not ours and not force:
             mend = "choose another name" if force is None else "choose another name, or pass --force to replace it"
-            raise DataError(f"{out}: exists and is no earlier output of this command: {mend}")
+            raise DataError(f"{out}: exists and is not an earlier output of this command: {mend}")
 
 
 def paths_in(values: Any) -> Iterator[Path]:
-    """Give the files and folders there are that settings name."""
+    """Yield the existing files and folders that settings name."""
     if isinstance(values, Mapping):
         values = list(values.values())
     if isinstance(values, list | tuple):
@@ -68,7 +68,7 @@ def paths_in(values: Any) -> Iterator[Path]:
 
 
 def is_maps(path: Path) -> bool:
-    """Return whether a file has maps that `oasis predict` wrote."""
+    """Return whether a file contains maps that `oasis predict` wrote."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return {"classes.npy", "unit.npy", "identity.npy", "source.npy", "frame.npy"} <= {*archive.namelist()}
@@ -85,21 +85,21 @@ def is_intensities(path: Path) -> bool:
 
 
 def is_simulated(path: Path) -> bool:
-    """Return whether a file has samples that `oasis simulate` wrote."""
+    """Return whether a file contains samples that `oasis simulate` wrote."""
     with h5py.File(path, "r") as file:
         facts = json.loads(str(file.attrs.get("attributes", "{}")))
         return _is_ours(file) and {"adapter", "split", "configuration"} <= {*facts}
 
 
 def is_converted(path: Path) -> bool:
-    """Return whether a file is what `oasis convert` wrote."""
+    """Return whether a file is an output of `oasis convert`."""
     with h5py.File(path, "r") as file:
         ours = _is_ours(file)
     return ours and not is_simulated(path)
 
 
 def is_left_out(path: Path) -> bool:
-    """Return whether a file is the table of what `oasis convert` left out."""
+    """Return whether a file is the table of objects that `oasis convert` left out."""
     with path.open("rb") as file:
         return file.readline(1000).strip() == b"name,path,reason,detail"
 
@@ -110,7 +110,7 @@ def is_run_config(path: Path) -> bool:
 
 
 def is_separator_options(path: Path) -> bool:
-    """Return whether a file is what `oasis train` wrote of its separator for people."""
+    """Return whether a file is the readable description of a separator that `oasis train` wrote."""
     return {"classes", "spatial_dims", "model", "scaling"} <= {*read_json(path)}
 
 
@@ -125,7 +125,7 @@ def _is_ours(file: h5py.File) -> bool:
 
 
 def _recognised(path: Path, is_ours: Recogniser) -> bool:
-    """Return whether a file is an earlier output; one that cannot be read is not."""
+    """Return whether a file is an earlier output; an unreadable file is not."""
     if not path.is_file():
         return False
     with suppress(Exception):  # whatever the reader of a foreign file raises
@@ -134,7 +134,7 @@ def _recognised(path: Path, is_ours: Recogniser) -> bool:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Return whether two paths lead to one file."""
+    """Return whether two paths lead to the same file."""
     with suppress(OSError, ValueError):
         return os.path.samefile(one, other)
     return False

@@ -1,4 +1,4 @@
-"""Pickles of data frames and of plain values read as data: nothing that a file names is imported or called.
+"""Pickles of data frames and of plain values, read as data: nothing that a file names is imported or called.
 
 A pickle is a program: it names functions and calls them. Here its calls are only recorded, and only where they
 name one of the few makers of a plain frame or array; what they make is then built anew from the numbers and texts
@@ -54,10 +54,10 @@ MODULES: Final = {
     "slice": ("builtins", "__builtin__"),
     "bytes": ("builtins", "__builtin__"),
     "bytearray": ("builtins", "__builtin__"),
-    "list": ("builtins", "__builtin__"),  # what a defaultdict makes of a key that it does not have
+    "list": ("builtins", "__builtin__"),  # default factory of a defaultdict
     "defaultdict": ("collections",),
     "OrderedDict": ("collections",),
-    "encode": ("_codecs",),  # how protocol 2 spells bytes
+    "encode": ("_codecs",),  # protocol 2 writes bytes as encoded text
 }
 # Instructions that lay out data, or name a global, which `find_class` then judges.
 INSTRUCTIONS: Final = """
@@ -69,16 +69,16 @@ INSTRUCTIONS: Final = """
 """
 OPENERS: Final[dict[str, Callable[[Path], Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 PROBLEM: Final = "is damaged or not the pickle of a plain"
-MOST_SHARED: Final = 64  # how often, on average, the parts of a file may be met when all references are followed
-BEGUN, ENDLESS = 0, 2**62  # sizes of a container that is being walked through, and of one that is not worth it
+MOST_SHARED: Final = 64  # mean number of visits to each part of a file when all references are followed
+BEGUN, ENDLESS = 0, 2**62  # sizes of a container that is being visited, and of one that is too large to visit
 PLAIN_DTYPE: Final = re.compile(r"[biufcSUOmM]\d*")
 TEXT_OFFSETS: Final = {"string": "<i4", "large_string": "<i8"}
 
 
 def read_dataframe(path: Path | str) -> pd.DataFrame:
-    """Read the pickle of a data frame that pandas 1, 2 or 3 wrote, without running anything that it names.
+    """Read a data frame pickled by pandas 1, 2 or 3, without running anything that the file names.
 
-    Columns of numbers, booleans, texts, naive times and Python objects (arrays, lists, scalars) are understood;
+    Columns of numbers, booleans, texts, naive times and Python objects (arrays, lists, scalars) are supported;
     anything else is refused. The file may be compressed (`.gz`, `.bz2`, `.xz`). Arrays inside cells share the
     memory that was read and cannot be written to.
 
@@ -98,7 +98,7 @@ def read_dataframe(path: Path | str) -> pd.DataFrame:
     with reading(path, f"{PROBLEM} data frame", mend="write it again with DataFrame.to_pickle"):
         content = _load(path)
         if not (isinstance(content, _Call) and content.function == _Name("DataFrame")):
-            raise DataError(f"{path}: holds a {_kind(content)}, expected a pickled pandas DataFrame")
+            raise DataError(f"{path}: contains a {_kind(content)}, expected a pickled pandas DataFrame")
         return _frame(content)
 
 
@@ -108,7 +108,7 @@ def read_values(path: Path | str) -> Any:
     A `defaultdict` or an `OrderedDict` is read as a dict. The file may be compressed (`.gz`, `.bz2`, `.xz`).
 
     Raises:
-        DataError: the file cannot be read, or holds anything else.
+        DataError: the file cannot be read, or contains anything else.
 
     Example:
         >>> import tempfile
@@ -134,11 +134,11 @@ def _load(path: Path) -> object:
 def _check_sharing(content: object) -> None:
     """Check that walking through everything that a file refers to ends, and takes a time linear in the file.
 
-    A list that holds another one twice, which holds another one twice, and so on, is small in the file and endless
-    to walk through. Each container is visited once here, and its size is that of all that it refers to.
+    A list that contains another one twice, which contains another one twice, and so on, is small in the file but
+    endless to walk through. Each container is visited once here; its size includes all that it refers to.
 
     Raises:
-        ValueError: containers that hold each other in a circle, or refer to each other too often.
+        ValueError: containers contain each other in a circle, or refer to each other too often.
     """
     sizes: dict[int, int] = {}
     references = 0
@@ -161,7 +161,7 @@ def _check_sharing(content: object) -> None:
 
 
 def _parts(item: object) -> list[object]:
-    """Return what a container refers to."""
+    """Return the objects that a container refers to."""
     match item:
         case _Call():
             return [item.function, item.arguments, item.state, item.items]
@@ -174,13 +174,13 @@ def _parts(item: object) -> list[object]:
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """A global that the file may name; it stands for itself and is never looked up."""
+    """A global that the file may name; only the name is kept, it is never imported."""
 
     name: str
 
 
 class _Call:
-    """A call that the file asks for, kept as a record, with the items that the file puts into what it makes."""
+    """A call in the file, recorded instead of executed, with the items that the file adds to its result."""
 
     __slots__ = ("arguments", "function", "items", "made", "state")
 
@@ -200,7 +200,7 @@ CONTAINERS: Final = (_Call, list, tuple, dict)
 
 
 class _Instructions(dict[int, Callable[[Any], None]]):
-    """The instructions that are obeyed, by code; any other is refused by name."""
+    """The supported instructions by code; any other is refused by name."""
 
     def __missing__(self, code: int) -> Callable[[Any], None]:
         names = [op.name for op in pickletools.opcodes if ord(op.code) == code]
@@ -208,7 +208,7 @@ class _Instructions(dict[int, Callable[[Any], None]]):
 
 
 class _Recorder(pickle._Unpickler):
-    """Unpickler that records calls; the one in Python, whose instructions can be chosen one by one."""
+    """An unpickler that records calls, based on the pure Python one, whose instructions can be selected."""
 
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
@@ -227,8 +227,8 @@ class _Recorder(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> _Name:
         if module not in MODULES.get(name, ()):
             raise DataError(
-                f"{self.path}: refused the global {f'{module}.{name}'!r}: the file tries to run code or needs "
-                "something unknown; only plain values and data frames are read, and nothing was run"
+                f"{self.path}: refused the global {f'{module}.{name}'!r}: the file tries to run code or contains "
+                "unsupported objects; only plain values and data frames are read, and nothing was run"
             )
         return _Name(name)
 
@@ -267,7 +267,7 @@ class _Recorder(pickle._Unpickler):
 
 
 def _hashable(key: Any) -> Any:
-    """Return a key whose hash takes no longer than the key: that of tuples in tuples may never end."""
+    """Return a key that is quick to hash: hashing tuples of tuples may take forever."""
     if isinstance(key, tuple) and any(isinstance(part, tuple) for part in key):
         raise pickle.UnpicklingError("a key is a tuple of tuples")
     return key
@@ -328,7 +328,7 @@ def _index(call: Any) -> pd.Index:
 
 
 def _value(content: Any) -> Any:
-    """Return what a record stands for; containers are walked, plain values stand for themselves."""
+    """Return the value that a record describes; containers are walked through, plain values returned."""
     match content:
         case _Call():
             if content.made is None:
@@ -337,7 +337,7 @@ def _value(content: Any) -> Any:
         case list():
             return [_value(item) for item in content]
         case _Name():
-            raise ValueError(f"{content.name} stands where a value belongs")
+            raise ValueError(f"{content.name} found in place of a value")
         case tuple():
             return tuple(_value(item) for item in content)
         case dict():
@@ -399,7 +399,7 @@ def _backed(call: _Call) -> NDArray[Any]:
 
 
 def _arrow_texts(call: _Call) -> NDArray[Any]:
-    """Return the texts of an Arrow array: offsets into one run of UTF-8, and a bit per text that is there."""
+    """Return the texts of an Arrow array: offsets into one UTF-8 buffer, and a validity bit per text."""
     kind, length, _, start, buffers, *_ = call.state["_pa_array"].arguments[0]
     present, offsets, text = (b"" if part is None else bytes(_value(part)) for part in buffers)
     (alias,) = kind.arguments

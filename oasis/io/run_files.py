@@ -1,4 +1,4 @@
-"""The files of a run: where each of them is, in one place."""
+"""The files of a run: the path of each of them, defined in one place."""
 
 import os
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ OWN = (
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Where the files of a run are.
+    """The paths of the files of a run.
 
     Attributes:
-        folder: of the run.
+        folder: the folder of the run.
 
     Example:
         >>> files = RunFiles(Path("runs/migdal"))
@@ -50,12 +50,12 @@ class RunFiles:
 
     @property
     def options(self) -> Path:
-        """What the separator is, for people."""
+        """The readable description of the separator."""
         return self.folder / "config.json"
 
     @property
     def log(self) -> Path:
-        """What was logged of each epoch."""
+        """The log of the training, one row per epoch."""
         return self.folder / "log.csv"
 
     @property
@@ -65,12 +65,12 @@ class RunFiles:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of what a resumed training goes on from."""
+        """The folder of checkpoints, from which a training resumes."""
         return self.folder / CHECKPOINTS
 
     @property
     def last(self) -> Path:
-        """The state after the last whole epoch."""
+        """The checkpoint after the last complete epoch."""
         return self.checkpoints / "last.ckpt"
 
     @property
@@ -107,16 +107,16 @@ class RunFiles:
         return self.folder / ("figures" if split == "test" else f"figures_{split}")
 
     def of_training(self) -> Iterator[Path]:
-        """Give the files there are that training writes, but for the configuration."""
+        """Yield the existing files that training writes, without the configuration."""
         for path in (self.last, self.weights, self.log, self.region_weights):
             if path.exists():
                 yield path
 
     def owns(self, path: Path) -> bool:
-        """Return whether a path is that of a file of the run, there or not.
+        """Return whether a path is that of a file of the run, which need not exist.
 
         Args:
-            path: within the folder, whatever the case of its letters.
+            path: a path within the folder; its case is ignored.
         """
         first, *further = (part.lower() for part in path.relative_to(self.folder).parts)
         if further:
@@ -126,10 +126,10 @@ class RunFiles:
 
 
 def run_of(path: Path) -> Path | None:
-    """Return the folder of the run that a path is a file of, or None if it is of none.
+    """Return the folder of the run that a path belongs to, or None if it belongs to none.
 
     Args:
-        path: of a file, there or not.
+        path: the path of a file, which need not exist.
     """
     for folder in list(path.parents)[:2]:
         files = RunFiles(folder)

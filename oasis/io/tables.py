@@ -1,4 +1,4 @@
-"""Tables as files: CSV whose texts no spreadsheet takes for formulas, and readers that check the columns."""
+"""Tables as files: CSV whose texts a spreadsheet does not run as formulas, and readers that check the columns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ import pandas as pd
 from oasis.errors import DataError, nearest, shown
 from oasis.io.files import check_file, reading, replace_when_whole
 
-FORMULA = ("=", "+", "-", "@", "\t")  # with which a cell begins that a spreadsheet computes
+FORMULA = ("=", "+", "-", "@", "\t")  # first characters of a cell that a spreadsheet computes
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     """Write a table without its index to a CSV file in UTF-8; texts and names of columns are `quoted`.
 
     Raises:
-        DataError: a place that cannot be written to.
+        DataError: the path cannot be written to.
     """
     shown = table.rename(columns=_quoted_text)
     for place, (_, column) in enumerate(table.items()):
@@ -27,15 +27,15 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def read_csv(path: str | Path, numbers: Sequence[str], texts: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV file in UTF-8 that has at least one row, with its columns as numbers but for those of text.
+    """Read a CSV file in UTF-8 with at least one row; all columns are numbers except `texts`.
 
     Args:
-        path: of the file.
-        numbers: columns that have to be there; each needs a finite value in at least one row.
-        texts: columns of text that have to be there.
+        path: the path of the file.
+        numbers: required columns of numbers; each needs a finite value in at least one row.
+        texts: required columns of text.
 
     Raises:
-        DataError: the file is missing, is no such table, or has no such columns or rows.
+        DataError: the file is missing, is not such a table, or lacks a column or rows.
     """
     check_file(path)
     with reading(path, "not a table of comma-separated values"):
@@ -48,22 +48,22 @@ def read_csv(path: str | Path, numbers: Sequence[str], texts: Sequence[str] = ()
 def checked(
     table: pd.DataFrame, path: str | Path, numbers: Sequence[str], texts: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return a table that was read, once its columns are what they have to be.
+    """Check the columns of a table that was read, and return it.
 
     Args:
-        table: to be checked.
-        path: it was read from, for messages.
-        numbers: columns that have to be numeric, with a finite value in at least one row.
-        texts: columns that have to be there.
+        table: the table to be checked.
+        path: the file it was read from, for messages.
+        numbers: required numeric columns; each needs a finite value in at least one row.
+        texts: further required columns.
 
     Raises:
-        DataError: they are not.
+        DataError: a column is missing or not numeric, or there are no rows.
     """
     for name in (*texts, *numbers):
         if name not in table:
             raise DataError(f"{path}: there is no column {name!r}; {nearest(name, map(str, table))}")
     if not len(table):
-        raise DataError(f"{path}: there are no rows below the names of the columns")
+        raise DataError(f"{path}: no rows below the header")
     check_numeric(table, numbers, path)
     for name in numbers:
         column = table[name]
@@ -76,7 +76,7 @@ def check_numeric(table: pd.DataFrame, names: Sequence[str], path: str | Path) -
     """Check that columns of a table that was read are numeric.
 
     Raises:
-        DataError: one of them is not.
+        DataError: a column is not.
     """
     for name in names:
         column = table[name]
@@ -96,9 +96,9 @@ def _as_numbers(column: "pd.Series[str]", path: str | Path) -> "pd.Series[float]
 
 
 def quoted(text: str) -> str:
-    """Return a text as a cell that stays a text in a spreadsheet: behind `'` if it could be a formula.
+    """Return a text as a cell that stays text in a spreadsheet: with a leading `'` if it could be a formula.
 
-    Numbers stay as they are.
+    Numbers are unchanged.
 
     Example:
         >>> quoted("=1+1.npy"), quoted("-3.5"), quoted("a=b")
@@ -113,7 +113,7 @@ def _quoted_text(cell: object) -> object:
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text is that of a number."""
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Text files: always UTF-8, and read so that every way of being broken becomes one error."""
+"""Text files, always in UTF-8, with one error for every way in which reading can fail."""
 
 import json
 from pathlib import Path
@@ -12,14 +12,14 @@ def read_text(path: str | Path, error: type[OasisError] = DataError) -> str:
     """Return the text of a UTF-8 file.
 
     Args:
-        path: of the file.
-        error: what to raise.
+        path: the path of the file.
+        error: the kind of error to raise.
 
     Raises:
-        OasisError: as `error`: no such file, one that cannot be read, or one that is not text.
+        OasisError: as `error`: the file does not exist, cannot be read, or is not text.
     """
     try:
-        check_file(path)  # a pipe would be waited for
+        check_file(path)  # reading a pipe could block forever
         return Path(path).read_text(encoding="utf-8-sig")
     except DataError as reason:
         raise error(str(reason)) from None
@@ -30,10 +30,10 @@ def read_text(path: str | Path, error: type[OasisError] = DataError) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 file, whole or not at all.
+    """Write a UTF-8 file, completely or not at all.
 
     Raises:
-        DataError: the place cannot be written to.
+        DataError: the path cannot be written to.
     """
     with replace_when_whole(Path(path)) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -43,12 +43,12 @@ def parse_json(text: str, where: str, error: type[OasisError] = DataError) -> di
     """Return the JSON object in a text.
 
     Args:
-        text: to be read.
-        where: it is from, for messages.
-        error: what to raise.
+        text: the text to be read.
+        where: where it is from, for messages.
+        error: the kind of error to raise.
 
     Raises:
-        OasisError: as `error`: not JSON, no object, or one nested too deeply.
+        OasisError: as `error`: the text is not JSON, not an object, or nested too deeply.
 
     Example:
         >>> parse_json('{"a": 1}', "settings")

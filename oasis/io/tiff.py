@@ -1,4 +1,4 @@
-"""TIFF files: their pages as one stack, with the channels where an image has its bands."""
+"""TIFF files: their pages as one stack, with channels on the axis of the bands of an image."""
 
 import struct
 from pathlib import Path
@@ -11,23 +11,24 @@ from numpy.typing import NDArray
 from oasis.errors import MissingExtraError
 from oasis.io.files import one_line
 
-CHANNELS: Final = "CS"  # axes of channels: of OME and ImageJ, and the samples of a colour picture
+CHANNELS: Final = "CS"  # axes of channels: those of OME and ImageJ, and the samples of a colour picture
 
 
 def read_tiff(path: Path, key: str | None = None) -> NDArray[Any]:
     """Read all pages of a TIFF file.
 
     Args:
-        path: of the file.
-        key: not used; a TIFF file names no arrays.
+        path: the path of the file.
+        key: not used; arrays in a TIFF file have no names.
 
     Returns:
-        (pages, rows, columns), without the first axis if there is one page, or what more axes the file states.
-        With channels, (pages, channels, rows, columns), so that a colour picture is not taken for several images.
+        (pages, rows, columns), without the first axis if there is one page, with more axes if the file states
+        them. With channels, (pages, channels, rows, columns), so that a colour picture is not taken for several
+        images.
 
     Raises:
-        MissingExtraError: a compression that tifffile reads with imagecodecs only.
-        ValueError: a chain of pages that is cut short, or other damage; further errors of tifffile too.
+        MissingExtraError: tifffile needs imagecodecs for the compression.
+        ValueError: the chain of pages is cut short, or other damage; tifffile raises further errors.
     """
     with tifffile.TiffFile(path) as file:
         check_chain(file)
@@ -40,27 +41,27 @@ def read_tiff(path: Path, key: str | None = None) -> NDArray[Any]:
 
 
 def check_chain(file: tifffile.TiffFile) -> None:
-    """Check for a chain of pages that is cut short, which tifffile reads as far as it goes.
+    """Check that the chain of pages is complete; tifffile silently reads one that is cut short.
 
     Raises:
-        ValueError: it is cut short.
+        ValueError: it is not.
     """
     layout, handle, end = file.tiff, file.filehandle, file.pages[-1].offset
     handle.seek(end)
     (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
     handle.seek(end + layout.tagnosize + tags * layout.tagsize)
     if any(handle.read(layout.offsetsize)):
-        raise ValueError(f"the file ends after {len(file.pages)} pages, but names a further one")
+        raise ValueError(f"the file ends after {len(file.pages)} pages, but refers to a further one")
 
 
 def _stack(series: tifffile.TiffPageSeries, path: Path) -> NDArray[Any]:
-    """Return a series with its channels before rows and columns, and an axis of pages before the channels."""
+    """Return a series as (pages, channels, rows, columns), or as it is if it has no channels."""
     try:
         stack = np.asarray(series.asarray())
     except (ValueError, ImportError) as error:
         if "imagecodecs" in str(error) or isinstance(error, ImportError):
             raise MissingExtraError(
-                f"{path}: is compressed in a way that needs imagecodecs ({one_line(error)}): "
+                f"{path}: its compression needs imagecodecs ({one_line(error)}): "
                 "run  pip install 'oasis-seg[tiff]'"
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""YAML as configurations use it: every way of being broken becomes one line, and nothing blows up."""
+"""YAML of configurations: one line of error for every way of being broken, and bounded memory."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -15,14 +15,14 @@ LONGEST = 8_000_000  # characters
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which leaves dates as text and says where a value that it cannot read is."""
+    """The safe loader, except that dates stay text and an error says where the invalid value is."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
             kind = node.tag.rpartition(":")[2]
-            raise _problem(f"{shown(node.value)} is no {kind}", node) from None
+            raise _problem(f"{shown(node.value)} is not a valid {kind}", node) from None
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -32,14 +32,14 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return what a YAML text states; a date stays text.
+    """Return the values of a YAML text; dates stay text.
 
     Args:
-        text: to be read.
-        where: it is from, for messages.
+        text: the text to be read.
+        where: where it is from, for messages.
 
     Raises:
-        ConfigError: not YAML, a value that cannot be read, a key twice, nested too deeply, or too much of it.
+        ConfigError: not YAML, an invalid value, a duplicate key, nested too deeply, or too large.
 
     Example:
         >>> parse_yaml("a: {b: [1, 2001-99-99]}", "settings")
@@ -57,13 +57,13 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise ConfigError(f"{where}: not YAML of a configuration: nested too deeply") from None
-    except (ValueError, OverflowError) as error:  # an escape that is no character
+        raise ConfigError(f"{where}: not a configuration: nested too deeply") from None
+    except (ValueError, OverflowError) as error:  # an escape sequence that is not a character
         raise ConfigError(f"{where}: not YAML: {error}") from None
 
 
 def is_whole(text: str) -> bool:
-    """Return whether YAML would read all of a text, and not leave out a comment at its end.
+    """Return whether YAML reads all of a text, rather than dropping the end as a comment.
 
     Example:
         >>> is_whole("runs/a"), is_whole("runs/a #1"), is_whole("'runs/a #1'")
@@ -77,7 +77,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file of sections.
 
     Raises:
-        ConfigError: no such file, not YAML, or no sections in it.
+        ConfigError: the file does not exist, is not YAML, or contains no sections.
     """
     values = parse_yaml(read_text(path, ConfigError), str(path))
     if not isinstance(values, dict):
@@ -86,7 +86,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def yaml_text(values: Any) -> str:
-    """Return plain values as YAML text, in their order.
+    """Return plain values as YAML text, keys in their order.
 
     Example:
         >>> print(yaml_text({"unit": "mV", "weights": {"NO": 3}}), end="")
@@ -110,9 +110,9 @@ def flow(values: Any) -> str:
 
 
 def _count(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
-    """Return how many values a node states when its aliases are followed, and check it on the way."""
+    """Return the number of values of a node with its aliases followed, and check the node on the way."""
     if known.get(id(node)) == 0:
-        raise _problem("an alias refers to what contains it", node)
+        raise _problem("an alias refers to a value that contains it", node)
     if id(node) in known:
         return known[id(node)]
     if depth > DEEPEST:
@@ -135,7 +135,7 @@ def _check_keys(node: yaml.MappingNode) -> None:
     found: set[Hashable] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise _problem("a key has to be a name or a number", key)
+            raise _problem("a key must be a name or a number", key)
         if (key.tag, key.value) in found:
             raise _problem(f"the key {shown(key.value)} appears twice", key)
         found.add((key.tag, key.value))

@@ -1,4 +1,4 @@
-"""A prediction beside its target, as an `OverlapLoss` compares them."""
+"""The comparison of a prediction with its target by an `OverlapLoss`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compared:
-    """A prediction beside its target, as an `OverlapLoss` compares them.
+    """A prediction and its target, compared by an `OverlapLoss`.
 
     Attributes:
-        loss: that compares them.
-        prediction: (b, N, *S) in float32 at least, interchangeable maps in the order that fits the target best.
+        loss: the loss.
+        prediction: (b, N, *S) in at least float32, interchangeable maps in the order that fits the target best.
         target: (b, N, *S).
-        valid: (b, 1, *S) bool that spreads to maps, or None.
+        valid: (b, 1, *S) bool that broadcasts to maps, or None.
         codes: (b, *S) the region of every pixel.
         scale: the scaling that both maps are in, or None.
         image: (b, B, *S) the measured mixture, or None.
-        order: (b, N) which predicted map is taken for each true one; None if no classes are interchangeable.
+        order: (b, N) the predicted map assigned to each true one; None if no classes are interchangeable.
     """
 
     loss: "OverlapLoss"
@@ -47,10 +47,10 @@ class Compared:
         return self.loss.weights(self.codes, self.valid, self.target)
 
     def ratios(self) -> dict[str, Ratio]:
-        """Return the terms that have a weight, as ratios that can be summed over processes.
+        """Return the terms of non-zero weight, as ratios that can be summed over processes.
 
         Raises:
-            DataError: a target that is not finite where it is valid.
+            DataError: the target is not finite where it is valid.
         """
         with torch.autocast(self.prediction.device.type, enabled=False):
             weights = self.weights
@@ -82,9 +82,9 @@ class Compared:
 
     @torch.no_grad()
     def region_sums(self) -> Tensor:
-        """Return what the rule `learned` learns from: the error and the pixels of every region.
+        """Return the error and the number of pixels of every region, from which the rule `learned` learns.
 
-        Hand the sums over all processes to `OverlapLoss.learned.update`.
+        Sum them over all processes and pass them to `OverlapLoss.learned.update`.
 
         Returns:
             (2, 2^N) float64: distances summed over classes with their weights, and pixels.
@@ -102,7 +102,7 @@ class Compared:
 
 
 def _check_finite(regression: Ratio, target: Tensor, weights: Tensor, classes: Sequence[str]) -> None:
-    """Check that a target that counts is finite; it is inspected only if the sum over it is not."""
+    """Check that the target is finite where it has weight; it is inspected only if its sum is not finite."""
     if torch.compiler.is_compiling() or bool(regression.numerator.isfinite().all()):
         return
     wrong = ~target.isfinite() & (weights > 0).unsqueeze(1)
@@ -110,5 +110,5 @@ def _check_finite(regression: Ratio, target: Tensor, weights: Tensor, classes: S
         sample, label, *pixel = wrong.nonzero()[0].tolist()
         raise DataError(
             f"target: {int(wrong.sum())} values are NaN or infinite where valid, the first in sample {sample}, "
-            f"class {classes[label]}, at {tuple(pixel)}: mend them or mark them as not valid"
+            f"class {classes[label]}, at {tuple(pixel)}: correct them or mark them as not valid"
         )

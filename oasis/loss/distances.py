@@ -1,4 +1,4 @@
-"""Distances: how far a predicted intensity lies from the true one, pixel by pixel, by name."""
+"""Distances between predicted and true intensities, pixel by pixel, by name."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from torch import Tensor
 from oasis.errors import ConfigError, nearest
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-TINY = 1e-6  # the least expected count, where the logarithm of none at all is needed
+TINY = 1e-6  # the smallest expected count, which keeps its logarithm finite
 
 
 def absolute(prediction: Tensor, target: Tensor) -> Tensor:
@@ -74,13 +74,13 @@ def pinball(prediction: Tensor, target: Tensor, quantile: float = 0.5) -> Tensor
 def poisson_deviance(prediction: Tensor, target: Tensor, floor: float = TINY) -> Tensor:
     r"""Return the Poisson deviance of counts, :math:`2 (\lambda - n + n \ln(n / \lambda))`.
 
-    It is minus twice the logarithm of the likelihood of n counts where λ are expected, less its least value: 0 at
-    λ = n. Source: McCullagh and Nelder, Generalized Linear Models (1989), section 2.3.
+    It is minus twice the log-likelihood of n counts where λ are expected, minus its smallest value: 0 at λ = n.
+    Source: McCullagh and Nelder, Generalized Linear Models (1989), section 2.3.
 
     Args:
-        prediction: λ, the expected counts; below 0 they read as 0.
-        target: n, the counts; below 0 they read as 0 in the logarithm.
-        floor: the least λ where there are counts, so that the deviance is finite.
+        prediction: λ, the expected counts; negative ones count as 0.
+        target: n, the counts; negative ones count as 0 in the logarithm.
+        floor: the smallest λ where there are counts, so that the deviance is finite.
 
     Example:
         >>> poisson_deviance(torch.tensor([2.0, 4.0, 0.0]), torch.tensor([2.0, 0.0, 0.0]))
@@ -102,14 +102,14 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
 
 
 def find_distance(choice: str | Mapping[str, Any] | Distance) -> Distance:
-    """Return a distance by name, by name with its parameter, or as it is.
+    """Return the distance given by name, by name with its parameter, or as a function.
 
     Args:
         choice: `"huber"`, `{"name": "huber", "delta": 0.5}`, or any function of a prediction and a target that
-            gives one value per pixel.
+            returns one value per pixel.
 
     Raises:
-        ConfigError: an unknown name or parameter, or a parameter out of its range.
+        ConfigError: an unknown name or parameter, or a parameter out of range.
 
     Example:
         >>> find_distance({"name": "pinball", "quantile": 0.9})(torch.tensor(1.0), torch.tensor(3.0))
@@ -128,5 +128,5 @@ def find_distance(choice: str | Mapping[str, Any] | Distance) -> Distance:
             raise ConfigError(f"distance {name}: unknown {option!r}; {hint}")
         highest, wanted = (1.0, "lie between 0 and 1") if option == "quantile" else (inf, "be a number above 0")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < highest:
-            raise ConfigError(f"distance {name}: {option} has to {wanted}, found {value!r}")
+            raise ConfigError(f"distance {name}: {option} must {wanted}, found {value!r}")
     return partial(DISTANCES[name], **options) if options else DISTANCES[name]

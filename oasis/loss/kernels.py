@@ -1,7 +1,7 @@
-"""The sums over pixels that the loss is made of, with their gradient, in few passes over memory.
+"""The sums over pixels in the loss, with their gradient, in few passes over memory.
 
-On a CPU a loss costs what its passes through large arrays cost, most of all through fresh ones. Each chunk of
-a batch is processed while it is in cache, nothing is kept for the backward pass but the arguments, and the
+On a CPU the cost of a loss is that of its passes over large arrays, above all over newly allocated ones. Each
+chunk of a batch is processed while it is in cache, only the arguments are kept for the backward pass, and the
 gradient is written once.
 """
 
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-PART = 2**19  # numbers that are worked on together, few enough for a cache
+PART = 2**19  # numbers processed together, few enough for a cache
 
 
 def error_and_step_sums(
     prediction: Tensor, target: Tensor, weights: Tensor, valid: Tensor | None, dims: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Return :math:`\sum_p W_p |\hat I_p - I_p|` of every map, and the steps between neighbours of every sample.
+    r"""Return :math:`\sum_p W_p |\hat I_p - I_p|` of every map, and the absolute steps between neighbours.
 
-    Pixels of weight 0, and edges that are not valid, do not count, even if NaN.
+    Pixels of weight 0 and edges that are not valid do not count, even if they are NaN.
 
     Args:
-        prediction: (b, N, *S) or (b, N, B, *S), the only argument that has a gradient.
+        prediction: (b, N, *S) or (b, N, B, *S), the only argument with a gradient.
         target: like `prediction`.
         weights: (b, *S) or (b, B, *S).
-        valid: (b, 1, *S) or (b, 1, 1, *S) bool: both ends of an edge have to be; all are if None.
-        dims: how many trailing axes are spatial; edges join neighbours along one of them.
+        valid: (b, 1, *S) or (b, 1, 1, *S) bool: an edge counts if both of its ends are valid; all are if None.
+        dims: number of trailing spatial axes; edges join neighbours along one of them.
 
     Returns:
         (b, N) errors and (b,) absolute steps, summed over maps and edges.
@@ -53,7 +53,7 @@ class _Sums(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(prediction, target, weights, valid)
         ctx.dims = dims
-        ctx.holes = False  # masks cost more than all else, and are seldom needed
+        ctx.holes = False  # masks cost more than everything else and are seldom needed
         sums = _sums(prediction, target, weights, valid, dims, ctx.holes)
         if not all(values.isfinite().all() for values in sums):
             ctx.holes = True
@@ -90,7 +90,7 @@ def _sums(
 
 
 def _parts(shape: torch.Size) -> Iterator[tuple[int, slice]]:
-    """Give the samples of maps (b, N, ...), and the classes of each that are worked on together."""
+    """Yield the samples of maps (b, N, ...), and the classes of each that are processed together."""
     classes = max(1, PART // max(shape[2:].numel(), 1))
     for sample in range(shape[0]):
         for first in range(0, shape[1], classes):
@@ -107,7 +107,7 @@ def _errors(
 def _steps(
     prediction: Tensor, valid: Tensor | None, sample: int, part: slice, dims: int, holes: bool, room: Tensor
 ) -> Iterator[tuple[int, Tensor]]:
-    """Give the steps of a part along every axis, in room that is used again."""
+    """Yield the steps of a part along every axis, in a buffer that is reused."""
     maps = prediction[sample, part]
     for axis in range(-dims, 0):
         length = maps.shape[axis] - 1

@@ -1,4 +1,4 @@
-"""Weights of regions that are learned while training."""
+"""Region weights that are learned during training."""
 
 import math
 
@@ -12,23 +12,24 @@ from oasis.loss.weights import LearnedWeights
 class LearnedTable(nn.Module):
     r"""The weights of the rule `learned`, which rise in regions with large errors and fall in others.
 
-    Descent of the loss by its weights would do the reverse: a weighted mean is smallest with all weight on the
+    Gradient descent on the weights would do the reverse: a weighted mean is smallest with all weight on the
     easiest region. So the weights ascend, as in self-adaptive weights (McClenny and Braga-Neto, arXiv 2009.04544)
     and group DRO (Sagawa et al., arXiv 1911.08731), in steps of
 
     .. math:: W_R \leftarrow \mathrm{clip}\left( \lambda W_R e^{\Delta_R} \right), \qquad
               \Delta_R = \min\left( \mathrm{rate} \left( m_R / \bar m - 1 \right), 1 \right)
 
-    `m_R` is a region's mean error. The overall mean counts each region that is seen once, so that the background,
-    which has most pixels and hardly an error, does not set the scale. The clip is at the region's start divided by
-    `limit` and multiplied by it; lambda is such that the mean weight of the step's pixels stays as it was, clip
-    included. Regions without pixels keep their weight. The buffers are in the state dict: a run resumes exactly.
+    `m_R` is the mean error of a region. The overall mean counts each region with pixels once, so that the
+    background, with most of the pixels and small errors, does not set the scale. Weights are clipped to their
+    initial value divided and multiplied by `limit`; lambda keeps the mean weight of the step's pixels constant,
+    including the clipping. Regions without pixels keep their weight. The buffers are in the state dict: a run
+    resumes exactly.
 
     Args:
         rule: `rate` and `limit`.
         start: (2^N,) the initial weights.
-        alike: (2^N,) from `representatives`: regions with the same one share what they learn, so that swaps of
-            interchangeable classes still change nothing.
+        alike: (2^N,) from `representatives`: regions with the same representative share their weight, so that
+            swapping interchangeable classes still changes nothing.
 
     Example:
         >>> learned = LearnedTable(LearnedWeights(rule="learned", rate=0.1), torch.ones(4))
@@ -56,11 +57,11 @@ class LearnedTable(nn.Module):
 
     @torch.no_grad()
     def update(self, errors: Tensor, pixels: Tensor) -> None:
-        """Learn from one step; an error that is not finite changes nothing.
+        """Update the weights after one step; an error that is not finite changes nothing.
 
         Args:
-            errors: (2^N,) summed absolute errors of every region, over all processes.
-            pixels: (2^N,) how many pixels they are of.
+            errors: (2^N,) absolute errors of every region, summed over all processes.
+            pixels: (2^N,) number of pixels of every region.
         """
         errors, pixels = errors.double(), pixels.double()
         if self.alike is not None:
@@ -75,10 +76,10 @@ class LearnedTable(nn.Module):
         self.growth.copy_(torch.where(learns, grown, self.growth))
 
     def _log_factor(self, grown: Tensor, pixels: Tensor) -> Tensor:
-        """Return the log of the factor that keeps the mean weight, although weights are clipped after it.
+        """Return the log of the factor that keeps the mean weight constant when weights are clipped after it.
 
-        The summed weight rises linearly with the factor between those factors at which a weight leaves its lower
-        bound or reaches its upper one.
+        The summed weight is piecewise linear in the factor, with kinks where a weight leaves its lower bound or
+        reaches its upper one.
         """
         mass = pixels * self.start
         rise = mass * grown.exp()

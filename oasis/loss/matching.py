@@ -1,4 +1,4 @@
-"""Matching: which predicted map belongs to which true one, where classes are interchangeable.
+"""Matching: the assignment of predicted to true maps of interchangeable classes.
 
 Source: permutation-invariant training, Kolbaek et al. 2017, arXiv:1703.06284.
 """
@@ -12,21 +12,21 @@ from torch import Tensor
 
 from oasis.loss.distances import Distance, absolute
 
-EXHAUSTIVE = 4  # members of a group up to which all orders are tried
+EXHAUSTIVE = 4  # size of a group up to which all orders are tried
 
 
 def pairwise_cost(
     prediction: Tensor, target: Tensor, weights: Tensor | None = None, distance: Distance = absolute
 ) -> Tensor:
-    r"""Return the cost of taking predicted map i for true map j.
+    r"""Return the cost of assigning predicted map i to true map j.
 
     .. math:: C_{ij} = \sum_p W_p\, d(\hat I_{i,p}, I_{j,p})
 
     Args:
         prediction: (b, G, ...).
         target: (b, G, ...).
-        weights: (b, ...) of every pixel, 1 if None; pixels of weight 0 do not count, even where they hold NaN.
-        distance: per pixel.
+        weights: (b, ...) weight of every pixel, 1 if None; pixels of weight 0 do not count, even if they are NaN.
+        distance: distance per pixel.
 
     Returns:
         (b, G, G), predicted by true.
@@ -47,9 +47,9 @@ def pairwise_cost(
 
 
 def best_order(cost: Tensor) -> Tensor:
-    """Return which predicted map every true map gets, so that the sum of costs is least.
+    """Return the assignment of predicted to true maps with the smallest total cost.
 
-    All orders are tried for up to four maps; beyond, the Hungarian method finds the best one.
+    All orders are tried for up to four maps; for more, the Hungarian method finds the best one.
 
     Args:
         cost: (b, G, G), predicted by true.
@@ -79,14 +79,14 @@ def matching_order(
     weights: Tensor | None = None,
     distance: Distance = absolute,
 ) -> Tensor:
-    """Return the order in which the members of every group fit the target best: entry j is the map for true map j.
+    """Return the order in which the maps of every group fit the target best: entry j is assigned to true map j.
 
     Args:
         prediction: (b, N, ...).
         target: (b, N, ...).
-        groups: indices of classes that are interchangeable.
+        groups: groups of indices of interchangeable classes.
         weights: (b, ...), as for `pairwise_cost`.
-        distance: per pixel.
+        distance: distance per pixel.
 
     Returns:
         (b, N) int64.
@@ -112,7 +112,7 @@ def align(
     weights: Tensor | None = None,
     distance: Distance = absolute,
 ) -> Tensor:
-    """Return the predicted maps (b, N, ...) in their `matching_order`; the arguments are those of that.
+    """Return the predicted maps (b, N, ...) in their `matching_order`, which takes the same arguments.
 
     Example:
         >>> target = torch.tensor([[[4.0], [1.0], [9.0]]])

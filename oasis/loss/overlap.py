@@ -1,7 +1,7 @@
 """The overlap-aware loss: a mean error weighted over the 2^N regions, a masked total variation, and further terms.
 
-Source of the equations: OASIS, arXiv 2510.06194. Everything is computed in float32 at least, whatever the
-autocast, and pixels that are not valid do not count, even where they hold NaN.
+Source of the equations: OASIS, arXiv 2510.06194. Everything is computed in at least float32, even under autocast,
+and pixels that are not valid do not count, even if they are NaN.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,21 +35,21 @@ class OverlapLoss(nn.Module):
         classes: the N class names.
         class_weights: weight of each class's error by name; unnamed classes weigh 1.
         region_weights: weight of each region by name (`{"ER": 3, "ER&NR": 6}`; unnamed regions weigh 1,
-            `"background"` names the pixels where no class is present), or a rule of `oasis.loss.weights` that
-            gives them all (`{"rule": "size", "weights": {2: 6}}`).
-        regression: the weight rho of the region-weighted error; the paper's is 1.
+            `"background"` is the region where no class is present), or a rule of `oasis.loss.weights` that
+            determines them all (`{"rule": "size", "weights": {2: 6}}`).
+        regression: the weight rho of the region-weighted error; 1 in the paper.
         smoothness: the weight alpha of the total variation.
-        reduction: `"batch"` divides sums over the whole batch (the reference's way), `"sample"` takes the mean
-            over samples.
-        thresholds: a class is present where its target lies above this; one number, or by class name.
-        spatial_dims: how many trailing axes are spatial; all after the class axis if None. With maps in bands
-            `(b, N, B, *S)` it must be given.
-        distance: of a predicted from a true intensity, as `oasis.loss.distances.find_distance` takes it; the
+        reduction: `"batch"` divides sums over the whole batch (as in the reference implementation), `"sample"`
+            takes the mean over samples.
+        thresholds: a class is present where its target is above its threshold; one number, or by class name.
+        spatial_dims: number of trailing spatial axes; all after the class axis if None. Required for maps with
+            bands `(b, N, B, *S)`.
+        distance: between a predicted and a true intensity, as `oasis.loss.distances.find_distance` takes it; the
             paper's is the absolute one.
         terms: further terms by name with their weight or options, as `oasis.loss.terms.find_terms` takes them.
-        interchangeable: groups of interchangeable classes: the order in which the predicted maps of a group
-            fit the target best is the one that counts, sample by sample.
-        region_counts: pixels by region code, which the rule `balanced` wants (`oasis.data.statistics`).
+        interchangeable: groups of interchangeable classes: the predicted maps of a group are compared in the order
+            that fits the target best, sample by sample.
+        region_counts: pixels by region code, required by the rule `balanced` (`oasis.data.statistics`).
 
     Raises:
         ConfigError: an unknown class, region, reduction, distance or term; a weight that is negative or not
@@ -114,14 +114,14 @@ class OverlapLoss(nn.Module):
         self.term_weights = {name: weight for name, weight in weights_of_terms.items() if weight > 0}
         self.further = {name: term for name, term in further.items() if name in self.term_weights}
         if not self.term_weights:
-            raise ConfigError("loss: every term has the weight 0: give one to regression or to one of the terms")
+            raise ConfigError("loss: all terms have weight 0: give a weight to regression or to another term")
 
     @property
     def table(self) -> Tensor:
         """The weight of every region (2^N,), by code.
 
-        Learned weights count while training; in evaluation mode those they began with do, so that the losses of
-        different epochs compare.
+        In training mode these are the learned weights, in evaluation mode the initial ones, so that losses of
+        different epochs are comparable.
         """
         return self.learned.table if self.learned is not None and self.training else self.fixed_table
 
@@ -138,7 +138,7 @@ class OverlapLoss(nn.Module):
         scale: FittedScale | None = None,
         image: Tensor | None = None,
     ) -> Compared:
-        """Return what the loss says of a batch: its terms, the order of interchangeable maps and sums by region.
+        """Return the comparison of a batch: the terms, the order of interchangeable maps and the sums by region.
 
         The arguments and errors are those of `forward`.
 
@@ -166,7 +166,7 @@ class OverlapLoss(nn.Module):
         return torch.stack([weight * terms[name] for name, weight in self.term_weights.items()]).sum()
 
     def terms(self, prediction: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Return the scalar `total` and every term by its name.
+        """Return the scalar `total` and every term by name.
 
         The arguments are those of `forward`.
         """
@@ -188,15 +188,14 @@ class OverlapLoss(nn.Module):
         Args:
             prediction: (b, N, *S) maps.
             target: (b, N, *S) true maps in the same units.
-            valid: (b, 1, *S), non-zero where pixels count; everywhere if None.
-            codes: (b, *S) region codes, where they do not follow from `target` (a target in scaled units with
-                thresholds in physical ones); by default `self.regions(target)`.
-            scale: the scaling that both maps are in, which the further terms undo; None if they are in physical
-                units.
-            image: (b, B, *S) the measured mixture in physical units, for the terms that want it.
+            valid: (b, 1, *S), non-zero where pixels count; all count if None.
+            codes: (b, *S) region codes, required if the target is in scaled units but thresholds are in physical
+                units; by default `self.regions(target)`.
+            scale: the scaling of both maps, which the further terms undo; None if they are in physical units.
+            image: (b, B, *S) the measured mixture in physical units, for the terms that need it.
 
         Raises:
-            DataError: shapes that do not fit together, or a target that is not finite where it is valid.
+            DataError: the shapes are inconsistent, or the target is not finite where it is valid.
         """
         return self.terms(prediction, target, valid, codes, scale, image)["total"]
 
@@ -205,7 +204,7 @@ class OverlapLoss(nn.Module):
         return pixel_weights(codes, self.table.to(like.dtype), None if valid is None else valid[:, 0])
 
     def _groups(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
-        """Return groups as indices, once it is sure that their members share weights and thresholds."""
+        """Return groups as indices, after a check that their members share weights and thresholds."""
         if interchangeable:
             check_interchangeable(self.fixed_table, self.classes, interchangeable)
         groups = [[self.classes.index(name) for name in group] for group in interchangeable]
@@ -213,7 +212,7 @@ class OverlapLoss(nn.Module):
             for group in groups:
                 if len(set(values[group].tolist())) > 1:
                     found = {self.classes[member]: values[member].item() for member in group}
-                    raise ConfigError(f"{what}: {found} are interchangeable: give them all the same number")
+                    raise ConfigError(f"{what}: {found} are interchangeable: give them the same value")
         return groups
 
     def _check(
@@ -247,5 +246,5 @@ class OverlapLoss(nn.Module):
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
-    plain = values.as_subclass(Tensor)  # subclasses of other libraries know no fused sums
+    plain = values.as_subclass(Tensor)  # subclasses of other libraries do not support the fused sums
     return plain if plain.dtype == torch.float64 else plain.float()

@@ -1,4 +1,4 @@
-"""Ratios: quantities that are a sum over pixels divided by another, so that they can be pooled over processes."""
+"""Ratios: quantities that are a quotient of two sums over pixels, so that they can be pooled over processes."""
 
 from typing import Literal, NamedTuple
 
@@ -6,25 +6,25 @@ import torch
 from torch import Tensor
 
 Reduction = Literal["batch", "sample"]
-EPSILON = 1e-6  # keeps a batch in which nothing is valid at exactly 0
+EPSILON = 1e-6  # makes the mean of a batch without valid pixels exactly 0
 
 
 class Ratio(NamedTuple):
-    """A quantity that is a sum over pixels divided by another, kept separately for every sample.
+    """The quotient of two sums over pixels, kept separately for every sample.
 
     Attributes:
-        numerator: (b,)
-        denominator: (b,)
+        numerator: (b,) sums.
+        denominator: (b,) sums.
     """
 
     numerator: Tensor
     denominator: Tensor
 
     def totals(self, reduction: Reduction) -> Tensor:
-        """Return (2,): what to add up over batches and processes, so that the mean is the first over the second.
+        """Return a numerator and a denominator (2,) to add up over batches and processes; their ratio is the mean.
 
-        `"batch"` pools the pixels of all samples (the reference's way); `"sample"` counts every sample that has
-        a weighted pixel once.
+        `"batch"` pools the pixels of all samples (as in the reference implementation); `"sample"` counts every
+        sample with a weighted pixel once.
         """
         if reduction == "batch":
             return torch.stack([self.numerator.sum(), self.denominator.sum()])
@@ -33,7 +33,7 @@ class Ratio(NamedTuple):
         return torch.stack([means.sum(), counted.sum().to(means.dtype)])
 
     def mean(self, reduction: Reduction = "batch") -> Tensor:
-        """Return the mean as a scalar, 0 where nothing counts."""
+        """Return the mean as a scalar, 0 if nothing counts."""
         return mean_of(self.totals(reduction))
 
 

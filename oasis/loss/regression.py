@@ -9,12 +9,12 @@ from oasis.loss.ratio import Ratio
 
 
 def pixel_weights(codes: Tensor, table: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Return the weight of every pixel: its region's, and 0 where it is not valid.
+    """Return the weight of every pixel: that of its region, 0 where it is not valid.
 
     Args:
         codes: (b, *S) region of each pixel, from `region_codes`.
         table: (2^N,) the weight of each region.
-        valid: (b, *S) bool or one that spreads to it; everywhere if None.
+        valid: (b, *S) bool, or a shape that broadcasts to it; all are valid if None.
 
     Returns:
         (b, *S).
@@ -35,14 +35,14 @@ def region_weighted_error(
     .. math:: L = \frac{\sum_c \sum_{p \in B} w_c W_p\, d(\hat I_{c,p}, I_{c,p})}
                        {\sum_c \sum_{p \in B} w_c W_p}
 
-    One gather gave `W`: memory and time are linear in N.
+    `W` comes from one table look-up: memory and time are linear in N.
 
     Args:
         prediction: (b, N, *S).
         target: (b, N, *S).
-        weights: (b, *S) the `W_p`, from `pixel_weights`; pixels of weight 0 do not count, even if they hold NaN.
+        weights: (b, *S) the `W_p`, from `pixel_weights`; pixels of weight 0 do not count, even if they are NaN.
         class_weights: (N,) the `w_c`.
-        distance: per pixel; the paper's is the absolute one.
+        distance: distance per pixel; the paper's is the absolute one.
 
     Returns:
         Numerator and denominator, (b,) each.
@@ -73,7 +73,7 @@ def total_variation(prediction: Tensor, valid: Tensor | None = None, spatial_dim
     Args:
         prediction: (b, N, *S), or (b, N, B, *S) with `spatial_dims`.
         valid: (b, 1, *S), or (b, 1, 1, *S).
-        spatial_dims: how many trailing axes are spatial; all after the class axis if None.
+        spatial_dims: number of trailing spatial axes; all after the class axis if None.
 
     Returns:
         Numerator and denominator, (b,) each.
@@ -92,7 +92,7 @@ def total_variation(prediction: Tensor, valid: Tensor | None = None, spatial_dim
 
 
 def _edge_counts(prediction: Tensor, valid: Tensor | None, dims: int) -> Tensor:
-    """Return how many edges of a map (b,) are valid."""
+    """Return the number of valid edges of a map (b,)."""
     counts = prediction.new_zeros(len(prediction))
     pixels = prediction.shape[2:].numel()
     for axis in range(-dims, 0):
@@ -112,7 +112,7 @@ def regression_and_smoothness(
     spatial_dims: int | None = None,
     distance: Distance = absolute,
 ) -> tuple[Ratio, Ratio]:
-    """Return `region_weighted_error` and `total_variation`, on a CPU the fast way where there is one.
+    """Return `region_weighted_error` and `total_variation`, on a CPU with the fast kernel if it applies.
 
     With `spatial_dims=0` there are no edges, and the total variation is 0.
 

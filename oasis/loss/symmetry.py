@@ -1,4 +1,4 @@
-"""Interchangeable classes: what weights have to be the same for, and what regions share."""
+"""Interchangeable classes: the regions that differ only by swaps of them, which have to share their weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +10,11 @@ from oasis.regions import check_classes, region_name
 
 
 def representatives(classes: Sequence[str], groups: Sequence[Sequence[str]]) -> Tensor:
-    """Return one region for all that differ by swaps of interchangeable classes only: the one of smallest code.
+    """Return for each region the one of smallest code that differs only by swaps of interchangeable classes.
 
     Args:
         classes: the N class names.
-        groups: names of classes that are of the same kind, group by group.
+        groups: groups of names of interchangeable classes.
 
     Returns:
         (2^N,) int64 region codes.
@@ -31,7 +31,7 @@ def representatives(classes: Sequence[str], groups: Sequence[Sequence[str]]) -> 
     named: set[str] = set()
     for group in groups:
         if len(group) < 2:
-            raise ConfigError(f"interchangeable: {list(group)} holds fewer than two classes")
+            raise ConfigError(f"interchangeable: {list(group)} has fewer than two classes")
         for name in group:
             if name not in classes:
                 raise ConfigError(f"interchangeable: unknown class {name!r}; {nearest(name, classes)}")
@@ -48,10 +48,10 @@ def representatives(classes: Sequence[str], groups: Sequence[Sequence[str]]) -> 
 def share_counts(
     counts: Mapping[int, float], classes: Sequence[str], groups: Sequence[Sequence[str]]
 ) -> dict[int, float]:
-    """Return pixels by region code as means over regions that swaps of interchangeable classes lead to.
+    """Return pixels by region code, averaged over regions that differ by swaps of interchangeable classes.
 
     Raises:
-        ConfigError: counts of other classes, or groups that are none; see `representatives`.
+        ConfigError: counts of other classes, or invalid groups; see `representatives`.
 
     Example:
         >>> share_counts({0: 90, 1: 4, 2: 6}, ("a", "b"), [["a", "b"]])
@@ -68,10 +68,10 @@ def mean_of_alike(sums: Tensor, alike: Tensor) -> Tensor:
 
 
 def check_interchangeable(table: Tensor, classes: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
-    """Check that weights (2^N,) stay as they are when two classes of a group are swapped.
+    """Check that weights (2^N,) do not change when two classes of a group are swapped.
 
     Raises:
-        ConfigError: they do not, or the groups are none; see `representatives`.
+        ConfigError: they change, or the groups are invalid; see `representatives`.
 
     Example:
         >>> table = torch.tensor([1.0, 3.0, 1.0, 1.0])
@@ -96,6 +96,7 @@ def pixels_by_code(counts: Mapping[int, float], classes: Sequence[str]) -> Tenso
     pixels = torch.zeros(2 ** len(check_classes(classes)), dtype=torch.float64)
     for code, count in counts.items():
         if not 0 <= code < len(pixels):
-            raise ConfigError(f"region_weights: a count of region {code}, but {list(classes)} have {len(pixels)}")
+            regions = f"{list(classes)} have {len(pixels)} regions"
+            raise ConfigError(f"region_weights: a count of region {code}, but {regions}")
         pixels[code] = count
     return pixels

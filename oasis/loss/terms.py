@@ -1,6 +1,6 @@
 """Further terms of a loss, off by default. Each is a ratio of two sums over pixels, weighted pixel by pixel.
 
-They compare maps in physical units, obey the same weights of pixels as those of the paper, and can be used alone:
+They compare maps in physical units with the same pixel weights as the terms of the paper, and can be used alone:
 
     Intensity(floor=10)(MapPair(prediction, target)).mean()
 """
@@ -25,18 +25,18 @@ from oasis.regions import present
 
 @dataclass(frozen=True)
 class MapPair:
-    """Predicted and true maps in physical units, and how much each class and each pixel counts.
+    """Predicted and true maps in physical units, with the weights of classes and pixels.
 
-    Pixels of weight 0 are 0 in both maps, whatever they held.
+    Pixels of weight 0 are set to 0 in both maps.
 
     Attributes:
         prediction: (b, N, *S), or (b, N, B, *S) with `spatial_dims`.
         target: like `prediction`.
         weights: (b, *S) or (b, B, *S), from `pixel_weights`; 1 if None.
         class_weights: (N,); 1 if None.
-        thresholds: (N,) above which a class is present; 0 if None.
-        image: (b, B, *S) the measured mixture, for the terms that want it.
-        spatial_dims: how many trailing axes are spatial; all after the class axis if None.
+        thresholds: (N,) thresholds above which a class is present; 0 if None.
+        image: (b, B, *S) the measured mixture, for the terms that need it.
+        spatial_dims: number of trailing spatial axes; all after the class axis if None.
     """
 
     prediction: Tensor
@@ -66,25 +66,25 @@ class MapPair:
         return (maps * self.weights.unsqueeze(1)).flatten(-dims).sum(-1)
 
     def over_classes(self, values: Tensor) -> Ratio:
-        """Return the weighted mean over classes of values (b, N) or (b, N, B), for samples that count."""
+        """Return the weighted mean over classes of values (b, N) or (b, N, B), over samples with weight."""
         counts = (self.weights.flatten(1) > 0).any(1)
         per_class = values.flatten(2).mean(2) if values.ndim > 2 else values
         return Ratio((per_class * self.class_weights).sum(1) * counts, counts * self.class_weights.sum())
 
     def over_pixels(self, values: Tensor) -> Ratio:
-        """Return the weighted mean over pixels of values that are like `weights`."""
+        """Return the weighted mean over pixels of values with the shape of `weights`."""
         return Ratio((values * self.weights).flatten(1).sum(1), self.weights.flatten(1).sum(1))
 
     def over_maps(self, values: Tensor) -> Ratio:
-        """Return the mean over classes and pixels of values that are like `prediction`, weighted by both."""
+        """Return the mean over classes and pixels, weighted by both, of values with the shape of `prediction`."""
         return region_weighted_error(values, values, self.weights, self.class_weights, lambda value, _: value)
 
 
 class Term(Options, ABC):
-    """A further term of the loss; a subclass is called with a `MapPair`.
+    """A further term of the loss, called with a `MapPair`.
 
     Attributes:
-        weight: by which the term is multiplied in the loss.
+        weight: the factor of the term in the loss.
     """
 
     weight: float = Field(1.0, ge=0)
@@ -100,10 +100,10 @@ class Intensity(Term):
     .. math:: L = \frac{\sum_c w_c \left|\ln \frac{\hat F_c + s}{F_c + s}\right|}{\sum_c w_c},
               \qquad F_c = \sum_p W_p \max(I_{c,p}, 0)
 
-    For small errors this is the size of ΔI of Eq. 7 of the paper. The floor s keeps it finite without the class.
+    For small errors this is |ΔI| of Eq. 7 of the paper. The floor s keeps it finite where the class is absent.
 
     Attributes:
-        floor: s, in the units of the image; of the order of the noise of a total.
+        floor: s, in the units of the image; choose about the noise of a total intensity.
 
     Example:
         >>> target = torch.tensor([[[3.0, 6.0]]])
@@ -120,15 +120,15 @@ class Intensity(Term):
 
 
 class Consistency(Term):
-    r"""How closely the maps sum to the noise-free mixture without noise, pixel by pixel, as a logarithm.
+    r"""How closely the maps sum to the noise-free mixture, pixel by pixel, as a logarithm.
 
     .. math:: L = \frac{\sum_p W_p \left|\ln \frac{\sum_c \hat I_{c,p} + s}{\sum_c I_{c,p} + s}\right|}{\sum_p W_p}
 
     Mixture consistency after Wisdom et al. 2019, arXiv:1811.08521, as a penalty. The fraction head needs it only
-    where it gives a share to the background.
+    if it assigns a share to the background.
 
     Attributes:
-        floor: s, in the units of the image; of the order of the noise of a pixel.
+        floor: s, in the units of the image; choose about the noise of a pixel.
 
     Example:
         >>> target = torch.tensor([[[3.0], [6.0]]])
@@ -145,7 +145,7 @@ class Consistency(Term):
 
 
 class Poisson(Term):
-    r"""How unlikely the counts of the image are where the maps are what is expected (half the Poisson deviance).
+    r"""How unlikely the counts of the image are if the maps are the expectation (half the Poisson deviance).
 
     .. math:: L = \frac{\sum_p W_p (\lambda_p - n_p + n_p \ln (n_p / \lambda_p))}{\sum_p W_p}, \qquad
               \lambda = \frac{b + \sum_c \hat I_c}{g}, \quad n = \frac{b + I}{g}
@@ -169,12 +169,12 @@ class Poisson(Term):
         """Return the weighted mean over pixels.
 
         Raises:
-            DataError: the image is missing or of another shape than a map.
+            DataError: the image is missing or its shape is not that of a map.
         """
         predicted = maps.prediction.sum(1)
         if maps.image is None or maps.image.numel() != predicted.numel():
             found = "none" if maps.image is None else tuple(maps.image.shape)
-            raise DataError(f"the term poisson wants an image of shape {tuple(predicted.shape)}, found {found}")
+            raise DataError(f"the term poisson needs an image of shape {tuple(predicted.shape)}, found {found}")
         image = torch.where(maps.weights > 0, maps.image.view(predicted.shape), 0)
         expected, counted = ((each + self.background) / self.gain for each in (predicted, image))
         return maps.over_pixels(poisson_deviance(expected, counted) / 2)
@@ -238,15 +238,15 @@ TERMS: dict[str, type[Term]] = {
 
 
 def find_terms(choice: Mapping[str, Any] | None, classes: Sequence[str], thresholds: Tensor) -> dict[str, Term]:
-    """Return terms by name from their options, their weight alone, or as they are.
+    """Return terms by name, each given by its options, its weight alone, or as a `Term`.
 
     Args:
-        choice: `{"intensity": {"weight": 0.1, "floor": 10}, "dice": 0.05}`; a name of your own with a `Term`.
+        choice: `{"intensity": {"weight": 0.1, "floor": 10}, "dice": 0.05}`; or any new name with a `Term`.
         classes: the N class names.
-        thresholds: (N,), which the terms of presence want above 0.
+        thresholds: (N,), which must be above 0 for the terms of presence.
 
     Raises:
-        ConfigError: an unknown name, options that do not fit, or a term of presence without thresholds.
+        ConfigError: an unknown name, invalid options, or a term of presence without thresholds.
     """
     terms: dict[str, Term] = {}
     for name, options in (choice or {}).items():
@@ -260,7 +260,7 @@ def find_terms(choice: Mapping[str, Any] | None, classes: Sequence[str], thresho
     if any(isinstance(term, Dice | Focal) for term in terms.values()) and not bool((thresholds > 0).all()):
         name = classes[int((thresholds <= 0).nonzero()[0])]
         raise ConfigError(
-            f"terms: presence (dice, focal) wants a threshold above 0 for every class: set thresholds.{name}"
+            f"terms: presence (dice, focal) needs a threshold above 0 for every class: set thresholds.{name}"
         )
     return terms
 

@@ -1,7 +1,7 @@
-"""Weights of 2^N regions from few numbers: by name, by size, as a product, balanced, or learned.
+"""Weights of the 2^N regions from a few numbers: by name, by size, as a product, balanced, or learned.
 
-A rule turns class names, and for `balanced` the pixels of each region, into the table of weights that is looked up
-by region code. `balanced` and `learned` are not of the paper.
+A rule turns class names, and for `balanced` the pixels of each region, into a table of weights by region code.
+`balanced` and `learned` are not from the paper.
 """
 
 import math
@@ -21,7 +21,7 @@ from oasis.regions import check_classes, check_weight, per_class, region_name, w
 class _Rule(Options):
     @property
     def balanced(self) -> "BalancedWeights | None":
-        """The rule for which the pixels of each region have to be counted, if there is one."""
+        """The rule that needs the pixels of each region, if there is one."""
         return None
 
 
@@ -46,7 +46,7 @@ class NamedWeights(_Rule):
 
 
 class SizeWeights(_Rule):
-    """Weights by the number of classes present, 0 for the background; sizes that are not named weigh 1.
+    """Weights by the number of classes present (0 is the background); unnamed sizes weigh 1.
 
     Example:
         >>> SizeWeights(rule="size", weights={2: 6, 3: 8}).table(("a", "b", "c"))
@@ -60,20 +60,20 @@ class SizeWeights(_Rule):
         """Return the weight of every region (2^N,).
 
         Raises:
-            ConfigError: a size that no region has, or a weight that is negative or not finite.
+            ConfigError: no region has such a size, or a weight is negative or not finite.
         """
         largest = len(check_classes(classes))
         by_size = torch.ones(largest + 1)
         for size, weight in self.weights.items():
             where = f"region_weights.weights.{size}"
             if not 0 <= size <= largest:
-                raise ConfigError(f"{where}: a region of {list(classes)} holds 0 to {largest} classes")
+                raise ConfigError(f"{where}: a region of {list(classes)} has 0 to {largest} classes")
             by_size[size] = check_weight(weight, where)
         return by_size[_sizes(largest)]
 
 
 class ProductWeights(_Rule):
-    r"""The product of a factor per class that is present; classes that are not named have the factor 1.
+    r"""The product of the factors of the classes present; unnamed classes have the factor 1.
 
     .. math:: W_R = \prod_{i \in R} f_i
 
@@ -90,31 +90,31 @@ class ProductWeights(_Rule):
         """Return the weight of every region (2^N,).
 
         Raises:
-            ConfigError: an unknown class, a factor that is negative or not finite, or a product that is too large.
+            ConfigError: a class is unknown, a factor negative or not finite, or a product too large.
         """
         table = torch.ones(1)
         for factor in per_class(check_classes(classes), self.weights, 1.0, "region_weights.weights"):
             table = torch.cat([table, table * factor])
         table[0] = check_weight(self.background, "region_weights.background")
         if not table.isfinite().all():
-            raise ConfigError(f"region_weights.weights: {self.weights} make a product too large for float32")
+            raise ConfigError(f"region_weights.weights: the product of {self.weights} is too large for float32")
         return table
 
 
 class BalancedWeights(_Rule):
-    r"""The rarer a region, the larger its weight.
+    r"""Weights that are larger the rarer a region is.
 
     .. math:: W_R = \frac{r_R \sum_Q n_Q}{\sum_Q n_Q r_Q},
               \qquad r_R = \min\left( (n_\mathrm{max} / n_R)^\mathrm{power}, \mathrm{limit} \right)
 
-    `n_R` are pixels. The clip comes first: what is rarer than `limit` allows weighs `limit` times as much as the
-    most frequent region. The scale comes last and leaves ratios alone, so that both hold: the largest weight is at
-    most `limit` times the smallest, and the mean over pixels is 1. Regions never seen have the largest weight.
+    `n_R` are numbers of pixels. The weights are first clipped, so that none exceeds `limit` times that of the
+    most frequent region, and then scaled, so that their mean over pixels is 1. Regions that never occur have the
+    largest weight.
 
     Attributes:
-        power: of the rarity.
+        power: exponent of the rarity.
         limit: the largest ratio of two weights.
-        samples: in how many samples a training run counts pixels.
+        samples: number of samples in which a training run counts pixels.
 
     Example:
         >>> BalancedWeights(rule="balanced").table(("ER", "NR"), {0: 900, 1: 100})
@@ -139,7 +139,7 @@ class BalancedWeights(_Rule):
             counts: pixels by region code, from `oasis.data.statistics.region_statistics`.
 
         Raises:
-            ConfigError: no counts, or counts of other classes.
+            ConfigError: there are no counts, or they are of other classes.
         """
         pixels = pixels_by_code(counts or {}, classes)
         seen = pixels > 0
@@ -157,13 +157,13 @@ FixedRule = NamedWeights | SizeWeights | ProductWeights | BalancedWeights
 
 
 class LearnedWeights(_Rule):
-    """Weights that training raises where errors are large; see `LearnedTable`.
+    """Weights that grow during training where errors are large; see `LearnedTable`.
 
     Attributes:
-        rate: by how much the logarithm of a weight grows in a step in which the region's mean error is twice that
-            of an average region.
-        limit: a weight stays within its start divided and multiplied by this.
-        start: the rule of the initial weights.
+        rate: growth of the logarithm of a weight in a step in which the region's mean error is twice that of an
+            average region.
+        limit: a weight stays within its initial value divided and multiplied by this factor.
+        start: the rule for the initial weights.
 
     Example:
         >>> parse_rule({"rule": "learned", "start": {"ER": 3}}).table(("ER", "NR"))
@@ -177,11 +177,11 @@ class LearnedWeights(_Rule):
 
     @property
     def balanced(self) -> BalancedWeights | None:
-        """The rule of the initial weights, if it is balanced."""
+        """The rule for the initial weights, if it is balanced."""
         return self.start.balanced
 
     def table(self, classes: Sequence[str], counts: Mapping[int, float] | None = None) -> Tensor:
-        """Return the weight of every region (2^N,) to begin with."""
+        """Return the initial weight of every region (2^N,)."""
         try:
             return self.start.table(classes, counts)
         except ConfigError as error:
@@ -199,10 +199,10 @@ RULES: dict[str, type[Rule]] = {
 
 
 def parse_rule(values: Mapping[str, Any] | Rule | None, where: str = "region_weights") -> Rule:
-    """Return the rule that plain values state; a mapping without a rule's name holds weights by region name.
+    """Return the rule described by plain values; a mapping without the key `rule` contains weights by region name.
 
     Raises:
-        ConfigError: an unknown rule, or a setting that does not fit.
+        ConfigError: an unknown rule or an invalid setting.
 
     Example:
         >>> parse_rule({"rule": "size", "weights": {2: 6}})
@@ -227,7 +227,7 @@ def parse_rule(values: Mapping[str, Any] | Rule | None, where: str = "region_wei
 def _parse_start(values: Any) -> FixedRule:
     rule = parse_rule(values, "region_weights.start")
     if isinstance(rule, LearnedWeights):
-        raise ConfigError("region_weights.start: a learned rule begins with another rule than learned")
+        raise ConfigError("region_weights.start: the initial weights cannot be learned themselves")
     return rule
 
 
@@ -253,7 +253,7 @@ def region_table(classes: Sequence[str], table: Tensor) -> list[RegionWeight]:
 
 
 def _sizes(classes: int) -> Tensor:
-    """Return how many classes every region has (2^N,)."""
+    """Return the number of classes of every region (2^N,)."""
     sizes = torch.zeros(1, dtype=torch.int64)
     for _ in range(classes):
         sizes = torch.cat([sizes, sizes + 1])

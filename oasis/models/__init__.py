@@ -1,7 +1,7 @@
-"""Backbones: networks that turn an image into feature maps of the same size, by name.
+"""Models: backbones by name, networks that turn an image into feature maps of the same size.
 
 A model of this package has a plain name (`unet`). A name with a slash (`family/...`) is built by another library,
-which is imported only when its family is requested. `path/to/file.py:build` is a model of the user's own.
+which is imported only when its family is requested. `path/to/file.py:build` is the user's own model.
 """
 
 import re
@@ -31,12 +31,12 @@ KINDS = ("unet", "smp/<architecture>-<encoder>", "timm/<encoder>", "monai/<Netwo
 
 
 class Family(NamedTuple):
-    """Models that are built in the same way.
+    """A family of models that are built in the same way.
 
     Attributes:
-        names: returns the full names of the models; it is handed the pattern that is asked for.
-        dimensions: returns the numbers of spatial axes that the model of a name can have.
-        build: builds the model of a name, from `in_channels`, `out_channels`, `spatial_dims` and its own options.
+        names: returns the full names of the models, given the requested pattern.
+        dimensions: returns the numbers of spatial axes that a model supports, given its name.
+        build: builds a model from its name, `in_channels`, `out_channels`, `spatial_dims` and its own options.
     """
 
     names: Callable[[str], list[str]]
@@ -52,7 +52,7 @@ def _unet(name: str, in_channels: int, out_channels: int, spatial_dims: int, **o
 
 
 def _own(name: str, in_channels: int, out_channels: int, spatial_dims: int, **options: Any) -> Backbone:
-    """Return what a function or class in the user's file makes."""
+    """Return the model built by a function or class in the user's file."""
     facts = {"in_channels": in_channels, "out_channels": out_channels, "spatial_dims": spatial_dims}
     try:
         build = from_file(name)
@@ -73,19 +73,19 @@ FILES = Family(lambda pattern: [], lambda name: DIMENSIONS, _own)
 def create_model(
     name: str, in_channels: int, out_channels: int, spatial_dims: int = 2, **options: Any
 ) -> Backbone:
-    """Return a backbone by name, with its weights drawn anew.
+    """Return a backbone by name, with new random weights.
 
     Args:
         name: one of `list_models()`, or `path/to/file.py:build`, whose code is then run.
         in_channels: channels of the input.
         out_channels: channels of the output, which has the spatial size of the input.
         spatial_dims: 1, 2 or 3.
-        **options: the model's own.
+        **options: the options of the model.
 
     Raises:
-        ModelError: an unknown name or option, options that do not fit the model, or a number of axes that it
-            cannot have.
-        MissingExtraError: the library that the model comes from is not installed.
+        ModelError: the name or an option is unknown, the options are invalid, or the model does not support the
+            number of spatial axes.
+        MissingExtraError: the library of the model is not installed.
 
     Example:
         >>> create_model("unet", in_channels=1, out_channels=2, base_channels=8).spatial_dims
@@ -103,15 +103,16 @@ def create_model(
         raise ModelError(f"model {name}: {error}") from error.__cause__
     except OasisError:
         raise
-    except Exception as error:  # of another library, or of the user's file
+    except Exception as error:  # from another library, or from the user's file
         raise ModelError(f"model {name}: {type(error).__name__}: {reason(error)}") from error
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of the models that match a shell pattern.
 
-    Only libraries whose models can match are imported; of one that is not installed there are none. Models with
-    encoders of timm under decoders of smp are listed where the pattern has their mark, as in `smp/unet-tu-res*`.
+    Only libraries whose models can match are imported; models of a library that is not installed are not listed.
+    Models with timm encoders and smp decoders are listed if the pattern contains their prefix, as in
+    `smp/unet-tu-res*`.
 
     Example:
         >>> list_models("u*")

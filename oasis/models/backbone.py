@@ -1,4 +1,4 @@
-"""The contract of a backbone: feature maps of the size of the image, whatever that size is."""
+"""The contract of a backbone: feature maps of the size of the image, for images of any size."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,38 +14,39 @@ from oasis.errors import ModelError, nearest
 from oasis.models.flat import bounded_norms
 
 DIMENSIONS = (1, 2, 3)
-COMMON = ("in_channels", "out_channels", "spatial_dims")  # what every backbone is built with
+COMMON = ("in_channels", "out_channels", "spatial_dims")  # arguments of every backbone
 PADDINGS = ("reflect", "zero")
-FAR = {1: 2048, 2: 2048, 3: 512}  # pixels: more than convolutions alone reach, as much as 3D can afford
-ROUNDING = 1e-6  # of the largest value, what the order of a sum may change
+FAR = {1: 2048, 2: 2048, 3: 512}  # pixels: more than the range of convolutions, as much as is affordable in 3D
+ROUNDING = 1e-6  # change by the order of summation, relative to the largest value
 FRAME_NORMS = (nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 DOUBLINGS = 4  # size doublings to try before giving up
-LONG = 300  # characters of another library's error, or of a list of names
+LONG = 300  # maximum characters of another library's error, or of a list of names
 
 Margins = Sequence[tuple[int, int]]
 B = TypeVar("B", bound="Backbone")
 
 
 class Backbone(nn.Module, ABC):
-    """A network that turns an image into feature maps of its size.
+    """A network that turns an image into feature maps of the same size.
 
-    A network that takes only some sizes says which: the image is then padded on both sides to the next of them,
-    and the maps are cropped back. A subclass gives `compute`; the arguments become attributes.
+    A network that accepts only some sizes declares them: the image is then padded on both sides to the next of
+    them, and the maps are cropped back. A subclass implements `compute`; the arguments become attributes.
 
     Args:
         in_channels: channels of the image.
         out_channels: channels of the maps.
         spatial_dims: 1, 2 or 3.
-        divisor: what the size of an axis has to be a multiple of.
-        minimum_size: the least number of pixels along an axis.
-        padding: how to pad: `"reflect"` mirrors the image at its outermost pixels, `"zero"` adds zeros.
-        image_size: of a network that takes images of this one size, per axis or for all; smaller ones are padded.
+        divisor: the size of every axis must be a multiple of this.
+        minimum_size: the smallest number of pixels along an axis.
+        padding: `"reflect"` mirrors the image at its outermost pixels, `"zero"` adds zeros.
+        image_size: the size, per axis or for all, of a network that takes images of one size only; smaller images
+            are padded.
 
     Attributes:
-        encoder_channels: channels of the features that `compute_encoded` hands out; None where it has none.
+        encoder_channels: channels of the features from `compute_encoded`; None if it has none.
 
     Raises:
-        ModelError: an argument out of its range.
+        ModelError: an argument is out of range.
 
     Example:
         >>> class Halves(Backbone):
@@ -83,15 +84,15 @@ class Backbone(nn.Module, ABC):
 
     @property
     def grid(self) -> int:
-        """How many pixels apart the places are at which the network computes the same: tiles begin on them."""
+        """The period in pixels under whose shifts the network is equivariant: tiles begin at multiples of it."""
         return self.divisor
 
     @abstractmethod
     def compute(self, image: Tensor) -> Tensor:
-        """Return (b, out_channels, *S) for `image` (b, in_channels, *S) of a size that the network takes."""
+        """Return (b, out_channels, *S) for `image` (b, in_channels, *S) of a size that the network accepts."""
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return what `compute` does, and the deepest features of the encoder (b, encoder_channels, *coarser)."""
+        """Return the maps of `compute` and the deepest features of the encoder (b, encoder_channels, *coarser)."""
         return self.compute(image), None
 
     def forward(self, image: Tensor) -> Tensor:
@@ -101,11 +102,11 @@ class Backbone(nn.Module, ABC):
     def forward_encoded(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return (b, out_channels, *S) for `image` (b, in_channels, *S) of any size, and the encoder's features.
 
-        The features lie evenly over the image, with the margins that the network may need.
+        The features cover the image evenly, including the margins by which it is padded.
 
         Raises:
-            ModelError: another number of axes or channels, an image above `image_size`, a training batch too small
-                for the network's batch normalisation, or a network whose maps have another shape.
+            ModelError: the image has another number of axes or channels or exceeds `image_size`, the training
+                batch is too small for batch normalisation, or the maps of the network have another shape.
         """
         self._check(image)
         margins = self.margins(image.shape[2:])
@@ -124,10 +125,10 @@ class Backbone(nn.Module, ABC):
 
     @cached_property
     def sees_whole_frame(self) -> bool:
-        """Whether the maps at a pixel depend on the whole frame: through a norm, pooling over it, or attention.
+        """Whether the maps at a pixel depend on the whole frame: by normalisation, global pooling or attention.
 
-        Such a network does not go with tiles, nor with images of another size than it was trained on. Beside the
-        norms, which are known, it is tried: whether one end of a long image changes the maps at the other.
+        Such a network is not suitable for tiles, nor for images of another size than in training. Normalisations
+        are recognised; otherwise it is tested whether one end of a long image changes the maps at the other.
         """
         if self.image_size is not None or any(isinstance(module, FRAME_NORMS) for module in self.modules()):
             return True
@@ -144,7 +145,7 @@ class Backbone(nn.Module, ABC):
         try:
             one, other = self(pair)[..., :least]
             return bool((one - other).abs().max() > ROUNDING * one.abs().max())
-        except Exception:  # it does not take long images, so it cannot be known
+        except Exception:  # it does not accept long images, so that this is unknown
             return True
         finally:
             self.train(training)
@@ -155,7 +156,7 @@ class Backbone(nn.Module, ABC):
             raise ModelError(f"expected an image (batch, {self.in_channels}, {axes}), found {tuple(image.shape)}")
 
     def margins(self, size: Sequence[int]) -> Margins:
-        """Return how many pixels to add before and behind each axis."""
+        """Return the number of pixels to add before and after each axis."""
         if self.image_size is not None:
             if any(own > most for own, most in zip(size, self.image_size, strict=True)):
                 raise ModelError(
@@ -173,14 +174,14 @@ class Wrapped(Backbone):
     """A network from elsewhere as a backbone.
 
     Args:
-        network: gives maps (b, out_channels, *S) for an image (b, in_channels, *S).
+        network: returns maps (b, out_channels, *S) for an image (b, in_channels, *S).
         in_channels: channels of the image.
         out_channels: channels of the maps.
         spatial_dims: 1, 2 or 3.
-        divisor: what the size of an axis has to be a multiple of.
-        minimum_size: the least number of pixels along an axis.
-        padding: how to pad: `"reflect"` or `"zero"`.
-        image_size: the one size that the network takes, if so.
+        divisor: the size of every axis must be a multiple of this.
+        minimum_size: the smallest number of pixels along an axis.
+        padding: `"reflect"` or `"zero"`.
+        image_size: the size of a network that accepts only one.
 
     Example:
         >>> Wrapped(nn.AvgPool1d(2, 1), 1, 1, spatial_dims=1)(torch.ones(1, 1, 5))
@@ -204,7 +205,7 @@ class Wrapped(Backbone):
         self.network = network
 
     def compute(self, image: Tensor) -> Tensor:
-        """Return what the network returns, also where that is a list of one."""
+        """Return the maps of the network, also if it returns them as a list of one."""
         maps = self.network(image)
         if isinstance(maps, list | tuple) and len(maps) == 1:
             maps = maps[0]
@@ -214,16 +215,16 @@ class Wrapped(Backbone):
 
 
 def own_backbone(module: nn.Module, in_channels: int, out_channels: int, spatial_dims: int) -> Backbone:
-    """Return a user's module as a backbone; its sizes are its own business, unless it says what it takes.
+    """Return the user's module as a backbone that accepts all sizes, unless the module declares its own.
 
     Args:
         module: may have the attributes `divisor` and `minimum_size`.
         in_channels: channels of the image.
-        out_channels: channels that its maps have to have.
+        out_channels: required channels of its maps.
         spatial_dims: 1, 2 or 3.
 
     Raises:
-        ModelError: no module, or a backbone for other images.
+        ModelError: it is not a module, or a backbone for other channels or dimensions.
 
     Example:
         >>> own_backbone(nn.Conv1d(1, 2, 3, padding=1), 1, 2, spatial_dims=1)(torch.zeros(1, 1, 7)).shape
@@ -244,14 +245,14 @@ def own_backbone(module: nn.Module, in_channels: int, out_channels: int, spatial
 
 
 def settle(backbone: B, usual: Sequence[int] | None = None) -> B:
-    """Return a backbone with `minimum_size` doubled until a blank image of that size passes.
+    """Return a backbone with `minimum_size` doubled until it accepts a blank image of that size.
 
     Args:
-        backbone: as it was built.
-        usual: the image size that its network was designed for, where that is known.
+        backbone: the backbone as it was built.
+        usual: the image size that its network was designed for, if known.
 
     Raises:
-        ModelError: neither that size nor one of a few above passes.
+        ModelError: it accepts none of the sizes tried.
 
     Example:
         >>> settle(Wrapped(nn.Sequential(nn.AvgPool1d(8), nn.Upsample(scale_factor=8)), 1, 1, 1, 4)).minimum_size
@@ -270,16 +271,15 @@ def settle(backbone: B, usual: Sequence[int] | None = None) -> B:
         else:
             return backbone.train()
     advice = f"; made for images of {_times(usual)}: a network of one size needs it as img_size" if usual else ""
-    raise ModelError(f"takes no image of {' or '.join(tried)} pixels ({reason(problem)}){advice}") from problem
+    raise ModelError(f"accepts no image of {' or '.join(tried)} pixels ({reason(problem)}){advice}") from problem
 
 
 def pad(image: Tensor, margins: Margins, padding: str = "reflect") -> Tensor:
-    """Pad the spatial axes of `image` (b, c, *S); without margins it is returned as it is.
+    """Return `image` (b, c, *S) with padded spatial axes; without margins it is returned unchanged.
 
     Args:
-        image: to be padded.
-        margins: how many pixels to add before and behind each axis; reflection is repeated for margins wider
-            than the image.
+        image: the image to be padded.
+        margins: pixels to add before and after each axis; reflection is repeated for margins wider than the image.
         padding: `"reflect"` or `"zero"`.
 
     Example:
@@ -298,7 +298,7 @@ def pad(image: Tensor, margins: Margins, padding: str = "reflect") -> Tensor:
 
 
 def crop(maps: Tensor, margins: Margins) -> Tensor:
-    """Take the margins off the spatial axes of (b, c, *S).
+    """Return maps (b, c, *S) without the margins.
 
     Example:
         >>> crop(torch.tensor([[[2.0, 1.0, 2.0, 3.0, 2.0]]]), [(1, 1)])
@@ -314,7 +314,7 @@ def check_options(options: Iterable[str], known: Iterable[str]) -> None:
     """Check the names of a model's options.
 
     Raises:
-        ModelError: an unknown one.
+        ModelError: a name is unknown.
 
     Example:
         >>> check_options(["dept"], ["depth", "norm"])
@@ -332,7 +332,7 @@ def check_counts(**counts: int) -> None:
     """Check numbers of channels, levels and the like.
 
     Raises:
-        ModelError: one that is not a whole number of at least 1.
+        ModelError: a number is not an integer of at least 1.
     """
     for name, count in counts.items():
         if not isinstance(count, int) or count < 1:
@@ -343,24 +343,24 @@ def check_dimension(spatial_dims: int) -> None:
     """Check a number of spatial axes.
 
     Raises:
-        ModelError: not 1, 2 or 3.
+        ModelError: it is not 1, 2 or 3.
     """
     if spatial_dims not in DIMENSIONS:
         raise ModelError(f"spatial_dims must be 1, 2 or 3, found {spatial_dims!r}")
 
 
 def hint(name: str, known: Iterable[str], pattern: str) -> str:
-    """Return the nearest known name, or all of them, or how to list them where they are many."""
+    """Return the most similar known name, or all names, or how to list them if there are many."""
     text = nearest(name, known)
     return text if len(text) < LONG else f"oasis.list_models({pattern!r}) lists them"
 
 
 @contextmanager
 def fetching(weights: str | None) -> Iterator[None]:
-    """Say in one line that weights could not be fetched.
+    """Turn a failed download of weights into an error of one line.
 
     Raises:
-        ModelError: no network and no cached file.
+        ModelError: there is neither a network connection nor a cached file.
     """
     try:
         yield
@@ -368,13 +368,13 @@ def fetching(weights: str | None) -> Iterator[None]:
         if weights is None:
             raise
         raise ModelError(
-            f"encoder_weights {weights!r} could not be fetched: they need a network or a cached file; "
-            f"encoder_weights: null draws them instead ({reason(error)})"
+            f"encoder_weights {weights!r} could not be fetched: they need a network connection or a "
+            f"cached file; encoder_weights: null draws random ones instead ({reason(error)})"
         ) from error
 
 
 def reason(error: Exception) -> str:
-    r"""Return what an error of another library says, in one line.
+    r"""Return the message of another library's error, in one line.
 
     Example:
         >>> reason(ValueError("too\n  small"))

@@ -1,4 +1,4 @@
-"""Networks of MONAI, by its own names: `monai/<Network>`, in one to three dimensions."""
+"""Networks of MONAI by their names there: `monai/<Network>`, in one to three dimensions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Network:
-    """What has to be known of a network that MONAI does not say.
+    """Facts about a network that MONAI does not state.
 
     Attributes:
-        dimensions: the numbers of spatial axes that it can have.
-        divisor: returns, for its options, what sizes have to be multiples of.
-        minimum_size: the least number of pixels along an axis; it is raised where that does not do.
-        defaults: of options that MONAI leaves open.
+        dimensions: the supported numbers of spatial axes.
+        divisor: returns, for its options, the number that sizes must be multiples of.
+        minimum_size: the smallest number of pixels along an axis; it is increased if it turns out too small.
+        defaults: defaults of options that MONAI does not set.
     """
 
     dimensions: tuple[int, ...]
@@ -56,7 +56,7 @@ NETWORKS = {
 
 
 def names(pattern: str) -> list[str]:
-    """Return the names of the models that the installed MONAI has, whatever the pattern; none without MONAI."""
+    """Return the names of the models of the installed MONAI, for any pattern; none without MONAI."""
     try:
         library = _library()
     except MissingExtraError:
@@ -65,7 +65,7 @@ def names(pattern: str) -> list[str]:
 
 
 def dimensions(name: str) -> tuple[int, ...]:
-    """Return the numbers of spatial axes that a model can have.
+    """Return the numbers of spatial axes that a model supports.
 
     Raises:
         ModelError: an unknown name.
@@ -88,27 +88,27 @@ def build(
     """Return the model `monai/<Network>`.
 
     Args:
-        name: of the model.
+        name: the name of the model.
         in_channels: channels of the input.
         out_channels: channels of the output.
         spatial_dims: one of its `dimensions`.
         padding: `"reflect"` or `"zero"`.
         encoder_weights: `"default"`, to be fetched, for `FlexibleUNet`; None draws them.
-        **options: the network's own, but for deep supervision.
+        **options: the options of the network, except deep supervision.
 
     Raises:
-        ModelError: an unknown option, or options that do not fit the network.
+        ModelError: an option is unknown or invalid.
         MissingExtraError: MONAI is not installed.
     """
     key = name.removeprefix(PREFIX)
     kind = getattr(_library(), key, None)
     if kind is None:
-        raise ModelError("the installed MONAI has no such network: a newer one has")
+        raise ModelError("the installed MONAI has no such network: install a newer version")
     network, parameters = NETWORKS[key], signature(kind.__init__).parameters
     known = [option for option in parameters if option not in OURS]
     can_fetch = "pretrained" in parameters
     if encoder_weights is not None and not can_fetch:
-        raise ModelError("there are no encoder_weights for this network; leave them out")
+        raise ModelError("this network has no encoder_weights: leave them out")
     check_options(options, [*known, "padding", *["encoder_weights"] * can_fetch])
     given = {option: parameters[option].default for option in known}
     given = {option: default for option, default in given.items() if default is not Parameter.empty}

@@ -13,7 +13,7 @@ from oasis.models.backbone import Backbone, Wrapped, check_options, fetching, hi
 from oasis.models.from_timm import ENCODER_OPTIONS, of_any_size
 
 PREFIX = "smp/"
-TIMM = "tu-"  # how smp marks encoders of timm
+TIMM = "tu-"  # prefix of timm encoders in smp
 OURS = ("self", "encoder_name", "in_channels", "classes", "activation", "aux_params", "kwargs")
 UNDILATED = ("vgg", "densenet", "inception", "xception")
 REFUSED: dict[str, tuple[str, ...]] = {
@@ -26,7 +26,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
 
 
 class Encoded(Wrapped):
-    """A network of smp that hands out the last map of its encoder; all but dpt work like this."""
+    """A network of smp that also returns the last map of its encoder; all but dpt work like this."""
 
     def __init__(self, network: Any, *args: Any) -> None:
         super().__init__(network, *args)
@@ -37,16 +37,16 @@ class Encoded(Wrapped):
         return self.compute_encoded(image)[0]
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (b, out_channels, H, W), and the last of the encoder's maps."""
+        """Return (b, out_channels, H, W) and the last map of the encoder."""
         network: Any = self.network
         features = network.encoder(image)
         return network.segmentation_head(network.decoder(features)), features[-1]
 
 
 def names(pattern: str) -> list[str]:
-    """Return the architectures with smp's own encoders, and with timm's where the pattern has `tu-` or `dpt`.
+    """Return the architectures with smp's encoders, and with timm's if the pattern contains `tu-` or `dpt`.
 
-    There are none without smp.
+    Without smp there are none.
     """
     try:
         smp = _library()
@@ -68,7 +68,7 @@ def names(pattern: str) -> list[str]:
 
 
 def dimensions(name: str) -> tuple[int, ...]:
-    """Return the numbers of spatial axes that a model can have."""
+    """Return the numbers of spatial axes that a model supports."""
     return (2,)
 
 
@@ -84,18 +84,18 @@ def build(
     """Return the model `smp/<architecture>-<encoder>`.
 
     Args:
-        name: of the model.
+        name: the name of the model.
         in_channels: channels of the input.
         out_channels: channels of the output.
         spatial_dims: 2.
         padding: `"reflect"` or `"zero"`.
-        encoder_weights: one of smp's names, for an encoder of timm one of timm's tags, or `"default"`, to be
-            fetched; None draws them.
-        **options: the architecture's own, and `ENCODER_OPTIONS` for an encoder of timm.
+        encoder_weights: pretrained weights to fetch: a name of smp, for an encoder of timm a tag of timm, or
+            `"default"`; None draws random ones.
+        **options: the options of the architecture, and `ENCODER_OPTIONS` for an encoder of timm.
 
     Raises:
-        ModelError: an unknown architecture, encoder or option, what does not go together, or weights that cannot
-            be had.
+        ModelError: an architecture, encoder or option is unknown, they are incompatible, or weights are not
+            available.
         MissingExtraError: smp is not installed.
     """
     smp = _library()
@@ -125,7 +125,7 @@ def build(
 
 
 def _encoder(smp: ModuleType, encoder: str, weights: str | None) -> tuple[str, str | bool | None]:
-    """Check an encoder and its weights, and return both as smp wants them."""
+    """Check an encoder and its weights, and return both in the form that smp expects."""
     if encoder.startswith(TIMM):
         from_timm.check_encoder(encoder.removeprefix(TIMM))
         found = from_timm.pretrained(encoder.removeprefix(TIMM), weights)

@@ -1,4 +1,4 @@
-"""Encoders of timm under the decoder of the U-Net: `timm/<encoder>`, in two dimensions."""
+"""U-Nets with encoders of timm: `timm/<encoder>`, in two dimensions."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -31,20 +31,20 @@ T = TypeVar("T")
 
 
 class TimmUNet(Backbone):
-    """A U-Net whose way down is an encoder of timm.
+    """A U-Net whose contracting path is an encoder of timm.
 
-    What the encoder does not give, the maps at full and, where it begins with a stride of 4, at half resolution,
-    is given by levels like those of `UNet`. The way up is that of `UNet`, with `base_channels` times the stride as
-    channels of a level.
+    Levels like those of `UNet` provide the maps that the encoder lacks: at full resolution and, if its first
+    stride is 4, at half resolution. The expanding path is that of `UNet`; a level has `base_channels` times its
+    stride as channels.
 
     Args:
-        encoder: built with `features_only=True`.
+        encoder: an encoder built with `features_only=True`.
         in_channels: channels of the input.
         out_channels: channels of the output.
         base_channels: channels at full resolution.
-        style: of the levels.
+        style: the style of the levels.
         padding: how images are padded to a multiple of the encoder's strides: `"reflect"` or `"zero"`.
-        image_size: the one size that the encoder takes, if so.
+        image_size: the size of an encoder that accepts only one.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class TimmUNet(Backbone):
         return self.compute_encoded(image)[0]
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (b, out_channels, H, W), and the last of the encoder's maps."""
+        """Return (b, out_channels, H, W) and the last map of the encoder."""
         wanted = memory_format(image, self.width)
         image = image.to(memory_format=wanted)
         x, skips = image, []
@@ -99,7 +99,7 @@ class TimmUNet(Backbone):
 
 
 def names(pattern: str) -> list[str]:
-    """Return the names of the models, whatever the pattern; none without timm."""
+    """Return the names of the models, for any pattern; none without timm."""
     try:
         return [PREFIX + encoder for encoder in _library().list_models()]
     except MissingExtraError:
@@ -107,7 +107,7 @@ def names(pattern: str) -> list[str]:
 
 
 def dimensions(name: str) -> tuple[int, ...]:
-    """Return the numbers of spatial axes that a model can have."""
+    """Return the numbers of spatial axes that a model supports."""
     return (2,)
 
 
@@ -115,7 +115,7 @@ def build(name: str, in_channels: int, out_channels: int, spatial_dims: int, **o
     """Return the model `timm/<encoder>`; for its options see `decoded`.
 
     Raises:
-        ModelError: an unknown encoder or option, or weights that cannot be had.
+        ModelError: the encoder or an option is unknown, or weights are not available.
         MissingExtraError: timm is not installed.
     """
     encoder = name.removeprefix(PREFIX)
@@ -139,20 +139,20 @@ def decoded(
     encoder_weights: str | None = None,
     **more: Any,
 ) -> TimmUNet:
-    """Return an encoder by name, under a decoder.
+    """Return an encoder of timm with the decoder of the U-Net.
 
     Args:
         encoder: its name in timm.
         in_channels: channels of the input.
         out_channels: channels of the output.
         base_channels: channels at full resolution.
-        depth: how many of the encoder's maps are used, from the finest on; all by default.
-        norm: of the decoder, as for `UNet`.
-        dropout: of the decoder.
-        residual: of the decoder.
-        attention: of the decoder.
+        depth: number of maps of the encoder that are used, beginning with the finest; all by default.
+        norm: the normalisation of the decoder, as for `UNet`.
+        dropout: the dropout of the decoder.
+        residual: whether the blocks of the decoder are residual.
+        attention: whether the decoder has attention gates.
         padding: `"reflect"` or `"zero"`.
-        encoder_weights: a tag of timm's or `"default"`, to be fetched; None draws them.
+        encoder_weights: pretrained weights to fetch: a tag of timm or `"default"`; None draws random ones.
         **more: `ENCODER_OPTIONS` for the encoder.
     """
     style = Style(2, norm, dropout, residual, attention)
@@ -180,13 +180,13 @@ def check_encoder(encoder: str) -> None:
 
 
 def usual_size(encoder: str) -> tuple[int, ...] | None:
-    """Return the size of the images that an encoder was designed for, where timm knows it."""
+    """Return the image size that an encoder was designed for, if timm states it."""
     facts = _library().get_pretrained_cfg(encoder, allow_unregistered=True)
     return tuple(facts.input_size[1:]) if facts is not None and facts.input_size else None
 
 
 def pretrained(encoder: str, weights: str | None) -> dict[str, Any]:
-    """Return the arguments with which timm builds an encoder with these weights.
+    """Return timm's arguments for an encoder with these weights.
 
     Raises:
         ModelError: the encoder has no weights of that tag.
@@ -200,14 +200,14 @@ def pretrained(encoder: str, weights: str | None) -> dict[str, Any]:
 
 
 def of_any_size(build: Callable[..., T], options: Mapping[str, Any]) -> tuple[T, Any]:
-    """Build an encoder so that it takes images of any size, or of `img_size` where that is given.
+    """Build an encoder that accepts images of any size, or of `img_size` if that is given.
 
     Args:
-        build: takes the encoder's options; it raises `TypeError` for one that the encoder does not have.
-        options: of the encoder.
+        build: takes the encoder's options and raises `TypeError` for an unknown one.
+        options: the options of the encoder.
 
     Returns:
-        What was built, and the one size that it takes, or None.
+        The encoder, and its size if it accepts only one, else None.
     """
     options = dict(options)
     size = options.pop("img_size", None)

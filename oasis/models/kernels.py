@@ -1,9 +1,9 @@
-"""The memory format and the normalisation that are fastest on a processor.
+"""The fastest memory format and group normalisation on a processor.
 
-Convolutions are fastest in channels-last memory, in which torch is uneven on a CPU. With fewer channels per group
-than a vector register holds, the backward pass of a group normalisation takes several times as long as it needs.
-Without AVX-512 so does the gradient of the weights of a wide two-dimensional convolution, so that wide networks
-train in contiguous memory there.
+Convolutions are fastest in channels-last memory, for which torch's performance on a CPU is uneven. With fewer
+channels per group than a vector register holds, the backward pass of a group normalisation is several times slower
+than necessary. Without AVX-512 the same is true of the weight gradient of a wide two-dimensional convolution, so
+that wide networks train in contiguous memory there.
 """
 
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from oasis.device import vector_bits
 
 MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 ROW = 128  # numbers in a row that keep the vector units busy
-PART = 2**20  # numbers that are worked on together, few enough for a cache
-WIDE = 32  # channels at full resolution from which contiguous memory trains faster without AVX-512
-TOLERANCE = 1e-4  # of the self-test in float32
+PART = 2**20  # numbers processed together, few enough for a cache
+WIDE = 32  # channels at full resolution at which contiguous memory becomes faster in training without AVX-512
+TOLERANCE = 1e-4  # tolerance of the self-test in float32
 
 
 def memory_format(x: Tensor, width: int) -> torch.memory_format:
-    """Return the format in which the device of `x` (b, c, *S) convolves fastest.
+    """Return the memory format in which convolutions of `x` (b, c, *S) are fastest on its device.
 
-    On a CPU of which nothing is known it is torch's default.
+    On an unknown CPU it is torch's default.
 
     Args:
         x: the image.
@@ -46,9 +46,9 @@ def memory_format(x: Tensor, width: int) -> torch.memory_format:
 
 
 def fuses_norm(x: Tensor) -> bool:
-    """Return whether to take `group_norm_silu` for `x` (b, c, *S) rather than torch's two functions.
+    """Return whether to use `group_norm_silu` for `x` (b, c, *S) instead of torch's two functions.
 
-    It is faster for channels-last tensors on a CPU, and exact for constant images, for which torch's is 5e-3 off.
+    It is faster for channels-last tensors on a CPU, and exact for constant images, where torch's is 5e-3 off.
     """
     return (
         x.device.type == "cpu"
@@ -61,9 +61,9 @@ def fuses_norm(x: Tensor) -> bool:
 
 @cache
 def kernels_work() -> bool:
-    """Return whether this torch has the kernels of `group_norm_silu`, which are not of its public interface.
+    """Return whether the installed torch has the private kernels that `group_norm_silu` uses.
 
-    They are tried once on a few numbers, since another version may lack them or have them in another form.
+    They are tested once on a few numbers, since another version may lack or have changed them.
     """
     x = torch.linspace(-1, 2, 96).reshape(2, 4, 3, 4).contiguous(memory_format=torch.channels_last)
     weight, bias = torch.linspace(-1, 2, 4), torch.linspace(0.5, -0.5, 4)
@@ -92,10 +92,10 @@ def group_norm_silu(x: Tensor, num_groups: int, weight: Tensor, bias: Tensor, ep
 
 
 class _GroupNormSiLU(torch.autograd.Function):
-    r"""Group normalisation and SiLU out of the kernels of batch normalisation.
+    r"""Group normalisation and SiLU based on the kernels of batch normalisation.
 
-    Those take columns (pixels, channels); samples stand side by side as further columns with their own moments.
-    With the variance `v` and the average <> over a group, :math:`z = w \hat x + b` has the gradient
+    These take columns (pixels, channels); samples are placed side by side as further columns with their own
+    moments. With the variance `v` and the average <> over a group, :math:`z = w \hat x + b` has the gradient
 
     .. math:: dx = (w\, dz - \langle w\, dz \rangle - \hat x \langle w\, dz\, \hat x \rangle) / \sqrt{v + \epsilon}
     """
@@ -135,13 +135,13 @@ class _GroupNormSiLU(torch.autograd.Function):
 
 
 def _parts(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Go through some samples at a time of each tensor."""
+    """Yield each tensor a few samples at a time."""
     samples = max(1, PART // x[0].numel())
     return zip(*(torch.split(values, samples) for values in (x, *others)), strict=True)
 
 
 def _rows(x: Tensor) -> Tensor:
-    """View a channels-last (n, c, *S) as (n, pixels / k, k * c), with k pixels in a row lest it be short."""
+    """View a channels-last (n, c, *S) as (n, pixels / k, k * c), with k pixels in a row to make it long enough."""
     samples, channels = x.shape[:2]
     pixels = x[0, 0].numel()
     fold = 1
@@ -157,7 +157,7 @@ def _columns(x: Tensor) -> Tensor:
 
 
 def _place(columns: Tensor, target: Tensor) -> Tensor:
-    """Return where to write what is like `columns` and shall be stored in `target`."""
+    """Return the buffer to write a result shaped like `columns` that is to be stored in `target`."""
     return _columns(target) if len(target) == 1 else torch.empty_like(columns)
 
 
@@ -168,7 +168,7 @@ def _store(columns: Tensor, target: Tensor) -> None:
 
 
 def _spread(values: Tensor, columns: Tensor, like: Tensor) -> Tensor:
-    """Repeat values (c,) or (n, c) for every column, where `like` is (n, c)."""
+    """Repeat values (c,) or (n, c) for every column, with `like` of shape (n, c)."""
     values = values.to(like.dtype).expand_as(like)
     return values.repeat(1, columns.shape[1] // like.numel()).flatten()
 
@@ -180,8 +180,8 @@ def _group_mean(values: Tensor, groups: int) -> Tensor:
 
 
 def _moments(columns: Tensor, x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return the mean and the variance of the group that each channel of `x` (n, c, *S) is in, (n, c) each."""
-    # Running statistics make the result float32 whatever the columns are; with momentum 0 they stay as they are.
+    """Return the mean and the variance of the group of each channel of `x` (n, c, *S), (n, c) each."""
+    # Running statistics make the result float32 for any type of columns; with momentum 0 they do not change.
     running = columns.new_zeros(columns.shape[1], dtype=torch.promote_types(columns.dtype, torch.float32))
     rough, variances = torch.batch_norm_update_stats(columns, running, running, 0.0)
     # That mean is a plain sum: exact enough for bfloat16, but blank images need the pairwise sum of `mean`.

@@ -1,4 +1,4 @@
-"""Layers that give what torch's own give, by the computations that are fast on the processor at hand.
+"""Layers with the same results as torch's own, but faster on the given processor.
 
 See `oasis.models.kernels`. In channels-last memory torch is slow in two more places: the backward pass of a
 strided depthwise convolution in bfloat16, and that of an interpolation whose gradient is a slice.
@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 from oasis.models.kernels import fuses_norm, group_norm_silu, plain_group_norm_silu
 
-TINY = 2  # pixels along each axis up to which 3D convolutions on a CPU compute in float32
+TINY = 2  # pixels along each axis up to which 3D convolutions on a CPU are computed in float32
 
 
 class Conv3d(nn.Conv3d):
-    """Convolution of volumes whose gradient is finite for the smallest ones too.
+    """Convolution of volumes with a finite gradient even for the smallest ones.
 
-    In bfloat16 on a CPU the gradient of the weights holds NaN now and then where the volume is 2 x 2 x 2
-    (torch 2.15.0); such volumes are computed in float32.
+    In bfloat16 on a CPU the gradient of the weights sometimes contains NaN for volumes of 2 x 2 x 2 (torch
+    2.15.0); such volumes are computed in float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d
 
 
 class GroupNormSiLU(nn.GroupNorm):
-    """SiLU(GroupNorm(x)), keeping only `x` for the backward pass where it takes the fast kernels.
+    """SiLU(GroupNorm(x)), keeping only `x` for the backward pass if it uses the fast kernels.
 
     Example:
         >>> layer = GroupNormSiLU(num_groups=2, num_channels=4)
@@ -47,7 +47,7 @@ class GroupNormSiLU(nn.GroupNorm):
 
 
 class DepthwiseDown(nn.Module):
-    """Depthwise convolution, 3 wide with stride 2: it halves every spatial axis, rounding up.
+    """Depthwise convolution of width 3 and stride 2: it halves every spatial axis, rounding up.
 
     Example:
         >>> DepthwiseDown(channels=4, spatial_dims=2)(torch.zeros(1, 4, 6, 7)).shape
@@ -59,7 +59,7 @@ class DepthwiseDown(nn.Module):
         self.conv = CONVOLUTIONS[spatial_dims](channels, channels, 3, stride=2, padding=1, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (b, c, *ceil(S / 2)), whose gradient a CPU computes in the precision of the weights."""
+        """Return (b, c, *ceil(S / 2)); on a CPU the gradient is computed in the precision of the weights."""
         if x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.requires_grad:
             with torch.autocast("cpu", enabled=False):
                 return self.conv(x.to(self.conv.weight.dtype))  # type: ignore[no-any-return]
@@ -67,13 +67,13 @@ class DepthwiseDown(nn.Module):
 
 
 def upsample(x: Tensor, size: torch.Size, mode: str, wanted: torch.memory_format) -> Tensor:
-    """Interpolate `x` to a spatial size; forwards and backwards, what arrives is dense and in the wanted format.
+    """Return `x` interpolated to a spatial size, dense and in the wanted format in both passes.
 
     Example:
         >>> upsample(torch.tensor([[[0.0, 1.0]]]), torch.Size([4]), "linear", torch.contiguous_format)
         tensor([[[0.0000, 0.2500, 0.7500, 1.0000]]])
     """
-    # torch's convolution of a small tensor forgets the format.
+    # torch's convolution of a small tensor loses the format.
     x = F.interpolate(x.contiguous(memory_format=wanted), size, mode=mode)
     if x.device.type == "cpu" and x.requires_grad and not torch.compiler.is_compiling():
         x.register_hook(lambda grad: grad.contiguous(memory_format=wanted))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The weights that the authors of OASIS published, read into the U-Net of this package."""
+"""The published weights of the authors of OASIS, read into the U-Net of this package."""
 
 import pickle
 from collections.abc import Iterable, Mapping
@@ -14,21 +14,21 @@ from oasis.models.unet import UNet
 
 DEPTH = 4
 INPUT, OUTPUT = "enc1.net.0.weight", "head.weight"
-BLOCK = (0, 1, 3, 4)  # places of the convolutions and normalisations; the activations between have no weights
+BLOCK = (0, 1, 3, 4)  # positions of convolutions and normalisations; activations have no weights
 SHOWN = 4  # names in an error message
 
 
 def load_reference(path: str | Path) -> nn.Module:
     """Return the authors' network with the weights of a file: the U-Net followed by softplus.
 
-    It takes and gives scaled intensities (Eq. 4 of the paper), (b, 1, H, W) to (b, 2, H, W), with the electron
-    recoil first. The channels of its levels follow from the weights.
+    It maps scaled intensities (Eq. 4 of the paper) to scaled intensities, (b, 1, H, W) to (b, 2, H, W), with the
+    electron recoil first. The numbers of channels follow from the weights.
 
     Args:
-        path: of a state dict, `.pt` or `.safetensors`; names may begin with `module.`.
+        path: the path of a state dict, `.pt` or `.safetensors`; names may begin with `module.`.
 
     Raises:
-        ModelError: a file that cannot be read, or weights that are missing, left over or of another shape.
+        ModelError: the file cannot be read, or weights are missing, unexpected or of another shape.
     """
     path = Path(path)
     found = _read(path)
@@ -65,7 +65,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         reason = str(error).split("\n", 1)[0][:120]
         raise ModelError(f"{path}: not a file of weights ({reason})") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path}: holds no state dict (tensors by name)")
+        raise ModelError(f"{path}: not a state dict (tensors by name)")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 

@@ -1,4 +1,4 @@
-"""The paper's U-Net, one definition for one, two and three spatial axes."""
+"""The paper's U-Net, for one, two and three spatial axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class UNet(Backbone):
-    """U-Net whose output has the size of its input, and no activation: that is the head's.
+    """The paper's U-Net; its output has the size of its input and no activation, which belongs to the head.
 
-    Every level has two 3-wide convolutions, each followed by a normalisation and SiLU. A depthwise convolution
-    with stride 2 leads down, linear interpolation up. Sizes need not be multiples of anything; an axis of less
-    than 2^depth pixels is padded to that.
+    Every level has two convolutions of width 3, each followed by a normalisation and SiLU. Depthwise convolutions
+    with stride 2 reduce the resolution, linear interpolation increases it. Images can have any size; an axis of
+    less than 2^depth pixels is padded to that.
     Source: OASIS, arXiv 2510.06194.
 
     Args:
@@ -34,17 +34,17 @@ class UNet(Backbone):
         out_channels: channels of the output.
         spatial_dims: 1, 2 or 3.
         base_channels: channels of the first level.
-        depth: how many levels there are.
-        multiplier: how many times the channels of a level those of the next one are.
+        depth: number of levels.
+        multiplier: factor by which the channels grow from level to level.
         norm: `"group"` (the paper's, 8 groups or the most that divide the channels), `"batch"`, `"instance"` or
-            `"none"`. Group and instance normalisation see the whole frame: they do not go with tiles.
-        dropout: share of a level's feature maps that are dropped while training.
-        residual: add to the output of every pair of convolutions its input.
-        attention: weigh the pixels that are handed across by a gate, after Oktay et al., arXiv 1804.03999.
+            `"none"`. Group and instance normalisation see the whole frame: they are not suitable for tiles.
+        dropout: fraction of a level's feature maps that are dropped during training.
+        residual: add the input of every pair of convolutions to its output.
+        attention: weight the skip connections by attention gates, after Oktay et al., arXiv 1804.03999.
         padding: how small images are padded: `"reflect"` or `"zero"`.
 
     Raises:
-        ModelError: an argument out of its range.
+        ModelError: an argument is out of range.
 
     Example:
         >>> model = UNet(in_channels=1, out_channels=2)
@@ -82,7 +82,7 @@ class UNet(Backbone):
 
     @property
     def grid(self) -> int:
-        """How many pixels apart the network computes the same: each level halves the resolution."""
+        """The period in pixels under whose shifts the network is equivariant: each level halves the resolution."""
         return int(2 ** (len(self.encoder) - 1))
 
     def compute(self, image: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class UNet(Backbone):
         return self.compute_encoded(image)[0]
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (b, out_channels, *S), and the output of the bottleneck."""
+        """Return (b, out_channels, *S) and the output of the bottleneck."""
         wanted = memory_format(image, self.output.in_channels)
         x = image.to(memory_format=wanted)
         skips = []
@@ -105,10 +105,10 @@ class UNet(Backbone):
 
 @dataclass(frozen=True)
 class Style:
-    """How the levels of a U-Net are made; see the arguments of `UNet`.
+    """The options of the levels of a U-Net; see the arguments of `UNet`.
 
     Raises:
-        ModelError: a value out of its range.
+        ModelError: a value is out of range.
     """
 
     spatial_dims: int
@@ -126,7 +126,7 @@ class Style:
 
 
 def levels(in_channels: int, widths: Sequence[int], style: Style) -> nn.ModuleList:
-    """Return the levels on the way down, the first at full resolution and each of the others at half its size."""
+    """Return the levels of the contracting path: the first at full resolution, each further one at half of it."""
     modules: list[nn.Module] = [block(in_channels, width, style) for width in widths[:1]]
     for width, deeper in pairwise(widths):
         modules.append(nn.Sequential(DepthwiseDown(width, style.spatial_dims), block(width, deeper, style)))
@@ -134,7 +134,7 @@ def levels(in_channels: int, widths: Sequence[int], style: Style) -> nn.ModuleLi
 
 
 class Up(nn.Module):
-    """The way up to a level: interpolation to its size, a 1-wide convolution to its width, its skip, a block."""
+    """A level of the expanding path: interpolation to its size, a 1-wide convolution, the skip, and a block."""
 
     def __init__(self, inputs: int, outputs: int, skips: int, style: Style) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class Up(nn.Module):
 
 
 class Gate(nn.Module):
-    r"""Additive attention: every pixel of a skip is weighed by how it goes with the features from below.
+    r"""Additive attention gate: every pixel of a skip connection is weighted by the coarser features.
 
     .. math:: \hat s = s\, \sigma(\psi^T \mathrm{ReLU}(W_s s + W_g g + b) + b_\psi)
 
@@ -173,7 +173,7 @@ class Gate(nn.Module):
 
 
 class Residual(nn.Module):
-    """A block whose input is added to its output, through a 1-wide convolution where their widths differ."""
+    """A block whose input is added to its output, through a 1-wide convolution if their channels differ."""
 
     def __init__(self, body: nn.Module, inputs: int, outputs: int, spatial_dims: int) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ class Residual(nn.Module):
 
 
 def block(inputs: int, outputs: int, style: Style) -> nn.Module:
-    """Return two convolutions, 3 wide, each with its normalisation and SiLU."""
+    """Return two convolutions of width 3, each with normalisation and SiLU."""
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         layers.append(CONVOLUTIONS[style.spatial_dims](channels, outputs, 3, padding=1))

@@ -27,13 +27,13 @@ class EvaluatedRun:
     """A run with what a report shows of it.
 
     Attributes:
-        name: that tells it from the other runs of the report.
+        name: its name in the report, unlike those of the other runs.
         run: itself.
         table: its event table.
-        log: of its training, one row per epoch.
+        log: the log of its training, one row per epoch.
         weights: the resolved weight of every region, by its name.
         separator: what was trained.
-        calibration: of its intensities, or None.
+        calibration: the calibration of its intensities, or None.
     """
 
     name: str
@@ -122,7 +122,7 @@ def _read(name: str, run: "Run") -> EvaluatedRun:
     table = run.events()
     separator = run.separator(best_device())
     check_same_classes(separator, run.adapter)
-    check_identity(table, separator.options.identity.get(CONFIGURATION, ""), f"{run.folder}: the separator is of")
+    check_identity(table, separator.options.identity.get(CONFIGURATION, ""), f"{run.folder}: the separator has")
     return EvaluatedRun(name, run, table, run.log, run.region_weights, separator, run.calibration)
 
 

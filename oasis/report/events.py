@@ -34,12 +34,12 @@ class Event(NamedTuple):
     """An event of the gallery.
 
     Attributes:
-        id: of the sample.
+        id: identifier of the sample.
         group: `worst`, `typical`, `best` or without the class.
         meta: its metadata, by name.
         order: what it can be sorted by, NaN where it has none.
-        pictures: of it and its predictions.
-        captions: of the truth by class, and of prediction and residual by class and run.
+        pictures: the pictures of it and its predictions.
+        captions: the captions of the truth by class, and of prediction and residual by class and run.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Event(NamedTuple):
 
 
 def events(runs: Sequence[EvaluatedRun], most: int) -> Iterator[Event]:
-    """Give the events to show, at most so many."""
+    """Yield the events to show, at most so many."""
     adapter = runs[0].run.adapter
     chosen = chosen_events(runs[0].table, adapter.study, most)
     count = len(adapter.classes)

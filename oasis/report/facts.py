@@ -24,17 +24,17 @@ class Facts:
 
     Attributes:
         config: its configuration.
-        fingerprint: of the configuration.
+        fingerprint: the fingerprint of the configuration.
         about: the first line of the adapter's description.
         classes: their names.
-        unit: of the intensities.
-        bands: of an image.
-        size: of the images that it was trained on, or None.
+        unit: the unit of the intensities.
+        bands: number of bands of an image.
+        size: the size of the images that it was trained on, or None.
         parameters: how many the separator has.
         epochs: how many were done.
-        best_epoch: that with the lowest validation loss, from 1.
+        best_epoch: the epoch with the lowest validation loss, from 1.
         best_loss: the lowest validation loss.
-        seconds: that the epochs took.
+        seconds: how long the epochs took.
         begun: when training began, by the date of a file.
         improved: when the best separator was written.
         region_weights: the resolved weight of every region.
@@ -99,8 +99,8 @@ def gather(run: "Run", separator: "Separator | None" = None) -> Facts:
     """Return the facts of a run.
 
     Args:
-        run: that was trained, at least for an epoch.
-        separator: of the run, if it is loaded already.
+        run: the run that was trained, at least for an epoch.
+        separator: the separator of the run, if it is loaded already.
 
     Raises:
         ModelError: the run has no separator yet.

@@ -30,7 +30,7 @@ def write_report(runs: Sequence["Run"], out: str | Path | None = None, events: i
     """Write the report of one or several runs as one HTML file that needs no other, and return its path.
 
     Args:
-        runs: that were evaluated on the same events, with the same classes and unit.
+        runs: the runs that were evaluated on the same events, with the same classes and unit.
         out: the file; `report.html` in the folder of a single run, in the current one for several.
         events: how many to show at most.
 

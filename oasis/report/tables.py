@@ -53,7 +53,7 @@ def results(runs: Sequence[EvaluatedRun]) -> tuple[list[Table], list[Picture]]:
 
 
 def _comparisons(runs: Sequence[EvaluatedRun], study: Study) -> Iterator[Table]:
-    """Give a table for every run but the first: by how much it differs from that one, event by event."""
+    """Yield a table for every run but the first: by how much it differs from that one, event by event."""
     if len(runs) < 2:
         return
     tables = {each.name: each.table for each in runs}
@@ -74,7 +74,7 @@ def _comparisons(runs: Sequence[EvaluatedRun], study: Study) -> Iterator[Table]:
 
 
 def _study_tables(summaries: Mapping[str, Summary], unit: str) -> Iterator[Table]:
-    """Give the bins of every run, then how well signal is told from background."""
+    """Yield the bins of every run, then how well signal is told from background."""
     for name, summary in summaries.items():
         study = summary.study
         rows = [(f"{row['low']:g} to {row['high']:g}", *_cells(row)) for row in summary.bins.to_dict("records")]

@@ -1,1 +1,1 @@
-"""The separator: scaling, backbone, heads and class names in one."""
+"""The separator: scaling, backbone, heads and class names in one module."""

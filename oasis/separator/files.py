@@ -23,7 +23,7 @@ CONFIG = "config.json"
 
 
 def save_separator(module: nn.Module, options: SeparatorOptions, folder: Path) -> None:
-    """Write the weights with the options, and the options as `config.json` for people and hubs.
+    """Write the weights with the options, and the options as `config.json` for readers and model hubs.
 
     Raises:
         DataError: the folder cannot be written to, or the disk is full.
@@ -37,7 +37,7 @@ def save_separator(module: nn.Module, options: SeparatorOptions, folder: Path) -
 
 
 def own_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Return the state of a module; a tensor that has several names, as in MONAI's DynUNet, is there once."""
+    """Return the state of a module; a tensor with several names, as in MONAI's DynUNet, appears once."""
     named: dict[int, tuple[str, Tensor]] = {}
     for name, value in module.state_dict(keep_vars=True).items():
         named.setdefault(id(value), (name, value))
@@ -45,10 +45,10 @@ def own_weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Load weights that have to fit exactly.
+    """Load weights that must match exactly.
 
     Raises:
-        ModelError: names that are missing or left over, or shapes that differ.
+        ModelError: names are missing or unexpected, or shapes differ.
     """
     expected = {name: tuple(value.shape) for name, value in own_weights(module).items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
@@ -57,20 +57,20 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
     if differing:
         name = differing[0]
         raise ModelError(
-            f"{where}: {len(differing)} weights do not fit, first {name!r}: "
+            f"{where}: {len(differing)} weights do not match, first {name!r}: "
             f"expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
         )
     module.load_state_dict(dict(weights), strict=False)  # second names of shared tensors are missing
 
 
 def read_options(source: str | Path) -> SeparatorOptions:
-    """Return what a saved separator is; nothing is built and no code is run.
+    """Return the options of a saved separator; nothing is built and no code is run.
 
     Args:
         source: a run, a folder, a `.safetensors` file or a hub id, as for `load`.
 
     Raises:
-        ModelError: there is none at that place, or it is broken or of another kind.
+        ModelError: there is no separator, or it is damaged or of another kind.
     """
     path = find_weights(source)
     with opened(path) as file:
@@ -95,7 +95,7 @@ def stated_options(file: Any, path: Path) -> SeparatorOptions:
     """Return the options in an opened file.
 
     Raises:
-        ModelError: they are missing, or of another program.
+        ModelError: they are missing or from another program.
     """
     metadata = file.metadata() or {}
     if metadata.get("format") != FORMAT:
@@ -105,10 +105,10 @@ def stated_options(file: Any, path: Path) -> SeparatorOptions:
 
 
 def check_buildable(options: SeparatorOptions, trust_code: bool, path: Path) -> None:
-    """Check that a backbone can be built without running code that nobody trusted.
+    """Check that a backbone can be built without running untrusted code.
 
     Raises:
-        ModelError: it is the code of a file, or a module that was handed over.
+        ModelError: it is defined in a code file, or is a module that the author passed in.
     """
     name = str(options.model.get("name"))
     if is_code(name) and not trust_code:
@@ -118,12 +118,12 @@ def check_buildable(options: SeparatorOptions, trust_code: bool, path: Path) -> 
         )
     if name.startswith(OWN):
         raise ModelError(
-            f"{path}: its backbone is a module {name.removeprefix(OWN)} of its author's own: pass it as backbone="
+            f"{path}: its backbone is its author's own module {name.removeprefix(OWN)}: pass it as backbone="
         )
 
 
 def without_fetching(options: SeparatorOptions, path: Path) -> SeparatorOptions:
-    """Return options that draw the weights of the backbone, which are all in the file; code is the run's copy."""
+    """Return options without pretrained weights, since the file contains all weights; code is the run's copy."""
     drawn = {key: None if key == "encoder_weights" else value for key, value in options.model.items()}
     name = str(drawn.get("name"))
     if is_code(name):
@@ -135,8 +135,8 @@ def find_weights(source: str | Path) -> Path:
     """Return the weights file of a run, a folder or a hub id, or the file itself.
 
     Raises:
-        ModelError: there is none.
-        MissingExtraError: a hub id without the package that fetches it.
+        ModelError: there is no such file.
+        MissingExtraError: the package for hub ids is not installed.
     """
     path = Path(source)
     if path.is_file():
@@ -144,9 +144,7 @@ def find_weights(source: str | Path) -> Path:
     if path.is_dir():
         if (path / WEIGHTS).is_file():
             return path / WEIGHTS
-        raise ModelError(
-            f"{path}: holds no {WEIGHTS}: is it a run, and did its training reach the end of an epoch?"
-        )
+        raise ModelError(f"{path}: contains no {WEIGHTS}: is it a run, and did its training complete an epoch?")
     if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         parent = path.parent
         if parent.is_dir():

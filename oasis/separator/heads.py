@@ -1,4 +1,4 @@
-"""Heads: from the backbone's output to one non-negative map per class, both scaled and in physical units."""
+"""Heads: from the output of the backbone to one non-negative map per class."""
 
 from abc import ABC, abstractmethod
 
@@ -11,11 +11,11 @@ from oasis.separator.prediction import Maps
 
 
 class Head(nn.Module, ABC):
-    """What turns backbone output into maps; it has no parameters.
+    """A function without parameters from the output of the backbone to maps.
 
     Attributes:
-        classes: N, how many classes.
-        bands: B, how many bands each map has.
+        classes: number N of classes.
+        bands: number B of bands of each map.
     """
 
     def __init__(self, classes: int, bands: int = 1) -> None:
@@ -25,7 +25,7 @@ class Head(nn.Module, ABC):
 
     @property
     def channels(self) -> int:
-        """How many channels the backbone has to give."""
+        """Number of channels required from the backbone."""
         return self.classes * self.bands
 
     @abstractmethod
@@ -33,7 +33,7 @@ class Head(nn.Module, ABC):
         """Return the maps (b, N, B, *S).
 
         Args:
-            features: (b, channels, *S) the backbone's output.
+            features: (b, channels, *S) the output of the backbone.
             image: (b, B, *S) the mixture in physical units.
             scale: the scaling fitted to `image`.
         """
@@ -59,10 +59,10 @@ class SoftplusHead(Head):
 
 
 class FractionHead(Head):
-    """The share of each pixel that belongs to each class and, by default, to the background.
+    """A head that divides the intensity of each pixel among the classes and, by default, the background.
 
     The maps and the background add up to the image by construction, and an empty pixel stays exactly empty.
-    Pixels below zero count as empty.
+    Negative pixels count as empty.
 
     Example:
         >>> from oasis.scaling import LogScale
@@ -79,7 +79,7 @@ class FractionHead(Head):
 
     @property
     def channels(self) -> int:
-        """How many channels the backbone has to give: one more class for the background."""
+        """Number of channels required from the backbone: one more class for the background."""
         return (self.classes + self.background) * self.bands
 
     def forward(self, features: Tensor, image: Tensor, scale: FittedScale) -> Maps:
@@ -89,14 +89,15 @@ class FractionHead(Head):
 
 
 class DenoisedHead(Head):
-    r"""The share of each class in an image that is cleared of noise first.
+    r"""A head that first denoises the image and then divides it among the classes.
 
     .. math:: y' = \tfrac{1}{\beta} \ln(1 + e^{\beta (y + d)}), \qquad
               \hat I_c = \frac{e^{x_c}}{\sum_k e^{x_k}} \, S^{-1}(y')
 
-    with the scaled image :math:`y = S(I)`, a correction :math:`d` of it for every band, and :math:`\beta = 10`.
-    Where the image is far above the noise, :math:`d = 0` hands all of it to the classes, as `FractionHead` does;
-    around zero, where a pixel can be negative, the noise stays behind and a smooth wing below it can be drawn.
+    with the scaled image :math:`y = S(I)`, a predicted correction :math:`d` per band, and :math:`\beta = 10`.
+    Where the image is far above the noise, :math:`d = 0` divides all of it among the classes, as in
+    `FractionHead`; around zero, where pixels can be negative, the noise is removed and faint wings below it can be
+    predicted.
 
     Example:
         >>> from oasis.scaling import AsinhScale
@@ -112,7 +113,7 @@ class DenoisedHead(Head):
 
     @property
     def channels(self) -> int:
-        """How many channels the backbone has to give: one more class for the correction."""
+        """Number of channels required from the backbone: one more class for the correction."""
         return (self.classes + 1) * self.bands
 
     def forward(self, features: Tensor, image: Tensor, scale: FittedScale) -> Maps:

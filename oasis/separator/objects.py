@@ -1,10 +1,10 @@
 r"""The object head: quantities of each object, such as its energy, and of the image, such as a vertex.
 
-A small set head stands on the encoder of the backbone: one query per class, which knows the moments of the map
-that was predicted for that class, and one for the image attend to the encoder's features. A map and the
-quantities of its class are thus of the same object, in the same order where classes are interchangeable.
+A small set-prediction head attends to the features of the backbone's encoder with one query per class, which
+includes the moments of the map predicted for that class, and one query for the image. A map and the quantities of
+its class thus belong to the same object, also if classes are interchangeable.
 
-Source: Carion et al. 2020, arXiv 2005.12872, for queries that attend to an encoder.
+Source of queries that attend to an encoder: Carion et al. 2020, arXiv 2005.12872.
 """
 
 import math
@@ -23,19 +23,19 @@ from oasis.options import Options
 from oasis.scaling import FittedScale
 from oasis.separator.prediction import Objects
 
-PRESENCE = "presence"  # the column of the probability that an object is present
-PREDICTED = "_predicted"  # ends the names of columns of predicted quantities
-TINY = 1e-6  # of a unit of intensity, or of a length: a map with less has no shape, a vector no direction
+PRESENCE = "presence"  # column of the probability that an object is present
+PREDICTED = "_predicted"  # suffix of columns of predicted quantities
+TINY = 1e-6  # minimum intensity of a map with a shape, and minimum length of a vector with a direction
 
 
 class ObjectOptions(Options):
-    """The head that predicts quantities of objects.
+    """The options of the head that predicts quantities of objects.
 
     Attributes:
-        channels: of its features.
-        layers: of attention.
-        heads: of attention, which divide the channels.
-        weight: of its loss, beside that of the maps.
+        channels: number of channels of its features.
+        layers: number of attention layers.
+        heads: number of attention heads, which divide the channels.
+        weight: the weight of its loss relative to that of the maps.
     """
 
     channels: int = Field(64, ge=1)
@@ -45,19 +45,19 @@ class ObjectOptions(Options):
 
 
 class ObjectHead(nn.Module):
-    """Predicts, for the object of every class, its presence and its quantities, and quantities of the image.
+    """A head that predicts presence and quantities of the object of every class, and quantities of the image.
 
     Args:
         classes: the N class names.
         features: F, channels of the encoder's features.
-        bands: B of the maps.
+        bands: number B of bands of the maps.
         spatial_dims: 1, 2 or 3.
         quantities: what to predict.
-        options: how large it is.
+        options: the size of the head and the weight of its loss.
         interchangeable: groups of interchangeable classes, which share their query.
 
     Raises:
-        ConfigError: `heads` that do not divide `channels`, or nothing to predict.
+        ConfigError: `heads` does not divide `channels`, or there is nothing to predict.
 
     Example:
         >>> from oasis.scaling import LogScale
@@ -111,7 +111,7 @@ class ObjectHead(nn.Module):
         """Return the quantities of every object.
 
         Args:
-            maps: (b, N, B, *S) predicted ones in physical units; no gradient goes into them.
+            maps: (b, N, B, *S) predicted maps in physical units; they receive no gradient.
             image: (b, B, *S) the mixture in physical units.
             encoded: (b, F, *s) the encoder's features.
             scale: the scaling fitted to `image`.
@@ -130,8 +130,8 @@ class ObjectHead(nn.Module):
     def columns(self, objects: Objects) -> dict[str, Tensor]:
         """Return the quantities in physical units as columns of an event table, (b, N) each.
 
-        A quantity of the image is in the rows of all its classes; a class without quantities has NaN. Directions
-        are scaled to unit vectors.
+        A quantity of the image is repeated for all classes; a class without quantities has NaN. Directions are
+        normalised to unit vectors.
         """
         values = {PRESENCE: objects.presence.sigmoid()} if self.quantities.of_object else {}
         values |= _physical(self.quantities.of_object, objects.of_object)
@@ -146,19 +146,19 @@ class ObjectHead(nn.Module):
     def ratios(self, objects: Objects, meta: Sequence[Mapping[str, Any]]) -> dict[str, Ratio]:
         r"""Return the terms of the loss, as ratios that can be summed over processes.
 
-        `presence` is the binary cross entropy of every object, `quantities` Huber's distance of the quantities of
-        objects that are present and of the image, in units of their widths.
+        `presence` is the binary cross entropy of every object, `quantities` the Huber loss of the quantities of
+        present objects and of the image, in units of their widths.
 
         .. math:: \frac{1}{N} \sum_n \mathrm{BCE}(\hat e_n, e_n), \qquad
                   \frac{1}{M} \sum_m h\left(\frac{\hat x_m - x_m}{w_m}\right), \quad
                   h(u) = \begin{cases} u^2 / 2 & |u| < 1 \\ |u| - 1/2 & \text{else} \end{cases}
 
         Args:
-            objects: in the order of the true maps.
-            meta: of every sample, with the truth.
+            objects: predictions in the order of the true maps.
+            meta: metadata of every sample, with the truth.
 
         Raises:
-            DataError: a meta without a quantity, or with a part of an object's quantities.
+            DataError: the metadata lack a quantity, or contain only some quantities of an object.
         """
         of_object, of_image = self.truth(meta, objects.presence.device)
         there = of_object.isfinite().all(2) & self.described
@@ -177,10 +177,10 @@ class ObjectHead(nn.Module):
     def truth(
         self, meta: Sequence[Mapping[str, Any]], device: torch.device | str = "cpu"
     ) -> tuple[Tensor, Tensor]:
-        """Return the true quantities, standardised, (b, N, Q) and (b, E); NaN where there are none.
+        """Return the standardised true quantities (b, N, Q) and (b, E), NaN for absent objects.
 
         Raises:
-            DataError: a meta without one of them.
+            DataError: the metadata lack one of them.
         """
         own, image = self.quantities.of_object, self.quantities.of_image
         pairs = zip(self.classes, self.described.tolist(), strict=True)
@@ -191,7 +191,7 @@ class ObjectHead(nn.Module):
         except KeyError as error:
             name = error.args[0]
             raise DataError(
-                f"objects: the samples' meta has no {name!r}; {nearest(name, map(str, meta[0]))}"
+                f"objects: the metadata of the samples have no {name!r}; {nearest(name, map(str, meta[0]))}"
             ) from None
         return (
             _standard(torch.tensor(of_object, dtype=torch.float32), own).to(device),
@@ -216,8 +216,8 @@ def moments(maps: Tensor, scale: FittedScale) -> Tensor:
     .. math:: m = \sum_p I_p, \qquad \bar x = \frac{1}{m} \sum_p I_p x_p, \qquad
               C = \frac{1}{m} \sum_p I_p (x_p - \bar x)(x_p - \bar x)^T
 
-    over bands, with places x from -1 to 1 along every axis. The intensity is given scaled as one pixel would be,
-    and as its cube root.
+    over bands, with positions x from -1 to 1 along every axis. The intensity m is returned both scaled, like a
+    single pixel, and as its cube root.
 
     Args:
         maps: (b, N, B, *S) in physical units; values below 0 count as 0.
@@ -256,7 +256,7 @@ def _standard(values: Tensor, quantities: Sequence[Quantity]) -> Tensor:
 
 
 def _places(shape: Sequence[int], device: torch.device) -> Tensor:
-    """Return the places of cells of equal size (d, *S), from -1 to 1 along every axis."""
+    """Return the centres of cells of equal size (d, *S), from -1 to 1 along every axis."""
     axes = [(torch.arange(size, device=device) * 2 + 1) / size - 1 for size in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 

@@ -1,4 +1,4 @@
-"""What a separator is, but for its weights."""
+"""The options of a separator: all that it consists of, except its weights."""
 
 from typing import Any, Literal
 
@@ -11,18 +11,18 @@ from oasis.scaling import LogScale, Scaling
 from oasis.separator.heads import HEADS, FractionHead, Head
 from oasis.separator.objects import ObjectOptions
 
-OWN = "own:"  # begins the recorded name of a backbone that was handed over as a module
+OWN = "own:"  # prefix of the recorded name of a backbone that was passed as a module
 
 
 class HeadOptions(Options):
-    """Which head turns features into maps.
+    """The options of the head that turns features into maps.
 
     Attributes:
         name: `fraction`, `softplus` (the paper's), or `denoised` for images with noise around zero.
-        background: for `fraction`: give a share to the background too.
+        background: for `fraction`: assign a share to the background too.
         presence: also predict the probability that each class is present, in every pixel and in the image.
-        presence_weight: of its loss, beside that of the maps.
-        gate: multiply maps by the probability of presence in the pixel, except while training.
+        presence_weight: the weight of the loss of `presence` relative to that of the maps.
+        gate: multiply maps by the probability of presence in each pixel, except during training.
     """
 
     name: Literal["fraction", "softplus", "denoised"] = "fraction"
@@ -39,31 +39,31 @@ class HeadOptions(Options):
         return gate
 
     def build(self, classes: int, bands: int) -> Head:
-        """Return the head for so many classes and bands."""
+        """Return the head for a number of classes and bands."""
         if self.name == "fraction":
             return FractionHead(classes, bands, self.background)
         return HEADS[self.name](classes, bands)
 
 
 class SeparatorOptions(Options):
-    """All that a separator is, but for its weights.
+    """All that a separator consists of, except its weights.
 
     Attributes:
         classes: the N class names.
         spatial_dims: 1, 2 or 3.
-        bands: B, how many bands the image and every map have.
-        context: C, how many further input channels there are.
-        unit: of the intensities.
+        bands: number B of bands of the image and of every map.
+        context: number C of further input channels.
+        unit: the unit of the intensities.
         model: `name` of the backbone and its options, as `create_model` takes them, or the class of a module that
-            was handed over.
+            was passed in.
         scaling: how intensity is scaled for the backbone and the loss.
-        head: how its output becomes maps.
+        head: how the output of the backbone becomes maps.
         objects: the head that predicts quantities of objects, or None.
-        quantities: which ones.
+        quantities: the predicted quantities.
         interchangeable: groups of interchangeable classes.
         trained_size: the spatial size of the images it was trained on, or None.
         adapter: the domain it was trained for.
-        identity: what distinguishes the run that trained it.
+        identity: identifies the run that trained it.
     """
 
     classes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Prediction: what a separator says of a batch of images."""
+"""Predictions: the results of a separator for a batch of images."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,12 +13,12 @@ from oasis.scaling import FittedScale
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps in the units in which a head gives them; the other units follow by the scaling when they are needed.
+    """Maps in the units of the head; the scaling converts them to the other units when needed.
 
     Attributes:
-        values: (b, N, B, *S).
+        values: (b, N, B, *S) the maps.
         scale: the scaling fitted to every image.
-        scaled: whether `values` are in scaled units, not in physical ones.
+        scaled: whether `values` are in scaled units instead of physical ones.
 
     Example:
         >>> from oasis.scaling import LogScale
@@ -34,7 +34,7 @@ class Maps:
 
     @cached_property
     def in_scaled_units(self) -> Tensor:
-        """The maps as the loss compares them."""
+        """The maps in scaled units, as compared by the loss."""
         return self.values if self.scaled else self.scale.forward(self.values)
 
     @cached_property
@@ -48,18 +48,18 @@ class Maps:
 
 
 class Presence(NamedTuple):
-    """Whether classes are present, as logits of probabilities.
+    """Logits of the probability that classes are present.
 
     Attributes:
-        pixels: (b, N, B, *S) in every pixel.
-        image: (b, N) anywhere in the image.
+        pixels: (b, N, B, *S) presence in every pixel.
+        image: (b, N) presence anywhere in the image.
     """
 
     pixels: Tensor
     image: Tensor
 
     def ordered(self, order: Tensor) -> "Presence":
-        """Return the presence with its classes in an order (b, N)."""
+        """Return the presence with its classes reordered by (b, N)."""
         return Presence(reorder(self.pixels, order), reorder(self.image, order))
 
 
@@ -68,8 +68,8 @@ class Objects(NamedTuple):
 
     Attributes:
         presence: (b, N) the logit of the probability that the object of a class is present.
-        of_object: (b, N, Q).
-        of_image: (b, E).
+        of_object: (b, N, Q) quantities of the object of each class.
+        of_image: (b, E) quantities of the image.
     """
 
     presence: Tensor
@@ -77,18 +77,18 @@ class Objects(NamedTuple):
     of_image: Tensor
 
     def ordered(self, order: Tensor) -> "Objects":
-        """Return the quantities with their objects in an order (b, N)."""
+        """Return the quantities with their objects reordered by (b, N)."""
         return Objects(reorder(self.presence, order), reorder(self.of_object, order), self.of_image)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a separator says of a batch of images.
+    """The results of a separator for a batch of images.
 
     Attributes:
         intensity: the maps.
-        presence: whether classes are present, or None if the separator was not trained for it.
-        objects: quantities of objects, or None likewise.
+        presence: the presence of classes, or None if the separator was not trained for it.
+        objects: quantities of objects, or None if the separator was not trained for them.
     """
 
     intensity: Maps
@@ -102,7 +102,7 @@ class Prediction:
 
     @property
     def scaled(self) -> Tensor:
-        """The maps (b, N, B, *S) in scaled units, as the loss compares them."""
+        """The maps (b, N, B, *S) in scaled units, as compared by the loss."""
         return self.intensity.in_scaled_units
 
     @property
@@ -111,7 +111,7 @@ class Prediction:
         return self.intensity.scale
 
     def ordered(self, order: Tensor | None) -> "Prediction":
-        """Return the prediction with its classes in an order (b, N) such as `matching_order` gives."""
+        """Return the prediction with its classes reordered by (b, N), for example from `matching_order`."""
         if order is None:
             return self
         return Prediction(
@@ -121,14 +121,14 @@ class Prediction:
         )
 
     def gated(self) -> "Prediction":
-        """Return the prediction with its maps multiplied by the probability that a class is in the pixel."""
+        """Return the prediction with its maps multiplied by the probability of presence in the pixel."""
         if self.presence is None:
             return self
         maps = self.maps * torch.sigmoid(self.presence.pixels)
         return Prediction(Maps(maps, self.scale, scaled=False), self.presence, self.objects)
 
     def blank_where(self, blank: Tensor) -> "Prediction":
-        """Return the prediction with maps of 0 for some of the images, (b,) bool."""
+        """Return the prediction with maps set to 0 for some of the images, (b,) bool."""
         if not blank.any():
             return self
         keep = ~blank.to(self.maps.device).view(-1, *[1] * (self.maps.ndim - 1))

@@ -1,8 +1,8 @@
-r"""The presence head: whether a class is present in every pixel and anywhere in the image, beside its intensity.
+r"""The presence head: whether a class is present in each pixel and anywhere in the image.
 
-The truth is `oasis.regions.present`: the map lies above the threshold of its class. The logits of pixels are
-channels of the backbone's output; that of the image is made from their maximum and mean and, where the backbone
-hands them out, from the features of its encoder.
+The truth is `oasis.regions.present`: the map is above the threshold of its class. The logits of pixels are
+channels of the backbone's output; that of the image is computed from their maximum and mean and, if the backbone
+provides them, from the features of its encoder.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from oasis.loss.ratio import Ratio
 from oasis.separator.objects import kinds_of
 from oasis.separator.prediction import Presence
 
-WIDTH = 32  # features of the image's logit
+WIDTH = 32  # hidden features for the logit of the image
 
 
 class PresenceHead(nn.Module):
-    """Predicts presence from the logits of pixels and the features of the encoder.
+    """A head that predicts presence from the logits of pixels and the features of the encoder.
 
     Args:
         classes: the N class names.
-        features: F, channels of the encoder's features; 0 where the backbone hands out none.
-        interchangeable: groups of classes that share their weights.
-        weight: of its loss, beside that of the maps.
+        features: number F of channels of the encoder's features; 0 if the backbone provides none.
+        interchangeable: groups of interchangeable classes, which share their weights.
+        weight: the weight of its loss relative to that of the maps.
 
     Example:
         >>> head = PresenceHead(("a", "b"), features=0)
@@ -70,16 +70,16 @@ class PresenceHead(nn.Module):
     def ratios(
         self, presence: Presence, there: Tensor, weights: Tensor, class_weights: Tensor
     ) -> dict[str, Ratio]:
-        r"""Return the binary cross entropies of pixels and of images, as ratios that can be summed over processes.
+        r"""Return the binary cross entropies of pixels and images, as ratios that can be summed over processes.
 
         .. math:: \frac{\sum_c \sum_p w_c W_p \mathrm{BCE}(\hat m_{c,p}, m_{c,p})}{\sum_c \sum_p w_c W_p}, \qquad
                   \frac{1}{N} \sum_c \mathrm{BCE}(\hat m_c, \max_p m_{c,p})
 
         Args:
-            presence: in the order of the true maps.
+            presence: predictions in the order of the true maps.
             there: (b, N, B, *S) bool, where each class is present.
-            weights: (b, B, *S) of every pixel, 0 where it is not valid.
-            class_weights: (N,).
+            weights: (b, B, *S) weight of every pixel, 0 where it is not valid.
+            class_weights: (N,) weight of every class.
         """
         counted = (weights > 0).unsqueeze(1)
         truth = (there & counted).float()

@@ -1,4 +1,4 @@
-"""The separator: scaling, backbone, head and class names; the thing that is trained, saved, loaded and called."""
+"""The separator: scaling, backbone, heads and class names in one module that is trained, saved and loaded."""
 
 import copy
 from itertools import chain
@@ -32,12 +32,12 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Separator(nn.Module):
-    """Takes an image apart into one intensity map per class, in the image's own units.
+    """A model that separates an image into one intensity map per class, in the units of the image.
 
     Args:
         options: what to build.
-        backbone: a module of the user's own in place of `options.model`, from (b, B + C, *S) to
-            (b, channels of the head, *S). Its class is recorded as the model, and loading asks for it again.
+        backbone: the user's own module instead of `options.model`, from (b, B + C, *S) to (b, channels of the
+            head, *S). Its class is recorded as the model, and loading requires it again.
 
     Example:
         >>> options = SeparatorOptions(classes=("ER", "NR"), model={"name": "unet", "base_channels": 4})
@@ -69,8 +69,8 @@ class Separator(nn.Module):
         features = self.backbone.encoder_channels
         if features is None:
             raise ModelError(
-                f"objects: the model {options.model.get('name')} hands out no features of an encoder; unet, "
-                "timm/* and smp/* do"
+                f"objects: the model {options.model.get('name')} provides no encoder features; unet, timm/* "
+                "and smp/* do"
             )
         facts = (options.bands, options.spatial_dims, options.quantities, options.objects, options.interchangeable)
         return ObjectHead(options.classes, features, *facts)
@@ -88,7 +88,7 @@ class Separator(nn.Module):
 
     @property
     def sees_whole_frame(self) -> bool:
-        """Whether a pixel's result depends on the whole frame; see `Backbone.sees_whole_frame`."""
+        """Whether the result in a pixel depends on the whole frame; see `Backbone.sees_whole_frame`."""
         return self.backbone.sees_whole_frame
 
     def forward(
@@ -98,13 +98,13 @@ class Separator(nn.Module):
         context: Tensor | None = None,
         scale: FittedScale | None = None,
     ) -> Prediction:
-        """Return what the separator says of a batch, in float32 and on its device.
+        """Return the prediction for a batch, in float32 and on the device of the separator.
 
         Args:
-            image: (b, B, *S) in physical units; pixels that are not finite read as 0.
+            image: (b, B, *S) in physical units; pixels that are not finite count as 0.
             valid: (b, 1, *S) bool, for a scaling that is fitted over valid pixels.
-            context: (b, C, *S).
-            scale: in place of one that is fitted to `image`, for images that are parts of larger ones.
+            context: (b, C, *S) further inputs.
+            scale: a fitted scaling to use instead of fitting to `image`, for parts of larger images.
         """
         image = torch.where(image.isfinite(), image, 0)  # bad pixels must not spread through the network
         scale = self.options.scaling.fit(image, valid) if scale is None else scale
@@ -138,14 +138,14 @@ class Separator(nn.Module):
 
         Args:
             image: (*S) with one band, (B, *S), or (b, B, *S) for several images at once.
-            context: (C, *S) or (b, C, *S), where the separator was trained with one.
-            precision: `auto` runs the backbone in bfloat16 where the processor computes in it.
+            context: (C, *S) or (b, C, *S), if the separator was trained with one.
+            precision: `auto` runs the backbone in bfloat16 if the processor supports it.
 
         Returns:
-            The maps by class name, each of the shape and the units of `image`; those of a blank image are blank.
+            The maps by class name, with the shape and units of `image`; those of a blank image are blank.
 
         Raises:
-            DataError: an image of another shape, or with NaN or infinite pixels.
+            DataError: the image has another shape, or NaN or infinite pixels.
         """
         maps = self.predict(image, context, precision).maps.cpu().numpy()
         return {name: maps[:, label].reshape(np.shape(image)) for label, name in enumerate(self.classes)}
@@ -156,7 +156,7 @@ class Separator(nn.Module):
         context: np.ndarray[Any, Any] | Tensor | None = None,
         precision: Literal["auto", "float32"] = "auto",
     ) -> Prediction:
-        """Return all that the separator says of images, without gradients; see `separate` for the arguments."""
+        """Return the complete prediction for images, without gradients; the arguments are those of `separate`."""
         device = next(self.parameters()).device
         batch = self._batched(image, self.options.bands, "image")
         check_image(batch)
@@ -190,13 +190,13 @@ class Separator(nn.Module):
             batch = batch[None]
         if batch.ndim != dims + 2 or batch.shape[1] != channels:
             raise DataError(
-                f"{what} of shape {shape} does not fit: expected {dims} spatial axes behind an axis "
-                f"of {channels} channels, and for several images a batch axis in front"
+                f"{what} of shape {shape}: expected {dims} spatial axes after an axis of {channels} "
+                "channels, and for several images a batch axis before it"
             )
         return batch
 
     def save(self, folder: str | Path) -> Path:
-        """Write `model.safetensors`, which holds the options too, and `config.json` for people and hubs.
+        """Write `model.safetensors`, which includes the options, and `config.json` for readers and model hubs.
 
         Raises:
             DataError: the folder cannot be written to, or the disk is full.
@@ -214,17 +214,17 @@ class Separator(nn.Module):
     ) -> "Separator":
         """Read a separator from a run, a folder, a `.safetensors` file or a hub id `owner/name`.
 
-        Nothing is fetched but the file itself: it holds all weights, those that began as pretrained ones too.
+        Only the file itself is fetched: it contains all weights, including those that were once pretrained.
 
         Args:
-            source: where it is.
-            device: where to put it.
-            backbone: the module to load the weights of the backbone into, for one of the user's own.
+            source: a path or hub id.
+            device: the device to load it on.
+            backbone: the user's own module, into which the weights of the backbone are loaded.
             trust_code: run the Python file that the separator names as its backbone, if it does.
 
         Raises:
-            ModelError: there is none at that place, it is broken or of another kind, or it needs code to be run.
-            MissingExtraError: a hub id without the package that fetches it, or a backbone without its library.
+            ModelError: there is no separator, it is damaged or of another kind, or it requires running code.
+            MissingExtraError: the package for hub ids, or the library of the backbone, is not installed.
         """
         path = find_weights(source)
         with opened(path) as file:
@@ -239,9 +239,9 @@ class Separator(nn.Module):
 
 
 def evaluating(module: ModuleT) -> ModuleT:
-    """Return a module in evaluation mode: itself, or while it is trained a view of it that shares its weights.
+    """Return a module in evaluation mode: itself or, if it is in training mode, a view that shares its weights.
 
-    The mode of a module that others use meanwhile is thus never changed.
+    The mode of the module itself is never changed.
     """
     if not any(part.training for part in module.modules()):
         return module
@@ -263,7 +263,7 @@ def check_image(image: Tensor, where: str = "image") -> None:
     """Check a batch of images (b, B, *S).
 
     Raises:
-        DataError: NaN or infinite pixels: how many, and where the first is.
+        DataError: it contains NaN or infinite pixels.
     """
     wrong = ~torch.isfinite(image)
     if wrong.any():

@@ -1,1 +1,1 @@
-"""Statistics: estimates with their intervals, ROC curves, bins and principal curves."""
+"""Statistics: estimates with confidence intervals, ROC curves, bins and principal curves."""

@@ -1,6 +1,6 @@
 """Bins of a quantity, and bias, spread and IoU of the events in them.
 
-One rule: a bin contains its lower edge and not its upper one. A value at the last edge is in no bin, nor is NaN.
+A bin contains its lower edge but not its upper one. A value at the last edge is in no bin, nor is NaN.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from oasis.stats.intervals import Floats, bootstrap, group_column
 
 
 class Bin(NamedTuple):
-    """A bin of a quantity, closed below and open above.
+    """A bin of a quantity: a half-open interval.
 
     Attributes:
-        low: its lower edge, which belongs to it.
-        high: its upper edge, which does not.
+        low: the lower edge, included.
+        high: the upper edge, excluded.
     """
 
     low: float
@@ -27,12 +27,12 @@ class Bin(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its edges, as in `4-5.5`."""
+        """The edges as text, such as `4-5.5`."""
         return f"{self.low:g}-{self.high:g}"
 
     @property
     def centre(self) -> float:
-        """The middle between its edges."""
+        """The midpoint of the edges."""
         return (self.low + self.high) / 2
 
     def contains(self, values: ArrayLike) -> NDArray[np.bool_]:
@@ -52,7 +52,7 @@ def bins_of(edges: Sequence[float]) -> list[Bin]:
 
 
 def bin_numbers(values: ArrayLike, edges: ArrayLike) -> NDArray[np.int64]:
-    """Return the number of the bin of every value: 0 below the first edge, one more from each edge on.
+    """Return the bin number of every value: 0 below the first edge, n from the n-th edge on.
 
     Example:
         >>> bin_numbers([2, 3, 4], [3, 4])
@@ -62,7 +62,7 @@ def bin_numbers(values: ArrayLike, edges: ArrayLike) -> NDArray[np.int64]:
 
 
 def median(values: Floats) -> Floats:
-    """Return the median over the last axis: the bias, of relative errors."""
+    """Return the median over the last axis; of relative errors, it is the bias."""
     return _quantile(values, 0.5)
 
 
@@ -73,7 +73,7 @@ def spread(values: Floats) -> Floats:
 
 
 def quartiles(values: ArrayLike) -> Floats:
-    """Return the quartiles (3,) of values (n,), NaN left out and infinity kept; NaN of none.
+    """Return the quartiles (3,) of values (n,), ignoring NaN but not infinity; NaN if no value is finite.
 
     Example:
         >>> quartiles([1.0, 2.0, np.nan, np.inf])
@@ -86,7 +86,7 @@ def quartiles(values: ArrayLike) -> Floats:
 
 
 def _quantile(values: Floats, share: float) -> Floats:
-    """Return a quantile of every row (r, n), NaN left out, interpolated linearly as numpy does."""
+    """Return a quantile of every row (r, n), ignoring NaN, interpolated linearly as in numpy."""
     ordered = np.sort(values, axis=-1)
     last = (~np.isnan(ordered)).sum(axis=-1) - 1
     place = last * share
@@ -105,12 +105,13 @@ def binned(table: pd.DataFrame, quantity: str, edges: Sequence[float], group: st
     Args:
         table: the rows of one class.
         quantity: the column to bin by.
-        edges: of the bins.
-        group: the column that names the object in an event, where objects repeat: whole groups are resampled.
+        edges: the edges of the bins.
+        group: the column that identifies the object if objects appear in several events: whole groups are
+            resampled.
 
     Returns:
         One row per bin: `low`, `high`, `events`, the quartiles `quarter` and `three_quarters` of `delta_percent`,
-        then `bias`, `spread` and `iou`, each also with `_low` and `_high`.
+        and `bias`, `spread` and `iou`, each with its interval in columns `_low` and `_high`.
     """
     rows = []
     for one in bins_of(edges):

@@ -1,4 +1,4 @@
-"""Principal curves: a smooth curve through the middle of a cloud of points, and its direction at a place.
+"""Principal curves: a smooth curve through the middle of a cloud of points, and its tangent at a point.
 
 References:
     Hastie and Stuetzle (1989), J. Am. Stat. Assoc. 84, 502: principal curves.
@@ -20,17 +20,17 @@ from oasis.errors import ConfigError, DataError
 
 Floats = NDArray[np.float64]
 
-INTERVALS = 24  # between the knots of a spline; one of 5 degrees of freedom bends over some 5 of them
-PIECES = 48  # straight ones that stand in for a curve
-PENALTY = 1e-4  # about that of 5 degrees of freedom on [0, 1]: the root is sought from here
+INTERVALS = 24  # between the knots of a spline; with 5 degrees of freedom it bends over about 5 of them
+PIECES = 48  # line segments that approximate a curve
+PENALTY = 1e-4  # approximately that of 5 degrees of freedom on [0, 1]: the start of the search for the root
 LOG_PENALTIES = (-20.0, 25.0)  # relative to PENALTY: from interpolation to a straight line
-FEWEST_PLACES = 4  # along the curve, for a spline through them to be defined
-SAME_PLACE = 1e-6  # in interquartile ranges
-ROUNDING = 1e-20  # squared distances below this share of the variance are 0
+FEWEST_PLACES = 4  # distinct positions along the curve that a spline needs
+SAME_PLACE = 1e-6  # positions closer than this are one, in interquartile ranges
+ROUNDING = 1e-20  # squared distances below this fraction of the variance are 0
 
 
 class CurveError(DataError):
-    """Points through which no curve can be laid; a caller that fits many events counts it."""
+    """Points through which no curve can be fitted; a caller that fits many events counts these errors."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SmoothingSpline:
 
     Attributes:
         start: the first knot.
-        span: from the first knot to the last.
+        span: the distance from the first knot to the last.
         values: (knots, d) at the knots.
         penalty: the weight of the curvature.
     """
@@ -60,16 +60,16 @@ def smoothing_spline(x: Floats, y: Floats, weights: Floats, df: float = 5.0) -> 
 
     In the basis that diagonalises both the sum of squares and the curvature, coordinate i of the fit is shrunk by
     `s_i = 1 / (1 + penalty d_i)`; the penalty is the root of `sum s_i = df`. Where x has fewer than `df` distinct
-    values, the least penalty stands in for it.
+    values, the smallest penalty is used.
 
     Args:
-        x: (n,) not all the same.
+        x: (n,) not all equal.
         y: (n, d).
         weights: (n,) of the residuals.
-        df: degrees of freedom, 2 is a straight line.
+        df: degrees of freedom; 2 gives a straight line.
 
     Raises:
-        ConfigError: `df` is not above 2 and below the number of knots.
+        ConfigError: `df` is not between 2 and the number of knots.
 
     Example:
         >>> x = np.linspace(0, 1, 50)
@@ -111,13 +111,13 @@ def _natural_splines() -> tuple[CubicSpline, Floats]:
 
 
 class Projection(NamedTuple):
-    """Points dropped onto a curve.
+    """The orthogonal projection of points onto a curve.
 
     Attributes:
-        points: (n, d) the nearest places on the curve.
-        arc_length: (n,) of them from the first one, along the curve through them.
-        squared_distance: (n,) of the points from them.
-        order: (n,) the points by their place along the curve.
+        points: (n, d) the nearest points on the curve.
+        arc_length: (n,) their distance from the first one, along the curve through them.
+        squared_distance: (n,) squared distance of each point from its projection.
+        order: (n,) indices that sort the points along the curve.
     """
 
     points: Floats
@@ -127,13 +127,13 @@ class Projection(NamedTuple):
 
 
 def project(points: Floats, vertices: Floats, stretch: float = 2.0) -> Projection:
-    """Drop points onto a polygonal curve.
+    """Project points onto a polygonal curve.
 
     Args:
         points: (n, d).
-        vertices: (m, d) of the curve in order, at least 2; they are not changed.
-        stretch: both ends are lengthened by this many times their last segment, so that points beyond them need
-            not all fall on the end.
+        vertices: (m, d) vertices of the curve in order, at least 2; not modified.
+        stretch: both ends are extended by this many times their last segment, so that points beyond them do not
+            all fall on the end.
 
     Raises:
         ConfigError: `stretch` is negative.
@@ -160,7 +160,7 @@ def project(points: Floats, vertices: Floats, stretch: float = 2.0) -> Projectio
 
 
 def _nearest(points: Floats, curve: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """Return for each point the segment it is nearest to, where on it (0 to 1), and the squared distance."""
+    """Return for each point the nearest segment, the position on it (0 to 1), and the squared distance."""
     along = np.diff(curve, axis=0)
     length = (along**2).sum(axis=1)
     axes = range(points.shape[1])  # a loop over axes keeps the arrays at (points, segments)
@@ -179,11 +179,11 @@ class PrincipalCurve:
     """A smooth curve through the middle of points.
 
     Attributes:
-        vertices: (m, d) of the curve in order, evenly spaced in the parameter.
-        projection: of the points onto it; the arc length is the parameter (lambda) of the next smoothing.
+        vertices: (m, d) vertices of the curve in order, evenly spaced in the parameter.
+        projection: the points projected onto it; the arc length is the parameter (lambda) of the next smoothing.
         distance: weighted mean of the squared distances of the points.
-        iterations: how often the points were smoothed.
-        converged: the distance had settled by then.
+        iterations: number of smoothing iterations.
+        converged: whether the distance had converged by then.
     """
 
     vertices: Floats
@@ -212,18 +212,18 @@ def principal_curve(
 
     Args:
         points: (n, d).
-        weights: (n,) at least 0; all the same by default. Only their ratios count.
+        weights: (n,) at least 0; equal by default. Only their ratios matter.
         df: degrees of freedom of the smoothing spline.
-        threshold: relative change of the distance at which it ends, from the second iteration on.
-        max_iterations: it ends there at the latest.
-        stretch: how far the ends are lengthened for the projection.
-        draws: fit this many points drawn with probabilities in proportion to `weights` in their place.
-        rng: of the draws.
+        threshold: relative change of the distance at which the fit ends, from the second iteration on.
+        max_iterations: the largest number of iterations.
+        stretch: how far the ends are extended for the projection.
+        draws: fit this many points instead, drawn with probabilities proportional to `weights`.
+        rng: the generator of the draws.
 
     Raises:
-        CurveError: the points lie at fewer than 4 places along the curve, or half of the weight at one.
-        DataError: arrays that do not fit, hold values that are not finite, or a negative weight.
-        ConfigError: an option out of range, or draws without a generator.
+        CurveError: the points lie at fewer than 4 positions along the curve, or half of the weight at one.
+        DataError: the shapes of the arrays disagree, a value is not finite, or a weight is negative.
+        ConfigError: an option is out of range, or there are draws but no generator.
 
     Example:
         >>> x = np.linspace(-1, 1, 100)
@@ -236,7 +236,7 @@ def principal_curve(
     cloud, share = _checked(points, weights)
     if draws is not None:
         if rng is None:
-            raise ConfigError("draws: expected a generator `rng` beside it, found None")
+            raise ConfigError("draws: expected a generator `rng` as well, found None")
         share = rng.multinomial(draws, share) / draws
     cloud, share = cloud[share > 0], share[share > 0]
     centred = cloud - share @ cloud
@@ -266,7 +266,7 @@ def _checked(points: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floa
     if share.shape != cloud.shape[:1]:
         raise DataError(f"weights have shape {share.shape}, expected ({len(cloud)},), one per point")
     if not (np.isfinite(cloud).all() and np.isfinite(share).all() and (share >= 0).all()):
-        raise DataError("points and weights have to be finite, and weights not negative")
+        raise DataError("points and weights must be finite, and weights not negative")
     if not share.any():
         raise CurveError("no curve: there is no point with a weight")
     return cloud, share / share.sum()
@@ -279,16 +279,16 @@ def _check_places(parameter: Floats, share: Floats) -> None:
     ordered = parameter[order]
     spread = ordered[high] - ordered[low]
     if spread <= 0:
-        raise CurveError("no curve: half of the weight lies at one place along it")
+        raise CurveError("no curve: half of the weight lies at one position along it")
     places = len(np.unique(np.round((ordered - ordered[low]) / (SAME_PLACE * spread))))
     if places < FEWEST_PLACES:
         raise CurveError(
-            f"no curve: the points lie at {places} places along it, expected at least {FEWEST_PLACES}"
+            f"no curve: the points lie at {places} positions along it, expected at least {FEWEST_PLACES}"
         )
 
 
 def axis_at(curve: PrincipalCurve, point: ArrayLike) -> Floats:
-    """Return the unit tangent (d,) of a curve at its place nearest to a point.
+    """Return the unit tangent (d,) of a curve at its point nearest to a given one.
 
     Example:
         >>> x = np.linspace(-1, 1, 100)

@@ -1,4 +1,4 @@
-"""Intervals: numbers with their 95 % interval, from resampled events or, for shares, from the binomial law."""
+"""Intervals: 95 % confidence intervals, bootstrapped or, for fractions, from the binomial distribution."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,20 +11,20 @@ from scipy.special import betaincinv, stdtrit
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-BLOCK = 2**21  # values that are drawn at a time
-ENDS = ("", "_low", "_high")  # of the names of the columns of an estimate
-TAIL = 0.025  # on either side of an interval
+BLOCK = 2**21  # values drawn at a time
+ENDS = ("", "_low", "_high")  # suffixes of the column names of an estimate
+TAIL = 0.025  # probability on either side of an interval
 
 
 class Estimate(NamedTuple):
-    """A number with its 95 % interval."""
+    """A value with its 95 % confidence interval."""
 
     value: float
     low: float
     high: float
 
     def columns(self, name: str) -> dict[str, float]:
-        """Return it as columns of a table: `name` and its interval, `name_low` and `name_high`.
+        """Return the estimate as columns of a table: `name`, `name_low` and `name_high`.
 
         Example:
             >>> Estimate(2.0, 1.0, 4.0).columns("bias")
@@ -34,7 +34,7 @@ class Estimate(NamedTuple):
 
     @classmethod
     def of(cls, row: Mapping[Any, Any], name: str) -> "Estimate":
-        """Return the one that is in such columns of a row."""
+        """Return the estimate in such columns of a row."""
         return cls(*(row[name + end] for end in ENDS))
 
     def __format__(self, spec: str) -> str:
@@ -45,8 +45,8 @@ def group_codes(count: int, groups: ArrayLike | None = None) -> Counts:
     """Map group labels to integer codes; an event without a label forms its own group.
 
     Args:
-        count: how many events there are.
-        groups: (count,) names or numbers of any kind, missing ones None or NaN; None for no groups at all.
+        count: number of events.
+        groups: (count,) names or numbers; None or NaN for an event without a label. None for no groups at all.
 
     Example:
         >>> group_codes(4, [7.0, np.nan, 7.0, np.nan])
@@ -82,16 +82,16 @@ def bootstrap(
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> Estimate:
-    """Return a statistic with the percentile interval over resampled events.
+    """Return a statistic with its bootstrap percentile interval.
 
     Args:
-        values: (n,) one value per event; NaN where it is unknown, which is left out.
-        statistic: maps (resamples, n) to (resamples,). With groups, resamples differ in length and are filled up
-            with NaN, which the statistic has to ignore.
-        resamples: how many.
-        seed: of the resampling.
-        groups: (n,) which group each event belongs to, as for `group_codes`; whole groups are resampled (the
-            cluster bootstrap), since events within a group are correlated and would make the interval too narrow.
+        values: (n,) one value per event; unknown ones are NaN and ignored.
+        statistic: maps (resamples, n) to (resamples,). With groups, resamples differ in length and are padded with
+            NaN, which the statistic must ignore.
+        resamples: number of resamples.
+        seed: the seed of the resampling.
+        groups: (n,) the group of each event, as for `group_codes`; whole groups are resampled (the cluster
+            bootstrap), since events within a group are correlated and would make the interval too narrow.
 
     Example:
         >>> bootstrap(np.arange(100.0), lambda x: np.median(x, axis=-1)).value
@@ -115,7 +115,7 @@ def block_sizes(resamples: int, width: int) -> list[int]:
 
 
 def _repeated(values: Floats, counts: Counts) -> Floats:
-    """Return each value as often as it was drawn, one row per resample, filled up with NaN."""
+    """Return each value as often as it was drawn, one row per resample, padded with NaN."""
     lengths = counts.sum(axis=1)
     rows = np.full((len(counts), lengths.max()), np.nan)
     rows[np.arange(rows.shape[1]) < lengths[:, None]] = np.repeat(np.tile(values, len(counts)), counts.ravel())
@@ -123,25 +123,25 @@ def _repeated(values: Floats, counts: Counts) -> Floats:
 
 
 def percentiles(drawn: Floats) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of what was drawn."""
+    """Return the ends of the 95 % percentile interval of bootstrapped values."""
     low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
     return float(low), float(high)
 
 
 def rate(hits: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
-    r"""Return the share of events that are hits with its exact interval (Clopper and Pearson 1934).
+    r"""Return the fraction of events that are hits with its exact interval (Clopper and Pearson 1934).
 
     Events within a group are correlated, so they carry less information than independent ones: the interval is
-    that of the effective number of events (Korn and Graubard 1998)
+    that of the effective sample size (Korn and Graubard 1998)
 
     .. math:: n_\mathrm{eff} = \frac{p\,(1 - p)}{V} \left(\frac{t_{n - 1}}{t_{G - 1}}\right)^2 \le n, \qquad
         V = \frac{G}{G - 1} \sum_g \Big(\sum_{i \in g} (h_i - p)\Big)^2 / n^2
 
-    with Student's t at 97.5 %. If all events are hits or none is, it is G, as the correlation cannot be estimated.
+    with Student's t at 97.5 %. If all events are hits or none is, it is G: the correlation cannot be estimated.
 
     Args:
-        hits: (n,) truth values.
-        groups: (n,) which group each event belongs to, as for `group_codes`.
+        hits: (n,) bool.
+        groups: (n,) the group of each event, as for `group_codes`.
 
     Example:
         >>> f"{rate([True] * 6 + [False] * 494):.2%}"
@@ -170,5 +170,5 @@ def effective_events(hits: NDArray[Any], codes: Counts) -> float:
 
 
 def group_column(rows: pd.DataFrame, name: str | None) -> NDArray[Any] | None:
-    """Return the groups of rows of an event table, None without such a column."""
+    """Return the groups of the rows of an event table, None if there is no such column."""
     return rows[name].to_numpy() if name in rows else None

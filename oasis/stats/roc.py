@@ -1,4 +1,4 @@
-"""ROC: how well a score separates signal from background events, and what a threshold on it detects."""
+"""ROC curves: how well a score separates signal from background events, and the efficiency at given thresholds."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,9 +22,9 @@ from oasis.stats.intervals import (
 
 Groups = tuple[ArrayLike | None, ArrayLike | None]
 
-FEWEST = 10  # background events that have to lie above a threshold, for what it detects to be stated
-RATES = (1e-2, 1e-3)  # of false positives, that a summary states
-ROC_RATES = np.union1d(RATES, np.linspace(0, 1, 101))  # fine enough to draw the curve with its band
+FEWEST = 10  # background events above a threshold for which its efficiency is stated
+RATES = (1e-2, 1e-3)  # false positive rates of a summary
+ROC_RATES = np.union1d(RATES, np.linspace(0, 1, 101))  # false positive rates of a drawn curve with its band
 
 
 def roc(signal: Floats, background: Floats) -> tuple[Floats, Floats]:
@@ -43,16 +43,18 @@ def roc(signal: Floats, background: Floats) -> tuple[Floats, Floats]:
 def auc(
     signal: Floats, background: Floats, groups: Groups = (None, None), resamples: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Return the area under the ROC curve: how often a signal event outscores a background one, ties half.
+    """Return the area under the ROC curve: the probability that a signal event outscores a background event.
+
+    Ties count half.
 
     The percentile interval resamples signal and background events independently.
 
     Args:
         signal: (m,) scores.
         background: (n,) scores.
-        groups: which group each signal and each background event belongs to; whole groups are resampled.
-        resamples: how many.
-        seed: of the resampling.
+        groups: the group of each signal and of each background event; whole groups are resampled.
+        resamples: number of resamples.
+        seed: the seed of the resampling.
 
     Example:
         >>> auc(np.array([2.0, 3.0]), np.array([1.0, 2.5])).value
@@ -75,11 +77,11 @@ def auc(
 
 
 def rank_auc(score: Floats, signal: Floats) -> Floats:
-    """Return the area under the ROC curve by the ranks of signal events (Mann and Whitney 1947).
+    """Return the area under the ROC curve from the ranks of signal events (Mann and Whitney 1947).
 
     Args:
         score: (..., n).
-        signal: (..., n) 1 for signal, 0 for background, NaN for events that do not count.
+        signal: (..., n) 1 for signal, 0 for background, NaN for ignored events.
 
     Example:
         >>> float(rank_auc(np.array([2.0, 3.0, 1.0, 2.5]), np.array([1, 1, 0, 0])))
@@ -103,7 +105,7 @@ def _resample_both(
 
 
 def _cumulated(counts: Counts) -> Counts:
-    """Return the sum of counts before every place, and of all, (resamples, n + 1)."""
+    """Return the cumulative sums of counts from 0 to the total, (resamples, n + 1)."""
     return np.pad(counts.cumsum(axis=1), ((0, 0), (1, 0)))
 
 
@@ -115,31 +117,30 @@ def operating_points(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return what is detected at given rates of false positives; a fine grid of rates is the ROC curve.
+    """Return the true positive rate at given false positive rates; a fine grid of rates gives the ROC curve.
 
-    An event is detected if its score exceeds the threshold: the lowest background score that no more than the
-    wanted share of background events exceeds. Intervals are 95 % at each rate separately,
-    not for all rates together:
+    An event is detected if its score exceeds the threshold: the lowest background score that at most the requested
+    fraction of background events exceeds. Intervals are 95 % at each rate separately, not simultaneously:
 
-    - That of the threshold lies between order statistics of the background. Their ranks are how many background
-      events may lie above the true threshold, binomial of n and the rate, with 95 %. It is exact without groups,
-      and infinite where the events are too few to bound the threshold.
-    - That of the true positive rate includes the percentile interval of resampling signal and background events
-      independently, and the interval of `rate` at the threshold, since resamples of a rate of 0 or 1 do not
-      scatter.
+    - The interval of the threshold lies between order statistics of the background, whose ranks are the 95 %
+      range of the number of background events above the true threshold, a binomial variable of n and the rate. It
+      is exact without groups, and infinite if the events are too few to bound the threshold.
+    - The interval of the true positive rate covers the percentile interval of resampling signal and background
+      events independently and the interval of `rate` at the threshold, since resamples of a rate of 0 or 1 do
+      not vary.
 
     Args:
         signal: (m,) scores.
         background: (n,) scores.
-        rates: (r,) of false positives, 0 to 1.
-        groups: which group each signal and each background event belongs to; they widen the intervals as in
-            `rate`, and whole groups are resampled.
-        resamples: how many.
-        seed: of the resampling.
+        rates: (r,) false positive rates, 0 to 1.
+        groups: the group of each signal and of each background event; they widen the intervals as in `rate`, and
+            whole groups are resampled.
+        resamples: number of resamples.
+        seed: the seed of the resampling.
 
     Returns:
-        One row per rate: `false_rate`, `threshold` and `true_rate` with their `_low` and `_high`, and whether
-        there are `enough` background events: 10 above the threshold, so 10 / rate of them, or of effective ones.
+        One row per rate: `false_rate`, `threshold` and `true_rate` with their `_low` and `_high`, and `enough`:
+        whether 10 (effective) background events lie above the threshold, for which 10 / rate are needed.
 
     Example:
         >>> points = operating_points(np.arange(50.0, 150), np.arange(100.0), [0.1])
@@ -167,12 +168,12 @@ def operating_points(
 
 
 def _allowed(false_rate: Floats, events: int | Counts) -> Counts:
-    """Return how many background events may lie above the threshold."""
+    """Return the largest number of background events above the threshold."""
     return np.asarray(np.floor(false_rate * events + 1e-9), dtype=np.int64)  # 0.29 * 100 is a little less than 29
 
 
 def _threshold_interval(falling: Floats, false_rate: Floats, effective: Floats) -> Floats:
-    """Return low and high end (r, 2) from the background scores, highest first and -inf behind them."""
+    """Return the ends (r, 2) of the interval from background scores in decreasing order, followed by -inf."""
     count = len(falling) - 1
     events = np.maximum(np.rint(effective), 1)
     fewest, most = (binom.ppf(part, events, false_rate) * count / events for part in (TAIL, 1 - TAIL))
@@ -185,14 +186,14 @@ def _threshold_interval(falling: Floats, false_rate: Floats, effective: Floats) 
 def _resampled_rates(
     signal: Floats, background: Floats, false_rate: Floats, codes: tuple[Counts, Counts], resamples: int, seed: int
 ) -> Floats:
-    """Return the percentile interval of the true positive rate at each rate of false positives, (2, r)."""
+    """Return the percentile interval of the true positive rate at each false positive rate, (2, r)."""
     orders = np.argsort(-signal), np.argsort(-background)
     above = np.searchsorted(np.sort(-signal), np.append(-background[orders[1]], np.inf), side="left")
     blocks = []
     for of_signal, of_background in _resample_both(*codes, resamples, seed):
         kept = of_background[:, orders[1]].cumsum(axis=1)
         allowed = _allowed(false_rate, kept[:, -1:])
-        apart = (kept.max() + 1) * np.arange(len(kept))[:, None]  # so that one search serves all rows
+        apart = (kept.max() + 1) * np.arange(len(kept))[:, None]  # offsets the rows, so that one search serves all
         place = np.searchsorted((kept + apart).ravel(), allowed + apart, side="right")
         place -= kept.shape[1] * np.arange(len(kept))[:, None]
         passed = _cumulated(of_signal[:, orders[0]])

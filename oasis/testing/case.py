@@ -26,7 +26,7 @@ class Case:
     Attributes:
         adapter: the adapter.
         count: how many samples of each split are inspected.
-        tolerance: of the share of a map that is found in the image.
+        tolerance: by how much the share of a map that is found in the image may differ from 1.
         files: measured images.
         folder: for files of the test.
     """

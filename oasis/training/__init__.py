@@ -1,1 +1,1 @@
-"""Training: the Lightning module, the trainer and the journal of a run."""
+"""Training: the Lightning module, `fit`, checkpoints and the journal of a run."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written whole after every epoch, and checked when one is gone on from."""
+"""Checkpoints of a training: written completely after every epoch, and checked when a training resumes."""
 
 import warnings
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from oasis.training.module import SeparatorTraining
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "epoch", "global_step")
-SEPARATOR = "separator"  # the part of a checkpoint that says whose it is
-OF_A_RUN = ("identity", "trained_size", "adapter")  # options that say nothing of the network
+SEPARATOR = "separator"  # the part of a checkpoint that identifies its separator
+OF_A_RUN = ("identity", "trained_size", "adapter")  # options that do not describe the network
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, so that a kill leaves the one before, and reads only data.
+    """Checkpoint files that replace the previous one only when complete, and that are read as data only.
 
     Args:
-        training: whose checkpoints these are.
+        training: the training of the checkpoints.
     """
 
     def __init__(self, training: SeparatorTraining) -> None:
@@ -41,9 +41,9 @@ class WholeCheckpoints(TorchCheckpointIO):
         with replace_when_whole(Path(path)) as temporary:
             try:
                 torch.save({**checkpoint, SEPARATOR: self._facts}, temporary)
-            except RuntimeError as error:  # of torch, which hides the reason
+            except RuntimeError as error:  # from torch, which hides the reason
                 raise DataError(
-                    f"{path}: cannot be written: is the disk full? ({one_line(error)}); the checkpoint before it "
+                    f"{path}: cannot be written: is the disk full? ({one_line(error)}); the previous checkpoint "
                     "is intact"
                 ) from error
 
@@ -53,12 +53,12 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Read a checkpoint of this training; nothing in it is executed.
 
         Raises:
-            ModelError: it is damaged, parts of it are missing, or it is of another separator.
+            ModelError: it is damaged or incomplete, or belongs to another separator.
         """
         try:
-            with warnings.catch_warnings(action="ignore"):  # of foreign pickles, which are refused anyway
+            with warnings.catch_warnings(action="ignore"):  # about foreign pickles, which are refused anyway
                 checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-        except Exception as error:  # no list tells how foreign bytes fail
+        except Exception as error:  # a damaged file can raise anything
             raise unusable(path, f"damaged ({one_line(error)})") from error
         found = checkpoint if isinstance(checkpoint, dict) else {}
         missing = [part for part in PARTS if part not in found]
@@ -88,11 +88,11 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Checkpoints(Checkpoint):
-    """Keeps the last whole epoch in `last.ckpt`, and the best one in `best.ckpt`.
+    """A callback that keeps the states after the last and the best complete epoch, `last.ckpt` and `best.ckpt`.
 
     Args:
-        folder: that they are written to.
-        journal: knows whether an epoch is the best so far.
+        folder: the folder that they are written to.
+        journal: determines whether an epoch is the best so far.
     """
 
     def __init__(self, folder: Path, journal: RunFolder) -> None:
@@ -100,7 +100,7 @@ class Checkpoints(Checkpoint):
         self.journal = journal
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the checkpoints; all processes of a training call this."""
+        """Write the checkpoints; all processes of a training must call this."""
         if self.journal.better:
             trainer.save_checkpoint(self.folder / BEST)
         trainer.save_checkpoint(self.folder / LAST)
@@ -109,7 +109,7 @@ class Checkpoints(Checkpoint):
 
 
 def unusable(path: str | Path, reason: str) -> ModelError:
-    """Return the error of a checkpoint that a training cannot go on from."""
+    """Return the error for a checkpoint from which a training cannot resume."""
     best = Path(path).with_name(BEST)
-    mend = f"copy {best.name} over it to go on from the best epoch, or begin a new run"
-    return ModelError(f"{path}: {reason}: {mend if best.is_file() else 'begin a new run'}")
+    mend = f"copy {best.name} over it to resume from the best epoch, or start a new run"
+    return ModelError(f"{path}: {reason}: {mend if best.is_file() else 'start a new run'}")

@@ -1,4 +1,4 @@
-"""What is checked of the batches of a training whose loss or gradient is not finite."""
+"""Checks of the batches of a training whose loss or gradient is not finite."""
 
 from oasis.data.samples import Batch
 from oasis.errors import DataError
@@ -7,7 +7,7 @@ SHOWN = 8  # names of samples in a message
 
 
 def names_of(batch: Batch) -> str:
-    """Return the identities of a batch's samples, for a message.
+    """Return the identities of the samples of a batch, for a message.
 
     Example:
         >>> import torch
@@ -24,7 +24,7 @@ def check_valid_pixels(batch: Batch) -> None:
     """Check that the images of a batch are finite where they are valid.
 
     Raises:
-        DataError: valid pixels that are NaN or infinite.
+        DataError: valid pixels are NaN or infinite.
     """
     wrong = (~batch.image.isfinite() & batch.valid).flatten(1).sum(1)
     if wrong.any():

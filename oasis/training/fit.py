@@ -1,4 +1,4 @@
-"""Training: the Lightning module, and `fit`, which trains a separator into a run folder and resumes one."""
+"""The function `fit`, which trains a separator into a run folder, or resumes its training."""
 
 import logging
 import sys
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 
 class Beginning(Callback):
-    """Applies options over those in a state that was loaded, and tells that training begins.
+    """A callback at the start of training: it applies options over those of a loaded state and calls `started`.
 
     Args:
         options: how to train.
-        started: called in the main process.
+        started: function to call in the main process.
 
     Attributes:
-        done: whether training has begun.
+        done: whether training has started.
     """
 
     def __init__(self, options: TrainingOptions, started: Callable[[], None] | None = None) -> None:
@@ -47,17 +47,17 @@ class Beginning(Callback):
         self.done = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set what the state has overwritten; under a schedule the learning rate is the schedule's.
+        """Restore the options that the state has overwritten, except a learning rate under a schedule.
 
         Raises:
-            ConfigError: more steps than the schedule was made for.
+            ConfigError: there are more steps than the schedule was planned for.
         """
         for config in trainer.lr_scheduler_configs:
             planned, steps = config.scheduler.state_dict()["total_steps"], trainer.estimated_stepping_batches
             if steps > planned:
                 raise ConfigError(
-                    f"training.schedule: onecycle was begun for {planned} steps, found {steps}: keep the "
-                    "number of epochs and of samples in a batch, or begin a new run"
+                    f"training.schedule: onecycle was planned for {planned} steps, found {steps}: keep the "
+                    "number of epochs and of samples in a batch, or start a new run"
                 )
         for stopping in trainer.early_stopping_callbacks:
             stopping.patience = self.options.patience
@@ -82,29 +82,29 @@ def fit(
     resume: bool = False,
     started: Callable[[], None] | None = None,
 ) -> Separator:
-    """Train a separator and return the best one, as it lies in the run folder.
+    """Train a separator and return the best one, as saved in the run folder.
 
     Args:
-        separator: to be trained.
-        loss: with `spatial_dims` set, since maps have a band axis.
-        train: samples, which may differ in every epoch.
-        val: samples for early stopping.
-        run: the folder that receives the separator, `log.csv`, `region_weights.csv` and `checkpoints/`.
+        separator: the separator to be trained.
+        loss: a loss with `spatial_dims` set, since maps have a band axis.
+        train: training samples, which may differ in every epoch.
+        val: validation samples, for early stopping.
+        run: the folder for the separator, `log.csv`, `region_weights.csv` and `checkpoints/`.
         options: how to train.
-        seed: of the order of samples and of what torch draws.
-        resume: go on from the last whole epoch in `run`; the result is that of a run that never stopped.
-        started: called once everything is loaded, in the main process, before the first step.
+        seed: the seed of the order of samples and of torch's random numbers.
+        resume: continue after the last complete epoch in `run`; the result is that of an uninterrupted run.
+        started: function to call in the main process before the first step, when everything is loaded.
 
     Raises:
-        ConfigError: fewer samples than devices, or a GPU that is not there.
-        DataError: a full disk, or samples that cannot be used.
-        ModelError: `resume` without a checkpoint that fits, or no separator was kept.
+        ConfigError: there are fewer samples than devices, or no GPU is available.
+        DataError: the disk is full, or samples are invalid.
+        ModelError: there is no suitable checkpoint to resume from, or no separator was saved.
     """
     options = options or TrainingOptions()
     run = Path(run)
     checkpoint = run / CHECKPOINTS / LAST
     if resume and not checkpoint.is_file():
-        raise ModelError(f"{run}: there is no {CHECKPOINTS}/{LAST} to resume from")
+        raise ModelError(f"{run}: no {CHECKPOINTS}/{LAST} to resume from")
     if min(len(train), len(val)) < options.devices:
         raise ConfigError(
             f"{len(train)} training and {len(val)} validation samples are too few: each of training.devices "
@@ -117,19 +117,19 @@ def fit(
         _fit(module, run, checkpoint if resume else None, Beginning(options, started))
     if not (run / WEIGHTS).is_file():
         raise ModelError(
-            f"{run}: the validation loss was not finite in any epoch, so that no separator was kept: lower "
+            f"{run}: the validation loss was not finite in any epoch, so that no separator was saved: lower "
             "training.learning_rate, or set training.precision to float32"
         )
     return Separator.load(run, backbone=separator.backbone)
 
 
 def _fit(module: SeparatorTraining, run: Path, checkpoint: Path | None, beginning: Beginning) -> None:
-    """Train, and turn what other libraries raise into an error for the user."""
+    """Train, and turn exceptions of other libraries into errors for the user."""
     trainer = _trainer(module, run, beginning)
     try:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=None if checkpoint is None else True)
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into SystemExit
             raise KeyboardInterrupt from None
         raise
     except OasisError:
@@ -137,11 +137,11 @@ def _fit(module: SeparatorTraining, run: Path, checkpoint: Path | None, beginnin
     except Exception as error:
         if checkpoint is None or beginning.done:
             raise
-        raise unusable(checkpoint, f"does not fit ({one_line(error)})") from error
+        raise unusable(checkpoint, f"does not match ({one_line(error)})") from error
 
 
 def _strategy(module: SeparatorTraining) -> str:
-    """Return how processes share the work; some networks of other libraries hold parameters that nothing uses."""
+    """Return the strategy of several processes; some networks of other libraries have unused parameters."""
     if module.options.devices == 1:
         return "auto"
     plain = isinstance(module.separator.backbone, UNet) and module.separator.object_head is None
@@ -154,7 +154,7 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
         logging.getLogger(name).setLevel(logging.WARNING)
     gpu = torch.cuda.is_available() and options.accelerator != "cpu"
     if options.accelerator == "gpu" and not gpu:
-        raise ConfigError("training.accelerator: there is no GPU that torch can use; set it to auto or cpu")
+        raise ConfigError("training.accelerator: torch finds no GPU: set it to auto or cpu")
     precision = best_precision("cuda" if gpu else "cpu") if options.precision == "auto" else "float32"
     journal = RunFolder(run, module.separator, module.loss)
     callbacks: list[Callback] = [

@@ -1,4 +1,4 @@
-"""The journal of a run: its log, region weights and best separator, kept on disk after every epoch."""
+"""The journal of a run: its log, region weights and best separator, saved after every epoch."""
 
 import csv
 import logging
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 class RunFolder(Callback):
-    """Keeps a run's log and its best separator on disk after every epoch.
+    """A callback that saves the log and the best separator of a run after every epoch.
 
     Attributes:
         best: the lowest validation loss so far.
-        better: whether that is the last epoch's.
+        better: whether the last epoch reached it.
     """
 
     def __init__(self, run: Path, separator: Separator, loss: OverlapLoss) -> None:
@@ -40,15 +40,15 @@ class RunFolder(Callback):
         self._started = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs to go on."""
+        """Return the state that a resumed run needs."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where the run stopped."""
+        """Restore the state at which the run stopped."""
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Read the epochs that were logged before.
+        """Read the epochs that have already been logged.
 
         Raises:
             DataError: the log is damaged.
@@ -62,7 +62,7 @@ class RunFolder(Callback):
         self._started = time.monotonic()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Append the epoch to the log and keep the separator if it is the best so far."""
+        """Append the epoch to the log and save the separator if it is the best so far."""
         if trainer.sanity_checking:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -92,7 +92,7 @@ class RunFolder(Callback):
             )
 
     def _write(self, row: Mapping[str, float]) -> None:
-        """Rewrite the log with this epoch at its end; epochs that are run again are replaced."""
+        """Rewrite the log with this epoch at its end; repeated epochs are replaced."""
         self._rows = [*(old for old in self._rows if old["epoch"] < row["epoch"]), row]
         _write_csv(self.run / LOG, self._rows)
 

@@ -11,7 +11,7 @@ VALIDATION = "val/total"  # the loss that decides which epoch is the best
 
 
 def read_log(path: Path) -> pd.DataFrame:
-    """Return what was logged of each epoch, a row each.
+    """Return the log, one row per epoch.
 
     Raises:
         DataError: there is no log, or it is damaged.

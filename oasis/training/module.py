@@ -20,23 +20,23 @@ from oasis.separator.separator import Separator
 from oasis.training.checks import check_valid_pixels, names_of
 from oasis.training.options import TrainingOptions
 
-OBJECTS = "objects_"  # begins the names of the terms that the object head adds to the loss
-PRESENCE = "presence_"  # the same of the presence head
-COLLAPSED = 1e-3  # of the true intensity: predictions of a class below this share are called collapsed
+OBJECTS = "objects_"  # prefix of the loss terms of the object head
+PRESENCE = "presence_"  # prefix of the loss terms of the presence head
+COLLAPSED = 1e-3  # predictions of a class below this fraction of its true intensity are called collapsed
 
 logger = logging.getLogger(__name__)
 
 
 class SeparatorTraining(L.LightningModule):
-    """One separator, its loss and its data, as Lightning wants them.
+    """The Lightning module of a separator, its loss and its data.
 
     Args:
-        separator: to be trained.
-        loss: compares maps in scaled units; its thresholds are in physical ones.
+        separator: the separator to be trained.
+        loss: the loss, which compares maps in scaled units; its thresholds are in physical units.
         train: the training samples.
         val: the validation samples.
         options: how to train.
-        seed: of the order of samples.
+        seed: the seed of the order of samples.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SeparatorTraining(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, _index: int) -> None:
-        """Add a batch to the sums of which the epoch's validation loss is made."""
+        """Add a batch to the sums of the epoch's validation loss."""
         ratios, intensities = self._ratios(batch)
         totals = self._totals(ratios)
         if not all(bool(total.isfinite().all()) for total in totals.values()):
@@ -115,7 +115,7 @@ class SeparatorTraining(L.LightningModule):
         return {f"{OBJECTS}{name}": ratio for name, ratio in head.ratios(ordered.objects, batch.meta).items()}
 
     def _total(self, means: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss of maps and, if there are such heads, of presence and of objects."""
+        """Return the loss of the maps plus, if there are such heads, those of presence and objects."""
         total = self.loss.combine(means)
         for head, prefix in ((self.separator.presence_head, PRESENCE), (self.separator.object_head, OBJECTS)):
             if head is not None:
@@ -129,7 +129,7 @@ class SeparatorTraining(L.LightningModule):
             self.totals[key] = self.totals[key] + value if key in self.totals else value
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Key what torch draws in the step (dropout), so that a resumed run draws the same."""
+        """Seed torch's random numbers of the step (dropout), so that a resumed run draws the same."""
         torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
         self._batch = batch
 
@@ -138,7 +138,7 @@ class SeparatorTraining(L.LightningModule):
         self.totals = {key: value for key, value in self.totals.items() if key.startswith("train/")}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over all samples of all processes, each counted once."""
+        """Log the means over the samples of all processes, each counted once."""
         sums = {name: self._over_processes(value) for name, value in self.totals.items()}
         self.totals = {}
         intensities = sums.pop("val/intensities")
@@ -189,22 +189,22 @@ class SeparatorTraining(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the norm of the gradients, which bfloat16 and float32 never scale; skip the step if it is infinite.
+        """Clip the norm of the gradients, which are not scaled in bfloat16 and float32; skip an infinite step.
 
-        Lightning's own clipping refuses the fused AdamW, which could unscale float16 gradients by itself.
+        Lightning's own clipping refuses the fused AdamW because that could unscale float16 gradients itself.
         """
         norm = torch.nn.utils.clip_grad_norm_(self.separator.parameters(), self.options.clip)
         if not norm.isfinite():
             self._skip_step()
 
     def _skip_step(self) -> None:
-        """Leave the weights as they are, and say so the first time."""
+        """Leave the weights unchanged, and log that the first time."""
         self.separator.zero_grad(set_to_none=True)
         self.skipped += 1
         if self.skipped == 1 and self._batch is not None:
             logger.warning(
-                "epoch %d: the gradient of a batch is not finite and its step is skipped, as are further ones of "
-                "which nothing will be said. Its samples are %s. If the loss does not fall, inspect them, lower "
+                "epoch %d: the gradient of a batch is not finite and its step is skipped, like any further ones, "
+                "without another message. Its samples are %s. If the loss does not fall, inspect them, lower "
                 "training.learning_rate or set training.precision to float32",
                 self.current_epoch,
                 names_of(self._batch),
@@ -221,5 +221,5 @@ class SeparatorTraining(L.LightningModule):
     def _loader(self, split: str, shuffle: bool) -> Loader[Batch]:
         dataset = self.datasets[split]
         sampler = EpochSampler(len(dataset), self.seed, shuffle, self.trainer.global_rank, self.trainer.world_size)
-        least = 2 if shuffle else 1  # a batch norm at a single value has no variance
+        least = 2 if shuffle else 1  # a batch normalisation of a single value has no variance
         return make_loader(dataset, sampler, self.options.batch_size, self.options.workers, least)

@@ -8,21 +8,21 @@ from oasis.options import Options
 
 
 class TrainingOptions(Options):
-    """How a separator is trained; the defaults are the paper's where it states them.
+    """The options of a training; the defaults are those of the paper where it states them.
 
     Attributes:
-        epochs: at most.
+        epochs: the maximum number of epochs.
         batch_size: samples per step and process.
-        learning_rate: of AdamW; the peak of it with the schedule `onecycle`.
+        learning_rate: the learning rate of AdamW; its peak with the schedule `onecycle`.
         schedule: `constant`, or `onecycle` (warm-up and cosine decay over `epochs`).
-        weight_decay: of AdamW.
+        weight_decay: the weight decay of AdamW.
         patience: epochs without a better validation loss after which training stops.
         clip: largest norm of the gradient.
-        precision: `auto` computes in bfloat16 where the processor does, `float32` never.
-        devices: how many processes (or GPUs) share the work.
+        precision: `auto` computes in bfloat16 if the processor supports it, `float32` never.
+        devices: number of processes (or GPUs) that share the work.
         accelerator: `auto`, `cpu` or `gpu`.
-        workers: processes that prepare samples, per device.
-        tensorboard: write TensorBoard logs too.
+        workers: number of processes that prepare samples, per device.
+        tensorboard: also write TensorBoard logs.
     """
 
     epochs: int = Field(50, ge=1)

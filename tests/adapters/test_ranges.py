@@ -77,8 +77,8 @@ def test_bounds_rise(name):
     [
         ("migdal", {"size": [0, 96]}, r"data\.size\.0"),
         ("migdal", {"size": [96, 600]}, r"size: \(96, 600\) is larger than the field \(288, 512\)"),
-        ("migdal", {"margin": 144}, "margin: 144 pixels on each side leave nothing of the field"),
-        ("migdal", {"jitter": 49}, r"jitter: 49 pixels move tracks out of the window \(96, 96\)"),
+        ("migdal", {"margin": 144}, "margin: 144 pixels on every side leave nothing of the field"),
+        ("migdal", {"jitter": 49}, r"jitter: 49 pixels would move tracks out of the window \(96, 96\)"),
         ("migdal", {"energies": [-3, 5]}, r"data\.energies\.0"),
         ("migdal", {"events": {"train": -1}}, r"data\.events\.train"),
         ("waveform", {"sampling_ns": 1e12}, r"data\.sampling_ns"),

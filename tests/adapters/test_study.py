@@ -13,8 +13,8 @@ from oasis.evaluation.detection import detection_scores
 from oasis.evaluation.summary import check_study
 
 WRONG = {
-    "class": ({"name": "dott"}, r"study: there is no class 'dott'; did you mean 'dot'\?"),
-    "further class": ({"interchangeable": ("pub",)}, r"study: there is no class 'pub'; known: bar, dot"),
+    "class": ({"name": "dott"}, r"study: unknown class 'dott'; did you mean 'dot'\?"),
+    "further class": ({"interchangeable": ("pub",)}, r"study: unknown class 'pub'; known: bar, dot"),
     "column": (
         {"quantity": "heigth"},
         r"study: the event table has no column 'heigth' \(quantity\); did you mean 'height'\?",
@@ -80,7 +80,7 @@ def test_samples_that_cannot_be_read_yet_are_no_obstacle_to_training(toy, monkey
     monkeypatch.setattr(toy.adapter, "dataset", missing)
     check_study(toy.adapter)
     assert caplog.messages == [
-        "the study of the test samples is not checked, as they cannot be read: test.h5: no such file"
+        "the study of the test samples is not checked, because they cannot be read: test.h5: no such file"
     ]
 
 

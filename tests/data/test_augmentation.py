@@ -145,7 +145,7 @@ def test_everything_is_one_section() -> None:
         ),
         (
             {"elastic": {"size": 4, "length": 8}},
-            "augmentation.elastic: size must be at most length / 8, or the warp folds the image over "
+            "augmentation.elastic: size must be at most length / 8, or the warp folds the image "
             "(found {'length': 8, 'size': 4})",
         ),
     ],

@@ -364,8 +364,8 @@ ID: dict[str, Any] = dict(make_samples(1)[0].meta)
         ({**ID, "energy": b"5"}, "bytes"),
         ({**ID, "energy": "5"}, "text in some"),
         ({**ID, "n": 2**63}, "64 bits"),
-        ({**ID, "id": "a\0"}, "no text"),
-        ({**ID, "id": "\ud800"}, "no text"),
+        ({**ID, "id": "a\0"}, "cannot be stored"),
+        ({**ID, "id": "\ud800"}, "cannot be stored"),
         ({}, "no 'id'"),
         ({key: value for key, value in ID.items() if key != "id"}, "no 'id'"),
     ],
@@ -382,7 +382,7 @@ def test_metadata_that_no_event_table_can_have_are_refused(tmp_path: Path, meta:
 @pytest.mark.parametrize("names", [{"": 1.0}, {"a\0b": 1.0}, {5: 1.0}, {"\udfff": 1.0}])
 def test_names_that_are_no_text_are_refused(tmp_path: Path, names: dict[Any, float]) -> None:
     samples = [sample.replace(meta={"id": "x", **names}) for sample in make_samples(2)]
-    with pytest.raises(DataError, match="expected a name"):
+    with pytest.raises(DataError, match="expected a non-empty text as name"):
         write_samples(tmp_path / "samples.h5", samples, CLASSES)
 
 

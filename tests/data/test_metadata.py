@@ -33,7 +33,7 @@ def test_plain_values_may_be_metadata(value: Any) -> None:
 @pytest.mark.parametrize("value", OTHER)
 def test_other_values_are_refused_where_a_sample_is_made(value: Any) -> None:
     image = np.ones((1, 4), np.float32)
-    with pytest.raises(DataError, match=r"'energy': .* expected one number, text or truth value") as caught:
+    with pytest.raises(DataError, match=r"'energy': .* expected a number, text or truth value") as caught:
         Sample(image, image[None], np.ones((1, 4), bool), {"id": "a", "energy": value})
     assert "\n" not in str(caught.value)
 

@@ -162,7 +162,7 @@ def test_text_is_as_wide_as_a_terminal_and_says_what_it_leaves_out() -> None:
     lines = many(4).text("nanomaggies").splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert "% of galaxy_3" not in lines[2]
-    assert lines[-1] == "the share of each class's intensity is too wide to be shown"
+    assert lines[-1] == "each class's share of the intensity is too wide to be shown"
     pixels = sum(10_000_000 // 2**code for code in range(16))
     assert lines[0] == f"12,345 samples with {pixels:,} valid pixels in 16 of 16 regions"
     assert any("<0.01" in line for line in lines)

@@ -392,7 +392,7 @@ def test_a_missing_package_is_named(shape: Any, module: str, monkeypatch: pytest
         (
             Elastic,
             {"size": 2, "length": 15},
-            "a: size must be at most length / 8, or the warp folds the image over",
+            "a: size must be at most length / 8, or the warp folds the image",
         ),
         (Elastic, {"size": 2}, "a.length: Field required"),
     ],

@@ -332,7 +332,7 @@ def test_rows_of_another_run_are_refused_whatever_was_done_to_them(table):
     assert len(calibration.intervals(pd.concat([ours[:9], ours[30:]]))) == 979
     assert calibration.intervals(ours[:0]).empty
     of_another = (
-        "^the calibration was fitted to the configuration 0123456789ab, the event table is of ba9876543210: "
+        "^the calibration was fitted to the configuration 0123456789ab, the event table has ba9876543210: "
     )
     for rows in (other, pd.concat([other, other]), other.merge(other), other.reset_index()):
         with pytest.raises(DataError, match=of_another):
@@ -341,9 +341,11 @@ def test_rows_of_another_run_are_refused_whatever_was_done_to_them(table):
         calibration.intervals(pd.concat([ours, other]))
     with pytest.raises(DataError, match=r"mixes rows of different configuration: '0123456789ab', none: use"):
         calibration.intervals(pd.concat([ours, table]))
-    with pytest.raises(DataError, match="the event table does not say of which run it is: keep its columns conf"):
+    with pytest.raises(
+        DataError, match="the event table does not say which run it is from: keep its columns conf"
+    ):
         calibration.intervals(table)
-    with pytest.raises(DataError, match="the event table is of no run: "):
+    with pytest.raises(DataError, match="the event table has none: "):
         calibration.intervals(identified(table, "", "ADU"))
     with pytest.raises(DataError, match="mixes rows of different intensity_unit: 'ADU', 'keV'"):
         Calibration.fit(pd.concat([ours, identified(table, "0123456789ab", "keV")]), ["ER"])
@@ -417,15 +419,13 @@ def test_tables_that_do_not_fit(table):
         fit(strata="overlap_fraction")
     with pytest.raises(DataError, match=r"^quantities: 'NR' is not calibrated; known: ER$"):
         fit(quantities={"NR": "NR_energy"})
-    with pytest.raises(
-        DataError, match=r"^ER: 49 events with intensity_true are too few to calibrate on: give 50$"
-    ):
+    with pytest.raises(DataError, match=r"^ER: 49 events with intensity_true are too few to calibrate: give 50$"):
         fit(table[:49])
     with pytest.raises(DataError, match=r"^intensity_predicted: \d+ of \d+ values are not finite$"):
         fit(table.assign(intensity_predicted=np.nan))
     with pytest.raises(DataError, match="no column 'overlap_fraction_predicted'"):
         fit().intervals(table.drop(columns=OVERLAP))
-    with pytest.raises(ConfigError, match=r"^edges: edges have to increase \(found \[0.5, 0.1\]\)$"):
+    with pytest.raises(ConfigError, match=r"^edges: edges must increase \(found \[0.5, 0.1\]\)$"):
         CalibrationOptions.parse({"edges": [0.5, 0.1]})
     with pytest.raises(ConfigError, match=r"^edges: expected at least 1 stratum \(found 0\)$"):
         CalibrationOptions.parse({"edges": 0})

@@ -122,7 +122,7 @@ def test_events_without_a_value_are_left_out(pair):
     [
         (
             lambda b: b.iloc[1:],
-            "the tables contain different events: 1 are in one of them only, such as 0: measure all",
+            "the tables contain different events: 1 are not in all of them, such as 0: measure all",
         ),
         (lambda b: pd.concat([b, b.iloc[:1]]), "event 0 has several rows: choose one class"),
         (

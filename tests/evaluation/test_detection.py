@@ -286,7 +286,7 @@ def test_a_value_that_no_signal_has_gives_no_rate(table):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"background": None}, "the study of ER names no background events"),
+        ({"background": None}, "the study of ER defines no background events"),
         ({"quantity": "enregy"}, "the event table has no column 'enregy'; did you mean 'energy'?"),
     ],
 )

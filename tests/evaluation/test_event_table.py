@@ -84,7 +84,7 @@ def test_classes_of_separator_and_data_have_to_agree(toy, toy_separator):
     class Other(type(toy.adapter)):
         classes = ("dot", "bars")
 
-    with pytest.raises(ModelError, match="knows the classes"):
+    with pytest.raises(ModelError, match="has the classes"):
         evaluate(toy_separator, toy.adapter.dataset("test"), Other())
 
 
@@ -275,7 +275,7 @@ def test_summary_as_text():
     assert " ".join(lines[2].split()) == "5-20 200 +1.0 [+1.0, +1.0] 0.0 [0.0, 0.0] 0.50 [0.50, 0.50]"
     assert lines[3].startswith("ROC AUC (kind == 'both' against kind == 'bar'): 0.504 [0.4")
     assert lines[4].startswith("at 0.1 % false positives: 0.0% [0.0%, 1.8%] above 999 [")
-    assert lines[4].endswith("inf] counts (too few background events: 10,000 are wanted)")
+    assert lines[4].endswith("inf] counts (too few background events: 10,000 are needed)")
     assert lines[5].startswith("at 1 % false positives: 0.0% [0.0%, 1.8%] above 990 [9")
     assert lines[5].endswith("] counts")
     assert lines[6].startswith("median dot in background events: 500 [4")
@@ -388,7 +388,9 @@ def test_without_a_study_classes_are_summarised_by_their_overlap(toy, toy_separa
         assert row["bias"] == pytest.approx(part["delta_percent"].median(), nan_ok=True)
         assert row["iou"] == pytest.approx(part["iou"].median(), nan_ok=True)
     lines = found.text("counts").splitlines()
-    assert lines[0] == "by class and by the share of it that overlaps, median with 95 % bootstrap interval"
+    assert (
+        lines[0] == "by class and by the overlapping fraction of its pixels, median with 95 % bootstrap interval"
+    )
     assert [line.split()[0] for line in lines[2:]] == ["dot"] * 4 + ["bar"] * 4
     assert summarise(table[:0], None).text().count("\n") == 1
 

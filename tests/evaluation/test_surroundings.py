@@ -66,7 +66,7 @@ def test_a_network_that_sees_only_its_pixel_gives_the_same_inside_and_shares_the
     np.testing.assert_allclose(check.outside["dot"], np.median(expected) / typical, rtol=0.1)
     assert check.same
     assert check.text().startswith(
-        "5 samples of 24 x 20 pixels laid into 48 x 40 of background: dot +0.0 % inside, 1.8 %"
+        "5 samples of 24 x 20 pixels embedded in 48 x 40 of background: dot +0.0 % inside, 1.8 %"
     )
     worse = check.model_copy(update={"outside": {"dot": 0.0, "bar": 0.2}})
     assert not worse.same

@@ -35,5 +35,5 @@ def test_rows_that_are_appended_give_the_arrays_that_numpy_would_have_saved(tmp_
 def test_rows_of_another_kind_are_refused(tmp_path, rows):
     with create_npz(tmp_path / "a.npz", {}) as file:
         file.append("a", np.zeros((1, 2)))
-        with pytest.raises(ValueError, match=r"rows of float.. .* below ones of float64 \(2,\)"):
+        with pytest.raises(ValueError, match=r"rows of float.. .* appended to rows of float64 \(2,\)"):
             file.append("a", rows)

@@ -374,7 +374,7 @@ def test_bytes_are_never_taken_for_objects(kind, code, fields, message, tmp_path
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (b"cbuiltins\nslice\n", "slice stands where a value belongs"),
+        (b"cbuiltins\nslice\n", "slice found in place of a value"),
         (b"cpandas\nDataFrame\n)\x81", "DataFrame"),
         (b"]N\x85R", "a list is called"),
         (b"]Nb", "a list is given a state"),
@@ -399,14 +399,14 @@ def test_known_names_cannot_be_misused(cell, message, tmp_path):
 def test_other_pickles_are_refused(content, found, tmp_path):
     path = tmp_path / "other.pkl"
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(DataError, match=rf"other.pkl: holds a {found}, expected a pickled pandas DataFrame"):
+    with pytest.raises(DataError, match=rf"other.pkl: contains a {found}, expected a pickled pandas DataFrame"):
         read_dataframe(path)
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame({"a": pd.Categorical(["x"])}), pd.Series([1.0])])
 def test_unknown_parts_of_pandas_are_named(frame, tmp_path):
     frame.to_pickle(tmp_path / "frame.pkl")
-    with pytest.raises(DataError, match=r"refused the global 'pandas\.[\w.]+'.*needs something unknown"):
+    with pytest.raises(DataError, match=r"refused the global 'pandas\.[\w.]+'.*unsupported objects"):
         read_dataframe(tmp_path / "frame.pkl")
 
 

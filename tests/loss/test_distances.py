@@ -85,9 +85,9 @@ def test_any_function_is_taken_as_it_is():
         ({"name": "squared", "delta": 1}, "distance squared: unknown 'delta'; it has no parameters"),
         (
             {"name": "pinball", "quantile": 1.5},
-            "distance pinball: quantile has to lie between 0 and 1, found 1.5",
+            "distance pinball: quantile must lie between 0 and 1, found 1.5",
         ),
-        ({"name": "huber", "delta": "x"}, "distance huber: delta has to be a number above 0, found 'x'"),
+        ({"name": "huber", "delta": "x"}, "distance huber: delta must be a number above 0, found 'x'"),
     ],
 )
 def test_what_does_not_fit_is_refused(choice, message):

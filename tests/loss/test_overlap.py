@@ -427,11 +427,11 @@ def test_interchangeable_classes_may_come_in_any_order(reduction: Reduction) -> 
         ),
         (
             {"class_weights": {"b": 2}},
-            "class_weights: {'b': 2.0, 'c': 1.0} are interchangeable: give them all the same number",
+            "class_weights: {'b': 2.0, 'c': 1.0} are interchangeable: give them the same value",
         ),
         (
             {"thresholds": {"c": 2}},
-            "thresholds: {'b': 0.0, 'c': 2.0} are interchangeable: give them all the same number",
+            "thresholds: {'b': 0.0, 'c': 2.0} are interchangeable: give them the same value",
         ),
         ({"interchangeable": [("b", "d")]}, "interchangeable: unknown class 'd'; known: a, b, c"),
     ],
@@ -494,7 +494,7 @@ def test_terms_of_weight_0_are_left_out():
 
 
 def test_a_loss_without_terms_is_refused():
-    with pytest.raises(ConfigError, match="every term has the weight 0"):
+    with pytest.raises(ConfigError, match="all terms have weight 0"):
         OverlapLoss(("a", "b"), regression=0, smoothness=0)
 
 

@@ -181,7 +181,7 @@ def test_any_distance_takes_the_place_of_the_absolute_one():
         (
             {"dice": 1},
             LIMITS * torch.tensor([1, 0, 1]),
-            "terms: presence (dice, focal) wants a threshold above 0 for every class: set thresholds.b",
+            "terms: presence (dice, focal) needs a threshold above 0 for every class: set thresholds.b",
         ),
     ],
 )
@@ -200,4 +200,4 @@ def test_terms_are_found_by_weight_by_options_and_as_they_are():
 def test_poisson_wants_the_image(image, found):
     with pytest.raises(DataError) as error:
         Poisson()(comparison(image=image))
-    assert str(error.value) == f"the term poisson wants an image of shape (3, 4, 5), found {found}"
+    assert str(error.value) == f"the term poisson needs an image of shape (3, 4, 5), found {found}"

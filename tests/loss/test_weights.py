@@ -389,7 +389,7 @@ def test_a_rule_says_whether_pixels_have_to_be_counted() -> None:
         ),
         (
             {"rule": "size", "weights": {3: 1}},
-            "region_weights.weights.3: a region of ['ER', 'NR'] holds 0 to 2 classes",
+            "region_weights.weights.3: a region of ['ER', 'NR'] has 0 to 2 classes",
         ),
         (
             {"rule": "product", "weights": {"ERR": 2}},
@@ -401,7 +401,7 @@ def test_a_rule_says_whether_pixels_have_to_be_counted() -> None:
         ),
         (
             {"rule": "product", "weights": {"ER": 1e30, "NR": 1e30}},
-            "region_weights.weights: {'ER': 1e+30, 'NR': 1e+30} make a product too large for float32",
+            "region_weights.weights: the product of {'ER': 1e+30, 'NR': 1e+30} is too large for float32",
         ),
         (
             {"rule": "balanced", "limit": 0.5},
@@ -420,11 +420,11 @@ def test_a_rule_says_whether_pixels_have_to_be_counted() -> None:
         ({"rule": "learned", "rate": 0}, "region_weights.rate: Input should be greater than 0 (found 0)"),
         (
             {"rule": "learned", "start": {"rule": "learned"}},
-            "region_weights.start: a learned rule begins with another rule than learned",
+            "region_weights.start: the initial weights cannot be learned themselves",
         ),
         (
             {"rule": "learned", "start": {"rule": "size", "weights": {7: 1}}},
-            "region_weights.start.weights.7: a region of ['ER', 'NR'] holds 0 to 2 classes",
+            "region_weights.start.weights.7: a region of ['ER', 'NR'] has 0 to 2 classes",
         ),
         (
             {"rule": "learned", "start": {"NR": "x"}},
@@ -455,7 +455,7 @@ def test_counts_of_no_or_other_regions_are_refused(counts: dict[int, int], messa
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ([["a"]], "interchangeable: ['a'] holds fewer than two classes"),
+        ([["a"]], "interchangeable: ['a'] has fewer than two classes"),
         ([["a", "x"]], "interchangeable: unknown class 'x'; known: a, b, c"),
         ([["a", "b"], ["b", "c"]], "interchangeable: class 'b' appears in two groups"),
         ([["a", "a"]], "interchangeable: class 'a' appears in two groups"),

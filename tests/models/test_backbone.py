@@ -223,7 +223,7 @@ def test_the_least_size_is_found() -> None:
     with pytest.raises(ModelError) as error:
         settle(Wrapped(OneSize(), 1, 1, 1, divisor=2), usual=(3,))
     assert str(error.value) == (
-        "takes no image of 2 or 4 or 8 or 16 pixels (Input width (16) doesn't match model (3).); "
+        "accepts no image of 2 or 4 or 8 or 16 pixels (Input width (16) doesn't match model (3).); "
         "made for images of 3: a network of one size needs it as img_size"
     )
     assert settle(Wrapped(OneSize(), 1, 1, 1, image_size=3))(noise(1, 1, 2)).shape == (1, 1, 2)

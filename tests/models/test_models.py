@@ -107,7 +107,7 @@ def test_an_unknown_option_of_a_library_is_refused() -> None:
         "unknown option 'deep_supervision'; known: act_"
     )
     assert refusal("monai/UNet", encoder_weights="default") == (
-        "there are no encoder_weights for this network; leave them out"
+        "this network has no encoder_weights: leave them out"
     )
 
 
@@ -125,7 +125,7 @@ def test_a_network_of_one_size_says_so() -> None:
     pytest.importorskip("timm")
     pytest.importorskip("monai")
     assert refusal("timm/test_vit_relpos") == (
-        "takes no image of 16 x 16 or 32 x 32 or 64 x 64 or 128 x 128 pixels (Input height (128) doesn't match "
+        "accepts no image of 16 x 16 or 32 x 32 or 64 x 64 or 128 x 128 pixels (Input height (128) doesn't match "
         "model (160).); made for images of 160 x 160: a network of one size needs it as img_size"
     )
     assert refusal("monai/UNETR") == "needs the option img_size"
@@ -226,8 +226,8 @@ def test_weights_that_cannot_be_fetched_are_named(
     monkeypatch.setattr(socket, "getaddrinfo", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert refusal(name, **options).startswith(
-        f"encoder_weights {options['encoder_weights']!r} could not be fetched: they need a network or a cached "
-        "file; encoder_weights: null draws them instead ("
+        f"encoder_weights {options['encoder_weights']!r} could not be fetched: they need a network connection "
+        "or a cached file; encoder_weights: null draws random ones instead ("
     )
 
 

@@ -83,8 +83,8 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, spoil: Callable[[Stat
 
 
 def test_something_else_than_weights_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path / "list.pt", [1, 2], "no state dict")
-    refused(tmp_path / "epoch.pt", {"epoch": 3}, "no state dict")
+    refused(tmp_path / "list.pt", [1, 2], "not a state dict")
+    refused(tmp_path / "epoch.pt", {"epoch": 3}, "not a state dict")
 
 
 def refused(path: Path, content: object, message: str) -> None:

@@ -320,9 +320,7 @@ def test_an_event_table_of_another_training_is_refused(tmp_path):
     other = make_run(tmp_path / "other", seed=1)
     identity = read_table(other / "events.parquet")["configuration"].iloc[0]
     write_table(read_table(run / "events.parquet").assign(configuration=identity), run / "events.parquet")
-    with pytest.raises(
-        DataError, match=f"{run}: the separator is of the configuration .* table is of {identity}: "
-    ):
+    with pytest.raises(DataError, match=f"{run}: the separator has the configuration .* table has {identity}: "):
         write_report([run])
 
 

@@ -152,7 +152,7 @@ def test_bad_input_is_one_line():
         ObjectHead(("a",), 4, 1, 2, Quantities(of_object=(ENERGY,)), ObjectOptions(channels=10))
     with pytest.raises(ConfigError, match="the adapter names no quantities"):
         ObjectHead(("a",), 4, 1, 2, Quantities(), ObjectOptions())
-    with pytest.raises(DataError, match=r"meta has no 'b_energy'; did you mean 'a_energy'"):
+    with pytest.raises(DataError, match=r"metadata of the samples have no 'b_energy'; did you mean 'a_energy'"):
         head().truth([{"a_energy": 1.0, "place": 0.0}])
 
 
@@ -171,7 +171,7 @@ def test_backbones_hand_out_their_encoder(name):
 
 def test_a_backbone_without_an_encoder_is_refused(toy):
     options = toy.new_separator().options.model_copy(update={"objects": ObjectOptions()})
-    with pytest.raises(ModelError, match="objects: the model own:Conv2d hands out no features"):
+    with pytest.raises(ModelError, match="objects: the model own:Conv2d provides no encoder features"):
         Separator(options, torch.nn.Conv2d(1, toy.new_separator().head.channels, 1))
 
 

@@ -312,13 +312,13 @@ def test_a_curve_that_has_not_settled_says_so():
     [
         (np.zeros((0, 2)), None, "no curve: there is no point with a weight"),
         (CLOUD, np.zeros(100), "no curve: there is no point with a weight"),
-        (np.ones((9, 2)), None, "no curve: half of the weight lies at one place along it"),
-        (np.eye(3), [1, 1, 9], "no curve: half of the weight lies at one place along it"),
-        ([[0, 0], [1, 0], [2, 0]], None, "no curve: the points lie at 3 places along it, expected at least 4"),
+        (np.ones((9, 2)), None, "no curve: half of the weight lies at one position along it"),
+        (np.eye(3), [1, 1, 9], "no curve: half of the weight lies at one position along it"),
+        ([[0, 0], [1, 0], [2, 0]], None, "no curve: the points lie at 3 positions along it, expected at least 4"),
         (
             [[0, 0], [1, 0], [2, 0]] * 9,
             None,
-            "no curve: the points lie at 3 places along it, expected at least 4",
+            "no curve: the points lie at 3 positions along it, expected at least 4",
         ),
     ],
 )
@@ -333,8 +333,8 @@ def test_points_without_a_curve_are_told_from_other_errors(points, weights, mess
     [
         (Z, None, "points have shape (100,), expected (n, d)"),
         (CLOUD, np.ones(9), "weights have shape (9,), expected (100,), one per point"),
-        (CLOUD * np.nan, None, "points and weights have to be finite, and weights not negative"),
-        (CLOUD, -np.ones(100), "points and weights have to be finite, and weights not negative"),
+        (CLOUD * np.nan, None, "points and weights must be finite, and weights not negative"),
+        (CLOUD, -np.ones(100), "points and weights must be finite, and weights not negative"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(points, weights, message):
@@ -349,7 +349,7 @@ def test_arrays_that_do_not_fit_are_refused(points, weights, message):
     [
         ({"max_iterations": 0}, "max_iterations: expected at least 1, found 0"),
         ({"stretch": -1.0}, "stretch: expected a number of at least 0, found -1.0"),
-        ({"draws": 9}, "draws: expected a generator `rng` beside it, found None"),
+        ({"draws": 9}, "draws: expected a generator `rng` as well, found None"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

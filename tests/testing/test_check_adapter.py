@@ -293,7 +293,7 @@ def test_what_breaks_the_contract_is_named_with_its_mend(name):
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        ({"place": [1, 2]}, "metadata 'place': .* is of type list, expected one number"),
+        ({"place": [1, 2]}, "metadata 'place': .* is of type list, expected a number"),
         ({"place": None}, "metadata 'place': None is of type NoneType"),
         ({"iou": 0.5}, "metadata 'iou': the name of a column of event tables"),
     ],

@@ -207,7 +207,7 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(begun, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(
-        DataError, match=r"cannot be written: is the disk full\? .*checkpoint before it is intact"
+        DataError, match=r"cannot be written: is the disk full\? .*previous checkpoint is intact"
     ) as caught:
         Run(begun.folder, ["training.epochs=2"], trust_code=True).train(resume=True)
     assert "\n" not in str(caught.value)

@@ -85,19 +85,19 @@ class SepOptions(Options):
     watershed then divides the light between them.
 
     Attributes:
-        kernel: that the detection image is filtered with, `gaussian` or `mexhat`, minus the Gaussian's Laplacian.
-        kernel_fwhm: of the Gaussian, pixels; 0 for no filter.
-        thresh: of the filtered image, in units of its noise.
+        kernel: the filter of the detection image: `gaussian`, or `mexhat`, minus the Gaussian's Laplacian.
+        kernel_fwhm: the full width at half maximum of the Gaussian, pixels; 0 for no filter.
+        thresh: the detection threshold in the filtered image, in units of its noise.
         minarea: pixels above it that a detection has at least.
         deblend_nthresh: thresholds between `thresh` and the peak, spaced logarithmically.
         deblend_cont: share of the flux from which on a branch is an object of its own.
         clean: remove what would not be detected without its brighter neighbour.
         grow: by a watershed, grow segments down to this level of the smoothed detection image, in units of the
             noise of the unsmoothed one; None for the segments that SEP gives.
-        grow_sigma: of the Gaussian that smooths it, pixels.
+        grow_sigma: standard deviation of the Gaussian that smooths it, pixels.
         flux: `kron`, within an ellipse of `kron_factor` Kron radii, or `isophotal`, in the object's own segment.
         kron_factor: SExtractor's first PHOT_AUTOPARAMS.
-        min_radius: of the ellipse, pixels; smaller ones are replaced by a circle of it.
+        min_radius: the smallest radius of the ellipse, pixels; a smaller ellipse becomes a circle of this radius.
         neighbours: what takes the place of pixels of other objects: `mirror`, those opposite the object's centre
             (SExtractor's MASK_TYPE CORRECT); `mask`, the mean of the ellipse; `none`, nothing.
         correction: by which the fluxes of each band are multiplied, 1 without any.
@@ -323,7 +323,7 @@ class Scarlet:
 
     Attributes:
         sep: detects, and tells which detection belongs to which class.
-        psf_fwhm: of the Moffat profile in each of the B bands, arcsec.
+        psf_fwhm: full width at half maximum of the Moffat profile in each of the B bands, arcsec.
         pixel_scale: arcsec.
         shape: `sersic` or `pixels`.
         iterations: steps of the fit at most.
@@ -450,7 +450,7 @@ def tune_sep(
         classes: indices of those whose fluxes count; all if None.
         samples: how many of the data set are used, from the first on.
         draws: random choices.
-        seed: of them.
+        seed: the seed of the draw.
     """
     batches = [collate([dataset[index]]) for index in range(min(samples, len(dataset)))]
     true = np.concatenate([batch.target.double().sum(dim=(3, 4)).numpy() for batch in batches])

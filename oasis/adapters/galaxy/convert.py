@@ -70,10 +70,11 @@ class Conversion(Options):
     """How images become a library of stamps.
 
     Attributes:
-        pixel_scale: of the library, arcsec.
-        size: of a stamp, pixels.
-        bands: of the library, in its order.
-        psf_fwhm: of the point-spread function per band, arcsec, kept with the library; None where unknown.
+        pixel_scale: the pixel scale of the library, arcsec.
+        size: the size of a stamp, pixels.
+        bands: the bands of the library, in its order.
+        psf_fwhm: full width at half maximum of the point-spread function per band, arcsec, kept with the library;
+            None where unknown.
         reading: what the files do not say.
         catalogue: a Galaxy Zoo catalogue, which then gives pixel scales and selects; None takes all images.
         selection: from the catalogue.
@@ -258,7 +259,7 @@ def resample(images: NDArray[Any], pixel_scale: float, new_scale: float) -> Arra
 
     Args:
         images: (..., H, W) flux per pixel.
-        pixel_scale: of the images, arcsec.
+        pixel_scale: the pixel scale of the images, arcsec.
         new_scale: arcsec.
 
     Raises:

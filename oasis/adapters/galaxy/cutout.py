@@ -33,7 +33,7 @@ class Cutout:
         flux: (B, H, W) float32 nmgy per pixel of the image's own grid.
         bands: the B band names.
         pixel_scale: arcsec.
-        name: of the object or the file.
+        name: the name of the object or the file.
         approximate: whether the flux was recovered from a picture whose intensities are stretched.
         inverse_variance: (B, H, W) 1/nmgy^2, or None.
         bad: (H, W) pixels that must not be used, or None.
@@ -56,7 +56,7 @@ class Reading(Options):
 
     Attributes:
         bands: the names of the bands, in their order.
-        pixel_scale: of the images, arcsec.
+        pixel_scale: the pixel scale of the images, arcsec.
         native_scale: side of the pixel that the values are the flux of, arcsec, where it is not the image's own.
         stretch: how the intensities of pictures were mapped: `galaxy_zoo` as for the Galaxy Zoo DECaLS release,
             `viewer` as in the Legacy Survey viewer and its JPEG cutouts.

@@ -36,7 +36,7 @@ def read_cutouts(
             HDF5 contains `images`: flux (n, B, H, W) in pixels of 0.262 arcsec unless `reading` says otherwise, or
             pictures of the viewer (n, H, W, 3) with `pxscale`, as Galaxy10 DECaLS does; and `ra` and `dec`.
         reading: what the files do not say.
-        pixel_scales: of pictures, arcsec, by name, as `oasis.adapters.galaxy.catalogue.pixel_scales` gives.
+        pixel_scales: of pictures by name, arcsec, as `oasis.adapters.galaxy.catalogue.pixel_scales` gives them.
 
     Raises:
         DataError: a file that cannot be used.

@@ -29,7 +29,8 @@ def read_fits(path: str | Path, reading: Reading | None = None) -> Cutout:
     """Read a FITS cutout of the Legacy Survey service, or another image in nmgy per pixel.
 
     Args:
-        path: of the file: (B, H, W) or, for one band, (H, W), with the planes INVVAR and MASKBITS if it has them.
+        path: the path of a file of shape (B, H, W) or, for one band, (H, W), with or without the planes INVVAR and
+            MASKBITS.
         reading: what the file does not say.
 
     Raises:

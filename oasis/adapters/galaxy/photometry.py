@@ -479,7 +479,7 @@ def flux_error_table(
     Args:
         table: an event table, or the rows of one class.
         by: the column to bin by.
-        edges: of the bins.
+        edges: the edges of the bins.
         band: whose fluxes.
         group: the column that names the galaxy, where galaxies repeat: whole groups are resampled.
 

@@ -38,7 +38,7 @@ class BlendOptions(Options):
         magnitudes: least and largest magnitude of a neighbour minus that of the galaxy in the middle; drawn evenly
             over what the library has.
         jitter: how far the middle galaxy may lie from the middle of the image, pixels along each axis.
-        noise: of the sky, in units of the survey's.
+        noise: the noise of the sky, in units of the survey's.
         sky: noise of the survey by band, nmgy per pixel (1 sigma), in the place of DECaLS's.
         poisson: add the shot noise of galaxies that carry no noise of their own.
         gain: electrons per nmgy by band, in the place of DECaLS's.
@@ -73,7 +73,7 @@ class GalaxyScene(Scene):
     Args:
         stamps: the library, both measured and simulated galaxies.
         indices: which of its galaxies this split uses.
-        classes: of the maps.
+        classes: the classes of the maps.
         options: how galaxies are placed and observed.
 
     Raises:

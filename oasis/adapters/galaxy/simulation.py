@@ -60,17 +60,17 @@ class GalaxyOptions(Options):
     Attributes:
         size: rows and columns of a stamp, pixels.
         pixel_scale: side of a pixel, arcsec: that of the measured galaxies which simulated ones are to join.
-        magnitudes: of the brightest and the faintest galaxy, in r.
+        magnitudes: the magnitudes of the brightest and the faintest galaxy, in r.
         count_slope: numbers grow as 10^(slope x magnitude); 0 is flat, 0.6 that of nearby space.
         r50: median half-light radius at magnitude 17.5, before the point-spread function, arcsec.
-        r50_slope: by which log10 of it falls per magnitude.
+        r50_slope: by how much log10 of it falls per magnitude.
         r50_scatter: standard deviation of its natural logarithm.
         bulge_fraction: the two exponents of the beta distribution of the bulge's share of the light in r.
         bulge_size: median of the bulge's half-light radius over the disc's.
         g_r: mean and standard deviation of the disc's colour.
         bulge_g_r: mean and standard deviation of the bulge's colour minus the disc's.
         r_z: mean of the disc's colour and standard deviation about the line on which it rises with g-r.
-        psf_fwhm: of the Moffat profile in g, r and z, arcsec.
+        psf_fwhm: full width at half maximum of the Moffat profile in g, r and z, arcsec.
         contained: least share of the light inside the stamp, in every band: other galaxies are rejected and
             redrawn (by default about 11 %, mostly large, bright ones, which are therefore under-represented).
     """
@@ -110,7 +110,7 @@ def simulate_galaxies(count: int, seed: int = 0, options: GalaxyOptions | None =
 
     Args:
         count: how many galaxies.
-        seed: of the library.
+        seed: the seed of the library.
         options: the population; by default that of `GalaxyOptions`.
 
     Raises:

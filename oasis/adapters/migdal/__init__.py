@@ -9,7 +9,7 @@ __all__ = ["MigdalAdapter"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the adapter on first use, so that a module here can be run on its own."""
+    """Import the adapter on first use, so that a module in this package can be run by itself."""
     if name != "MigdalAdapter":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from oasis.adapters.migdal.adapter import MigdalAdapter

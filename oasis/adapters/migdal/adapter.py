@@ -1,4 +1,4 @@
-"""The MIGDAL adapter: simulated events, measured recoils and the authors' files, and what is asked of them."""
+"""The MIGDAL adapter: simulated events, measured recoils and the authors' files, with their study."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -43,7 +43,7 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         "calibration": {
             "absent": False,
             "quantities": {ER: "ER_energy"},
-        },  # half of the events have no ER by choice
+        },  # half of the events deliberately have no ER
     }
     study = Study(
         name=ER,
@@ -58,18 +58,18 @@ class MigdalAdapter(Adapter[MigdalOptions]):
     )
 
     def scene(self, split: str) -> MigdalScene:
-        """Return what the events of a split are mixed from; splits share no track.
+        """Return the scene of a split; splits share no track.
 
         Raises:
-            DataError: a library or a file of recoils that cannot be read.
+            DataError: a library or a file of recoils cannot be read.
         """
         return MigdalScene(self.options, split, *self._libraries)
 
     def samples(self, path: Path, split: str) -> SampleDataset:
-        """Return the samples of an HDF5 file, of the authors' dataframe or of a folder of their tensors.
+        """Return the samples of an HDF5 file, of the authors' data frame or of a folder of their tensors.
 
         Raises:
-            DataError: a file that cannot be used.
+            DataError: the file is invalid.
         """
         if path.is_dir():
             return ReferenceTensors(path, split, protocol=self.options.protocol)
@@ -78,23 +78,23 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         return super().samples(path, split)
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
-        """Return how the electron's axis at the vertex lies to the true one: see `axis_columns`."""
+        """Return the angles between predicted and true axis of the electron at the vertex: see `axis_columns`."""
         electron = self.classes.index(ER)
         predicted = np.where(sample.valid[0], prediction.maps[electron, 0], 0)
         return {ER: axis_columns(predicted, sample.target[electron, 0], sample.meta)}
 
     @property
     def measures_events(self) -> bool:
-        """Whether axes are requested."""
+        """Whether the measurement of axes is requested."""
         return self.options.topology
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
-        """Return the figure `topology` where the table has axes."""
+        """Return the figure `topology` if the table contains axes."""
         return {"topology": topology_figure(table)} if "axis_angle_map" in table else {}
 
     @cached_property
     def _libraries(self) -> tuple[Components, Components]:
-        """Electron recoils, simulated, and nuclear recoils, simulated or measured."""
+        """Return simulated electron recoils, and simulated or measured nuclear recoils."""
         options = self.options
         electrons, recoils = load_library(options.tracks)
         if options.recoils is None:
@@ -107,11 +107,11 @@ class MigdalAdapter(Adapter[MigdalOptions]):
     def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
         """Return frames as images (n, 1, H, W) in ADU, with negative pixels set to 0.
 
-        Raw frames (1152, 2048) are dark-subtracted, binned and smoothed as the experiment does; smaller ones
-        are assumed to be binned already.
+        Raw frames (1152, 2048) are dark-subtracted, binned and smoothed as in the experiment; smaller ones are
+        assumed to be binned already.
 
         Raises:
-            DataError: an array that does not contain frames.
+            DataError: the array does not contain frames.
         """
         detector = self.options.detector
         height, width = (length * detector.binning for length in detector.shape)
@@ -120,10 +120,10 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         return np.maximum(super().as_images(raw, dark), 0)
 
     def visible(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return a rectangle around what stands out of the noise; all of an image without any.
+        """Return a rectangle around the pixels above the noise, or the whole image if there are none.
 
-        Pixels 4 sigma above the noise with 5 more above 3 sigma beside them count, which finds most of an electron
-        outside the nuclear recoil, and 4 pixels all round are added for the rest.
+        Pixels 4 sigma above the noise next to 5 more above 3 sigma count, which finds most of an electron outside
+        the nuclear recoil; 4 pixels are added on every side for the rest.
         """
         blobs = nuclear_blob(images[:, 0], seed=4, min_pixels=6, grow=4)
         boxes = [bounding_box(blob) if blob.any() else ~blob for blob in blobs]
@@ -134,5 +134,5 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         return track_boxes(image[0])
 
     def convert(self, source: Path, out: Path) -> int:
-        """Turn the authors' tensors or dataframe into an HDF5 file of samples."""
+        """Convert the authors' tensors or data frame to an HDF5 file of samples."""
         return convert(source, out)

@@ -21,7 +21,7 @@ Side = Annotated[int, Field(ge=1, le=16384)]
 Drift = Annotated[float, Field(ge=0, le=1000)]
 
 REACH = 4.0
-"""Where a blur ends, in units of its sigma: what lies beyond is 6e-5 of the light."""
+"""Radius at which a blur is cut, in units of its sigma: 6e-5 of the light is outside."""
 
 
 class Window(NamedTuple):
@@ -42,7 +42,7 @@ class Window(NamedTuple):
         return type(self)(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
 
     def within(self, other: "Window") -> Self:
-        """Return the part that lies inside `other`; its height or width is 0 where there is none."""
+        """Return the part inside `other`; its height or width is 0 if there is none."""
         row, col = max(self.row, other.row), max(self.col, other.col)
         bottom = min(self.row + self.height, other.row + other.height)
         right = min(self.col + self.width, other.col + other.width)
@@ -61,7 +61,7 @@ class Window(NamedTuple):
         return not (self.height and self.width)
 
     def inside(self, other: "Window") -> tuple[slice, slice]:
-        """Return the slices that cut this window out of an image of `other`."""
+        """Return the slices of this window in an image of `other`."""
         row, col = self.row - other.row, self.col - other.col
         return slice(row, row + self.height), slice(col, col + self.width)
 
@@ -112,7 +112,7 @@ class Detector(Options):
     )
     smooth_radius: int = Field(default=4, ge=0, le=1000, description="half-width of the smoothing kernel, pixels")
     threshold_adu: float = Field(
-        default=1.0, ge=0, le=1e6, description="light up to here is set to 0 in a truth map, ADU"
+        default=1.0, ge=0, le=1e6, description="light up to this value is set to 0 in a truth map, ADU"
     )
 
     @property
@@ -134,23 +134,23 @@ class Detector(Options):
     ) -> Array:
         """Return the smoothed image of one track without camera noise: a truth map.
 
-        What the camera sees through `window` is the same as on the whole field, up to the random numbers: light
-        from outside is spread into it, and vignetting follows the position on the field.
+        The image in `window` is that part of the image of the whole field, up to the random numbers: light from
+        outside spreads into it, and vignetting depends on the position in the field.
 
         Args:
-            points: (n, 3) mm, the ionisation along columns, rows and the drift, from the origin of the track.
+            points: (n, 3) mm, positions of ionisation along columns, rows and the drift, from the track's origin.
             energy: (n,) keV deposited as ionisation at each point.
-            centre: row and column of the origin on the field, in pixels.
-            rng: the source of every random number.
+            centre: row and column of the origin in the field, in pixels.
+            rng: the generator of all random numbers.
             window: the part of the field to return; the whole field by default.
-            halo: light spread in the glass GEMs as a fraction of the direct light: `Detector.halo` makes the
-                image as wide as that of a measured nuclear recoil, 0 as that of the paper's simulated electron.
+            halo: light spread in the glass GEMs as a fraction of the direct light: with `Detector.halo` the image
+                is as wide as that of a measured nuclear recoil, with 0 as that of the paper's simulated electron.
             depth_cm: drift distance of the origin; drawn from `drift_cm` by default. Tracks that share a
                 vertex share it.
             gain: ADU per keV at the centre of the field; drawn from `gain` and `gain_smear` by default.
 
         Returns:
-            (height, width) float32, ADU; up to `threshold_adu` reads 0.
+            (height, width) float32, ADU; values up to `threshold_adu` are set to 0.
 
         Raises:
             ConfigError: the window is not inside the field.
@@ -178,7 +178,7 @@ class Detector(Options):
     def noise(self, rng: np.random.Generator, window: Window | None = None) -> Array:
         """Return signed camera noise after smoothing, (height, width) float32 ADU, of sigma 7.6 by default.
 
-        A window that does not touch the border of the field has none of the border's excess noise.
+        Only a window that touches the border of the field has the excess noise of the border.
 
         Example:
             >>> noise = Detector().noise(np.random.default_rng(0))
@@ -192,23 +192,23 @@ class Detector(Options):
         return self.smooth(white)[window.inside(exposed)]
 
     def smooth(self, image: NDArray[np.floating]) -> Array:
-        """Blur the last two axes with a Gaussian, reflected about the border pixels as torch's `reflect` is."""
+        """Return the image smoothed by a Gaussian along the last two axes, with torch's `reflect` padding."""
         kernel = _gaussian(self.smooth_sigma, self.smooth_radius)
         columns = correlate1d(np.asarray(image, np.float32), kernel, axis=-2, mode="mirror")
         return np.asarray(correlate1d(columns, kernel, axis=-1, mode="mirror"), np.float32)
 
     def preprocess(self, raw: NDArray[np.generic], dark: NDArray[np.generic] | None = None) -> Array:
-        """Turn raw camera frames into images: subtract the dark, sum 4x4 pixels, smooth, negatives to 0.
+        """Return images of raw camera frames: dark-subtracted, binned 4x4, smoothed, negative values set to 0.
 
         Args:
-            raw: (..., 1152, 2048) by default, as the camera writes them.
-            dark: (1152, 2048), the camera's mean frame without light.
+            raw: (..., 1152, 2048) by default, as written by the camera.
+            dark: (1152, 2048), the mean frame without light.
 
         Returns:
             (..., 288, 512) float32, ADU.
 
         Raises:
-            DataError: a shape does not fit, or a value is not finite.
+            DataError: a shape is wrong, or a value is not finite.
         """
         height, width = (side * self.binning for side in self.shape)
         if raw.shape[-2:] != (height, width):
@@ -223,7 +223,7 @@ class Detector(Options):
         return images
 
     def vignetting(self, rows: ArrayLike, cols: ArrayLike) -> Array:
-        """Return the relative light yield `V = 1/(1 + r^2/L^2)^2` at positions on the field, in pixels.
+        """Return the relative light yield `V = 1/(1 + r^2/L^2)^2` at positions in the field, in pixels.
 
         Example:
             >>> Detector().vignetting([143.5, 0], [255.5, 0]).round(2).tolist()
@@ -260,7 +260,7 @@ class Detector(Options):
         return rows, cols, rng.standard_exponential(len(sigma), np.float32)
 
     def _expose(self, adu: Array, window: Window, rng: np.random.Generator) -> Array:
-        """Dim by vignetting, then count photoelectrons: that happens in the camera, before any smoothing."""
+        """Return the image after vignetting and photoelectron statistics in the camera, before any smoothing."""
         rows, cols = (np.arange(first, first + size) for first, size in zip(window[:2], window[2:], strict=True))
         expected = adu * self.vignetting(rows[:, None], cols) * np.float32(self.electrons_per_adu)
         return rng.poisson(expected).astype(np.float32) / np.float32(self.electrons_per_adu)
@@ -284,7 +284,7 @@ def _radius(sigma: float) -> int:
 
 
 def _blur(charge: Array, source: Window, target: Window, sigma: float) -> Array:
-    """Return what light from `source` shows in `target`, blurred by a Gaussian; all is dark outside `source`."""
+    """Return the image in `target` of light from `source`, blurred by a Gaussian; it is dark outside `source`."""
     kernel = _gaussian(sigma, _radius(sigma))
     hull = source.union(target)
     (in_rows, in_cols), (out_rows, out_cols) = source.inside(hull), target.inside(hull)
@@ -304,7 +304,7 @@ def _box(rows: Array, cols: Array) -> Window:
 
 
 def _histogram(rows: Array, cols: Array, charge: Array, window: Window) -> Array:
-    """Add up the charge in each pixel of the window; what falls outside is lost."""
+    """Return the charge in each pixel of the window; charge outside is lost."""
     row, col = np.rint(rows).astype(np.intp) - window.row, np.rint(cols).astype(np.intp) - window.col
     seen = (row >= 0) & (row < window.height) & (col >= 0) & (col < window.width)
     pixel = row[seen] * window.width + col[seen]

@@ -1,4 +1,4 @@
-"""Measured camera frames of the MIGDAL TPC: reading them, finding tracks, taking nuclear recoils out of them."""
+"""Measured camera frames of the MIGDAL TPC: reading, finding tracks, extracting nuclear recoils."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +18,14 @@ SIGMA_ADU = 7.6
 """Camera noise of a smoothed image, ADU per pixel."""
 
 DENSE_ADU, BRIGHT_ADU = 400.0, 40_000.0
-"""Brightest pixel and sum from which on a track is a nuclear recoil, ADU.
+"""Minimum brightest pixel and sum of a nuclear recoil, ADU.
 
-The brightest pixel of some 70 electrons in 66 measured frames reads 208 ADU. 40,000 ADU is the light of 13 keV
-in the centre of the field: an electron of that energy is long and faint.
+The brightest pixel of about 70 electrons in 66 measured frames has 208 ADU. 40,000 ADU is the light of 13 keV at
+the centre of the field: an electron of that energy is long and faint.
 """
 
 SLOPE = 0.26
-"""Steepest step between rows, as a fraction of the brightest pixel, that optics and smoothing let through.
+"""Steepest step between rows that optics and smoothing allow, as a fraction of the brightest pixel.
 
 A blur of sigma s = 2.3 pixels turns the sharpest edge of a line into 0.607/s. Rolling-shutter cuts are steeper
 (0.29-0.36 in measured frames), whole tracks are not (0.15-0.23).
@@ -37,14 +37,14 @@ Vertex = Callable[[NDArray[np.intp], Array], NDArray[np.intp]]
 def read_frames(
     path: str | Path, *, dark: str | Path | None = None, key: str | None = None, detector: Detector | None = None
 ) -> Array:
-    """Read frames from `.npz`, `.npy`, HDF5 or TIFF; raw ones are binned and smoothed on the way.
+    """Read frames from `.npz`, `.npy`, HDF5 or TIFF; raw ones are binned and smoothed.
 
     Args:
-        path: the file. Frames are (n, 288, 512) in ADU, or raw as the camera writes them (n, 1152, 2048); n may
-            be absent.
+        path: the file. Frames are (n, 288, 512) in ADU, or raw from the camera (n, 1152, 2048); the axis n may be
+            missing.
         dark: a file with the camera's dark frame, or several to average; only for raw frames.
         key: the array of an `.npz` or HDF5 file; by default `adu`, or the only one.
-        detector: what says the shape and how raw frames are treated.
+        detector: defines the shape and the processing of raw frames.
 
     Returns:
         (n, 288, 512) float32, ADU.
@@ -58,12 +58,12 @@ def read_frames(
     frames = _load(Path(path), key)
     if frames.shape[1:] == detector.shape:
         if dark is not None:
-            raise DataError(f"{path}: the frames are binned already, so that no dark frame can be subtracted")
+            raise DataError(f"{path}: the frames are binned already: no dark frame can be subtracted")
         return frames.astype(np.float32, copy=False)
     if frames.shape[1:] != raw_shape:
         raise DataError(
             f"{path}: frames of shape {frames.shape[1:]}, expected {detector.shape}, "
-            f"or {raw_shape} as the camera writes them"
+            f"or {raw_shape} as written by the camera"
         )
     return detector.preprocess(frames, None if dark is None else _read_dark(Path(dark), raw_shape))
 
@@ -77,17 +77,18 @@ def find_blobs(
     min_pixels: int = 15,
     grow: int = 2,
 ) -> NDArray[np.int32]:
-    """Label the connected groups of pixels that stand out of the noise, frame by frame.
+    """Return the labels of connected groups of pixels above the noise, frame by frame.
 
-    A blob is 8-connected above `nsigma` sigma, has `min_pixels` pixels and one above `seed` sigma; then it grows.
+    A blob is 8-connected above `nsigma` sigma, has at least `min_pixels` pixels and one above `seed` sigma; then
+    it is grown.
 
     Args:
         frames: (..., H, W) ADU.
         sigma: camera noise, ADU.
-        nsigma: where a blob ends, in sigma.
-        seed: what its brightest pixel must reach, in sigma.
-        min_pixels: its least size before growing.
-        grow: pixels added all round, for the light below the noise.
+        nsigma: threshold of the pixels of a blob, in sigma.
+        seed: threshold of its brightest pixel, in sigma.
+        min_pixels: its minimum size before growing.
+        grow: pixels added on every side, for the light below the noise.
 
     Returns:
         (..., H, W) labels: 0 for none, then 1, 2, ... through all frames.
@@ -120,9 +121,9 @@ def nuclear_blob(
     min_pixels: int = 15,
     grow: int = 2,
 ) -> NDArray[np.bool_]:
-    """Return where the tracks of an image are, (..., H, W) bool: the blobs of `find_blobs`.
+    """Return the mask of the tracks of an image, (..., H, W) bool: the blobs of `find_blobs`.
 
-    On the image of a nuclear recoil alone this is where the recoil is, without the pixels of mere noise.
+    For an image of a single nuclear recoil this is the recoil without pixels of pure noise.
 
     Example:
         >>> image = np.zeros((40, 40))
@@ -135,7 +136,7 @@ def nuclear_blob(
 
 
 def find_tracks(frames: Array, labels: NDArray[np.int32] | None = None) -> pd.DataFrame:
-    """Measure the blobs of frames, one row each, in the order of their labels.
+    """Return the properties of the blobs of frames, one row each, in the order of their labels.
 
     Args:
         frames: (n, H, W) ADU.
@@ -143,8 +144,8 @@ def find_tracks(frames: Array, labels: NDArray[np.int32] | None = None) -> pd.Da
 
     Returns:
         `frame`; `rowmin`, `rowmax`, `colmin`, `colmax` (inclusive); `pixels`; `adu` (sum) and `peak`; `major` and
-        `minor`, the rms along the principal axes in pixels; `slope`, the steepest step between rows over the
-        peak; `fiducial`, clear of the border of the field; `recoil`, a whole nuclear recoil: fiducial, not cut by
+        `minor`, the rms along the principal axes in pixels; `slope`, the steepest step between rows over the peak;
+        `fiducial`, not touching the border of the field; `recoil`, a complete nuclear recoil: fiducial, not cut by
         the rolling shutter, dense and bright.
 
     Example:
@@ -211,16 +212,16 @@ def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> bool:
 def restore_noise(
     frames: Array, rng: np.random.Generator, *, floor: float = 24.0, detector: Detector | None = None
 ) -> Array:
-    """Fill pixels that read 0 because they are below `floor` with camera noise; negatives stay 0.
+    """Return frames whose pixels of 0, suppressed below `floor`, are filled with camera noise; negatives stay 0.
 
-    For frames that were kept only above a threshold. What they still contain, including noise above the threshold,
-    is left as it is, so that the noise of the result is that of an untouched frame.
+    For frames that were saved only above a threshold. Their other pixels, including noise above the threshold, are
+    unchanged, so that the noise of the result is that of an unsuppressed frame.
 
     Args:
         frames: (n, 288, 512) ADU.
-        rng: the source of the noise.
-        floor: the threshold below which the frames read 0, ADU; no restored pixel exceeds it.
-        detector: what says how strong the noise is.
+        rng: the generator of the noise.
+        floor: the threshold of suppression, ADU; no restored pixel exceeds it.
+        detector: defines the noise.
 
     Example:
         >>> frames = np.zeros((1, 288, 512), np.float32)
@@ -237,7 +238,7 @@ def restore_noise(
 
 
 def brightest_pixel(points: NDArray[np.intp], adu: Array) -> NDArray[np.intp]:
-    """Return the brightest of the pixels (n, 2): where the Migdal search looks for the vertex.
+    """Return the brightest of the pixels (n, 2), the vertex in the Migdal search.
 
     Example:
         >>> brightest_pixel(np.array([[5, 5], [5, 6]]), np.array([1, 3], np.float32)).tolist()
@@ -269,19 +270,19 @@ def brighter_end(points: NDArray[np.intp], adu: Array) -> NDArray[np.intp]:
 
 
 def recoil_components(frames: Array, vertex: Vertex = brightest_pixel) -> Components:
-    """Take the whole nuclear recoils out of measured frames, to be placed again and overlaid with electrons.
+    """Return the complete nuclear recoils of measured frames, to be placed elsewhere and overlaid with electrons.
 
     Args:
         frames: (n, 288, 512) ADU.
-        vertex: finds the vertex of a recoil among its pixels: `brightest_pixel` (as the Migdal search does) or
-            `brighter_end`; real recoils do not tell.
+        vertex: finds the vertex of a recoil among its pixels: `brightest_pixel` (as in the Migdal search) or
+            `brighter_end`; the true vertex of a measured recoil is unknown.
 
     Returns:
-        One component per recoil: the rows and columns of its pixels relative to the vertex, and their ADU, its
-        own noise included. Its quantities are `adu`, `frame`, and `row` and `col` of the vertex.
+        One component per recoil: the rows and columns of its pixels relative to the vertex, and their ADU,
+        including noise. Its quantities are `adu`, `frame`, and `row` and `col` of the vertex.
 
     Raises:
-        DataError: there is no such recoil in the frames.
+        DataError: the frames contain no such recoil.
     """
     labels = find_blobs(frames)
     table = find_tracks(frames, labels)
@@ -302,14 +303,14 @@ def recoil_components(frames: Array, vertex: Vertex = brightest_pixel) -> Compon
         components.append(Component((points - origin).astype(np.float32), adu.astype(np.float32), meta))
     if not components:
         raise DataError(
-            f"no whole nuclear recoil in {len(frames)} frames with {len(table)} tracks: expected one clear of "
-            f"the border, with a pixel of {DENSE_ADU:g} ADU or more and {BRIGHT_ADU:g} ADU in all"
+            f"no complete nuclear recoil in {len(frames)} frames with {len(table)} tracks: expected one not "
+            f"touching the border, with a pixel of {DENSE_ADU:g} ADU or more and {BRIGHT_ADU:g} ADU in all"
         )
     return Components.pack(components)
 
 
 def _sorted_pixels(labels: NDArray[np.int32]) -> tuple[NDArray[np.intp], ...]:
-    """Return frame, row and column of all labelled pixels, label after label, and where each label starts."""
+    """Return frame, row and column of all labelled pixels, sorted by label, and the start of each label."""
     where = np.flatnonzero(labels)
     value = labels.ravel()[where]
     order = np.argsort(value, kind="stable")
@@ -320,7 +321,7 @@ def _sorted_pixels(labels: NDArray[np.int32]) -> tuple[NDArray[np.intp], ...]:
 def _principal_rms(
     row: NDArray[np.intp], col: NDArray[np.intp], adu: NDArray[np.float64], starts: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the rms along the long and the short axis of each group of pixels, weighted by light."""
+    """Return the light-weighted rms along the long and the short axis of each group of pixels."""
 
     def mean(values: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(np.add.reduceat(adu * values, starts) / np.add.reduceat(adu, starts))
@@ -331,7 +332,7 @@ def _principal_rms(
 
 
 def _load(path: Path, key: str | None) -> NDArray[Any]:
-    """Read (n, rows, columns) finite numbers, whatever the file is."""
+    """Read (n, rows, columns) finite numbers from any supported file."""
     frames = read_array(path, key)
     frames = frames[None] if frames.ndim == 2 else frames
     if frames.ndim != 3:

@@ -14,20 +14,20 @@ class MigdalOptions(DataOptions):
     """The section `data` of a MIGDAL run.
 
     Attributes:
-        size: rows and columns of the window around a nuclear recoil; the camera's whole field is [288, 512].
-        events: samples per split; every second one is a hybrid, the others nuclear recoils alone.
-        energies: of the electron recoils, keV.
-        spectral_index: the spectrum of training electrons falls as energy to the power of minus this; that of
-            the other splits is flat.
-        margin: how far from the border of the field simulated vertices stay, pixels.
-        jitter: how far a track's centre may lie from the window's, pixels.
-        tracks: a library that `python -m oasis.adapters.migdal.tracks` wrote, instead of the shipped one.
+        size: rows and columns of the window around a nuclear recoil; the full field of the camera is [288, 512].
+        events: samples per split; every second one is a hybrid, the others only a nuclear recoil.
+        energies: the energies of the electron recoils, keV.
+        spectral_index: power-law index of the spectrum of training electrons, energy to the power of minus this;
+            the spectrum of the other splits is flat.
+        margin: minimum distance of simulated vertices from the border of the field, pixels.
+        jitter: maximum distance of a track's centre from that of the window, pixels.
+        tracks: a library written by `python -m oasis.adapters.migdal.tracks`, instead of the shipped one.
         recoils: a file of measured frames whose nuclear recoils replace simulated ones.
-        restore_noise: the frames were kept only above 24 ADU: add the camera noise that they lost.
-        files: by split: an HDF5 file of samples, a folder of the authors' tensors or a dataframe of theirs, in
-            the place of the simulation.
-        protocol: how the authors' files are read: `corrected`, or `reference` as their own evaluation does.
-        topology: measure the axes of electron tracks when events are evaluated, some 10 ms for each.
+        restore_noise: add camera noise to frames that were saved only above 24 ADU.
+        files: an HDF5 file of samples, or a folder of tensors or a data frame of the authors, by split, used
+            instead of the simulation.
+        protocol: how the authors' files are read: `corrected`, or `reference` as in their own evaluation.
+        topology: measure the axes of electron tracks in the evaluation, which takes about 10 ms per event.
         detector: gas, optics and camera.
     """
 
@@ -50,7 +50,7 @@ class MigdalOptions(DataOptions):
         if any(side > length for side, length in zip(self.size, field, strict=True)):
             raise ValueError(f"size: {self.size} is larger than the field {field}")
         if 2 * self.margin >= min(field):
-            raise ValueError(f"margin: {self.margin} pixels on each side leave nothing of the field {field}")
+            raise ValueError(f"margin: {self.margin} pixels on every side leave nothing of the field {field}")
         if 2 * self.jitter > min(self.size):
-            raise ValueError(f"jitter: {self.jitter} pixels move tracks out of the window {self.size}")
+            raise ValueError(f"jitter: {self.jitter} pixels would move tracks out of the window {self.size}")
         return self

@@ -1,14 +1,14 @@
-r"""The authors' files, read unchanged, and the evaluation of the reference, reproduced.
+r"""The authors' files, read unchanged, and a reproduction of the reference evaluation.
 
-The reference keeps an event as images scaled by the logarithm of Eq. 4 of the paper, the truth with the same scale
-:math:`s` but a peak of its own:
+The reference stores an event as images scaled by the logarithm of Eq. 4 of the paper, the truth with the same
+scale :math:`s` but its own peak:
 
 .. math:: y = \frac{\log_{10}(1 + I/s)}{y_\mathrm{max}}, \qquad
           t_c = \frac{\log_{10}(1 + I_c/s)}{t_\mathrm{max}}
 
-Its evaluation inverts both with :math:`y_\mathrm{max}`, so that true intensities come out too high where the two
-peaks differ, and everything above 1 ADU counts as nuclear recoil, noise included. The protocol `"corrected"`
-avoids both and is what to train and evaluate on; `"reference"` repeats them, to compare with published figures.
+Its evaluation inverts both with :math:`y_\mathrm{max}`, so that true intensities are too high if the two peaks
+differ, and counts everything above 1 ADU as nuclear recoil, including noise. The protocol `"corrected"` avoids
+both and is the one to train and evaluate on; `"reference"` reproduces them, for comparison with published figures.
 
 Source of files and equations: OASIS, arXiv 2510.06194, and its public code.
 """
@@ -45,7 +45,7 @@ Maps = NDArray[np.float64]
 CLASSES: Final = ("ER", "NR")
 KINDS: Final = ("hybrid", "NR")
 SHAPE: Final = (288, 512)
-NOISE_CUT = 1.0  # ADU; what does not exceed it is set to 0
+NOISE_CUT = 1.0  # ADU; values up to it are set to 0
 ER_COLUMNS: Final = ("ER_col", "ER_row", "ER_intensity")
 BOX_COLUMNS: Final = ("rowmin", "rowmax", "colmin", "colmax")
 NOMINAL_WEIGHTS: Final[Mapping[str, Any]] = {
@@ -64,7 +64,7 @@ UNLOADABLE: Final = (
 
 @dataclass(frozen=True)
 class _Scale:
-    """The scale of an event and its two peaks, as the reference fits them."""
+    """The scale of an event and its two peaks, fitted as in the reference."""
 
     s: float
     ymax10: float
@@ -85,7 +85,7 @@ class _Scale:
         return _invert(scaled, max(self.s, 1e-6), self.tmax)
 
     def misread(self, target: Maps) -> Maps:
-        """Return true intensities as the reference's evaluation reads them: inverted with the image's peak."""
+        """Return true intensities as in the reference evaluation: inverted with the peak of the image."""
         scaled = np.log1p(target / max(self.s, 1e-6)) / (math.log(10) * self.tmax)
         return self.image(scaled)
 
@@ -99,11 +99,11 @@ class _Event:
     """One event in ADU.
 
     Attributes:
-        image: (H, W)
+        image: (H, W) the mixture.
         target: (2, H, W) electron and nuclear recoil, the latter with the noise of its frame.
         valid: (H, W) bool, the box.
         meta: its metadata.
-        scale: as stored in the file; None where it is still to be fitted.
+        scale: the scale stored in the file; None if it is still to be fitted.
     """
 
     image: Maps
@@ -127,7 +127,7 @@ class _Event:
 
 
 class _ReferenceData(SampleDataset):
-    """Events in the authors' files, as samples after one of the two protocols."""
+    """Events in the authors' files, as samples under one of the two protocols."""
 
     def __init__(self, protocol: ProtocolName, shape: tuple[int, int]) -> None:
         if protocol not in get_args(ProtocolName):
@@ -153,14 +153,14 @@ class ReferenceTensors(_ReferenceData):
     Args:
         root: the folder of the splits.
         split: `train`, `val` or `test`.
-        kinds: of events, `hybrid` (electron and nuclear recoil) or `NR` (nuclear recoil alone).
-        protocol: `corrected`, where the truth is inverted with its own peak and the NR map is 0 outside the
+        kinds: the kinds of events, `hybrid` (electron and nuclear recoil) or `NR` (nuclear recoil alone).
+        protocol: `corrected`, in which the truth is inverted with its own peak and the NR map is 0 outside the
             recoil, or `reference`, for `reference_evaluation`.
-        shape: of the images.
+        shape: the shape of the images.
 
     Raises:
-        DataError: a folder that is missing or empty; on reading, a file that is damaged, tries to run code, or
-            does not contain an event.
+        DataError: the folder is missing or empty; on reading, a file is damaged, tries to run code, or does not
+            contain an event.
     """
 
     def __init__(
@@ -250,19 +250,18 @@ def _number(path: Path, record: Mapping[str, Any], name: str) -> float:
 class ReferenceFrames(_ReferenceData):
     """The authors' data frames `hybrid.pkl` and `NR.pkl`, one event per row.
 
-    A frame with the sparse electrons `ER_col`, `ER_row` and `ER_intensity` contains hybrid events, one without any
-    of them nuclear recoils alone. Samples have the maps (ER, NR) in ADU without what does not exceed 1 ADU, the
-    box as `valid`, and `id` (`hybrid/12`, the row), `kind`, `ER_energy` (keV, 0 without an electron) and
-    `NR_energy` (keVee) in `meta`, NaN where the frame does not say. They are made when requested; the frame is
-    left as it is.
+    A frame with the sparse electrons `ER_col`, `ER_row` and `ER_intensity` contains hybrid events, one without
+    them only nuclear recoils. Samples have the maps (ER, NR) in ADU with values up to 1 ADU set to 0, the box as
+    `valid`, and `id` (`hybrid/12`, the row), `kind`, `ER_energy` (keV, 0 without an electron) and `NR_energy`
+    (keVee) in `meta`, NaN if the frame does not state it. They are created on request; the frame is not modified.
 
     Args:
         path: the pickle, read without running anything that it names.
         protocol: as for `ReferenceTensors`.
-        shape: of the images.
+        shape: the shape of the images.
 
     Raises:
-        DataError: a file that is no data frame, a column that is missing; on reading, a cell that does not fit.
+        DataError: the file is not a data frame, or lacks a column; on reading, a cell is invalid.
     """
 
     def __init__(
@@ -383,38 +382,38 @@ def _above_noise(image: NDArray[Any]) -> Maps:
 
 
 class Samples(Sized, Protocol):
-    """Anything that gives samples by index: a data set, several of them joined, or a list."""
+    """Anything that returns samples by index: a data set, several joined ones, or a list."""
 
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
 @torch.no_grad()
 def reference_evaluation(model: nn.Module, dataset: Samples) -> dict[str, Any]:
-    r"""Repeat the reference's evaluation: its loss, intensity errors and false positives.
+    r"""Reproduce the reference evaluation: its loss, intensity errors and false positives.
 
-    The loss is the mean over batches of 16 of one kind in the order of the data, each with its sums pooled over
-    the batch. Prediction and truth are inverted with the peak of the image, masked by the box and summed:
+    The loss is the mean over batches of 16 events of one kind in the order of the data, with sums pooled over each
+    batch. Prediction and truth are inverted with the peak of the image, masked by the box and summed:
 
     .. math:: \Delta I = 100\,\% \times (I_\mathrm{pred} - I_\mathrm{truth}) / I_\mathrm{truth}
 
     Args:
-        model: takes scaled images (b, 1, H, W) to scaled maps (b, 2, H, W) of (ER, NR), softplus applied.
+        model: maps scaled images (b, 1, H, W) to scaled maps (b, 2, H, W) of (ER, NR), including the softplus.
         dataset: events under the protocol `reference`; several sources as a `torch.utils.data.ConcatDataset`.
 
     Returns:
         - `loss`: by kind, the `loss` with the nominal weights and its parts `reg` and `tv`.
-        - `events`: a data frame with `id`, `kind`, `ER_energy` and, of either class, `pred` and `truth` (ADU)
-          and `error` (%).
+        - `events`: a data frame with `id`, `kind`, `ER_energy` and, for each class, `pred` and `truth` (ADU) and
+          `error` (%).
         - `bias`: the median ER error of hybrid events, %.
         - `edges`: (12,) keV, of bins closed on the right; `lower`, `median`, `upper`: (11,) quartiles of the ER
           error by energy, %.
         - `threshold`: the mean true ER intensity around 4 keV, ADU.
-        - `false_positive_rate`: the share of NR-only events with more ER intensity than that.
+        - `false_positive_rate`: the fraction of NR-only events with more ER intensity than that.
 
-        What the data do not tell (energies, a kind of event) is NaN.
+        Results that need missing data (energies, a kind of event) are NaN.
 
     Raises:
-        DataError: samples that were not read under the protocol `reference`.
+        DataError: samples were not read under the protocol `reference`.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     training = model.training
@@ -439,7 +438,7 @@ def _batches_by_kind(dataset: Samples) -> Iterator[Batch]:
     for index in range(len(dataset)):
         sample = dataset[index]
         if sample.meta.get("protocol") != "reference":
-            raise DataError(f"sample {index} is not under the protocol 'reference': ask the data set for it")
+            raise DataError(f"sample {index} was not read under the protocol 'reference': set it in the data set")
         group = waiting[sample.meta["kind"]]
         group.append(sample)
         if len(group) == BATCH:
@@ -449,7 +448,7 @@ def _batches_by_kind(dataset: Samples) -> Iterator[Batch]:
 
 
 def _evaluate(model: nn.Module, criterion: OverlapLoss, batch: Batch) -> tuple[dict[str, float], pd.DataFrame]:
-    """Return the loss terms of a batch, and a row of summed intensities for each of its events."""
+    """Return the loss terms of a batch, and a row of summed intensities for each event."""
     s, peak = (
         batch.image.new_tensor([meta[name] for meta in batch.meta])[:, None, None, None]
         for name in ("s", "ymax10")
@@ -498,8 +497,8 @@ def convert(source: str | Path, out_path: str | Path) -> int:
     """Write the authors' events to a file of samples, under the protocol `corrected`, and return their number.
 
     Args:
-        source: a data frame (`hybrid.pkl`, `NR.pkl`), or the folder of one split of the tree of tensors, with
-            `hybrid`, `NR` or both in it.
+        source: a data frame (`hybrid.pkl`, `NR.pkl`), or the folder of one split in the tree of tensors,
+            containing `hybrid`, `NR` or both.
         out_path: the HDF5 file.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Hybrid events: an electron recoil stitched vertex on vertex onto a nuclear recoil, and nuclear recoils alone."""
+"""Hybrid events: an electron recoil added to a nuclear recoil at a common vertex, and single nuclear recoils."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from oasis.errors import ConfigError
 
 ER, NR = "ER", "NR"
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
-PRESENT_ADU = round(3 * SIGMA_ADU, 3)  # a nuclear recoil is present where it outshines the noise by 3 sigma
+PRESENT_ADU = round(3 * SIGMA_ADU, 3)  # a nuclear recoil is present where it is 3 sigma above the noise
 
 
 @dataclass(frozen=True)
 class _Vertex:
-    """Where two tracks begin: the pixel on the field, the drift distance and the gain they share."""
+    """The common vertex of two tracks: pixel in the field, drift distance and gain."""
 
     row: float
     col: float
@@ -30,15 +30,15 @@ class _Vertex:
 
 
 class MigdalScene(Scene):
-    """Events seen through a window of the camera; even samples are hybrids, odd ones nuclear recoils alone.
+    """Events in a window of the camera; even samples are hybrids, odd ones single nuclear recoils.
 
     Args:
-        options: of the domain.
-        split: `train`, `val` or `test`, which share no track; the spectrum of electrons is that of the options in
+        options: the options of the domain.
+        split: `train`, `val` or `test`, which share no track; the electron spectrum is that of the options in
             `train`, flat in the others.
         electrons: electron recoils, points in mm, intensity in keV.
-        recoils: nuclear recoils: simulated ones like the electrons, or, where the options name a file of them,
-            measured ones as pixels in ADU.
+        recoils: nuclear recoils: simulated like the electrons or, if the options name a file of them, measured
+            ones as pixels in ADU.
 
     Raises:
         ConfigError: no electron has an energy within the bounds.
@@ -66,7 +66,7 @@ class MigdalScene(Scene):
         self.electron_shares = spectrum / spectrum.sum()
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
-        """Draw a nuclear recoil, its place on the field and, for even samples, an electron at its vertex."""
+        """Return a nuclear recoil at a random position and, for even samples, an electron at its vertex."""
         recoil_track = int(rng.choice(self.recoil_indices))
         recoil = self.recoils[recoil_track]
         recoil_image, vertex, window, truth = (self._measured if self.options.recoils else self._simulated)(
@@ -102,10 +102,10 @@ class MigdalScene(Scene):
     def observe(
         self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Add camera noise to the nuclear recoil, cut negatives, add the electron; bound the two tracks.
+        """Return the image, a nuclear recoil with camera noise plus the electron, and the box of both tracks.
 
-        As in the paper the electron is free of camera noise and is added to the finished image of the recoil. A
-        measured recoil has its own noise.
+        As in the paper, negative values of the noisy recoil are set to 0 before the electron is added, which is
+        free of camera noise. A measured recoil has its own noise.
         """
         electron, recoil = target[0], target[1]
         noise = self.detector.noise(rng, Window(0, 0, *self.shape[1:]))[None]
@@ -189,7 +189,7 @@ def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the smallest rectangle that contains a mask, as a mask; empty for an empty one.
+    """Return the smallest rectangle that contains a mask, as a mask; it is empty for an empty mask.
 
     Example:
         >>> bounding_box(np.eye(3, dtype=bool)).all()

@@ -1,4 +1,4 @@
-"""The axis of an electron track at its vertex, by a principal curve, and how well a predicted map keeps it."""
+"""Topology: the axis of an electron track at its vertex from a principal curve, in predicted and true maps."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ from oasis.stats.curves import CurveError, axial_angle, axis_at, principal_curve
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-THRESHOLD_ADU = 1.0  # pixels from here on count, as they do for the IoU
-SCALE_ADU = 23.0  # of the logarithm that weighs pixels: the adapter's scaling
-TOLERANCE = 0.25  # relative change of the distance at which a curve is finished (the paper's)
+THRESHOLD_ADU = 1.0  # pixels of at least this count, as for the IoU
+SCALE_ADU = 23.0  # scale of the logarithmic pixel weights: that of the adapter's scaling
+TOLERANCE = 0.25  # relative change of the distance at which a curve has converged (the paper's)
 ENERGY_EDGES = tuple(range(3, 16))  # keV
-DELTA_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 120)  # %, with the 100 of maps that are empty
+DELTA_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 120)  # %; empty maps have 100
 
 
 def track_axis(
@@ -27,19 +27,19 @@ def track_axis(
     threshold_adu: float = THRESHOLD_ADU,
     scale_adu: float = SCALE_ADU,
 ) -> NDArray[np.float64]:
-    """Return the unit vector (rows, columns) along a track at its vertex; its sign means nothing.
+    """Return the unit vector (rows, columns) along a track at its vertex; its sign is arbitrary.
 
-    It is the tangent of the principal curve of the pixels, each weighted by `log(1 + I / scale_adu)`, at the place
-    of the curve nearest to the vertex.
+    It is the tangent of the principal curve of the pixels, weighted by `log(1 + I / scale_adu)`, at the point of
+    the curve nearest to the vertex.
 
     Args:
         image: (H, W) ADU.
-        vertex: row and column where the track begins, pixels; the centre of the first pixel is (0, 0).
-        threshold_adu: pixels below it are left out, and those at 0 always.
-        scale_adu: of the logarithm.
+        vertex: row and column of the start of the track, pixels; the centre of the first pixel is (0, 0).
+        threshold_adu: pixels below it are ignored, and those of 0 always.
+        scale_adu: the scale of the logarithm, ADU.
 
     Raises:
-        CurveError: no curve can be laid through the pixels, or it does not settle.
+        CurveError: no curve can be fitted to the pixels, or the fit does not converge.
 
     Example:
         >>> track_axis(np.eye(9) * 100, (1, 1)).round(3).tolist()
@@ -49,27 +49,27 @@ def track_axis(
     light = image[tuple(pixels.T)].astype(np.float64)
     curve = principal_curve(pixels, np.log1p(light / scale_adu), threshold=TOLERANCE)
     if not curve.converged:
-        raise CurveError(f"no curve: it does not settle in {curve.iterations} iterations")
+        raise CurveError(f"no curve: no convergence in {curve.iterations} iterations")
     return axis_at(curve, vertex)
 
 
 def axis_columns(
     predicted: NDArray[np.floating], true: NDArray[np.floating], meta: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Return the columns of one hybrid event; none for other events and for files without a true vertex.
+    """Return the columns of one hybrid event; none for other events and files without a true vertex.
 
-    Angles are between axes in the plane of the image, 0 to 90 degrees; NaN where a curve failed.
+    Angles are between axes in the plane of the image, 0 to 90 degrees; NaN if a fit failed.
 
     Args:
-        predicted: (H, W) ADU of the electron.
-        true: (H, W) ADU of the electron.
-        meta: of the sample: `kind`, `vertex_row` and `vertex_col` (pixels), `ER_dx` and `ER_dy`.
+        predicted: (H, W) the predicted electron map, ADU.
+        true: (H, W) the true electron map, ADU.
+        meta: metadata of the sample: `kind`, `vertex_row` and `vertex_col` (pixels), `ER_dx` and `ER_dy`.
 
     Returns:
         `axis_angle_map`: between predicted and true map, degrees.
-        `axis_angle_predicted`: between predicted map and the direction in which the electron starts, degrees.
-        `axis_angle_true`: between true map and that direction, degrees: what a perfect map gives.
-        `curve_failed`: 1 where the predicted or the true map has no curve, else 0.
+        `axis_angle_predicted`: between predicted map and the initial direction of the electron, degrees.
+        `axis_angle_true`: between true map and that direction, degrees: the result of a perfect map.
+        `curve_failed`: 1 if the fit failed for the predicted or the true map, else 0.
 
     Example:
         >>> track = np.eye(9) * 100
@@ -98,18 +98,18 @@ def _axis_or_nan(image: NDArray[np.floating], vertex: ArrayLike) -> NDArray[np.f
 
 
 def binned_angles(table: pd.DataFrame, angle: str, quantity: str, edges: Sequence[float]) -> pd.DataFrame:
-    """Return median and quartiles of an angle in bins of a quantity, and how many curves failed.
+    """Return median and quartiles of an angle in bins of a quantity, and the number of failed fits.
 
     Args:
         table: an event table with `axis_columns`.
         angle: the column of the angle.
         quantity: the column to bin by.
-        edges: of the bins.
+        edges: the edges of the bins.
 
     Returns:
-        One row per bin: `low`, `high`, `events`, `failed`, then of the fitted ones `quarter`, `median` and
-        `three_quarters` in degrees, and `median_low` and `median_high`, the 95 % interval of the median between
-        order statistics (NaN for few events).
+        One row per bin: `low`, `high`, `events`, `failed`, and of the fitted events `quarter`, `median` and
+        `three_quarters` in degrees, and `median_low` and `median_high`, the 95 % interval of the median from order
+        statistics (NaN for few events).
     """
     from scipy.stats import quantile_test
 
@@ -134,8 +134,8 @@ def binned_angles(table: pd.DataFrame, angle: str, quantity: str, edges: Sequenc
 def topology_figure(table: pd.DataFrame) -> "Figure":
     """Draw the angle between predicted and true axis, and the failed fits, against energy and intensity error.
 
-    The band contains the middle half of the events, the bar at each point is the 95 % interval of the median. The
-    dashed line is the angle of the true map to the direction in which the electron starts.
+    The band contains the middle half of the events, the error bar is the 95 % interval of the median. The dashed
+    line is the angle between the true map and the initial direction of the electron.
 
     Args:
         table: an event table with `axis_columns`.

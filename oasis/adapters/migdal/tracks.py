@@ -57,11 +57,11 @@ BOHR_RADIUS = 0.529177e-8  # cm
 BOHR_ENERGY = 24.802  # keV / u: the kinetic energy at the Bohr velocity
 ZBL_WEIGHTS = np.array([0.18175, 0.50986, 0.28022, 0.02817])
 ZBL_SLOPES = np.array([3.19980, 0.94229, 0.40290, 0.20162])
-RECOIL_CUT = 0.3  # keV: a recoil below it is left alone, and what it would still ionise is lost
-WEAKEST_TRANSFER = 0.001  # keV: weaker collisions are left out, with 0.3-1 % of the nuclear stopping
+RECOIL_CUT = 0.3  # keV: a recoil below it is no longer followed, and its further ionisation is lost
+WEAKEST_TRANSFER = 0.001  # keV: weaker collisions are ignored, 0.3-1 % of the nuclear stopping
 
-# Recoils of D-D neutrons. The elastic cross sections at 2.5 MeV are round figures, good to some 0.2 barn, and only
-# set how the species mix; scattering is taken as isotropic in the centre of mass, which it is not quite.
+# Recoils of D-D neutrons. The elastic cross sections at 2.5 MeV are rounded to about 0.2 barn and only determine
+# the mixture of species; scattering is approximated as isotropic in the centre of mass.
 NEUTRON_ENERGY = 2470.0  # keV
 NEUTRON_MASS = 1.00866  # u
 NEUTRON_CROSS_SECTION = np.array([1.6, 2.0])  # barn
@@ -76,7 +76,7 @@ LIBRARY = Path(__file__).with_name("tracks.h5")
 
 
 def simulate_electrons(energies: ArrayLike, rng: np.random.Generator) -> Components:
-    """Follow electron recoils by single scattering until they stop.
+    """Simulate electron recoils by single scattering until they stop.
 
     Args:
         energies: (n,) kinetic energies in keV.
@@ -100,7 +100,7 @@ def simulate_electrons(energies: ArrayLike, rng: np.random.Generator) -> Compone
 
 
 def simulate_recoils(species: ArrayLike, energies: ArrayLike, rng: np.random.Generator) -> Components:
-    """Follow nuclear recoils and the cascades they start, collision by collision.
+    """Simulate nuclear recoils and the cascades they start, collision by collision.
 
     Args:
         species: atomic numbers, 6 (carbon) or 9 (fluorine), one for all or (n,).
@@ -108,7 +108,7 @@ def simulate_recoils(species: ArrayLike, energies: ArrayLike, rng: np.random.Gen
         rng: the source of randomness.
 
     Returns:
-        n tracks: points in mm in the order of transport, intensity in keVee (what goes into ionisation); columns
+        n tracks: points in mm in the order of transport, intensity in keVee (the ionisation); columns
         `energy` (keV), `ionisation` (keVee, the sum of the intensity), `species` and the initial direction `dx`,
         `dy`, `dz`.
 
@@ -131,7 +131,7 @@ def simulate_recoils(species: ArrayLike, energies: ArrayLike, rng: np.random.Gen
 
 
 def merge(tracks: Components, cell: float = CELL) -> Components:
-    """Replace the deposits of a track within one cubic cell by their sum at their energy-weighted mean position.
+    """Return tracks with the deposits in each cubic cell replaced by their sum at their energy-weighted mean.
 
     Args:
         tracks: tracks of 3D points.
@@ -173,7 +173,7 @@ def make_library(
         Electron recoils and nuclear recoils, with float16 points (mm) and intensity (keV, keVee).
 
     Raises:
-        DataError: bounds that no track can meet.
+        DataError: no track can be within the bounds.
     """
     _check_bounds("electron_energies", electron_energies, np.inf)
     # The most energetic recoil, carbon, turns 0.94 of its energy into ionisation.
@@ -185,7 +185,7 @@ def make_library(
 
 @cache
 def load_library(path: str | Path | None = None) -> tuple[Components, Components]:
-    """Read the electron recoils and nuclear recoils that this module wrote; the shipped library by default.
+    """Read electron recoils and nuclear recoils written by this module; the shipped library by default.
 
     Raises:
         DataError: the file is missing or is not such a library.
@@ -219,8 +219,8 @@ def endpoint() -> Array:
 def dd_recoils(rng: np.random.Generator, count: int, least: float = 0.0) -> tuple[Index, Array]:
     """Draw the atomic numbers and the energies in keV of recoils of D-D neutrons in CF4, all above `least` keV.
 
-    Scattering is isotropic in the centre of mass, so the energy is uniform up to the endpoint. The species mix as
-    the atoms in the molecule times `NEUTRON_CROSS_SECTION`.
+    Scattering is isotropic in the centre of mass, so the energy is uniform up to the endpoint. The species are
+    drawn in proportion to the atoms in the molecule times `NEUTRON_CROSS_SECTION`.
     """
     highest = endpoint()
     weight = ATOMS_PER_MOLECULE * NEUTRON_CROSS_SECTION * np.maximum(1 - least / highest, 0)
@@ -335,7 +335,7 @@ def reduced_energy(energy: Array, species: Index, target: Index) -> Array:
 
 
 def largest_transfer(species: Index, target: Index) -> Array:
-    """Share of the energy that a head-on collision transfers: 4 M1 M2 / (M1 + M2)^2."""
+    """Fraction of the energy transferred in a head-on collision: 4 M1 M2 / (M1 + M2)^2."""
     share: Array = (
         4 * ATOMIC_MASS[species] * ATOMIC_MASS[target] / (ATOMIC_MASS[species] + ATOMIC_MASS[target]) ** 2
     )
@@ -349,7 +349,7 @@ def laboratory_cosine(cosine: Array, mass_ratio: Array) -> Array:
 
 
 def electronic_stopping(energy: Array, species: Index) -> Array:
-    """Energy that a recoil gives to electrons in keV/mm (Lindhard and Scharff 1961), summed over the gas.
+    """Energy loss of a recoil to electrons in keV/mm (Lindhard and Scharff 1961), summed over the gas.
 
     S = sum_i n_i 8 pi e^2 a0 Z1^(7/6) Z2 / (Z1^(2/3) + Z2^(2/3))^(3/2) v / v0.
     """
@@ -361,7 +361,7 @@ def electronic_stopping(energy: Array, species: Index) -> Array:
 
 
 def impact_limit(energy: Array, species: Index, target: Index) -> Array:
-    """Impact parameter in screening lengths beyond which less than `WEAKEST_TRANSFER` goes over."""
+    """Impact parameter in screening lengths beyond which less than `WEAKEST_TRANSFER` is transferred."""
     return _interpolate(_impact_limits(), species, target, RECOIL_ENERGIES.locate(energy))
 
 
@@ -427,7 +427,7 @@ def _interpolate(table: Array, *index: NDArray[Any]) -> Array:
 
 
 class _Particles(NamedTuple):
-    """Particles in flight, one row each; electrons have no use for `species`, the index of an atom."""
+    """Particles in flight, one row each; `species`, the index of an atom, is unused for electrons."""
 
     track: Index
     species: Index
@@ -480,7 +480,7 @@ def _scatter_elastically(flying: _Particles, atom: Index, rng: np.random.Generat
 def _knock_on(
     flying: _Particles, hit: NDArray[np.bool_], rng: np.random.Generator
 ) -> tuple[_Particles, _Particles]:
-    """Let electrons each free another with W ~ 1 / W^2; returns all of them and the freed ones."""
+    """Let each electron free another with W ~ 1 / W^2; return all electrons and the freed ones."""
     parent = flying.where(hit)
     transfer = 1 / (1 / DELTA_CUT - rng.random(len(parent.energy)) * (1 / DELTA_CUT - 2 / parent.energy))
     azimuth = _azimuth(len(transfer), rng)
@@ -493,19 +493,19 @@ def _knock_on(
 
 
 def _recoil_step(flying: _Particles, rng: np.random.Generator) -> tuple[_Particles, _Deposits]:
-    """Move every recoil to its next collision, or by `LONGEST_STEP`; it and what it strikes fly on."""
+    """Move every recoil to its next collision, or by `LONGEST_STEP`; it and the atom it strikes fly on."""
     flying, struck, deposits = _next_collision(flying, rng)
     flying = flying.join(struck)
     return flying.where(flying.energy >= RECOIL_CUT), deposits
 
 
 def _next_collision(flying: _Particles, rng: np.random.Generator) -> tuple[_Particles, _Particles, _Deposits]:
-    """Move and scatter recoils; returns them, the atoms they struck and their deposits."""
+    """Move and scatter recoils; return them, the atoms they struck and their deposits."""
     rates = collision_rate(flying.energy, flying.species)
     loss = electronic_stopping(flying.energy, flying.species)
     moved, deposits, target = _advance(flying, rates, loss, rng)
     hit = target >= 0
-    # The impact limit is the one that the free path was drawn with.
+    # The impact limit is the one from which the free path was drawn.
     limit = impact_limit(flying.energy[hit], flying.species[hit], target[hit])
     moved, struck = _collide(moved, target, limit * np.sqrt(rng.random(len(limit))), rng)
     return moved, struck, deposits
@@ -514,12 +514,12 @@ def _next_collision(flying: _Particles, rng: np.random.Generator) -> tuple[_Part
 def _collide(
     flying: _Particles, target: Index, impact: Array, rng: np.random.Generator
 ) -> tuple[_Particles, _Particles]:
-    """Scatter recoils elastically on atoms at rest; returns all of them and the atoms they struck.
+    """Scatter recoils elastically on atoms at rest; return all recoils and the atoms they struck.
 
     Args:
         flying: n recoils.
-        target: (n,) index of the atom that each meets, -1 for none.
-        impact: impact parameters in screening lengths of those that meet one.
+        target: (n,) index of the atom that each hits, -1 for none.
+        impact: impact parameters in screening lengths of those that hit one.
         rng: the source of randomness.
     """
     hit = target >= 0
@@ -556,7 +556,7 @@ def _transport(flying: _Particles, step: _Step, rng: np.random.Generator) -> _De
 def _advance(
     flying: _Particles, rates: Array, loss: Array, rng: np.random.Generator
 ) -> tuple[_Particles, _Deposits, Index]:
-    """Move particles along exponential free paths and deposit half-way what they lose.
+    """Move particles along exponential free paths and deposit their energy loss half-way.
 
     Args:
         flying: n particles.
@@ -565,7 +565,7 @@ def _advance(
         rng: the source of randomness.
 
     Returns:
-        The particles, their deposits, and which process each undergoes: -1 where `LONGEST_STEP` ends the path.
+        The particles, their deposits, and the process that each undergoes, -1 if `LONGEST_STEP` ends the path.
     """
     total = rates.cumsum(1)
     path = rng.exponential(size=len(loss)) / total[:, -1]

@@ -56,7 +56,7 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
     """A muon and 1 to 5 protons from one neutrino vertex, in a scintillator of 10 mm cubes, in photoelectrons.
 
     Attributes:
-        composition: of the events.
+        composition: the composition of the events.
     """
 
     composition: ClassVar[Composition] = CONFIGURATION_1

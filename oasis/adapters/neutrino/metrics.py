@@ -108,7 +108,7 @@ class Measurement:
     Attributes:
         classes: the N class names, the muon first.
         detector: its light.
-        calibration: of it.
+        calibration: its calibration.
         least_charge: p.e. from which a map is a particle.
     """
 
@@ -143,7 +143,7 @@ class Measurement:
         Args:
             quantities: by column (N,), of one event.
             kind: what their names end with: `predicted` or `refined`.
-            meta: of the event.
+            meta: metadata of the event.
         """
         muon, *others = self.classes
         energy, *direction = (quantities[f"{name}_{kind}"] for name in ("ke", "dx", "dy", "dz"))

@@ -30,11 +30,11 @@ class NeutrinoOptions(DataOptions):
 
     Attributes:
         events: samples per split.
-        order: of the protons' maps: by falling `energy`, or `any`, which leaves it to the separator which map is
-            whose.
-        release: the folder of the public data set, in the place of the simulation.
-        files: by split: an HDF5 file of samples in the place of both.
-        energies: of simulated nuclei, MeV.
+        order: the order of the protons' maps: by decreasing `energy`, or `any`, which leaves it to the separator
+            which proton each map belongs to.
+        release: the folder of the public data set, to be used instead of the simulation.
+        files: an HDF5 file of samples by split, to be used instead of both.
+        energies: the energies of simulated nuclei, MeV.
         least_charge: p.e. from which a map counts as a particle that is found.
         detector: its light; for the release only what energies are measured with.
         refinement: how `--refine` fits particles to images.

@@ -47,8 +47,8 @@ class RefinementOptions(Options):
 
     Attributes:
         method: the optimiser. L-BFGS moves all events of a batch by one common step length.
-        steps: of the optimiser.
-        learning_rate: of Adam's first step, in units of the spreads; it falls to 0 along a cosine.
+        steps: number of steps of the optimiser.
+        learning_rate: that of Adam's first step, in units of the spreads; it falls to 0 along a cosine.
         starts: fits of every event, the first from the answer, the others from around it; the best is kept.
         softness: mm, widths of the faces between cubes in the first and in the last step, between them geometric.
         background: p.e. expected in every cube besides, so that charge far from all tracks has a finite slope.
@@ -144,10 +144,10 @@ def refine(
     Args:
         image: (b, 7, 7, 7) p.e.
         exits: (b, 7) where the muons leave, `EXIT_COLUMNS`.
-        answer: of the network.
+        answer: the answer of the network.
         renderer: on the device of the tensors.
-        options: of the fit.
-        seed: of the starts.
+        options: the options of the fit.
+        seed: the seed of the starts.
         ids: (b,) numbers of the events, to which their starts are keyed; 0 to b - 1 if None.
 
     Raises:

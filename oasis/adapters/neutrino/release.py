@@ -46,7 +46,7 @@ class StoredParticle:
     Attributes:
         particle: its kinematics, and its charge (9, 9, 9).
         start: (3,) mm.
-        exits: of a muon: where it leaves the volume of 9 cubes, and that of 7.
+        exits: where a muon leaves the volume of 9 cubes, and that of 7.
     """
 
     particle: Particle
@@ -59,7 +59,7 @@ class Release:
 
     Args:
         folder: the folder with `dataset_p`, `metadata` and so on.
-        composition: of the events; only its species are looked for.
+        composition: the composition of the events; only its species are looked for.
 
     Attributes:
         cells: the keys of the cells, in the order of the protons' table.
@@ -144,7 +144,7 @@ class Release:
         """Return the event numbers of a split of single particles, from `dataset_indices.pkl`.
 
         Args:
-            species: of `SPECIES`.
+            species: one of `SPECIES`.
             configuration: 1, or 2 with ions.
             split: `train`, `val` or `test`.
 
@@ -314,8 +314,8 @@ def shifted_exit(outer: Exit, inner: Exit, shift: NDArray[np.integer]) -> Exit:
     before the inner exit as that is before the outer one. In the end the position is moved onto the surface.
 
     Args:
-        outer: of the volume of 9 cubes, before the shift.
-        inner: of the volume of 7 cubes, before the shift.
+        outer: the exit from the volume of 9 cubes, before the shift.
+        inner: the exit from the volume of 7 cubes, before the shift.
         shift: (3,) cubes.
     """
     axis = int(np.abs(outer.position).argmax())

@@ -59,9 +59,9 @@ class Renderer(nn.Module):
     """The mean charge in every cube, with derivatives with respect to vertex, energies and directions.
 
     Args:
-        species: of the K slots of nuclei, names of `physics.MASSES`.
+        species: the species of the K slots of nuclei, names of `physics.MASSES`.
         detector: its light.
-        segments: of every track.
+        segments: the segments of every track.
 
     Example:
         >>> renderer = Renderer(["proton"], Detector())
@@ -93,7 +93,7 @@ class Renderer(nn.Module):
         """Return the mean charge of every particle (b, 1 + K, 7, 7, 7), the muon's first, p.e.
 
         Args:
-            particles: of b events.
+            particles: the particles of b events.
             exits: (b, 7) where the muons leave, `EXIT_COLUMNS`; they go there straight from the vertex.
             softness: mm, the width of the faces between cubes; less than some 9.
         """
@@ -176,7 +176,7 @@ def _voxelise(segments: _Segments, softness: float, image: Tensor, crosstalk: fl
     """Return the charge (b, n, 7, 7, 7) of segments after cross-talk.
 
     Args:
-        segments: of t tracks.
+        segments: the segments of t tracks.
         softness: mm.
         image: (t,) which image from 0 on each track belongs to, or (1,) for all.
         crosstalk: see `Detector`.

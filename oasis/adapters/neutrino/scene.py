@@ -57,7 +57,7 @@ class Composition:
 
         Args:
             rng: the source of randomness.
-            available: how many of each there are to choose from.
+            available: number of each to choose from.
         """
         most = [min(pair) for pair in zip(self.most, available or self.most, strict=True)]
         least = [min(self.fewest, most[0]), 0, 0]
@@ -117,7 +117,7 @@ class Event:
     Attributes:
         particles: the muon first.
         vertex: (3,) mm.
-        exit: of the muon.
+        exit: the exit of the muon.
         origin: the cube of the volume on which the first cube of every charge image lies.
     """
 
@@ -131,7 +131,7 @@ class VertexScene(Scene):
     """Events of a composition, from wherever a subclass takes them.
 
     Args:
-        composition: of the events.
+        composition: the composition of the events.
     """
 
     def __init__(self, composition: Composition) -> None:
@@ -181,9 +181,9 @@ class SimulatedScene(VertexScene):
     The vertex is uniform in a cube of the detector, which lies at the centre of the volume or beside it.
 
     Args:
-        composition: of the events.
+        composition: the composition of the events.
         detector: its light.
-        energies: of the nuclei, MeV.
+        energies: the energies of the nuclei, MeV.
     """
 
     def __init__(self, composition: Composition, detector: Detector, energies: tuple[float, float]) -> None:

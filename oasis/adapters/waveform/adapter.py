@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
-FEWEST = 10  # measured pulses from which on each split has its own
+FEWEST = 10  # measured pulses that are divided among splits; fewer are shared
 
 RecordT = TypeVar("RecordT", bound=RecordOptions, covariant=True)
 
 
 class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
-    """What both adapters have in common."""
+    """The common base of both adapters."""
 
     spatial_dims = 1
     unit = "mV"
@@ -58,15 +58,15 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
 
     @property
     def times(self) -> Floats:
-        """When the samples of a waveform are, (n,), ns."""
+        """The times of the samples of a waveform (n,), ns."""
         return np.asarray(self.options.sampling_ns * np.arange(self.options.samples))
 
     def noise(self, split: str = "train") -> Noise:
         """Return the noise of a split.
 
         Raises:
-            ConfigError: too few measured traces for three splits.
-            DataError: a file that cannot be used, or traces that are shorter than a waveform.
+            ConfigError: there are too few measured traces for three splits.
+            DataError: a file is invalid, or traces are shorter than a waveform.
         """
         options = self.options
         path = options.noise.traces
@@ -84,10 +84,10 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
             raise ConfigError(f"data.noise.traces: {path}: {error}") from None
 
     def source(self, pulses: PulseOptions, split: str) -> PulseSource:
-        """Return where pulses of a split come from; few measured pulses are shared by all splits.
+        """Return the source of the pulses of a split; a small number of measured pulses is shared by all splits.
 
         Raises:
-            DataError: a file of measured pulses that cannot be used.
+            DataError: a file of measured pulses is invalid.
         """
         if pulses.templates is None:
             return PulseSource(pulses)
@@ -97,10 +97,10 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
         return PulseSource(pulses, templates, self.options.sampling_ns)
 
     def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
-        """Return recorded waveforms, one per row, as images (k, 1, n) in mV as `data.read` says.
+        """Return recorded waveforms, one per row, as images (k, 1, n) in mV, converted as set in `data.read`.
 
         Raises:
-            DataError: an array that does not contain waveforms.
+            DataError: the array does not contain waveforms.
         """
         options = self.options.read
         fewest = max(FEWEST_SAMPLES, options.baseline_samples)
@@ -116,12 +116,12 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
 
     @cached_property
     def _noise_of_events(self) -> tuple[float, Whitening]:
-        """The rms of the noise, and what gives the significance of a pulse in it."""
+        """The rms of the noise, and its whitening, which gives the significance of a pulse."""
         noise = self.noise()
         return noise.rms, Whitening(noise.autocovariance)
 
     def _pulse_columns(self, predicted: NDArray[np.float32], true: NDArray[np.float32]) -> dict[str, float]:
-        """Return the columns of one pulse, of maps (n,)."""
+        """Return the columns of one pulse from its maps (n,)."""
         rms, whitening = self._noise_of_events
         columns = pulse_columns(predicted, true, self.options.sampling_ns, rms, self.options.detect)
         return columns | {"matched_snr": whitening.significance(true) if columns["amplitude_true"] > 0 else np.nan}
@@ -148,7 +148,7 @@ class WaveformAdapter(_RecordAdapter[WaveformOptions]):
     )
 
     def scene(self, split: str) -> WaveformScene:
-        """Return what the waveforms of a split are mixed from."""
+        """Return the scene from which the waveforms of a split are mixed."""
         options = self.options
         return WaveformScene(
             self.times,
@@ -159,11 +159,11 @@ class WaveformAdapter(_RecordAdapter[WaveformOptions]):
         )
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
-        """Return what is measured of the signal pulse: see `pulse_columns`, and its significance `matched_snr`."""
+        """Return the measurements of the signal pulse: see `pulse_columns`, and its significance `matched_snr`."""
         return {SIGNAL: self._pulse_columns(prediction.maps[0, 0], sample.target[0, 0])}
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
-        """Return the figure `pulses`: errors of amplitude and arrival, and what is detected, against the SNR."""
+        """Return the figure `pulses`: errors of amplitude and arrival, and the efficiency, against the SNR."""
         rows = table[table["class"] == SIGNAL]
         return {"pulses": pulse_figure(rows, "snr", self.study.edges, self.study.label)}
 
@@ -171,22 +171,22 @@ class WaveformAdapter(_RecordAdapter[WaveformOptions]):
 class PulsesAdapter(_RecordAdapter[PulsesOptions]):
     """Interchangeable pulses that pile up in waveforms of a detector, in mV.
 
-    The classes are `pulse_1` and so on, as many as the option `pulses` says.
+    The classes are `pulse_1` and so on, as many as set by the option `pulses`.
     """
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """One for each pulse that a waveform can have."""
+        """One class for each pulse that a waveform can have."""
         return tuple(f"pulse_{number + 1}" for number in range(self.options.pulses))
 
     @property
     def interchangeable(self) -> tuple[tuple[str, ...]]:
-        """All of them."""
+        """All classes, in one group."""
         return (self.classes,)
 
     @property
     def study(self) -> Study:
-        """Errors of all pulses against the time to the nearest other one."""
+        """The errors of all pulses against the time to the nearest other pulse."""
         return Study(
             name="pulse_1",
             quantity="separation",
@@ -197,13 +197,13 @@ class PulsesAdapter(_RecordAdapter[PulsesOptions]):
         )
 
     def scene(self, split: str) -> PulsesScene:
-        """Return what the waveforms of a split are mixed from."""
+        """Return the scene from which the waveforms of a split are mixed."""
         options = self.options
         source = self.source(options.pulse, split)
         return PulsesScene(self.classes, self.times, options.arrival, self.noise(split), source, options.gap_ns)
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
-        """Return what is measured of every pulse, and `separation`, the time to the nearest other one in ns."""
+        """Return the measurements of every pulse, and `separation`, the time to the nearest other pulse in ns."""
         columns = [
             self._pulse_columns(found[0], true[0])
             for found, true in zip(prediction.maps, sample.target, strict=True)
@@ -215,5 +215,5 @@ class PulsesAdapter(_RecordAdapter[PulsesOptions]):
         }
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
-        """Return the figure `pulses`: the same as for signal pulses, against the separation."""
+        """Return the figure `pulses`: errors and efficiency as for signal pulses, against the separation."""
         return {"pulses": pulse_figure(table, self.study.quantity, self.study.edges, self.study.label)}

@@ -1,4 +1,4 @@
-"""Files of waveforms, of templates of pulses and of power spectra; their content is data and never code."""
+"""Files of waveforms, pulse templates and power spectra, read as data and never as code."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from oasis.io.arrays import read_array
 
 Floats = NDArray[np.float64]
 
-FEWEST_SAMPLES = 16  # of a waveform: with fewer, rows and columns have been mixed up
+FEWEST_SAMPLES = 16  # minimum for a waveform; with fewer, rows and columns are probably swapped
 
 
 def read_waveforms(path: str | Path) -> Floats:
@@ -20,7 +20,7 @@ def read_waveforms(path: str | Path) -> Floats:
     A file with a single column, or an array with one axis, contains a single waveform.
 
     Raises:
-        DataError: a file that cannot be read, or does not contain waveforms of at least 16 finite samples.
+        DataError: the file cannot be read, or does not contain waveforms of at least 16 finite samples.
     """
     values = np.atleast_2d(read_array(path).astype(float))
     if values.ndim == 3 and values.shape[1] == 1:
@@ -35,30 +35,31 @@ def read_waveforms(path: str | Path) -> Floats:
 
 
 def read_templates(path: str | Path) -> Floats:
-    """Read measured pulses (k, m) and scale each to a peak of 1; what is below their baseline of 0 becomes 0.
+    """Read measured pulses (k, m), scaled to a peak of 1; values below their baseline of 0 become 0.
 
     Raises:
-        DataError: a file that cannot be used, or a pulse without a peak above 0.
+        DataError: the file is invalid, or a pulse has no peak above 0.
     """
     pulses = read_waveforms(path).clip(min=0)
     peaks = pulses.max(axis=1, keepdims=True)
     if not peaks.all():
         raise DataError(
-            f"{path}: template {int(peaks[:, 0].argmin())} is nowhere above 0: expected pulses that point upwards "
-            "from a baseline of 0"
+            f"{path}: template {int(peaks[:, 0].argmin())} is nowhere above 0: expected positive pulses on a "
+            "baseline of 0"
         )
     return np.asarray(pulses / peaks)
 
 
 def read_spectrum(source: str | Sequence[tuple[float, float]], where: str) -> tuple[Floats, Floats]:
-    """Return frequencies in MHz, increasing, and power densities from pairs or a file with these two columns.
+    """Return increasing frequencies in MHz and power densities from pairs or from a file with these two columns.
 
     Args:
         source: the pairs or the path.
-        where: names the source in error messages.
+        where: where they are from, for messages.
 
     Raises:
-        DataError: not two columns of at least two rows, frequencies that do not increase, or a negative density.
+        DataError: there are not two columns of at least two rows, frequencies do not increase, or a density is
+            negative.
     """
     values = (read_array(source) if isinstance(source, str) else np.array(source)).astype(float)
     if values.ndim != 2 or values.shape[1] != 2 or len(values) < 2:
@@ -68,22 +69,22 @@ def read_spectrum(source: str | Sequence[tuple[float, float]], where: str) -> tu
     check_finite(values, where)
     frequency, density = values.T
     if (np.diff(frequency) <= 0).any() or frequency[0] < 0:
-        raise DataError(f"{where}: the frequencies in the first column have to increase, from 0 MHz on at least")
+        raise DataError(f"{where}: the frequencies in the first column must increase and not be negative")
     if (density < 0).any():
         raise DataError(f"{where}: row {int((density < 0).argmax())} has a power density below 0")
     return frequency, density
 
 
 def check_finite(values: NDArray[np.floating], where: str) -> None:
-    """Check waveforms (k, m), or any table, for numbers that are not finite.
+    """Check that waveforms (k, m), or any table, are finite.
 
     Raises:
-        DataError: how many there are and where the first one is.
+        DataError: they are not; the message has the number and position of the wrong values.
     """
     wrong = ~np.isfinite(values)
     if wrong.any():
         row, column = (int(place) for place in np.argwhere(wrong)[0])
         raise DataError(
             f"{where}: {int(wrong.sum())} values are NaN or infinite, the first in row {row}, column {column} "
-            "(counted from 0): mend them or leave their rows out"
+            "(counted from 0): replace them or leave their rows out"
         )

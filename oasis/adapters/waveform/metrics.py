@@ -1,4 +1,4 @@
-"""What is measured of a pulse: its peak, its arrival, how far it stands out of the noise; and a figure of that."""
+"""Metrics of a pulse: its peak, its arrival and its significance; and a figure of them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,27 +19,27 @@ COLUMNS = {
     "amplitude_predicted": "peak of the predicted map, mV",
     "amplitude_percent": "(predicted - true) / true x 100 of the peak; NaN without a pulse",
     "snr": "true peak over the rms of the noise; NaN without a pulse",
-    "matched_snr": "what the best linear filter makes of the true pulse in the noise alone; NaN without a pulse",
+    "matched_snr": "signal-to-noise ratio of the true pulse after the optimal linear filter; NaN without a pulse",
     "detected": "1 if the predicted peak is at least `data.detect` times the rms of the noise, else 0",
     "arrival_true": "when the leading edge of the true pulse crosses half of its peak, ns; NaN without a pulse",
     "arrival_error": "predicted minus true arrival, ns; NaN without a pulse or if it is not detected",
-    "separation": "of `pulses`: time to the nearest other true pulse, ns; NaN without one",
+    "separation": "for `pulses`: time to the nearest other true pulse, ns; NaN without one",
 }
 
-FRACTION = 0.5  # of the peak, at which a pulse arrives
-FEWEST = 10  # values of which quartiles are stated
+FRACTION = 0.5  # fraction of the peak that defines the arrival
+FEWEST = 10  # values required for quartiles
 QUARTILES = ("quarter", "median", "three_quarters")
 
 
 def arrival(pulse: NDArray[np.floating], fraction: float = FRACTION) -> float:
-    """Return when the leading edge of a pulse crosses a fraction of its peak, in samples.
+    """Return the time at which the leading edge of a pulse crosses a fraction of its peak, in samples.
 
-    It is the last crossing before the peak, interpolated linearly between samples; NaN where the pulse is nowhere
+    It is the last crossing before the peak, interpolated linearly between samples; NaN if the pulse is nowhere
     above 0 or begins above that level.
 
     Args:
-        pulse: (n,).
-        fraction: of the peak.
+        pulse: (n,) the waveform of the pulse.
+        fraction: the fraction of the peak.
 
     Example:
         >>> arrival(np.array([0.0, 0.0, 1.0, 4.0, 3.0]))
@@ -58,14 +58,14 @@ def arrival(pulse: NDArray[np.floating], fraction: float = FRACTION) -> float:
 def pulse_columns(
     predicted: NDArray[np.floating], true: NDArray[np.floating], sampling_ns: float, rms: float, threshold: float
 ) -> dict[str, float]:
-    """Return the columns of one pulse from its two maps: those of `COLUMNS` but `matched_snr` and `separation`.
+    """Return the columns of one pulse from its two maps: those of `COLUMNS` except `matched_snr` and `separation`.
 
     Args:
-        predicted: (n,) mV.
-        true: (n,) mV; 0 where there is no pulse.
-        sampling_ns: from one sample to the next.
-        rms: of the noise, mV.
-        threshold: predicted peak in units of `rms` from which on a pulse is detected.
+        predicted: (n,) predicted map, mV.
+        true: (n,) true map, mV; 0 if there is no pulse.
+        sampling_ns: sampling period.
+        rms: the rms of the noise, mV.
+        threshold: minimum predicted peak of a detected pulse, in units of `rms`.
 
     Example:
         >>> pulse = np.array([0.0, 0.0, 2.0, 8.0, 6.0])
@@ -88,10 +88,10 @@ def pulse_columns(
 
 
 def separations(arrivals: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the time from each pulse to the nearest other one; NaN where there is none.
+    """Return the time from each pulse to the nearest other pulse; NaN if there is none.
 
     Args:
-        arrivals: (N,) of the pulses; NaN where there is none.
+        arrivals: (N,) arrival times of the pulses; NaN for a missing pulse.
 
     Example:
         >>> separations(np.array([10.0, 30.0, 35.0, np.nan]))
@@ -104,17 +104,17 @@ def separations(arrivals: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def binned_pulses(table: pd.DataFrame, quantity: str, edges: Sequence[float]) -> pd.DataFrame:
-    """Return errors of amplitude and arrival, and how many pulses are detected, in bins of a quantity.
+    """Return errors of amplitude and arrival, and the fraction of detected pulses, in bins of a quantity.
 
     Args:
         table: rows of an event table with `pulse_columns`.
         quantity: the column to bin by.
-        edges: of the bins.
+        edges: the edges of the bins.
 
     Returns:
-        One row per bin: `low`, `high`, `events`; of `amplitude_percent` and of `arrival_error` (ns, of detected
+        One row per bin: `low`, `high`, `events`; for `amplitude_percent` and `arrival_error` (ns, of detected
         pulses) the quartiles `_quarter`, `_median` and `_three_quarters`, NaN for fewer than 10 values; and the
-        share `detected` with its exact 95 % interval `detected_low` and `detected_high`.
+        fraction `detected` with its exact 95 % interval `detected_low` and `detected_high`.
     """
     rows = []
     for one in bins_of(edges):
@@ -129,16 +129,16 @@ def binned_pulses(table: pd.DataFrame, quantity: str, edges: Sequence[float]) ->
 
 
 def pulse_figure(table: pd.DataFrame, quantity: str, edges: Sequence[float], label: str) -> "Figure":
-    """Draw the errors of amplitude and arrival and the share that is detected against a quantity.
+    """Draw the errors of amplitude and arrival and the fraction of detected pulses against a quantity.
 
-    Bands contain the middle half of the pulses, bars are 95 % intervals. The dashed line is the share of
+    Bands contain the middle half of the pulses, error bars are 95 % intervals. The dashed line is the fraction of
     maps without a true pulse in which one is detected.
 
     Args:
         table: rows of an event table with `pulse_columns`.
         quantity: the column on the horizontal axis.
-        edges: of its bins.
-        label: of the axis.
+        edges: the edges of its bins.
+        label: the label of the axis.
     """
     from matplotlib.figure import Figure
 

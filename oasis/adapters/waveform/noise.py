@@ -1,6 +1,6 @@
-"""Noise of waveforms: drawn from a power spectrum, or cut out of measured traces.
+"""Noise of waveforms: simulated from a power spectrum, or cut out of measured traces.
 
-Both kinds know their autocovariance, which a matched filter is made of.
+Both kinds provide their autocovariance, from which a matched filter is built.
 Reference: Timmer and Koenig 1995, Astron. Astrophys. 300, 707: noise of a given spectrum.
 """
 
@@ -18,11 +18,11 @@ from oasis.options import Options
 
 Floats = NDArray[np.float64]
 
-NS = 1e3  # in periods of 1 MHz: 1 / ns is 1000 MHz
+NS = 1e3  # MHz: 1 / ns is 1000 MHz
 
 
 class Noise(Protocol):
-    """What is added to a waveform of n samples and belongs to no class."""
+    """Noise and baseline of a waveform of n samples, which belong to no class."""
 
     @property
     def rms(self) -> float:
@@ -30,24 +30,25 @@ class Noise(Protocol):
 
     @property
     def autocovariance(self) -> Floats:
-        """The covariance (n,) of two samples by the distance between them, mV^2; baseline included."""
+        """The autocovariance (n,) by lag in samples, mV^2, including the baseline."""
 
     def draw(self, rng: np.random.Generator) -> Floats:
         """Return noise and baseline of one waveform (n,), mV."""
 
 
 class NoiseOptions(Options):
-    """Noise and baseline, which are in the image and in no class.
+    """The options of noise and baseline, which are part of the image but of no class.
 
     Attributes:
         rms: standard deviation of the noise, mV.
-        exponent: below `corner_mhz` the power density of the noise falls as frequency to the power of minus this.
-        corner_mhz: where the falling part is as strong as the constant one; 0 for white noise.
-        spectrum: a power density in the place of these two: pairs of frequency in MHz and density in any unit, or
-            a file with these two columns; it is scaled to `rms`.
+        exponent: power law of the coloured part of the noise: its power density is proportional to frequency to
+            the power of minus this.
+        corner_mhz: the frequency at which the coloured part equals the white one; 0 for white noise.
+        spectrum: a power density instead of these two: pairs of frequency in MHz and density in any unit, or a
+            file with these two columns; it is scaled to `rms`.
         wander: standard deviation of the slow baseline, mV.
         wander_ns: correlation time of the baseline.
-        traces: a file of measured waveforms without signal, mV, in the place of all of the above.
+        traces: a file of measured waveforms without signal, mV, instead of all of the above.
     """
 
     rms: float = Field(1.0, gt=0, le=1e9)
@@ -59,15 +60,15 @@ class NoiseOptions(Options):
     traces: str | None = None
 
     def gaussian(self, samples: int, sampling_ns: float) -> "GaussianNoise":
-        """Return the noise that these options describe, for waveforms of so many samples.
+        """Return the noise that these options describe, for waveforms of a given length.
 
         Raises:
-            ConfigError: a spectrum without power at the frequencies of the waveforms.
-            DataError: a spectrum that cannot be used.
+            ConfigError: the spectrum has no power at the frequencies of the waveforms.
+            DataError: the spectrum is invalid.
         """
         frequency = np.asarray(np.fft.rfftfreq(2 * samples, sampling_ns / NS), dtype=np.float64)
         noise = self._density(frequency)
-        noise[0] = 0  # a constant is the baseline's
+        noise[0] = 0  # the constant is part of the baseline
         noise[-1] /= 2  # the bin ends at the Nyquist frequency
         if not noise.any():
             raise ConfigError(
@@ -86,16 +87,16 @@ class NoiseOptions(Options):
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """Gaussian noise of a given power spectrum on a baseline that drifts.
+    """Gaussian noise of a given power spectrum on a drifting baseline.
 
-    The noise is drawn with twice the length of a waveform and cut, since what is drawn ends as it begins. The
-    baseline is an Ornstein-Uhlenbeck process: its covariance falls exponentially with the distance in time.
+    The noise is generated with twice the length of a waveform and cut, because it is periodic. The baseline is an
+    Ornstein-Uhlenbeck process: its autocovariance falls exponentially with the lag.
 
     Attributes:
         variances: (n + 1,) power at the frequencies of 2n samples; their sum is the variance of the noise, mV^2.
         rms: standard deviation of the noise, mV.
         wander: standard deviation of the baseline, mV.
-        memory: share of the baseline that is left after one sample.
+        memory: correlation of the baseline between neighbouring samples.
 
     Example:
         >>> noise = NoiseOptions(rms=2.0, wander=1.0).gaussian(samples=512, sampling_ns=4.0)
@@ -126,7 +127,7 @@ class GaussianNoise:
 
 
 def _halved(spectrum: NDArray[Any]) -> NDArray[Any]:
-    """Share power or amplitudes among positive and negative frequencies; 0 and Nyquist have no counterpart."""
+    """Divide power or amplitudes among positive and negative frequencies; 0 and Nyquist have no counterpart."""
     return np.concatenate([spectrum[:1], spectrum[1:-1] / 2, spectrum[-1:]])
 
 
@@ -136,7 +137,7 @@ class MeasuredNoise:
 
     Attributes:
         traces: (k, m), mV.
-        samples: n, of a waveform, at most m.
+        samples: length n of a waveform, at most m.
     """
 
     traces: Floats
@@ -149,7 +150,7 @@ class MeasuredNoise:
 
     @property
     def autocovariance(self) -> Floats:
-        """The covariance (n,) of two samples by the distance between them, mV^2; see `measured_autocovariance`."""
+        """The autocovariance (n,) by lag in samples, mV^2; see `measured_autocovariance`."""
         return measured_autocovariance(self.traces)[: self.samples]
 
     def draw(self, rng: np.random.Generator) -> Floats:
@@ -160,10 +161,10 @@ class MeasuredNoise:
 
 
 def measured_autocovariance(traces: NDArray[np.floating]) -> Floats:
-    """Return the sum of products (m,) of two samples of traces (k, m) by the distance between them, over k m.
+    """Return the autocovariance (m,) of traces (k, m) by lag: the sum of products of two samples, divided by k m.
 
-    Nothing is subtracted: what a trace is above 0 on average is part of its covariance. At distances for which
-    there are few pairs the sum is small, which makes it positive definite whatever the traces are.
+    No mean is subtracted: the mean of a trace is part of its covariance. Dividing by k m instead of the number of
+    pairs makes the estimate positive definite for any traces.
 
     Example:
         >>> measured_autocovariance(np.array([[1.0, -1.0, 1.0]])).round(3)

@@ -14,13 +14,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ReadOptions(Options):
-    """How files of recorded waveforms are read by `oasis predict`.
+    """The options for reading files of recorded waveforms in `oasis predict`.
 
     Attributes:
-        mv_per_unit: mV per unit of the file, a count of the digitiser for example; negative for pulses that point
-            down.
-        baseline_samples: how many samples at the beginning are baseline: their median is subtracted; 0 for
-            waveforms whose baseline is at 0 already.
+        mv_per_unit: mV per unit of the file, for example per count of the digitiser; negative for negative pulses.
+        baseline_samples: number of samples at the start that are baseline, whose median is subtracted; 0 for
+            waveforms with a baseline of 0.
     """
 
     mv_per_unit: float = Field(1.0, ge=-1e12, le=1e12)
@@ -30,20 +29,20 @@ class ReadOptions(Options):
     @classmethod
     def _not_zero(cls, value: float) -> float:
         if value == 0:
-            raise ValueError("expected a factor that is not 0")
+            raise ValueError("expected a factor other than 0")
         return value
 
 
 class RecordOptions(DataOptions):
-    """What both adapters know of a waveform.
+    """The options of a waveform that both adapters share.
 
     Attributes:
-        samples: of a waveform.
-        sampling_ns: from one to the next, ns.
+        samples: number of samples of a waveform.
+        sampling_ns: sampling period, ns.
         events: waveforms per split.
-        files: by split: an HDF5 file of samples in the place of the simulation.
-        arrival: bounds of where pulses begin, as a share of the waveform.
-        detect: predicted peak in units of the noise's rms from which on a pulse counts as detected.
+        files: an HDF5 file of samples by split, used instead of the simulation.
+        arrival: bounds of the start of pulses, as fractions of the waveform.
+        detect: minimum predicted peak of a detected pulse, in units of the noise's rms.
         noise: noise and baseline.
         read: how files of recorded waveforms are read.
     """
@@ -61,8 +60,8 @@ class WaveformOptions(RecordOptions):
     """The section `data` of the adapter `waveform`.
 
     Attributes:
-        signal: the pulses that are sought.
-        background: what lies under them.
+        signal: the signal pulses.
+        background: the structured background under them.
     """
 
     signal: PulseOptions = PulseOptions()
@@ -73,9 +72,9 @@ class PulsesOptions(RecordOptions):
     """The section `data` of the adapter `pulses`.
 
     Attributes:
-        pulses: how many there are at most in a waveform: the number of classes.
-        pulse: how they are.
-        gap_ns: mean time from one to the next, ns.
+        pulses: maximum number of pulses in a waveform, which is the number of classes.
+        pulse: their amplitude and shape.
+        gap_ns: mean time from one pulse to the next, ns.
     """
 
     pulses: int = Field(3, ge=2, le=6)

@@ -18,8 +18,8 @@ from oasis.options import Options
 Floats = NDArray[np.float64]
 
 SIGNAL, INTERFERENCE = "signal", "interference"  # "background" is the region without any class
-MHZ = 1e-3  # in 1 / ns
-EARLIEST = 3.0  # fall times by which background pulses begin before the waveform at most
+MHZ = 1e-3  # 1 / ns
+EARLIEST = 3.0  # earliest start of background pulses before the waveform, in fall times
 
 
 Positive = Annotated[float, Field(gt=0, le=1e9)]
@@ -27,12 +27,12 @@ Bounds = Annotated[tuple[Positive, Positive], Rising]
 
 
 class PulseOptions(Options):
-    """One kind of pulse.
+    """The options of one kind of pulse.
 
     Attributes:
-        amplitude: bounds of the peak, mV; its logarithm is uniform.
-        shape: of the pulses.
-        templates: a file of measured pulses, one per row, in the place of `shape`; each is scaled to a peak.
+        amplitude: bounds of the peak, mV, drawn log-uniformly.
+        shape: the shape of the pulses.
+        templates: a file of measured pulses, one per row, instead of `shape`; each is scaled to a peak of 1.
     """
 
     amplitude: Bounds = (0.5, 50.0)
@@ -41,18 +41,18 @@ class PulseOptions(Options):
 
 
 class BackgroundOptions(PulseOptions):
-    """Slow pulses, of which some begin before the waveform, their afterpulses, and bursts of pickup.
+    """The options of the background: slow pulses, some from before the waveform, afterpulses, and pickup.
 
     Attributes:
-        amplitude: bounds of the peak of a slow pulse, mV; its logarithm is uniform.
-        shape: of the slow pulses.
-        templates: a file of measured pulses, one per row, in the place of `shape`.
+        amplitude: bounds of the peak of a slow pulse, mV, drawn log-uniformly.
+        shape: the shape of the slow pulses.
+        templates: a file of measured pulses, one per row, instead of `shape`.
         pulses: mean number of slow pulses that begin in a waveform or shortly before it.
-        afterpulses: mean number of afterpulses of each of them.
-        afterpulse_share: bounds of their peaks, as a share of the peak of the slow pulse.
+        afterpulses: mean number of afterpulses per slow pulse.
+        afterpulse_share: bounds of their peaks, as fractions of the peak of the slow pulse.
         afterpulse_delay_ns: mean delay after the slow pulse; delays are exponential.
-        afterpulse_shape: of the afterpulses.
-        pickup: share of the waveforms with a burst of pickup.
+        afterpulse_shape: the shape of the afterpulses.
+        pickup: fraction of the waveforms with a burst of pickup.
         pickup_amplitude: bounds of its height, mV.
         pickup_mhz: bounds of its frequency.
         pickup_ns: bounds of its duration.
@@ -73,12 +73,12 @@ class BackgroundOptions(PulseOptions):
 
 @dataclass(frozen=True)
 class PulseSource:
-    """Where one kind of pulse comes from: a shape, or measured templates.
+    """The source of one kind of pulse: a shape, or measured templates.
 
     Attributes:
-        options: of the pulses.
+        options: the options of the pulses.
         templates: (k, m), each with a peak of 1, or None for the shape.
-        sampling_ns: between the samples of templates; pulses between them are interpolated linearly.
+        sampling_ns: sampling period of the templates; pulses are interpolated linearly between samples.
     """
 
     options: PulseOptions
@@ -86,18 +86,18 @@ class PulseSource:
     sampling_ns: float = 1.0
 
     def amplitude(self, rng: np.random.Generator) -> float:
-        """Draw the peak of a pulse, mV."""
+        """Return a random peak of a pulse, mV."""
         return _log_uniform(self.options.amplitude, rng)
 
     def pulse(self, times: Floats, rng: np.random.Generator) -> Floats:
-        """Draw a pulse of peak 1 and return it at times in ns after its beginning."""
+        """Return a random pulse of peak 1 at times in ns after its start."""
         if self.templates is None:
             return self.options.shape.drawn(rng)(times)
         chosen = self.templates[rng.integers(len(self.templates))]
         return np.asarray(np.interp(times, self.sampling_ns * np.arange(len(chosen)), chosen, left=0, right=0))
 
     def mean(self, times: Floats) -> Floats:
-        """Return the mean pulse at times in ns after its beginning, scaled to a peak of 1."""
+        """Return the mean pulse at times in ns after its start, scaled to a peak of 1."""
         if self.templates is None:
             return self.options.shape(times)
         mean = self.templates.mean(axis=0) / self.templates.mean(axis=0).max()
@@ -105,13 +105,13 @@ class PulseSource:
 
 
 class _Waveforms(Scene):
-    """What both scenes have in common.
+    """The common base of both scenes.
 
     Args:
         classes: the class names.
-        times: (n,) of the samples, ns.
-        arrival: bounds of where pulses begin, as a share of the waveform.
-        noise: what is added and belongs to no class.
+        times: (n,) times of the samples, ns.
+        arrival: bounds of the start of pulses, as fractions of the waveform.
+        noise: noise and baseline, which belong to no class.
     """
 
     def __init__(self, classes: Sequence[str], times: Floats, arrival: tuple[float, float], noise: Noise) -> None:
@@ -124,7 +124,7 @@ class _Waveforms(Scene):
     def observe(
         self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Add noise and baseline, which may lie below zero."""
+        """Return the sum of the maps with noise and baseline, which may be negative."""
         image = target.sum(axis=0) + self.noise.draw(rng)
         return image.astype(np.float32), np.ones(self.shape, dtype=bool)
 
@@ -132,7 +132,7 @@ class _Waveforms(Scene):
         return Placed(name, values[None].astype(np.float32), (0,), meta)
 
     def _pulse(self, name: str, source: PulseSource, start: float, rng: np.random.Generator) -> Placed:
-        """Draw a pulse that begins at `start` (ns); its peak is in mV."""
+        """Return a random pulse that begins at `start` (ns), with its peak in mV."""
         amplitude = source.amplitude(rng)
         return self._place(
             name, amplitude * source.pulse(self.times - start, rng), {"start_ns": start, "peak": amplitude}
@@ -143,11 +143,11 @@ class WaveformScene(_Waveforms):
     """A signal pulse in every even waveform, and a structured background in all of them.
 
     Args:
-        times: (n,) of the samples, ns.
-        arrival: bounds of where signal pulses begin, as a share of the waveform.
-        noise: what is added and belongs to no class.
-        signal: where signal pulses come from.
-        background: where the slow pulses come from; its options describe afterpulses and pickup too.
+        times: (n,) times of the samples, ns.
+        arrival: bounds of the start of signal pulses, as fractions of the waveform.
+        noise: noise and baseline, which belong to no class.
+        signal: the source of signal pulses.
+        background: the source of slow pulses; its options also describe afterpulses and pickup.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class WaveformScene(_Waveforms):
         self.background = background
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
-        """Draw slow pulses with their afterpulses, pickup and, in even waveforms, a signal pulse."""
+        """Return random slow pulses with their afterpulses, pickup and, in even waveforms, a signal pulse."""
         options: BackgroundOptions = self.background.options  # type: ignore[assignment]
         earliest = self.times[0] - EARLIEST * options.shape.fall_ns
         starts = rng.uniform(earliest, self.times[-1], rng.poisson(options.pulses))
@@ -187,7 +187,7 @@ class WaveformScene(_Waveforms):
         return values
 
     def _pickup(self, options: BackgroundOptions, rng: np.random.Generator) -> Floats:
-        """Return a burst of rectified oscillation, never below 0, that swells and fades."""
+        """Return a burst of rectified, non-negative oscillation with a smooth envelope."""
         height, frequency, duration = (
             _log_uniform(bounds, rng)
             for bounds in (options.pickup_amplitude, options.pickup_mhz, options.pickup_ns)
@@ -199,15 +199,15 @@ class WaveformScene(_Waveforms):
 
 
 class PulsesScene(_Waveforms):
-    """Interchangeable pulses that pile up, numbered in the order in which they begin.
+    """Interchangeable pulses that pile up, numbered by the order of their start.
 
     Args:
-        classes: their names, as many as there are at most.
-        times: (n,) of the samples, ns.
-        arrival: bounds of where they begin, as a share of the waveform.
-        noise: what is added and belongs to no class.
-        source: where they come from.
-        gap_ns: mean time from the beginning of one to that of the next; gaps are exponential.
+        classes: the class names, one for each of the maximum number of pulses.
+        times: (n,) times of the samples, ns.
+        arrival: bounds of the start of pulses, as fractions of the waveform.
+        noise: noise and baseline, which belong to no class.
+        source: the source of the pulses.
+        gap_ns: mean time from the start of one pulse to that of the next; gaps are exponential.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class PulsesScene(_Waveforms):
         self.gap_ns = gap_ns
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
-        """Draw no pulse, one or more, any number up to the most being as likely as another."""
+        """Return random pulses; every number from none to the maximum is equally likely."""
         count = int(rng.integers(len(self.classes) + 1))
         first, last = self.arrival
         offsets = np.cumsum([0.0, *rng.exponential(self.gap_ns, max(count - 1, 0))])

@@ -1,4 +1,4 @@
-"""Shapes of pulses: two exponentials, as they are or behind a charge amplifier with a CR-RC^n shaper.
+"""Pulse shapes: two exponentials, either directly or after a charge amplifier with a CR-RC^n shaper.
 
 References:
     Knoll, Radiation Detection and Measurement, 4th ed. 2010, chapters 16 and 17: pulse shaping.
@@ -24,15 +24,15 @@ class PulseShape(Options):
     .. math:: i(t) = e^{-t/\tau_f} - e^{-t/\tau_r}
 
     With `shaping_ns` this is the current into an amplifier that integrates and shapes it: it is convolved with
-    :math:`(t/\tau_s)^n e^{-t/\tau_s}`, the answer of integrator and CR-RC^n shaper to a point charge, which never
-    is negative.
+    :math:`(t/\tau_s)^n e^{-t/\tau_s}`, the impulse response of integrator and CR-RC^n shaper, which is never
+    negative.
 
     Attributes:
         rise_ns: time constant of the rise.
         fall_ns: time constant of the fall.
         shaping_ns: time constant of the shaper, or none for no shaper.
-        order: how many integrations (RC) the shaper has.
-        spread: relative standard deviation, from pulse to pulse, of both time constants together.
+        order: number of integrations (RC) of the shaper.
+        spread: relative standard deviation from pulse to pulse of a common factor of both time constants.
 
     Example:
         >>> shape = PulseShape(rise_ns=10, fall_ns=100)
@@ -53,22 +53,22 @@ class PulseShape(Options):
         return self
 
     def __call__(self, times: ArrayLike) -> Floats:
-        """Return the pulse at times in ns after its beginning; it is 0 before."""
+        """Return the pulse at times in ns after its start; it is 0 before."""
         return np.asarray(self._unscaled(np.asarray(times, dtype=float)) / _peak(self)[1])
 
     @property
     def peak_ns(self) -> float:
-        """When the pulse is at its peak, after its beginning."""
+        """Time from the start of the pulse to its peak."""
         return _peak(self)[0]
 
     @property
     def area_ns(self) -> float:
-        """The area below the pulse."""
+        """The integral of the pulse."""
         shaper = 1.0 if self.shaping_ns is None else self.shaping_ns * float(factorial(self.order))
         return (self.fall_ns - self.rise_ns) * shaper / _peak(self)[1]
 
     def drawn(self, rng: np.random.Generator) -> "PulseShape":
-        """Return the shape of one pulse, a little faster or slower than others."""
+        """Return the shape of one pulse with randomly varied time constants."""
         if not self.spread:
             return self
         factor = float(np.exp(rng.normal(0, self.spread)))
@@ -86,7 +86,7 @@ class PulseShape(Options):
 
 @lru_cache(maxsize=256)
 def _peak(shape: PulseShape) -> tuple[float, float]:
-    """Return when the pulse is at its peak before it is scaled, and how high it is there."""
+    """Return the time and height of the peak of the unscaled pulse."""
     rise, fall = shape.rise_ns, shape.fall_ns
     time = rise * fall / (fall - rise) * float(np.log(fall / rise))
     if shape.shaping_ns is not None:
@@ -100,10 +100,10 @@ def _peak(shape: PulseShape) -> tuple[float, float]:
 
 
 def _shaped(times: Floats, decay: float, shaper: float, order: int) -> Floats:
-    r"""Return :math:`\int_0^t e^{-a (t - u)} (b u)^n e^{-b u} du` at times from 0 on.
+    r"""Return :math:`\int_0^t e^{-a (t - u)} (b u)^n e^{-b u} du` at times of at least 0.
 
-    It is :math:`b^n t^{n+1} e^{-at} M(n+1, n+2, (a-b)t) / (n+1)` with Kummer's function M; where b < a, Kummer's
-    transformation keeps the exponents from overflowing.
+    It is :math:`b^n t^{n+1} e^{-at} M(n+1, n+2, (a-b)t) / (n+1)` with Kummer's function M; for b < a, Kummer's
+    transformation prevents overflow.
     """
     if shaper >= decay:
         kummer = np.exp(-decay * times) * hyp1f1(order + 1, order + 2, (decay - shaper) * times)

@@ -1,4 +1,4 @@
-"""Triggers that find a pulse in a waveform without a network, and how many pulses a score finds.
+"""Triggers that find a pulse in a waveform without a network, and the efficiency of a score.
 
 References:
     Gatti and Manfredi 1986, Riv. Nuovo Cimento 9, 1: optimum filters for detector pulses.
@@ -20,16 +20,16 @@ from oasis.stats.intervals import rate
 
 Floats = NDArray[np.float64]
 
-LOADING = 1e-6  # share of the variance that is white, at least, so that a covariance can be inverted
+LOADING = 1e-6  # minimum white fraction of the variance, so that a covariance can be inverted
 
 
 class Found(NamedTuple):
-    """The most pulse-like place of each of k waveforms.
+    """The most pulse-like position in each of k waveforms.
 
     Attributes:
-        score: (k,) by which waveforms are ranked.
-        amplitude: (k,) of the pulse there, mV.
-        arrival: (k,) when it crosses half of its peak, in samples.
+        score: (k,) score by which waveforms are ranked.
+        amplitude: (k,) amplitude of the pulse, mV.
+        arrival: (k,) time at which it crosses half of its peak, in samples.
     """
 
     score: Floats
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 def threshold_trigger(waveforms: NDArray[np.floating]) -> Found:
-    """Return how far each waveform (k, n) rises above its median.
+    """Return the largest excess of each waveform (k, n) over its median.
 
     Example:
         >>> found = threshold_trigger(np.array([[1.0, 1.0, 1.0, 4.0, 2.0]]))
@@ -54,7 +54,7 @@ class Whitening:
     """The inverse of the covariance of stationary noise.
 
     Args:
-        autocovariance: (n,) of the noise by the distance between samples, mV^2.
+        autocovariance: (n,) autocovariance of the noise by lag in samples, mV^2.
     """
 
     def __init__(self, autocovariance: NDArray[np.floating]) -> None:
@@ -64,7 +64,7 @@ class Whitening:
             self._factor = cho_factor(covariance, overwrite_a=True)
         except LinAlgError:
             raise DataError(
-                "the autocovariance is none that noise can have: measure it on more or longer traces"
+                "the autocovariance is not positive definite: estimate it from more or longer traces"
             ) from None
 
     def __call__(self, columns: NDArray[np.floating]) -> Floats:
@@ -72,26 +72,26 @@ class Whitening:
         return np.asarray(cho_solve(self._factor, columns))
 
     def significance(self, pulse: NDArray[np.floating]) -> float:
-        """Return the largest signal-to-noise ratio that a linear filter can give a known pulse (n,)."""
+        """Return the largest signal-to-noise ratio that a linear filter can achieve for a known pulse (n,)."""
         values = pulse.astype(float)
         return float(np.sqrt(values @ self(values)))
 
 
 class MatchedFilter:
-    r"""The best linear filter for a pulse of known shape in stationary noise, over all times of arrival.
+    r"""The optimal linear filter for a pulse of known shape in stationary noise, over all arrival times.
 
-    With the covariance C of the noise and the pulse :math:`s_j` that begins at sample j, of a waveform x
+    With the covariance C of the noise and the pulse :math:`s_j` that begins at sample j, for a waveform x
 
     .. math:: A_j = \frac{s_j^T C^{-1} x}{s_j^T C^{-1} s_j}, \qquad
         z_j = A_j \sqrt{s_j^T C^{-1} s_j}
 
     are the best estimate of the amplitude and its significance, standard normal without a pulse. The score of a
-    waveform is the largest z. In Gaussian noise it is the likelihood ratio of the best amplitude above 0 and
-    the best arrival. Edges are exact: C is that of the n samples, not of a noise that repeats itself.
+    waveform is the largest z. In Gaussian noise it is the likelihood ratio of the best positive amplitude and the
+    best arrival. Edges are exact: C is the covariance of the n samples, not that of periodic noise.
 
     Args:
-        pulse: (m,) with a peak of 1, beginning at its first sample.
-        autocovariance: (n,) of the noise by the distance between samples, mV^2.
+        pulse: (m,) pulse with a peak of 1 that begins at its first sample.
+        autocovariance: (n,) autocovariance of the noise by lag in samples, mV^2.
 
     Example:
         >>> white = np.eye(5)[0]
@@ -103,7 +103,7 @@ class MatchedFilter:
     def __init__(self, pulse: NDArray[np.floating], autocovariance: NDArray[np.floating]) -> None:
         samples = len(autocovariance)
         first = np.concatenate([pulse, np.zeros(samples)])[:samples]
-        last = samples - int(first.argmax())  # so that the peak lies within the waveform
+        last = samples - int(first.argmax())  # so that the peak is within the waveform
         pulses = toeplitz(np.where(np.arange(last) == 0, first[0], 0), first)
         weights = Whitening(autocovariance)(pulses.T)
         self.significance = np.sqrt((pulses.T * weights).sum(axis=0))
@@ -111,7 +111,7 @@ class MatchedFilter:
         self.offset = arrival(first)
 
     def __call__(self, waveforms: NDArray[np.floating]) -> Found:
-        """Return the most pulse-like place of each waveform (k, n)."""
+        """Return the most pulse-like position in each waveform (k, n)."""
         scores = waveforms @ self.weights
         place = scores.argmax(axis=1)
         best = scores[np.arange(len(scores)), place]
@@ -125,24 +125,24 @@ def efficiency(
     edges: Sequence[float],
     false_rate: float = 0.01,
 ) -> pd.DataFrame:
-    """Return the share of pulses that a score finds, in bins of their signal-to-noise ratio.
+    """Return the efficiency of a score in bins of the signal-to-noise ratio of pulses.
 
-    A pulse is found if its score exceeds the threshold: the lowest score that no more than the wanted share of the
-    waveforms without a pulse exceeds. Two scores are compared at an equal rate of false positives.
+    A pulse is found if its score exceeds the threshold: the lowest score that at most the requested fraction of
+    the waveforms without a pulse exceeds. Scores are thus compared at an equal rate of false positives.
 
     Args:
         signal: (m,) scores of waveforms with a pulse.
-        snr: (m,) of these pulses.
+        snr: (m,) signal-to-noise ratios of these pulses.
         background: (k,) scores of waveforms without one.
-        edges: of the bins, which are closed below and open above.
-        false_rate: of false positives.
+        edges: the edges of the bins, which are closed below and open above.
+        false_rate: the rate of false positives.
 
     Returns:
         One row per bin: `low`, `high`, `events`, and `efficiency` with the ends `_low` and `_high` of its exact
         95 % interval (Clopper and Pearson 1934), at the threshold of `attrs["threshold"]`.
 
     Raises:
-        DataError: too few waveforms without a pulse for the rate of false positives.
+        DataError: there are too few waveforms without a pulse for the rate of false positives.
 
     Example:
         >>> table = efficiency(np.arange(100.0), np.arange(100.0), np.arange(50.0), [0, 50, 100], false_rate=0.5)

@@ -1,8 +1,8 @@
-"""Samples in one HDF5 file.
+"""Sample files: samples in one HDF5 file.
 
-Layout: attributes `format`, `classes`, `unit`, `shape` (B, *S), `count` and `attributes` (what the writer adds);
+Layout: attributes `format`, `classes`, `unit`, `shape` (B, *S), `count` and `attributes` (facts from the writer);
 groups `image` and `target/<class>`, a map of (B, *S) per sample, sparse (offsets, indices, values) or dense (one
-chunk each); `valid` (packed bits); `context`; `meta`, a row per sample; and the group `instances` where known.
+chunk each); `valid` (packed bits); `context`; `meta`, a row per sample; and the group `instances` if known.
 """
 
 from oasis.data.sample_files.reading import SampleFile

@@ -1,4 +1,4 @@
-"""What every sample in a file has to be, checked where it is written and where it is read."""
+"""Checks of the samples in a file, made both on writing and on reading."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ OLD_FORMATS = ("oasis-samples-1",)  # metadata in a group of columns, no instanc
 
 
 def check_truth(sample: Sample, classes: Sequence[str]) -> None:
-    """Check that the valid pixels of the image are finite, and those of the target not below 0 either.
+    """Check that the valid pixels of the image are finite, and those of the target finite and not negative.
 
     Raises:
-        DataError: what was found where.
+        DataError: they are not.
     """
     if not np.isfinite(sample.image).all():
         _refuse_all(~np.isfinite(sample.image) & sample.valid, sample.image, "image", "finite values")
     if not (sample.target.min() >= 0 and sample.target.max() < np.inf):  # False for NaN too
         for name, maps in zip(classes, sample.target, strict=True):
             wrong = ~((maps >= 0) & (maps < np.inf)) & sample.valid
-            _refuse_all(wrong, maps, f"target of {name!r}", "finite values from 0 on, what the class adds")
+            _refuse_all(wrong, maps, f"target of {name!r}", "finite values of at least 0")
 
 
 def _refuse_all(wrong: NDArray[np.bool_], values: NDArray[np.floating], what: str, expected: str) -> None:

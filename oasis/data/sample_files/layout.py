@@ -1,4 +1,4 @@
-"""The layout of a file of samples: what it consists of, checked when it is opened, without reading the data."""
+"""The layout of a file of samples, checked when it is opened, without reading the data."""
 
 import json
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says of its samples.
+    """The facts in a file about its samples.
 
     Attributes:
         classes: the N class names.
-        unit: of the intensities.
+        unit: the unit of the intensities.
         shape: (B, *S) of every image.
-        count: how many samples there are.
-        attributes: further facts that the writer left.
-        is_old: the metadata are columns in a group rather than rows.
+        count: number of samples.
+        attributes: further facts from the writer.
+        is_old: whether the metadata are stored as columns in a group instead of rows.
     """
 
     classes: tuple[str, ...]
@@ -42,16 +42,16 @@ class Facts:
 
 
 def is_sample_file(file: h5py.File) -> bool:
-    """Return whether a file says that it is one of samples."""
+    """Return whether a file declares itself as a file of samples."""
     found = file.attrs.get("format")
     return isinstance(found, str) and found in (FORMAT, *OLD_FORMATS)
 
 
 def read_facts(file: h5py.File) -> Facts:
-    """Return what the attributes of a file say.
+    """Return the facts in the attributes of a file.
 
     Raises:
-        DataError: an attribute is missing or not what it should be.
+        DataError: an attribute is missing or invalid.
     """
     classes, attributes = _json(file, "classes"), _json(file, "attributes")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -62,7 +62,7 @@ def read_facts(file: h5py.File) -> Facts:
     if shape.ndim != 1 or shape.dtype.kind not in "iu" or len(shape) < 2 or shape.min() < 1:
         raise DataError(f"attribute 'shape': expected (bands, *spatial), found {str(shape)[:40]!r}")
     if count.ndim or count.dtype.kind not in "iu" or count < 1:
-        raise DataError(f"attribute 'count': expected how many samples there are, found {str(count)[:40]!r}")
+        raise DataError(f"attribute 'count': expected the number of samples, found {str(count)[:40]!r}")
     return Facts(
         check_classes(classes),
         _text(file, "unit"),
@@ -74,10 +74,10 @@ def read_facts(file: h5py.File) -> Facts:
 
 
 def check_layout(file: h5py.File, facts: Facts) -> dict[str, NDArray[np.int64]]:
-    """Check that the data sets of a file are of the right types and shapes, and return the offsets of sparse maps.
+    """Check the types and shapes of the data sets of a file, and return the offsets of sparse maps.
 
     Raises:
-        DataError: the first one that is not.
+        DataError: a data set is missing or has another type or shape.
     """
     count, spatial = facts.count, facts.shape[1:]
     data_set(file, "valid", "u", (count, -(-prod(spatial) // 8)))
@@ -97,10 +97,10 @@ def check_layout(file: h5py.File, facts: Facts) -> dict[str, NDArray[np.int64]]:
 
 
 def data_set(group: h5py.Group, name: str, kinds: str, shape: Shape) -> h5py.Dataset:
-    """Return a data set after a check of its type and shape, in which None stands for any length.
+    """Return a data set after a check of its type and shape, where None is any length.
 
     Raises:
-        DataError: it is missing or another one.
+        DataError: it is missing or has another type or shape.
     """
     item = group.get(name)
     if not isinstance(item, h5py.Dataset):
@@ -118,7 +118,7 @@ def _worded(shape: Shape) -> str:
 
 
 def _map_offsets(file: h5py.File, name: str, facts: Facts) -> NDArray[np.int64] | None:
-    """Return where the sparse maps of a class or the image begin (n + 1,), or None if they are dense."""
+    """Return the offsets (n + 1,) of the sparse maps of a class or the image, or None if they are dense."""
     group = file.get(name)
     if not isinstance(group, h5py.Group):
         raise DataError(f"no group {name!r}")
@@ -131,8 +131,8 @@ def _map_offsets(file: h5py.File, name: str, facts: Facts) -> NDArray[np.int64] 
     offsets = data_set(group, "offsets", "iu", (facts.count + 1,))[()].astype(np.int64)
     total = int(offsets[-1])
     if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
-        raise DataError(f"group {name!r}: the offsets have to rise from 0 on")
-    if total or "values" in group:  # the first format left out what was empty
+        raise DataError(f"group {name!r}: the offsets must begin with 0 and not decrease")
+    if total or "values" in group:  # the first format left out empty data sets
         data_set(group, "indices", "iu", (total,))
         data_set(group, "values", NUMBERS, (total,))
     return np.asarray(offsets)

@@ -35,18 +35,18 @@ _DAMAGED = (
 
 
 class SampleFile(SampleDataset):
-    """The samples of one HDF5 file, read when asked for; every worker process opens the file for itself.
+    """The samples of one HDF5 file, read on request; every worker process opens the file separately.
 
-    Opening reads where the maps of every sample begin, and nothing else that grows with the file.
+    Opening reads the offsets of the maps of every sample, and nothing else that grows with the file.
 
     Args:
         path: a file that `write_samples` made.
 
     Attributes:
         classes: the N class names.
-        unit: of the intensities.
+        unit: the unit of the intensities.
         shape: (B, *S) of every image.
-        attributes: further facts that the writer left.
+        attributes: further facts from the writer.
 
     Raises:
         DataError: the file is missing, damaged or of another kind.
@@ -58,7 +58,7 @@ class SampleFile(SampleDataset):
         self._columns: dict[str, NDArray[Any]] | None = None
         with open_hdf5(self.path) as file, self._located():
             if not is_sample_file(file):
-                raise DataError(f"{path}: not a file of samples; oasis simulate and oasis convert write some")
+                raise DataError(f"{path}: not a file of samples as oasis simulate and oasis convert write them")
             facts = read_facts(file)
             self._offsets = check_layout(file, facts)
             self._parts = {name for name in ("context", "instances") if name in file}
@@ -77,7 +77,7 @@ class SampleFile(SampleDataset):
         return {**self.__dict__, "_handle": None}
 
     def meta(self, index: int) -> dict[str, Scalar]:
-        """Return identity and truth quantities of one sample."""
+        """Return the identity and truth quantities of one sample."""
         if self._is_old:
             if self._columns is None:
                 self._columns = read_columns(self._open().file.get("meta"))
@@ -91,7 +91,7 @@ class SampleFile(SampleDataset):
         """Read sample `index`; it is the same in every epoch.
 
         Raises:
-            DataError: the file is damaged, or the sample is none: NaN, infinite values, a target below 0.
+            DataError: the file is damaged, or the sample has NaN or infinite values or a negative target.
         """
         shape = self.shape
         with self._located(f"sample {index}: "):
@@ -135,7 +135,7 @@ class SampleFile(SampleDataset):
 
     @contextmanager
     def _located(self, where: str = "") -> Iterator[None]:
-        """Turn every way of being damaged into one line that names the file."""
+        """Turn any exception from a damaged file into an error of one line that names the file."""
         try:
             yield
         except (*_DAMAGED, OasisError) as error:
@@ -163,7 +163,7 @@ class SampleFile(SampleDataset):
 
 
 class _Handle:
-    """A file that is open in one process, with the data sets that have been read from it."""
+    """A file opened in one process, with the data sets that have been read from it."""
 
     def __init__(self, path: Path) -> None:
         self.file = opened_hdf5(path)

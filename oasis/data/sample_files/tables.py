@@ -1,4 +1,4 @@
-"""Tables in a file: a data set with a row of named values per sample or instance, read a row at a time."""
+"""Tables in a file: a data set with a row of named values per sample or instance, read row by row."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,21 +11,21 @@ from oasis.errors import DataError
 from oasis.io.hdf5 import append_rows
 
 COMPRESSION: Mapping[str, Any] = {"compression": "lzf", "shuffle": True}
-AT_ONCE = 2**14  # rows that are written at a time
+AT_ONCE = 2**14  # rows written at a time
 
 
 class TableWriter:
-    """Gathers columns part by part and writes them when all are known: texts may grow, and names be added."""
+    """A writer that gathers columns in parts and writes them at the end: texts may grow, and names be added."""
 
     def __init__(self) -> None:
         self.count = 0
         self._parts: dict[str, list[NDArray[Any]]] = {}
 
     def extend(self, columns: Mapping[str, NDArray[Any]], count: int) -> None:
-        """Add `count` rows; a column that had or has no values reads NaN there.
+        """Add `count` rows; missing values of a column become NaN.
 
         Raises:
-            DataError: text in a column of numbers, or numbers in one of text.
+            DataError: a column contains both text and numbers.
         """
         for name in columns:
             if name not in self._parts:

@@ -20,8 +20,8 @@ from oasis.io.files import replace_when_whole
 from oasis.io.hdf5 import append_rows, create_hdf5
 from oasis.regions import check_classes
 
-BLOCK = 64  # samples that are written at a time
-DENSE_ABOVE = 0.3  # share of occupied pixels from which a dense layout is the smaller one
+BLOCK = 64  # samples written at a time
+DENSE_ABOVE = 0.3  # fraction of non-zero pixels above which a dense layout is smaller
 
 
 def write_samples(
@@ -31,20 +31,20 @@ def write_samples(
     unit: str = "",
     attributes: Mapping[str, Any] | None = None,
 ) -> int:
-    """Write samples of one shape to an HDF5 file, a block at a time, and return how many there were.
+    """Write samples of one shape to an HDF5 file, a block at a time, and return their number.
 
     Args:
-        path: of the file, which appears when it is whole.
+        path: the path of the file, which appears when it is complete.
         samples: read once, in order; they need the same shape and the same names in `meta`, `id` among them.
-            Instances are written if all samples have them.
+            Instances are written if those of all samples are known.
         classes: the N class names.
-        unit: of the intensities.
-        attributes: further facts about the file (plain values), kept with it.
+        unit: the unit of the intensities.
+        attributes: further facts (plain values) to be stored in the file.
 
     Raises:
-        ConfigError: class names that are duplicate, empty or otherwise unfit.
-        DataError: no samples, samples that differ, a target that is negative or not finite, metadata that no event
-            table can have, or a place that cannot be written to.
+        ConfigError: class names are duplicate, empty or otherwise invalid.
+        DataError: there are no samples, they differ in shape or metadata, a target is negative or not finite,
+            metadata are not valid in an event table, or the path cannot be written to.
     """
     names = _checked(classes)
     stream = iter(samples)
@@ -85,11 +85,11 @@ def _blocks(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
 
 
 class _Writer:
-    """Appends blocks of samples to a file.
+    """A writer that appends blocks of samples to a file.
 
     Args:
-        file: to be written.
-        first: the sample that the others have to be like.
+        file: the file to be written.
+        first: the sample whose shape and metadata the others must share.
         classes: the N class names.
     """
 
@@ -102,7 +102,7 @@ class _Writer:
 
     @property
     def count(self) -> int:
-        """Samples so far."""
+        """Number of samples so far."""
         return self.meta.count
 
     def append(self, block: Sequence[Sample]) -> None:
@@ -124,7 +124,7 @@ class _Writer:
         self.meta.extend(metadata_columns([sample.meta for sample in block]), len(block))
 
     def finish(self) -> None:
-        """Write the tables, whose columns are known at the end."""
+        """Write the tables, whose columns are known only at the end."""
         self.file.attrs["count"] = self.count
         self.meta.write(self.file, "meta")
         if self.instances is not None:
@@ -134,11 +134,11 @@ class _Writer:
         if len(sample.target) != len(self.classes):
             raise DataError(f"{len(sample.target)} maps for the classes {list(self.classes)}")
         if sample.target.shape != self.first.target.shape:
-            raise DataError(f"shape {sample.target.shape}, the first {self.first.target.shape}")
+            raise DataError(f"shape {sample.target.shape}, that of the first {self.first.target.shape}")
         if _context_shape(sample) != _context_shape(self.first):
             raise DataError(f"context {_context_shape(sample)}, the first {_context_shape(self.first)}")
         if "id" not in sample.meta:
-            raise DataError("no 'id' in its metadata: name every sample")
+            raise DataError("no 'id' in its metadata: give every sample an id")
         if set(sample.meta) != set(self.first.meta):
             found, first = (sorted(map(str, each)) for each in (sample.meta, self.first.meta))
             raise DataError(f"meta {found}, the first {first}")
@@ -149,7 +149,7 @@ class _Writer:
 
 
 class _InstanceWriter:
-    """Appends the instances of samples to a file."""
+    """A writer that appends the instances of samples to a file."""
 
     def __init__(self, file: h5py.File, shape: Sequence[int], classes: int) -> None:
         self.group = file.create_group("instances")
@@ -183,7 +183,7 @@ def _context_shape(sample: Sample) -> tuple[int, ...] | None:
 
 
 def _append_map(file: h5py.File, name: str, maps: Array) -> None:
-    """Append maps (n, B, *S), sparse or dense as the first block decides."""
+    """Append maps (n, B, *S), sparse or dense as determined by the first block."""
     if name not in file:
         occupied = np.count_nonzero(maps) / maps.size
         file.create_group(name).attrs["layout"] = "dense" if occupied > DENSE_ABOVE else "sparse"

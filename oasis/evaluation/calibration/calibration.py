@@ -1,4 +1,4 @@
-"""The calibration of a run: fitted to an event table with truth, kept as JSON, applied to tables without."""
+"""The calibration of a run: fitted to an event table with truth, stored as JSON, applied to tables without."""
 
 import logging
 import math
@@ -22,27 +22,27 @@ from oasis.stats.intervals import Floats
 
 logger = logging.getLogger(__name__)
 
-CALIBRATION = "calibration.json"  # in a run's folder
+CALIBRATION = "calibration.json"  # its name in the folder of a run
 FORMAT: Final = "oasis-calibration-1"
 
 
 class Calibration(Options):
-    """Corrected intensities with split-conformal intervals, fitted on an event table with truth.
+    """Corrected intensities with split-conformal intervals, fitted to an event table with truth.
 
-    The events of a class are divided into two halves by a permutation drawn from the seed. The first half gives
-    the correction and the width, the second the `conformal_quantile` of `|true − corrected| / width` in every
-    stratum: normalised and Mondrian conformal regression (Vovk, Gammerman and Shafer 2005). If neither correction
-    nor width is requested, all events go to the quantiles. An interval is corrected ± quantile × width, cut at 0,
-    which no intensity is below.
+    The events of a class are divided into two halves by a random permutation. The first half determines the
+    correction and the width, the second the `conformal_quantile` of `|true − corrected| / width` in every stratum:
+    normalised and Mondrian conformal regression (Vovk, Gammerman and Shafer 2005). If neither correction nor width
+    is requested, all events are used for the quantiles. An interval is corrected ± quantile × width, truncated at
+    0 because intensities are not negative.
 
     For an event exchangeable with those of the table the interval covers the truth with a probability of at least
     `coverage`, in every stratum.
 
     Attributes:
-        options: how it was fitted.
-        unit: of the intensities.
+        options: the options of the fit.
+        unit: the unit of the intensities.
         configuration: fingerprint of the run whose predictions were calibrated, or "".
-        classes: what was fitted, by class and by column of the truth.
+        classes: the fits, by class and by column of the truth.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -65,16 +65,16 @@ class Calibration(Options):
     def fit(
         cls, table: pd.DataFrame, classes: Sequence[str], options: CalibrationOptions | None = None
     ) -> "Calibration":
-        """Fit to an event table of samples that were not trained on.
+        """Fit a calibration to an event table of samples that were not used in training.
 
         Args:
-            table: with the columns `class`, `intensity_true`, `intensity_predicted` and those in the options.
-            classes: to calibrate.
-            options: how; the default ones otherwise.
+            table: has the columns `class`, `intensity_true`, `intensity_predicted` and those in the options.
+            classes: the classes to calibrate.
+            options: the options of the fit; by default all defaults.
 
         Raises:
-            DataError: a class or a column that is not there, values that are not finite, too few events, or rows
-                of several runs.
+            DataError: a class or column is missing, a value is not finite, there are too few events, or rows of
+                several runs.
         """
         options = options or CalibrationOptions()
         label = classes_of(table)
@@ -96,15 +96,15 @@ class Calibration(Options):
         """Return estimates and intervals for the rows of a table, which needs no truth.
 
         Args:
-            table: with the columns `class`, `intensity_predicted`, and those of width and strata.
+            table: has the columns `class`, `intensity_predicted`, and those of width and strata.
 
         Returns:
-            With the index of `table`: `intensity_calibrated`, `intensity_low`, `intensity_high`, and the same
-            three for each quantity under its own name; NaN for classes that were not calibrated. An interval ends
-            at infinity where its stratum had too few events.
+            A table with the same index: `intensity_calibrated`, `intensity_low`, `intensity_high`, and the same
+            three for each quantity under its own name; NaN for classes that were not calibrated. The interval is
+            infinite if its stratum had too few events.
 
         Raises:
-            DataError: a column that is not there, or a table of another run or of one that it does not name.
+            DataError: a column is missing, or the table is from another run or does not state its run.
         """
         check_identity(table, self.configuration, "the calibration was fitted to")
         label = classes_of(table)
@@ -117,13 +117,13 @@ class Calibration(Options):
         return result
 
     def check(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return how often intervals cover the truth: the `coverage_table` of all strata, by class and quantity.
+        """Return the measured coverage: the `coverage_table` of all strata, by class and quantity.
 
         Args:
-            table: of samples with truth that the calibration was not fitted to, joined with its `intervals`.
+            table: rows of samples with truth that the calibration was not fitted to, joined with its `intervals`.
 
         Raises:
-            DataError: a column that is not there.
+            DataError: a column is missing.
         """
         label = classes_of(table)
         by = self.options.strata or PREDICTED
@@ -140,7 +140,7 @@ class Calibration(Options):
         return pd.concat(parts, names=["class", "quantity", ""]).droplevel(2).reset_index()
 
     def _of(self, rows: pd.DataFrame, name: str, fitted: Fitted) -> Floats:
-        """Return estimate, low and high end (n, 3)."""
+        """Return the estimate and both ends of the interval (n, 3)."""
         found = conformal.intervals(rows, fitted, self.options)
         unbounded = int(np.isinf(found[:, 2]).sum())
         if unbounded:
@@ -157,7 +157,7 @@ class Calibration(Options):
         """Write the calibration as JSON.
 
         Raises:
-            DataError: the place cannot be written to.
+            DataError: the path cannot be written to.
         """
         write_text(path, self.model_dump_json(indent=2) + "\n")
 
@@ -167,7 +167,7 @@ class Calibration(Options):
 
         Raises:
             DataError: the file is missing, broken or not a calibration.
-            ConfigError: it holds a key or a value that does not fit.
+            ConfigError: it contains an invalid key or value.
         """
         values = read_json(path)
         if values.get("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""The columns of an event table that a calibration reads, and those that it gives."""
+"""The columns of an event table that a calibration reads and adds."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ PREDICTED = "intensity_predicted"
 
 
 def interval_names(truth: str) -> tuple[str, str, str]:
-    """Return the columns of estimate and interval that belong to a column of the truth.
+    """Return the names of the columns of estimate and interval for a column of the truth.
 
     Example:
         >>> interval_names("intensity_true")
@@ -35,7 +35,7 @@ def column(rows: pd.DataFrame, name: str, finite: bool = True) -> Floats:
     """Return a column (n,) of numbers.
 
     Raises:
-        DataError: it is not there, or its values have to be finite and are not.
+        DataError: it is missing, or contains values that are not finite although they must be.
     """
     _check_column(rows, name)
     values = rows[name].to_numpy(dtype=float)
@@ -45,7 +45,7 @@ def column(rows: pd.DataFrame, name: str, finite: bool = True) -> Floats:
 
 
 def counted(rows: pd.DataFrame, truth: str, absent: bool) -> pd.DataFrame:
-    """Return the rows that count: without `absent`, and for quantities, those whose object is there."""
+    """Return the rows that count: without `absent`, and for quantities, only those whose object is present."""
     if absent and truth == INTENSITY:
         return rows
     return rows[(column(rows, INTENSITY) > 0) & ~np.isnan(column(rows, truth, finite=False))]

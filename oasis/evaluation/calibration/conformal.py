@@ -17,19 +17,19 @@ from oasis.options import Options
 from oasis.stats.bins import bin_numbers
 from oasis.stats.intervals import Floats
 
-FEWEST = 2 * EVENTS_PER_KNOT  # events of a class: a knot in each half
+FEWEST = 2 * EVENTS_PER_KNOT  # events of a class: one knot in each half
 
 
 def conformal_quantile(scores: Floats, coverage: float) -> float:
-    r"""Return what a further score does not exceed with at least the probability `coverage`.
+    r"""Return the value that a new score does not exceed with a probability of at least `coverage`.
 
     .. math:: q = s_{(k)}, \qquad k = \lceil (n + 1)\,(1 - \alpha) \rceil
 
-    is valid for n + 1 exchangeable scores, whatever their distribution (Papadopoulos et al. 2002; Lei et al. 2018,
-    arXiv 1604.04173). It is infinite if k > n.
+    is valid for n + 1 exchangeable scores of any distribution (Papadopoulos et al. 2002; Lei et al. 2018, arXiv
+    1604.04173). It is infinite if k > n.
 
     Args:
-        scores: (n,) one per event.
+        scores: (n,) one score per event.
         coverage: :math:`1 - \alpha`, between 0 and 1.
 
     Example:
@@ -38,19 +38,19 @@ def conformal_quantile(scores: Floats, coverage: float) -> float:
         >>> conformal_quantile(np.arange(1.0, 9.0), 0.9)
         inf
     """
-    rank = max(math.ceil((len(scores) + 1) * coverage - 1e-9), 1)  # 0.07 * 100 is a little more than 7
+    rank = max(math.ceil((len(scores) + 1) * coverage - 1e-9), 1)  # 0.07 * 100 is slightly more than 7
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
 
 
 class Fitted(Options):
-    """Result of the fit of one quantity of one class.
+    """The result of the fit of one quantity of one class.
 
     Attributes:
-        correction: from predicted intensity to the quantity, or None where they are the same.
-        width: from the column `CalibrationOptions.width_by` to the mean error, or None for 1.
-        edges: between the strata.
-        quantiles: of error / width, by stratum, that of events without a value last; None is infinite.
-        events: from which the quantiles are computed, by stratum.
+        correction: curve from predicted intensity to the quantity, or None for the identity.
+        width: curve from the column `CalibrationOptions.width_by` to the mean error, or None for 1.
+        edges: the edges between the strata.
+        quantiles: quantiles of error / width by stratum, that of events without a value last; None is infinite.
+        events: number of events of each quantile, by stratum.
     """
 
     correction: Curve | None
@@ -74,10 +74,10 @@ class Fitted(Options):
 
 @dataclass(frozen=True)
 class Model:
-    """What predicts a quantity of one class: the centre of its interval, the width's scale, and the stratum.
+    """The model of one quantity of one class: the centre of its interval, the scale of its width, and the strata.
 
     Attributes:
-        options: of the calibration.
+        options: the options of the calibration.
         correction: as in `Fitted`.
         width: as in `Fitted`.
         edges: as in `Fitted`.
@@ -94,7 +94,7 @@ class Model:
         return predicted if self.correction is None else self.correction(predicted)
 
     def scale(self, rows: pd.DataFrame) -> Floats:
-        """Return the error (n,) that is to be expected in every row, or 1."""
+        """Return the expected error (n,) of every row, or 1."""
         if self.width is None or self.options.width_by is None:
             return np.ones(len(rows))
         return self.width(column(rows, self.options.width_by))
@@ -111,16 +111,16 @@ def fit(rows: pd.DataFrame, name: str, truth: str, options: CalibrationOptions) 
     """Fit one quantity of one class.
 
     Args:
-        rows: those of the class that count.
-        name: of the class.
+        rows: the rows of the class that count.
+        name: the name of the class.
         truth: the column of the quantity.
-        options: how.
+        options: the options of the fit.
 
     Raises:
-        DataError: too few rows, a column that is not there, or values that are not finite.
+        DataError: there are too few rows, a column is missing, or a value is not finite.
     """
     if len(rows) < FEWEST:
-        raise DataError(f"{name}: {len(rows)} events with {truth} are too few to calibrate on: give {FEWEST}")
+        raise DataError(f"{name}: {len(rows)} events with {truth} are too few to calibrate: give {FEWEST}")
     order = np.random.default_rng(options.seed).permutation(len(rows))
     learning = len(rows) // 2 if options.learns or truth != INTENSITY else 0
     first, second = (rows.iloc[part] for part in np.split(order, [learning]))
@@ -150,7 +150,7 @@ def _learn(rows: pd.DataFrame, truth: str, options: CalibrationOptions) -> Model
 
 
 def _edges(rows: pd.DataFrame, options: CalibrationOptions) -> tuple[float, ...]:
-    """Return the edges between strata: those of the options, or quantiles above the least value."""
+    """Return the edges between strata: those of the options, or quantiles above the minimum."""
     if options.strata is None:
         return ()
     if not isinstance(options.edges, int):
@@ -165,10 +165,10 @@ def _edges(rows: pd.DataFrame, options: CalibrationOptions) -> tuple[float, ...]
 
 
 def intervals(rows: pd.DataFrame, fitted: Fitted, options: CalibrationOptions) -> Floats:
-    """Return estimate, low and high end (n, 3) of every row; an interval is infinite where its stratum was sparse.
+    """Return the estimate and both ends of the interval (n, 3); it is infinite if the stratum had too few events.
 
     Raises:
-        DataError: a column that is not there, or values that are not finite.
+        DataError: a column is missing, or a value is not finite.
     """
     model = Model(options, fitted.correction, fitted.width, fitted.edges)
     quantiles = np.array([math.inf if value is None else value for value in fitted.quantiles])

@@ -1,4 +1,4 @@
-"""Coverage: how often intervals cover the truth."""
+"""Coverage: the fraction of intervals that contain the truth."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,21 @@ from oasis.stats.bins import bins_of
 
 
 def coverage_table(table: pd.DataFrame, by: str, edges: Sequence[float], truth: str = INTENSITY) -> pd.DataFrame:
-    """Return how often intervals cover the truth, in bins of a quantity.
+    """Return the measured coverage of intervals in bins of a quantity.
 
     Args:
         table: the rows of one class, with the truth and the columns of `Calibration.intervals`.
         by: the column to bin by.
-        edges: of the bins.
+        edges: the edges of the bins.
         truth: the column of the truth.
 
     Returns:
-        One row per bin, and a last one for events where `by` is NaN if there are any: `low`, `high`, `events`,
+        One row per bin, and a last one for events with `by` NaN if there are any: `low`, `high`, `events`,
         `coverage` with its exact 95 % interval (Clopper and Pearson 1934) `coverage_low` and `coverage_high`, and
         the median `width` of the intervals.
 
     Raises:
-        DataError: a column that is not there.
+        DataError: a column is missing.
 
     Example:
         >>> table = pd.DataFrame({"intensity_true": [1.0, 2.0], "overlap_fraction": [0.0, 0.0]})

@@ -1,4 +1,4 @@
-"""Curves through groups of events: from predicted to true intensity, and from a column to the expected error."""
+"""Calibration curves: from predicted to true intensity, and from a column to the expected error."""
 
 import numpy as np
 import pandas as pd
@@ -10,15 +10,15 @@ from oasis.options import Options
 from oasis.stats.bins import bin_numbers
 from oasis.stats.intervals import Floats
 
-KNOTS = 20  # of a curve, at most
+KNOTS = 20  # maximum number of knots of a curve
 EVENTS_PER_KNOT = 25
 
 
 class Curve(Options):
-    """A function through knots: linear between, constant below the first, in proportion beyond the last.
+    """A function through knots: linear between them, constant below the first, proportional above the last.
 
     Attributes:
-        knots: argument and value, by increasing argument.
+        knots: pairs of argument and value, by increasing argument.
 
     Example:
         >>> Curve(knots=((0, 1), (10, 2)))(np.array([-1.0, 5.0, 20.0]))
@@ -28,14 +28,14 @@ class Curve(Options):
     knots: tuple[tuple[float, float], ...] = Field(min_length=1)
 
     def __call__(self, argument: Floats) -> Floats:
-        """Return the values at arguments."""
+        """Return the values (n,) at arguments (n,)."""
         at, value = np.transpose(self.knots)
         beyond = np.maximum(argument / at[-1], 1) if at[-1] > 0 else 1
         return np.asarray(np.interp(argument, at, value) * beyond)
 
 
 def correction_curve(predicted: Floats, true: Floats) -> Curve:
-    """Return the monotone curve through the medians of groups and, below the faintest, to 0.
+    """Return the monotone curve through the medians of groups of events, extended to 0 below the faintest.
 
     Args:
         predicted: (n,) intensities.
@@ -50,7 +50,7 @@ def correction_curve(predicted: Floats, true: Floats) -> Curve:
 
 
 def width_curve(argument: Floats, error: Floats) -> Curve:
-    """Return the curve through the mean errors of groups; a group without errors has the least of the others.
+    """Return the curve through the mean errors of groups; a group without errors gets the smallest of the others.
 
     Args:
         argument: (n,) values of the column that scales the width.
@@ -64,6 +64,6 @@ def width_curve(argument: Floats, error: Floats) -> Curve:
 
 
 def _groups(argument: Floats) -> NDArray[np.int64]:
-    """Return the group (n,) of every argument: consecutive ones of about the same size, equal values together."""
+    """Return the group (n,) of every argument: groups of similar size in rank order, equal values together."""
     count = min(max(len(argument) // EVENTS_PER_KNOT, 1), KNOTS)
     return bin_numbers(argument, np.quantile(argument, np.linspace(0, 1, count + 1)[1:-1]))

@@ -1,4 +1,4 @@
-"""How intensities are calibrated."""
+"""The options of a calibration."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -11,22 +11,22 @@ from oasis.options import Options
 
 
 class CalibrationOptions(Options):
-    """How intensities are calibrated.
+    """The options of a calibration of intensities.
 
     Attributes:
-        coverage: the share of events whose interval shall cover the truth.
-        absent: count events without an object of the class too; without them, estimates and intervals are those of
-            objects that are known to be there.
+        coverage: the required probability that an interval contains the truth.
+        absent: also count events without an object of the class; without them, estimates and intervals are for
+            objects that are known to be present.
         correct: correct the bias of the predicted intensity before building the interval.
         width_by: column that scales the interval width: predicted intensity, or another such as
             `intensity_spread`, which is measured over the symmetries of the image if it is requested here; None
             makes all intervals of a stratum equally wide.
         strata: column whose bins each get their own coverage guarantee; None for all events together.
         edges: stratum edges; an edge is the inclusive lower bound of the stratum above it. Or a number of strata
-            with about equally many events. Events without a value are a stratum of their own.
-        quantities: by class, a column with a physical quantity that is at least 0, such as an energy, to be
-            estimated from the intensity of the objects that are there.
-        seed: of the division into halves.
+            with about equally many events. Events without a value form a separate stratum.
+        quantities: by class, the column of a non-negative physical quantity, such as an energy, to be estimated
+            from the intensity of present objects.
+        seed: the seed of the division into halves.
     """
 
     taken_whole = frozenset({"quantities"})
@@ -51,21 +51,21 @@ class CalibrationOptions(Options):
         if isinstance(edges, int) and edges < 1:
             raise ValueError("expected at least 1 stratum")
         if isinstance(edges, tuple) and any(low >= high for low, high in pairwise(edges)):
-            raise ValueError("edges have to increase")
+            raise ValueError("edges must increase")
         return edges
 
     @property
     def learns(self) -> bool:
-        """Whether half of the events is needed to learn from: intensities are corrected, scaled or divided."""
+        """Whether half of the events is needed to fit a correction, a width or strata."""
         divided = self.strata is not None and isinstance(self.edges, int)
         return self.correct or self.width_by is not None or divided
 
 
 def renamed(values: Any, old: str, new: str) -> Any:
-    """Return options as they are named today, where an earlier version called one of them something else.
+    """Return options with one name of an earlier version replaced by today's.
 
     Raises:
-        ValueError: both names.
+        ValueError: both names are given.
     """
     if not isinstance(values, Mapping) or old not in values:
         return values

@@ -129,7 +129,7 @@ def test_truncated_files_are_refused(tmp_path, suffix, share):
     path = write(tmp_path / f"x{suffix}", np.random.default_rng(4).random((8, 12, 16), np.float32))
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    assert re.search("damaged, or not what its name says|not a readable HDF5 file", refusal(path))
+    assert re.search("damaged, or not of the format|not a readable HDF5 file", refusal(path))
 
 
 def test_a_tiff_that_lost_its_last_pages_is_refused(tmp_path):
@@ -345,7 +345,7 @@ def test_the_vertex_is_a_choice(made):
 
 
 def test_no_recoil_is_an_error(made):
-    with pytest.raises(DataError, match="no whole nuclear recoil in 1 frames with 1 tracks"):
+    with pytest.raises(DataError, match="no complete nuclear recoil in 1 frames with 1 tracks"):
         recoil_components(made[:1])
 
 

@@ -99,7 +99,7 @@ def test_a_curve_that_does_not_settle_has_failed(straight, monkeypatch):
     monkeypatch.setattr(topology, "principal_curve", partial(principal_curve, max_iterations=1))
     with pytest.raises(CurveError) as caught:
         track_axis(straight, (30, 40))
-    assert str(caught.value) == "no curve: it does not settle in 1 iterations"
+    assert str(caught.value) == "no curve: no convergence in 1 iterations"
 
 
 def test_other_events_and_files_without_a_vertex_have_no_columns(straight):

@@ -243,7 +243,7 @@ def test_recorded_waveforms_become_millivolts():
         ({"signal": {"amplitude": [5, 1]}}, r"data.signal.amplitude: expected the lower bound first"),
         ({"background": {"amplitude": [0, 1]}}, r"data.background.amplitude.0: Input should be greater than 0"),
         ({"arrival": [0.5, 2]}, r"data.arrival.1: Input should be less than"),
-        ({"read": {"mv_per_unit": 0}}, r"data.read.mv_per_unit: expected a factor that is not 0"),
+        ({"read": {"mv_per_unit": 0}}, r"data.read.mv_per_unit: expected a factor other than 0"),
         ({"signal": {"shape": {"rize_ns": 1}}}, r"data.signal.shape.rize_ns: unknown key; did you mean 'rise_ns'"),
         ({"samples": 4}, r"data.samples"),
     ],

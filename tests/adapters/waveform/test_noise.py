@@ -102,8 +102,8 @@ def test_measured_noise_is_cut_out_of_traces():
     ("spectrum", "words"),
     [
         ([[0, 1]], r"shape \(1, 2\)"),
-        ([[5, 1], [3, 1]], "have to increase"),
-        ([[-5, 1], [3, 1]], "have to increase"),
+        ([[5, 1], [3, 1]], "must increase"),
+        ([[-5, 1], [3, 1]], "must increase"),
         ([[1, 1], [3, -2]], "row 1 has a power density below 0"),
     ],
 )

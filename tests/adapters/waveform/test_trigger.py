@@ -111,5 +111,5 @@ def test_too_few_waveforms_without_a_pulse_are_refused():
 
 
 def test_an_impossible_covariance_is_refused():
-    with pytest.raises(DataError, match="measure it on more or longer traces"):
+    with pytest.raises(DataError, match="estimate it from more or longer traces"):
         Whitening(np.array([1.0, 2.0, 1.0]))
