@@ -37,7 +37,7 @@ def test_ids_stay_unique():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (Numbered(0), "b: there are no samples"),
+        (Numbered(0), "b: contains no samples"),
         (Numbered(2, size=5), r"b: its samples have maps of shape \(1, 1, 5\), the first \(1, 1, 4\)"),
         (Numbered(2, meta=("id", "energy")), "b: its samples have metadata .*energy"),
         (Numbered(2, context=1), r"b: its samples have context \(1, 4\), the first None"),

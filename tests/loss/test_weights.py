@@ -443,7 +443,7 @@ def test_what_does_not_fit_is_named(values: Any, message: str) -> None:
     [
         ({}, "needs the pixels of each region"),
         ({0: 0}, "needs the pixels of each region"),
-        ({0: 1, 4: 3}, r"^region_weights: a count of region 4, but \['ER', 'NR'\] have 4$"),
+        ({0: 1, 4: 3}, r"^region_weights: a count of region 4, but \['ER', 'NR'\] have 4 regions$"),
         ({-1: 3}, "a count of region -1"),
     ],
 )

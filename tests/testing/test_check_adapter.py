@@ -327,7 +327,7 @@ def test_an_adapter_without_classes_is_no_traceback():
             ConfigError,
             "no column 'hight'.*did you mean 'height'",
         ),
-        ({"study": Study("ring", "height", "height", (5, 7))}, ConfigError, "no class 'ring'"),
+        ({"study": Study("ring", "height", "height", (5, 7))}, ConfigError, "unknown class 'ring'"),
         ({"thresholds": {"ring": 1.0}}, ConfigError, "ring"),
         ({"defaults": {"scaling": {"skale": 1}}}, ConfigError, "Broken.defaults.scaling.skale: unknown key"),
         ({"defaults": {"loss": {"region_weights": {"dot&ring": 2}}}}, ConfigError, "ring"),
