@@ -156,7 +156,7 @@ def test_a_run_may_be_named_by_digits(tmp_path, config, monkeypatch):
         (["info", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
         (["compare", "nowhere", "x"], "nowhere"),
-        (["compare", "{run}"], "give two runs or more"),
+        (["compare", "{run}"], "give two or more runs"),
         (["ablate", "nowhere.yaml"], "nowhere.yaml"),
         (["calibrate", "{run}"], "too few to calibrate: give 50"),
         (["models", "x*"], "no model matches 'x*'; try unet, smp/*"),

@@ -1,9 +1,9 @@
 """Ablation: trainings that differ in chosen keys of a configuration.
 
-The folder of the runs is their journal. A trial is done when its `trial.json` contains its metrics, and whoever
-works on it holds the lock of its folder, which the operating system releases when the process ends, even if it is
-killed. So any number of workers share a folder, no trial runs twice, and one that was killed is taken up by the
-next worker.
+The folder of the runs is their journal. A trial is done when its `trial.json` contains its metrics. The process
+that works on it holds the lock of its folder, which the operating system releases when the process ends, even if
+it is killed. So any number of workers can share a folder, no trial runs twice, and the next worker resumes a
+killed trial.
 """
 
 import copy
@@ -22,17 +22,17 @@ from oasis.config.changes import set_key
 from oasis.errors import ConfigError
 from oasis.run import Run
 
-ABLATION = "ablation.yaml"  # in an ablation's folder, with the base in it
+ABLATION = "ablation.yaml"  # its name in the folder of an ablation; it includes the base
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What is varied, of which configuration.
+    """An ablation: the varied keys and the configuration they belong to.
 
     Attributes:
-        options: what is varied.
+        options: the options of the ablation.
         base: the complete configuration, as plain values.
-        study: the domain's.
+        study: the study of the domain.
         unit: the unit of the intensities.
     """
 
@@ -43,7 +43,7 @@ class Ablation:
 
     @property
     def folder(self) -> Path:
-        """The folder that receives everything."""
+        """The folder for all outputs."""
         return Path(self.options.run)
 
     @property
@@ -53,14 +53,14 @@ class Ablation:
 
     @property
     def ratios(self) -> dict[str, list[str]]:
-        """The key above and the key below of each ratio."""
+        """The keys of numerator and denominator of each ratio."""
         return {name: ratio.split(" / ") for name, ratio in self.options.ratios.items()}
 
     def trial(self, point: Mapping[str, Any], seed: int) -> Trial:
         """Return the training at a point; its folder is named by the fingerprint of its configuration.
 
         Raises:
-            ConfigError: the configuration has no such key, or the value does not fit.
+            ConfigError: the configuration has no such key, or the value is invalid.
         """
         values = {**copy.deepcopy(dict(self.base)), "seed": seed}
         for key, value in point.items():
@@ -73,7 +73,7 @@ class Ablation:
         return Trial(run.moved_to(self.folder / "trials" / run.fingerprint), self.study, point)
 
     def row(self, trial: Trial, split: str) -> dict[str, Any]:
-        """Return what a trial is and what was measured."""
+        """Return the row of a trial: its varied values and its metrics."""
         config = trial.run.config
         values = config.model_dump(mode="json")
         weights = {name: [weight_at(values, key) for key in keys] for name, keys in self.ratios.items()}
@@ -91,7 +91,7 @@ class Ablation:
 
 
 def in_words(point: Mapping[str, Any]) -> str:
-    """Return the values of what is varied on one line.
+    """Return the varied values of a point as one line.
 
     Example:
         >>> in_words({"overlap": 2.0, "training.epochs": 7})

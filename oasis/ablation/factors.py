@@ -23,15 +23,15 @@ def factor_table(campaigns: pd.DataFrame, factor: str, names: Sequence[str]) -> 
     .. math:: \bar x = \frac{1}{m} \sum_{i=1}^m x_i, \qquad
               \mathrm{SE} = \sqrt{\frac{\sum_i (x_i - \bar x)^2}{m (m - 1)}}
 
-    of the m campaigns that share the value and differ in the other factors (Table 1 of the paper).
+    over the m campaigns that share the value and differ in the other factors (Table 1 of the paper).
 
     Args:
-        campaigns: a row for each, with the metrics' means over its seeds.
+        campaigns: one row per campaign, with the means of the metrics over its seeds.
         factor: the column of the factor.
         names: the columns of the metrics.
 
     Returns:
-        A row for each value: `factor`, `value`, `campaigns` (m), and each metric also with `_se`.
+        One row per value: `factor`, `value`, `campaigns` (m), and each metric with its standard error `_se`.
 
     Example:
         >>> campaigns = pd.DataFrame({"overlap": [1, 1, 8, 8], "bias": [-40.0, -20.0, -9.0, -9.0]})
@@ -50,14 +50,14 @@ def factor_table(campaigns: pd.DataFrame, factor: str, names: Sequence[str]) -> 
 
 
 def factor_figure(campaigns: pd.DataFrame, factor: str, study: Study, shown: str) -> Figure:
-    """Draw what a factor does: AUC (or spread), bias and IoU against the study's quantity, and bias in one bin.
+    """Draw the effect of a factor: AUC (or spread), bias and IoU against the study's quantity, bias in one bin.
 
-    Black points and bars are means over campaigns with their standard errors, grey points single campaigns.
+    Black points and error bars are means over campaigns with their standard errors, grey points single campaigns.
 
     Args:
-        campaigns: a row for each, as for `factor_table`.
+        campaigns: one row per campaign, as for `factor_table`.
         factor: the column of the factor.
-        study: the domain's.
+        study: the study of the domain.
         shown: the bin of the single panels, as `4-5`.
     """
     figure = Figure(figsize=(9, 7), layout="constrained")
@@ -108,7 +108,7 @@ def _label(value: Any) -> str:
 
 
 def table_text(table: pd.DataFrame, names: Sequence[str]) -> str:
-    """Return a table of `factor_table` for a terminal."""
+    """Return a table from `factor_table` as text."""
     specs = [FORMATS[name.partition("_")[0]] for name in names]
     lines = [
         f"{table['factor'].iloc[0]}: mean and standard error over campaigns",

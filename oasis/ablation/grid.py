@@ -1,4 +1,4 @@
-"""Grid: every combination of chosen values, trained and measured, and what each factor does."""
+"""Grid: every combination of chosen values, trained and evaluated, and the effect of each factor."""
 
 from itertools import product
 
@@ -15,23 +15,23 @@ from oasis.stats.bins import Bin
 
 
 def run_grid(ablation: Ablation, workers: int = 1) -> str:
-    """Train and measure what is left of the grid, and return what every factor does, for a terminal.
+    """Train and evaluate the remaining trials of the grid, and return the effect of every factor as text.
 
     Writes `ablation.csv` (a row per trial), `factors.csv` (a row per value of a factor) and a figure per factor.
 
     Args:
-        ablation: with the grid.
+        ablation: an ablation with a grid.
         workers: processes on this machine; others may share the folder.
 
     Raises:
-        ConfigError: a point that does not fit.
-        ModelError: trials that failed; the results of the others are written.
+        ConfigError: a point is invalid.
+        ModelError: trials failed; the results of the others are written.
     """
     grid = ablation.options.grid
     points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     seeded = tuple(product(points, ablation.seeds))
     jobs = Listed(ablation=ablation, split=ablation.options.split, csv="ablation.csv", points=seeded)
-    trials = jobs.trials()  # names a point that does not fit before anything is trained
+    trials = jobs.trials()  # raises for an invalid point before anything is trained
     do_all(jobs, workers)
     rows = write_rows(jobs, trials)
     text = _report(ablation, rows) if len(rows) else ""

@@ -1,4 +1,4 @@
-"""Jobs: the trials that are to be done, known from the start or proposed one after another, and their table."""
+"""Jobs: the trials to do, known from the start or proposed one after another, and their table."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from oasis.io.tables import write_csv
 
 @dataclass(frozen=True, kw_only=True)
 class Jobs(ABC):
-    """The trials that are to be done.
+    """The trials to do.
 
     Attributes:
         ablation: the ablation that they belong to.
-        split: the events that they are measured on.
+        split: the split on which they are evaluated.
         csv: the file of their table.
     """
 
@@ -34,10 +34,10 @@ class Jobs(ABC):
 
     @abstractmethod
     def trials(self) -> list[Trial]:
-        """Return the trials there are."""
+        """Return the existing trials."""
 
     def extend(self, known: int) -> bool:
-        """Return whether there are more trials than those known, if necessary after adding one."""
+        """Return whether there are more trials than `known`, after adding one if necessary."""
         return False
 
     def row(self, trial: Trial) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Listed(Jobs):
     """Trials at given points and from given seeds.
 
     Attributes:
-        points: the values of what is varied, with a seed, of each trial.
+        points: the varied values and the seed of each trial.
     """
 
     points: tuple[tuple[Mapping[str, Any], int], ...]
@@ -66,7 +66,7 @@ class Listed(Jobs):
 
 
 def write_rows(jobs: Jobs, trials: Sequence[Trial]) -> pd.DataFrame:
-    """Write a row for each trial that is done and return them, indexed by the trial's place."""
+    """Write a row for each trial that is done and return them, indexed by the number of the trial."""
     done = {place: trial for place, trial in enumerate(trials) if trial.metrics(jobs.split) is not None}
     rows = pd.DataFrame([jobs.row(trial) for trial in done.values()], index=list(done))
     write_csv(rows, jobs.ablation.folder / jobs.csv)

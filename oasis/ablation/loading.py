@@ -30,11 +30,11 @@ def load_ablation(
     Args:
         path: the path of the file or the folder.
         changes: `"training.epochs=20"` and the like, for all trials; the value is read as YAML.
-        folder: in the place of the file's `run`.
+        folder: the folder for all outputs, instead of the file's `run`.
         trust_code: run the Python files that the folder of the ablation or of the base names.
 
     Raises:
-        ConfigError: not YAML, an unknown key or a value that does not fit, in the ablation or in its base.
+        ConfigError: the ablation or its base is not YAML, or has an unknown key or an invalid value.
     """
     path, sent = Path(path), Path(path).is_dir()
     if sent:
@@ -65,7 +65,7 @@ def load_ablation(
 
 
 def _check_outputs(folder: Path, inputs: Sequence[Path]) -> None:
-    """Check that the folder has no files of those names but an ablation's."""
+    """Check that files in the folder with the names of outputs belong to an ablation."""
     begun = folder / ABLATION
 
     def is_ours(path: Path) -> bool:
@@ -75,7 +75,7 @@ def _check_outputs(folder: Path, inputs: Sequence[Path]) -> None:
 
 
 def _base(path: Path, sent: bool, trust_code: bool) -> Run:
-    """Return the run that an ablation varies; code is run if the user named the file that names it, or said so."""
+    """Return the run that an ablation varies; its code is run if the user named its file or trusts it."""
     if path.is_dir():
         return Run(path, trust_code=trust_code)
     if sent and not trust_code:
@@ -97,7 +97,7 @@ def _check_no_code(values: Any, path: Path) -> None:
 
 
 def _check(ablation: Ablation, where: str) -> None:
-    """Check what only the base can tell."""
+    """Check the options against the base."""
     options, base, study = ablation.options, ablation.base, ablation.study
     for name, keys in ablation.ratios.items():
         for key in keys:

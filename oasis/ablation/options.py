@@ -1,4 +1,4 @@
-"""What an ablation varies, as its YAML file states it."""
+"""The options of an ablation, as in its YAML file."""
 
 from typing import Any, Literal
 
@@ -8,10 +8,10 @@ from oasis.options import Options
 
 
 class Range(Options):
-    """Range of a number that is searched.
+    """The range of a number in a search.
 
     Attributes:
-        low: the least value.
+        low: the smallest value.
         high: the largest value.
         log: sample on a logarithmic scale.
     """
@@ -28,21 +28,21 @@ class Range(Options):
 
 
 class AblationOptions(Options):
-    """An ablation, as its YAML file states it. Keys are those of a configuration, as `training.epochs`.
+    """The options of an ablation. Keys are those of a configuration, such as `training.epochs`.
 
     Attributes:
         base: the configuration that is varied: its path, relative to this file, or itself.
-        run: the folder that receives everything.
+        run: the folder for all outputs.
         changes: values of keys that all trials share.
-        ratios: names for ratios of two weights, as `above.key / below.key`; a weight that is not there is 1. To
-            give a ratio a value sets the weight above.
+        ratios: names for ratios of two weights, as `above.key / below.key`; a missing weight is 1. A value of a
+            ratio sets the weight above.
         grid: the values of each key or ratio, which may be whole tables; every combination is a campaign.
         seeds: seeds of the trainings of a campaign, all on the same data; none for the seed of the base.
-        split: the events that the grid is measured on.
+        split: the split on which the grid is evaluated.
         bin: the bin of the domain's study that tables and figures use; none for the first one.
         search: for each key or ratio the range, or the choices, to search.
-        objective: objective to minimise: weights of metrics such as `auc`, `spread_4-5` or, without its sign,
-            `|bias_4-5|`.
+        objective: objective to minimise: weights of metrics such as `auc`, `spread_4-5` or `|bias_4-5|`, the
+            absolute value.
         trials: number of trials of a search.
     """
 

@@ -1,4 +1,4 @@
-"""Search: the values with the least objective, proposed from those of other values, and what they are worth."""
+"""Search for the values with the smallest objective, proposed from earlier trials and compared with the base."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,19 @@ PROPOSALS = "search.json"
 
 
 def run_search(ablation: Ablation, workers: int = 1, trials: int | None = None) -> str:
-    """Search for the point with the least objective on validation events, and return what it is worth.
+    """Search for the point with the smallest objective on validation events, and return its comparison as text.
 
     The best point and the base are trained from every seed and compared on test events. Writes `search.csv` and
-    `search_test.csv` (a row per trial) and `search.txt` (what is returned).
+    `search_test.csv` (a row per trial) and `search.txt` (the returned text).
 
     Args:
-        ablation: with the section `search`.
+        ablation: an ablation with the section `search`.
         workers: processes on this machine; others may share the folder.
-        trials: how many, in the place of the options'.
+        trials: number of trials, instead of that in the options.
 
     Raises:
         ConfigError: no search is stated, or the folder holds one of another space.
-        ModelError: trials that failed.
+        ModelError: trials failed.
     """
     if not ablation.options.search or not ablation.options.objective:
         raise ConfigError("a search needs the sections search and objective")
@@ -66,13 +66,13 @@ def _compare_with_base(ablation: Ablation, best: Mapping[str, Any], workers: int
     return compare({"base": tables[:half], "best": tables[half:]}, ablation.study, ablation.unit)
 
 
-# Optuna's journal storage (5.0) leaves the trial of a killed worker running for ever, lets workers begin more
-# trials than are wanted, and fails after a write that was cut short; so proposals are one file, replaced whole.
+# Optuna's journal storage (5.0) leaves the trial of a killed worker in the state "running" forever, lets workers
+# start more trials than requested, and fails after a truncated write; proposals are one file, replaced as a whole.
 @dataclass(frozen=True, kw_only=True)
 class Searched(Jobs):
     """Trials that the tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) proposes from the others.
 
-    Proposals are kept in `search.json`, so that one that was killed is taken up again.
+    Proposals are stored in `search.json`, so that a killed trial is resumed.
 
     Attributes:
         total: number of trials to run.
@@ -88,7 +88,7 @@ class Searched(Jobs):
         return self.total
 
     def trials(self) -> list[Trial]:
-        """Return the trials there are.
+        """Return the existing trials.
 
         Raises:
             ConfigError: the folder holds a search of another space.
@@ -97,7 +97,7 @@ class Searched(Jobs):
         return [self.ablation.trial(self._point(params), seed) for params in self._proposals()[: self.total]]
 
     def extend(self, known: int) -> bool:
-        """Return whether there are more trials than those known, if necessary after adding one."""
+        """Return whether there are more trials than `known`, after adding one if necessary."""
         if known >= self.total:
             return False
         folder = self.ablation.folder
@@ -114,17 +114,17 @@ class Searched(Jobs):
         return {**super().row(trial), "objective": self.objective(trial)}
 
     def check(self) -> None:
-        """Check that the first values of all spaces fit.
+        """Check that the first values of all spaces are valid.
 
         Raises:
-            ConfigError: the configuration has no such key, or the value does not fit.
+            ConfigError: the configuration has no such key, or the value is invalid.
         """
         search = self.ablation.options.search.items()
         first = {key: space.low if isinstance(space, Range) else space[0] for key, space in search}
         self.ablation.trial(first, self.ablation.seeds[0])
 
     def objective(self, trial: Trial) -> float:
-        """Return the objective to minimise, NaN for a trial that is not measured yet."""
+        """Return the objective to minimise, NaN for a trial that is not evaluated yet."""
         metrics, total = trial.metrics(self.split), 0.0
         if metrics is None:
             return float("nan")
@@ -134,7 +134,7 @@ class Searched(Jobs):
         return total
 
     def _proposals(self) -> list[dict[str, Any]]:
-        """Return what was proposed: numbers, and the places of choices."""
+        """Return the proposals: numbers, and the indices of choices."""
         path = self.ablation.folder / PROPOSALS
         if not path.exists():
             return []
@@ -160,7 +160,7 @@ class Searched(Jobs):
             else choice(range(len(values)))
             for key, values in self.ablation.options.search.items()
         }
-        # What is not measured yet counts as poor, so that workers look at different places.
+        # Trials that are not evaluated yet count as poor, so that workers propose different points.
         sampler = optuna.samplers.TPESampler(seed=len(proposals), multivariate=True, constant_liar=True)
         study = optuna.create_study(sampler=sampler)
         for params, trial in zip(proposals, self.trials(), strict=True):

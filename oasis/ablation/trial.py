@@ -1,4 +1,4 @@
-"""Trial: one training of an ablation, what was measured of it, and the lock of whoever works on it."""
+"""Trial: one training of an ablation, its metrics, and the lock of the process that works on it."""
 
 import json
 import time
@@ -16,19 +16,19 @@ from oasis.run import Run
 from oasis.stats.bins import Bin, bins_of
 from oasis.stats.intervals import Estimate
 
-STATE = "trial.json"  # in a trial's folder
-OF_BINS = ("bias", "spread", "iou")  # metrics of every bin of the study
+STATE = "trial.json"  # its name in the folder of a trial
+OF_BINS = ("bias", "spread", "iou")  # metrics in every bin of the study
 OF_DETECTION = ("auc", "false_intensity")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of an ablation: a run, whose folder also says how far it got.
+    """One training of an ablation: a run, whose folder also contains the state of the trial.
 
     Attributes:
         run: the run that is trained.
-        study: whose metrics are measured.
-        point: the values of what is varied.
+        study: the study whose metrics are measured.
+        point: the varied values.
     """
 
     run: Run
@@ -42,10 +42,10 @@ class Trial:
 
     @property
     def state(self) -> dict[str, Any]:
-        """How far it got: whether it is `trained`, the `seconds` it took, and its `metrics` by split.
+        """Its state: whether it is `trained`, the `seconds` it took, and its `metrics` by split.
 
         Raises:
-            DataError: the file that says so is damaged.
+            DataError: the file of the state is damaged.
         """
         path = self.folder / STATE
         if not path.exists():
@@ -53,16 +53,16 @@ class Trial:
         found = read_json(path)
         found["metrics"] = found.get("metrics", found.pop("numbers", None))  # as it used to be called
         if not (isinstance(found["metrics"], dict) and isinstance(found.get("seconds"), int | float)):
-            raise DataError(f"{path}: not the state of a trial: remove it, and the trial is measured again")
+            raise DataError(f"{path}: not the state of a trial: remove it, and the trial is evaluated again")
         return found
 
     def metrics(self, split: str) -> dict[str, float] | None:
-        """Return what was measured on a split, or None if that is still to be done."""
+        """Return the metrics on a split, or None if they are still to be measured."""
         found: dict[str, float] | None = self.state["metrics"].get(split)
         return found
 
     def attempt(self, split: str) -> bool:
-        """Do what is still to be done, and return False if another process is already working on it."""
+        """Do the remaining work, and return False if another process is already working on it."""
         try:
             with self.run.held():
                 self._complete(split)
@@ -75,9 +75,9 @@ class Trial:
         if not self.state["trained"]:
             resume = run.files.last.exists()
             if not resume:
-                run.clear()  # what a first epoch left that was not completed
+                run.clear()  # files of an incomplete first epoch
             run.train(resume)
-            self.record(trained=True)  # an evaluation that is killed must not train on
+            self.record(trained=True)  # after a killed evaluation the training must not continue
         state = self.state
         if split in state["metrics"]:  # another process was quicker
             return

@@ -1,4 +1,4 @@
-"""Workers: processes that do the trials of an ablation, on this machine and on others that share its folder."""
+"""Workers: processes that do the trials of an ablation, on this machine or others that share its folder."""
 
 import logging
 import multiprocessing
@@ -54,11 +54,11 @@ def _worker(jobs: Jobs, number: int, workers: int, level: int) -> None:
 
 
 def work(jobs: Jobs, workers: int = 1) -> None:
-    """Do trials until all are done, those of workers that died included.
+    """Do trials until all are done, including those of workers that died.
 
     Args:
         jobs: the trials.
-        workers: how many processes work here, for the estimate of the time left.
+        workers: number of processes on this machine, for the estimate of the time left.
     """
     trials, failed = jobs.trials(), set[Path]()
     while True:
@@ -76,7 +76,7 @@ def work(jobs: Jobs, workers: int = 1) -> None:
 def _one_of(
     jobs: Jobs, trials: Sequence[Trial], pending: Sequence[Trial], failed: set[Path], workers: int
 ) -> bool:
-    """Do one of the trials that are pending, and return False if other processes are working on all of them."""
+    """Do one of the pending trials, and return False if other processes are working on all of them."""
     for trial in pending:
         try:
             ours = trial.attempt(jobs.split)

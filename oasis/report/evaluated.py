@@ -1,4 +1,4 @@
-"""Runs that have been evaluated: read for a report or a comparison, and checked to be about the same events."""
+"""Evaluated runs: read for a report or a comparison, after a check that they are comparable."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,15 +24,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run with what a report shows of it.
+    """A run with its results for a report.
 
     Attributes:
         name: its name in the report, unlike those of the other runs.
-        run: itself.
+        run: the run.
         table: its event table.
         log: the log of its training, one row per epoch.
         weights: the resolved weight of every region, by its name.
-        separator: what was trained.
+        separator: the trained separator.
         calibration: the calibration of its intensities, or None.
     """
 
@@ -46,7 +46,7 @@ class EvaluatedRun:
 
 
 def named(runs: Sequence["Run"]) -> dict[str, "Run"]:
-    """Return runs by the names of their folders, or by their paths where two names are the same.
+    """Return runs by the names of their folders, or by their paths if two names are the same.
 
     Raises:
         ConfigError: a run is named twice.
@@ -64,8 +64,8 @@ def read_evaluated(runs: Sequence["Run"]) -> list[EvaluatedRun]:
 
     Raises:
         ConfigError: a run is named twice, or has other classes or units than the first one.
-        DataError: a run without event table, or runs that were evaluated on different events.
-        ModelError: a run without a separator, or with one of other classes.
+        DataError: a run has no event table, or runs were evaluated on different events.
+        ModelError: a run has no separator, or one with other classes.
     """
     found = [_read(name, run) for name, run in named(runs).items()]
     for other in found[1:]:
@@ -75,10 +75,10 @@ def read_evaluated(runs: Sequence["Run"]) -> list[EvaluatedRun]:
 
 
 def check_comparable(first: "Run", other: "Run") -> None:
-    """Check that two runs separate the same classes in the same unit; another adapter is named in the log.
+    """Check that two runs have the same classes and unit; a difference in adapters is logged.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they differ.
     """
     found, expected = (f"{', '.join(run.adapter.classes)} in {run.adapter.unit!r}" for run in (other, first))
     if found != expected:
@@ -92,21 +92,22 @@ def check_comparable(first: "Run", other: "Run") -> None:
 
 
 def adapters_note(runs: Sequence["Run"]) -> str:
-    """Return which adapters runs are of, or "" if it is one."""
+    """Return a note on the adapters of runs, or "" if they have the same one."""
     names = list(dict.fromkeys(run.config.adapter for run in runs))
-    return f"the runs are of different adapters: {', '.join(names)}" if len(names) > 1 else ""
+    return f"the runs have different adapters: {', '.join(names)}" if len(names) > 1 else ""
 
 
 def compare_runs(runs: Sequence["Run"]) -> str:
-    """Return for a terminal by how much runs differ from the first one in the answer to its adapter's study.
+    """Return a text table of the differences of runs from the first one in the metrics of its adapter's study.
 
     Raises:
-        ConfigError: a single run, a run named twice, an adapter without a study, or other classes or units.
-        DataError: a run without event table, or tables of different events.
+        ConfigError: there is a single run, a run named twice, an adapter without a study, or other classes or
+            units.
+        DataError: a run has no event table, or the tables contain different events.
     """
     study = runs[0].adapter.study if runs else None
     if len(runs) < 2 or study is None:
-        raise ConfigError("compare: give two runs or more, of an adapter that states a study")
+        raise ConfigError("compare: give two or more runs of an adapter with a study")
     for other in runs[1:]:
         check_comparable(runs[0], other)
     tables = {name: run.events() for name, run in named(runs).items()}
@@ -114,7 +115,7 @@ def compare_runs(runs: Sequence["Run"]) -> str:
 
 
 def close(one: Any, other: Any) -> bool:
-    """Return whether true intensities are the same but for rounding."""
+    """Return whether true intensities are equal up to rounding."""
     return bool(np.allclose(one, other, rtol=1e-3, equal_nan=True))
 
 

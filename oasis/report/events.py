@@ -1,4 +1,4 @@
-"""Events of a report: pictures of the worst, typical and best ones, with their numbers."""
+"""Events of a report: pictures of the worst, typical and best ones, with their metrics."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +17,12 @@ from oasis.evaluation.pictures import EventPictures, event_pictures
 from oasis.report.evaluated import EvaluatedRun, close
 from oasis.report.words import number, text
 
-PIXELS = 7_500_000  # of all pictures of events together, at most a byte each before they are written as text
-SIDE = (32, 160)  # pixels along the longest side of a picture, at least and at most
+PIXELS = 7_500_000  # total pixels of all pictures of events, at most a byte each before encoding as text
+SIDE = (32, 160)  # minimum and maximum pixels along the longest side of a picture
 
 
 class ClassCaptions(NamedTuple):
-    """What is written below the pictures of one class."""
+    """The captions of the pictures of one class."""
 
     name: str
     truth: str
@@ -37,7 +37,7 @@ class Event(NamedTuple):
         id: identifier of the sample.
         group: `worst`, `typical`, `best` or without the class.
         meta: its metadata, by name.
-        order: what it can be sorted by, NaN where it has none.
+        order: quantities by which events are sorted, NaN if unknown.
         pictures: the pictures of it and its predictions.
         captions: the captions of the truth by class, and of prediction and residual by class and run.
     """
@@ -51,7 +51,7 @@ class Event(NamedTuple):
 
 
 def events(runs: Sequence[EvaluatedRun], most: int) -> Iterator[Event]:
-    """Yield the events to show, at most so many."""
+    """Yield the events to show, at most `most`."""
     adapter = runs[0].run.adapter
     chosen = chosen_events(runs[0].table, adapter.study, most)
     count = len(adapter.classes)
@@ -73,7 +73,7 @@ def events(runs: Sequence[EvaluatedRun], most: int) -> Iterator[Event]:
 
 
 def _measured(each: EvaluatedRun, dataset: SampleDataset, index: int, rows: pd.DataFrame) -> Sample:
-    """Return a sample, once it is sure that it is the one which the event table is about."""
+    """Return a sample, after a check that it is the one in the event table."""
     if index < len(dataset):
         sample = dataset[index]
         true = np.where(sample.valid, sample.target, 0).reshape(len(rows), -1).sum(axis=1, dtype=np.float64)
@@ -90,7 +90,7 @@ def _value(value: Any) -> str:
 
 
 def _order(rows: Mapping[str, pd.DataFrame], study: Study | None) -> dict[str, float]:
-    """Return what an event can be sorted by: of the study's class, or the worst of all classes."""
+    """Return the quantities for sorting an event: those of the study's class, or of the worst class."""
     of = {name: part if study is None else study.rows(part) for name, part in rows.items()}
     first = next(iter(of.values()))
     error = {name: part["delta_percent"].abs().max() for name, part in of.items()}

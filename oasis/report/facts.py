@@ -1,4 +1,4 @@
-"""Facts of a run, gathered once, for a terminal and for the page."""
+"""Facts of a run, gathered once for the terminal and for the page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from oasis.run import Run
     from oasis.separator.separator import Separator
 
-MOST_REGIONS = 40  # whose weights are listed
+MOST_REGIONS = 40  # maximum number of listed region weights
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run is and how far it got.
+    """The facts of a run: its configuration, its separator and the state of its training.
 
     Attributes:
         config: its configuration.
@@ -31,14 +31,14 @@ class Facts:
         bands: number of bands of an image.
         size: the size of the images that it was trained on, or None.
         parameters: how many the separator has.
-        epochs: how many were done.
+        epochs: number of completed epochs.
         best_epoch: the epoch with the lowest validation loss, from 1.
         best_loss: the lowest validation loss.
         seconds: how long the epochs took.
-        begun: when training began, by the date of a file.
-        improved: when the best separator was written.
+        begun: start of the training, from the date of a file.
+        improved: time at which the best separator was written.
         region_weights: the resolved weight of every region.
-        size_check: what larger surroundings do to the maps, or None where it was not measured.
+        size_check: the effect of larger surroundings on the maps, or None if it was not measured.
     """
 
     config: RunConfig
@@ -59,7 +59,7 @@ class Facts:
     size_check: SizeCheck | None
 
     def rows(self) -> dict[str, str]:
-        """Return every fact in words, by name, but for the weights."""
+        """Return every fact except the weights as text, by name."""
         values = self.config.model_dump(mode="json", exclude={"loss": {"class_weights", "region_weights"}})
         size = " × ".join(map(str, self.size)) if self.size else "unknown"
         return {
@@ -80,7 +80,7 @@ class Facts:
         }
 
     def text(self) -> str:
-        """Return all facts for a terminal, with the weights of the loss."""
+        """Return all facts as text, with the weights of the loss."""
         loss = self.config.loss
         weights = {
             "class weights": settings(loss.class_weights) or "all 1",
@@ -99,7 +99,7 @@ def gather(run: "Run", separator: "Separator | None" = None) -> Facts:
     """Return the facts of a run.
 
     Args:
-        run: the run that was trained, at least for an epoch.
+        run: a run that was trained for at least one epoch.
         separator: the separator of the run, if it is loaded already.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The page: one HTML file that says what runs were trained on, how good they are, and shows their events."""
+"""The page of a report: one HTML file with the facts of runs, their results and their events."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -23,21 +23,21 @@ from oasis.report.words import number, picture
 if TYPE_CHECKING:
     from oasis.run import Run
 
-EVENTS = 60  # that a report shows unless told otherwise
+EVENTS = 60  # default number of events in a report
 
 
 def write_report(runs: Sequence["Run"], out: str | Path | None = None, events: int = EVENTS) -> Path:
-    """Write the report of one or several runs as one HTML file that needs no other, and return its path.
+    """Write the report of one or several runs as a self-contained HTML file, and return its path.
 
     Args:
-        runs: the runs that were evaluated on the same events, with the same classes and unit.
-        out: the file; `report.html` in the folder of a single run, in the current one for several.
-        events: how many to show at most.
+        runs: runs that were evaluated on the same events, with the same classes and unit.
+        out: the file; by default `report.html` in the folder of a single run, in the current folder for several.
+        events: maximum number of events to show.
 
     Raises:
-        ConfigError: no run, too many, or runs of other classes or units.
-        DataError: a run without event table, or runs that were evaluated on different events.
-        ModelError: a run without a separator, or with one of other classes.
+        ConfigError: there are no runs, too many, or they differ in classes or units.
+        DataError: a run has no event table, or runs were evaluated on different events.
+        ModelError: a run has no separator, or one with other classes.
     """
     if not 1 <= len(runs) <= len(COLOURS):
         raise ConfigError(f"expected 1 to {len(COLOURS)} runs in a report, found {len(runs)}")
@@ -52,7 +52,7 @@ def write_report(runs: Sequence["Run"], out: str | Path | None = None, events: i
 
 
 def _content(runs: Sequence[EvaluatedRun], most: int) -> dict[str, Any]:
-    """Return what the template shows, by the names that it has there."""
+    """Return the variables of the template."""
     tables, figures = results(runs)
     loss = training_figure({each.name: each.log for each in runs})
     return {

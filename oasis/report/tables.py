@@ -1,4 +1,4 @@
-"""Tables and figures of a report: what was trained, how good it is, and with which weights."""
+"""Tables and figures of a report: facts of runs, results, weights and coverage."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ MEASURES = ("events", "bias (%)", "spread (%)", "IoU")  # columns of tables that
 
 
 def trained(runs: Sequence[EvaluatedRun]) -> list[Table]:
-    """Return what was trained on what, and the settings in which runs differ."""
+    """Return the facts of the runs, and the settings in which they differ."""
     facts = {
         each.name: gather(each.run, each.separator).rows()
         | {"evaluated on": f"{each.table['id'].nunique():,} events"}
@@ -40,7 +40,7 @@ def _differing(runs: Sequence[EvaluatedRun]) -> Table:
 
 
 def results(runs: Sequence[EvaluatedRun]) -> tuple[list[Table], list[Picture]]:
-    """Return tables and figures of how good runs are, those of the study first."""
+    """Return tables and figures of results, those of the study first."""
     adapter = runs[0].run.adapter
     tables = [_class_table(each) for each in runs]
     figures = [figure for each in runs for figure in _run_figures(each)]
@@ -53,7 +53,7 @@ def results(runs: Sequence[EvaluatedRun]) -> tuple[list[Table], list[Picture]]:
 
 
 def _comparisons(runs: Sequence[EvaluatedRun], study: Study) -> Iterator[Table]:
-    """Yield a table for every run but the first: by how much it differs from that one, event by event."""
+    """Yield a table for every run except the first: its paired differences from the first one."""
     if len(runs) < 2:
         return
     tables = {each.name: each.table for each in runs}
@@ -74,7 +74,7 @@ def _comparisons(runs: Sequence[EvaluatedRun], study: Study) -> Iterator[Table]:
 
 
 def _study_tables(summaries: Mapping[str, Summary], unit: str) -> Iterator[Table]:
-    """Yield the bins of every run, then how well signal is told from background."""
+    """Yield the bins of every run, then the detection of signal."""
     for name, summary in summaries.items():
         study = summary.study
         rows = [(f"{row['low']:g} to {row['high']:g}", *_cells(row)) for row in summary.bins.to_dict("records")]
@@ -109,7 +109,7 @@ def _class_table(each: EvaluatedRun) -> Table:
 
 
 def _cells(row: Mapping[Hashable, Any]) -> list[str]:
-    """Return what `MEASURES` heads, of one row of `binned`."""
+    """Return the cells below the headers `MEASURES`, from one row of `binned`."""
     estimates = (
         estimate(spec, *(row[f"{name}{end}"] for end in ENDS))
         for name, spec in (("bias", "+.1f"), ("spread", ".1f"), ("iou", ".2f"))
@@ -156,7 +156,7 @@ def weights(runs: Sequence[EvaluatedRun]) -> list[Table]:
 
 
 def coverage(each: EvaluatedRun) -> Table:
-    """Return how often the intervals of a calibrated run cover the truth."""
+    """Return the coverage of the intervals of a calibrated run."""
     calibration = each.calibration
     assert calibration is not None
     table = as_predicted(each.table)

@@ -1,4 +1,4 @@
-"""Words: how a report writes numbers, intervals and settings, and the tables and pictures that it is made of."""
+"""Words: formatting of numbers, intervals and settings in a report, and its tables and pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A figure: its title, what it shows in words, and itself as a data URI."""
+    """A figure: its title, its description in words, and its data URI."""
 
     title: str
     alt: str
@@ -27,19 +27,19 @@ class Picture(NamedTuple):
 
 
 def picture(title: str, alt: str, figure: Any) -> Picture:
-    """Return a figure as the page shows it."""
+    """Return a figure for the page."""
     return Picture(title, alt, data_uri(png(figure)))
 
 
 def side_by_side(caption: str, facts: Mapping[str, Mapping[str, str]]) -> Table:
-    """Return the facts of every run, a column for each, and a dash where one has none."""
+    """Return a table of facts with a column per run, and a dash for a missing fact."""
     names = dict.fromkeys(name for of_run in facts.values() for name in of_run)
     rows = [(name, *(of_run.get(name, "–") for of_run in facts.values())) for name in names]
     return Table(caption, ["", *facts], rows)
 
 
 def text(value: float, spec: str) -> str:
-    """Write a number with a true minus, or a dash if there is none.
+    """Return a number with a true minus sign, or a dash for NaN.
 
     Example:
         >>> text(-1.25, ".1f"), text(float("nan"), ".1f")
@@ -49,7 +49,7 @@ def text(value: float, spec: str) -> str:
 
 
 def number(value: float) -> str:
-    """Write a number for reading: whole from a thousand on, three digits below.
+    """Return a number for reading: an integer from a thousand on, three digits below.
 
     Example:
         >>> number(12345.6), number(0.12345), number(-2), number(float("nan"))
@@ -59,7 +59,7 @@ def number(value: float) -> str:
 
 
 def estimate(spec: str, value: float, low: float, high: float) -> str:
-    r"""Write a number with its interval, which stays on one line.
+    r"""Return a number with its interval, without line breaks.
 
     Example:
         >>> estimate("+.1f", -1.5, -2, 0.25)
@@ -70,7 +70,7 @@ def estimate(spec: str, value: float, low: float, high: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Write a bin that may have no ends.
+    """Return a bin, which may be unbounded, as text.
 
     Example:
         >>> interval(-np.inf, 0.5), interval(0.5, 1), interval(1, np.inf), interval(np.nan, np.nan)
@@ -84,7 +84,7 @@ def interval(low: float, high: float) -> str:
 
 
 def settings(values: Any) -> str:
-    """Write settings on one line.
+    """Return settings as one line.
 
     Example:
         >>> settings({"name": "unet", "base_channels": 8}), settings({}), settings(None)

@@ -1,4 +1,4 @@
-"""Testing: whether an adapter keeps the contract that training, evaluation and prediction rely on."""
+"""Testing: a check that an adapter keeps the contract on which training, evaluation and prediction rely."""
 
 from oasis.testing.adapter import check_adapter
 from oasis.testing.case import ContractError

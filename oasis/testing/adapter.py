@@ -1,4 +1,4 @@
-"""Adapters: whether one keeps the contract, said in one line that names the mend."""
+"""The check of an adapter, whose error says in one line how to mend it."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ def check_adapter(
     tolerance: float = 0.1,
     files: Sequence[str | Path] = (),
 ) -> None:
-    """Check that an adapter keeps the contract that training, evaluation and prediction rely on.
+    """Check that an adapter keeps the contract on which training, evaluation and prediction rely.
 
     Checked are: the facts, alone and with the domain's defaults; the options, through YAML and back; samples of
     every split (shapes, types, finite values, metadata that can be stored); that the image is the sum of its maps
@@ -44,15 +44,15 @@ def check_adapter(
 
     Args:
         adapter: an adapter, its class, or its name as in a configuration.
-        options: the section `data`, for a class or a name; settings that make samples quickly.
-        count: how many samples of each split are inspected.
-        tolerance: by how much a map, as it is found in the image, may be larger or smaller than the truth says.
+        options: the section `data`, for a class or a name; choose settings for which samples are made quickly.
+        count: number of samples of each split to inspect.
+        tolerance: by how much the share of a map that is found in the image may differ from 1.
         files: measured images that the adapter reads. By default its own samples are written to an `.npz` file and
-            read, if it knows such files.
+            read, if it supports such files.
 
     Raises:
-        ContractError: the first thing that is wrong, and how to mend it.
-        OasisError: what the adapter itself raises.
+        ContractError: the first violation, and how to mend it.
+        OasisError: raised by the adapter itself.
 
     Example:
         >>> from oasis.testing import check_adapter
@@ -63,7 +63,7 @@ def check_adapter(
     if isinstance(adapter, type):
         if isabstract(adapter):
             missing = ", ".join(sorted(adapter.__abstractmethods__))
-            raise ContractError(f"{adapter.__name__} does not state {missing}: give it as a class attribute")
+            raise ContractError(f"{adapter.__name__} does not define {missing}: give it as a class attribute")
         adapter = adapter(options or {})
     with tempfile.TemporaryDirectory() as folder:
         case = Case(adapter, count, tolerance, [Path(file) for file in files], Path(folder))

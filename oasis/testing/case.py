@@ -1,4 +1,4 @@
-"""A case: an adapter under test, its samples, and the one way in which a check fails."""
+"""A case: an adapter under test, its samples, and the error of a failed check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Case:
 
     Attributes:
         adapter: the adapter.
-        count: how many samples of each split are inspected.
+        count: number of samples of each split to inspect.
         tolerance: by how much the share of a map that is found in the image may differ from 1.
         files: measured images.
-        folder: for files of the test.
+        folder: the folder for files of the test.
     """
 
     adapter: Adapter
@@ -38,18 +38,18 @@ class Case:
     folder: Path
 
     def require(self, kept: Any, problem: str) -> None:
-        """Raise what is wrong unless a condition is kept."""
+        """Raise an error with the problem unless a condition is true."""
         if not kept:
             raise ContractError(f"{type(self.adapter).__name__}: {' '.join(problem.split())}")
 
     def again(self, seed: int | None = None) -> Adapter:
-        """Return the adapter built anew from its options."""
+        """Return a new adapter from the same options."""
         adapter = self.adapter
         return type(adapter)(adapter.options, adapter.seed if seed is None else seed, adapter.limits)
 
     @cached_property
     def datasets(self) -> dict[str, SampleDataset]:
-        """Of every split."""
+        """The data sets of all splits."""
         found = {split: self.adapter.dataset(split) for split in SPLITS}
         for split, dataset in found.items():
             self.require(len(dataset), f"dataset({split!r}) is empty: give at least one sample")
@@ -62,7 +62,7 @@ class Case:
 
     @property
     def all(self) -> list[tuple[str, Sample]]:
-        """All of them, with what they are called in a message."""
+        """All samples, with their names in a message."""
         return [(f"{split}[{i}]", one) for split, part in self.samples.items() for i, one in enumerate(part)]
 
 
@@ -83,6 +83,6 @@ def same(one: Sample, other: Sample) -> bool:
 
 
 def config_of(adapter: Adapter) -> RunConfig:
-    """Return the configuration of a run that states nothing but the adapter."""
+    """Return the configuration of a run that states only the adapter."""
     values = {"adapter": "checked", "run": "checked"}
     return RunConfig.parse(RunConfig.merge(adapter.defaults, values), where=f"{type(adapter).__name__}.defaults")

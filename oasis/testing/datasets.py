@@ -11,7 +11,7 @@ from oasis.testing.case import Case, ContractError, same
 
 
 def reproducible(case: Case) -> None:
-    """Check that a sample is a function of seed, split, index and epoch alone."""
+    """Check that a sample depends only on seed, split, index and epoch."""
     require = case.require
     for split, dataset in case.datasets.items():
         last = len(case.samples[split]) - 1

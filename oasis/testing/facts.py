@@ -1,4 +1,4 @@
-"""Checks of facts and options, which need no sample."""
+"""Checks of facts and options that need no samples."""
 
 from oasis.config.parts import new_loss
 from oasis.errors import nearest
@@ -7,7 +7,7 @@ from oasis.testing.case import Case, config_of
 
 
 def facts(case: Case) -> None:
-    """Check facts that need no sample."""
+    """Check facts that need no samples."""
     adapter, require = case.adapter, case.require
     require(isinstance(adapter.classes, tuple), f"classes is {adapter.classes!r}: give a tuple of names")
     check_classes(adapter.classes)
@@ -34,14 +34,14 @@ def facts(case: Case) -> None:
 
 
 def defaults(case: Case) -> None:
-    """Check the defaults of a run, by what a run does with them."""
+    """Check the default values for runs by using them."""
     case.require("data" not in case.adapter.defaults, "defaults: the section data has its defaults in its options")
     config = config_of(case.adapter)
     new_loss(config, case.adapter, {0: 1})
 
 
 def options(case: Case) -> None:
-    """Check that options survive a configuration file."""
+    """Check that options are unchanged by writing and reading a configuration file."""
     options = case.adapter.options
     plain = options.model_dump(mode="json")
     again = type(case.adapter)(plain, case.adapter.seed)

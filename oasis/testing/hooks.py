@@ -1,4 +1,4 @@
-"""Checks of what a domain adds: study, figures, rows, and the reading of measured images."""
+"""Checks of the hooks of a domain: study, figures, rows, and the reading of measured images."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ SCALARS = (bool, int, float, str, np.bool_, np.integer, np.floating)
 
 
 class Samples(SampleDataset):
-    """Samples that were made already."""
+    """A data set of given samples."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
@@ -67,7 +67,7 @@ def _check_rows(case: Case, prediction: EventPrediction, sample: Sample) -> None
 
 
 def reading(case: Case) -> None:
-    """Check the reading of measured images, and the hooks that look at them."""
+    """Check the reading of measured images, and the hooks that use them."""
     adapter, require = case.adapter, case.require
     for path in case.files or _written(case):
         with _explained(case, path):
@@ -96,7 +96,7 @@ def reading(case: Case) -> None:
 
 
 def _written(case: Case) -> list[Path]:
-    """Return the samples of the test split as a file, if the adapter knows such files."""
+    """Return the samples of the test split as a file, if the adapter supports such files."""
     if ".npz" not in case.adapter.suffixes:
         return []
     samples, path = case.samples["test"], case.folder / "images.npz"

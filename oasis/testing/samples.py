@@ -45,7 +45,7 @@ def shapes(case: Case) -> None:
 
 
 def meta(case: Case) -> None:
-    """Check that every sample has the same metadata, the truth of the quantities, and an id of its own."""
+    """Check that every sample has the same metadata names, the truth of the quantities, and a unique id."""
     adapter, require = case.adapter, case.require
     names = set(case.samples["train"][0].meta)
     quantities = adapter.quantities
@@ -65,7 +65,7 @@ def meta(case: Case) -> None:
 
 
 def instances(case: Case) -> None:
-    """Check that single objects, where they are known, add up to the maps."""
+    """Check that instances, if known, add up to the maps."""
     for where, sample in case.all:
         if sample.instances is not None:
             sums = sample.instances.sums(len(case.adapter.classes))

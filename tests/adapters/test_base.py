@@ -62,7 +62,7 @@ def test_adapters_in_files(tmp_path):
     with pytest.raises(ConfigError, match="not a subclass"):
         find_adapter(f"{path}:Other")
     path.write_text("from oasis.adapters import Adapter\nclass Mine(Adapter):\n    unit = 'K'\n")
-    with pytest.raises(ConfigError, match="does not state classes"):
+    with pytest.raises(ConfigError, match="does not define classes"):
         find_adapter(f"{path}:Mine")
     with pytest.raises(ConfigError, match="no such file"):
         find_adapter(f"{tmp_path}/nowhere.py:Mine")

@@ -354,7 +354,7 @@ def test_runs_that_do_not_fit_together(tmp_path, runs):
 
 def test_runs_of_different_adapters_with_the_same_classes_are_compared(tmp_path, runs, undrawn, caplog):
     other = make_run(tmp_path / "other", "Brighter")
-    note = f"the runs are of different adapters: {__file__}:Images, {__file__}:Brighter"
+    note = f"the runs have different adapters: {__file__}:Images, {__file__}:Brighter"
     page = Page(write_report([runs[0], other], tmp_path / "report.html", events=1))
     assert f"Note: {note}." in page.text("p")
     assert f"{other}: {note}" in caplog.messages

@@ -315,7 +315,7 @@ def test_an_adapter_without_classes_is_no_traceback():
     class Nameless(Adapter):
         unit = "K"
 
-    with pytest.raises(ContractError, match="Nameless does not state classes: give it as a class attribute"):
+    with pytest.raises(ContractError, match="Nameless does not define classes: give it as a class attribute"):
         check_adapter(Nameless)
 
 
