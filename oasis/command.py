@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from oasis.errors import OasisError
+from oasis.io.interrupts import never_lost
 
 REFUSED = 2  # exit code of what a user can mend
 
@@ -132,6 +133,7 @@ def _termination() -> Iterator[list[int]]:
         return
     before = signal.signal(signal.SIGTERM, end)
     try:
-        yield received
+        with never_lost(lambda: received[-1] if received else signal.SIGINT):
+            yield received
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import typer
@@ -104,3 +105,26 @@ def test_output_that_cannot_be_written_is_said(tmp_path):
         )
     assert found.returncode == 2
     assert "oasis: No space left on device" in found.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_whose_exception_python_must_ignore_ends_the_command_all_the_same(capsys, number):
+    class Forgotten:
+        def __del__(self):
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)  # the handler runs here, and what it raises is ignored
+
+    app = typer.Typer()
+
+    @app.command()
+    @verb
+    def forgets():
+        Forgotten()
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            time.sleep(0.01)
+
+    before = sys.unraisablehook
+    assert run_command(app, []) == 128 + number
+    assert sys.unraisablehook is before
+    assert capsys.readouterr().err.startswith("interrupted; all files are intact")

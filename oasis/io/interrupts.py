@@ -1,7 +1,11 @@
-"""Interrupts: signals that wait while C code runs functions of ours, since no exception may pass through it."""
+"""Interrupts: signals whose exception would be lost are sent again, until it can be raised.
+
+No exception passes through C code that calls functions of ours, through `__del__`, or what a weak reference calls.
+"""
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,9 +31,7 @@ def postponed_within(*functions: Callable[..., Any]) -> Iterator[None]:
         if frame is None:
             handlers[number](number, frame)
             return
-        again = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
-        again.daemon = True
-        again.start()
+        send_again(number)
 
     if threading.current_thread() is threading.main_thread():
         handlers |= {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -41,3 +43,32 @@ def postponed_within(*functions: Callable[..., Any]) -> Iterator[None]:
     finally:
         for number in replaced:
             signal.signal(number, handlers[number])
+
+
+@contextmanager
+def never_lost(number: Callable[[], int]) -> Iterator[None]:
+    """Raise KeyboardInterrupt again in the block, where Python or C code could only ignore it.
+
+    Args:
+        number: returns that of the signal whose handler has raised it.
+    """
+    before = sys.unraisablehook
+
+    def hook(ignored: Any) -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            send_again(number())
+        else:
+            before(ignored)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def send_again(number: int) -> None:
+    """Send a signal to this process in a moment."""
+    again = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
