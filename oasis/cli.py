@@ -89,6 +89,9 @@ def evaluate(
     if found.size is not None:
         typer.echo(f"Larger images have {'the same' if found.size.same else 'other'} maps: {found.size.text()}")
     files = evaluated.files
+    if found.instances is not None and found.quality is not None:
+        typer.echo(found.quality.to_string(index=False, float_format="{:.3f}".format))
+        typer.echo(f"{files.instances(split)}: {len(found.instances)} single objects")
     typer.echo(f"{files.events(split)}: {len(found.table)} rows; figures in {files.figures(split)}")
 
 

@@ -25,14 +25,17 @@ from oasis.data.sample_files import write_samples
 from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.device import best_device, process_rank
 from oasis.errors import ConfigError, DataError, ModelError, OasisError, nearest, shown
+from oasis.evaluation.batches import EventBatch
 from oasis.evaluation.calibration import Calibration
 from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, read_table, write_table
 from oasis.evaluation.figures import write_figures
+from oasis.evaluation.identity import identified
+from oasis.evaluation.instances import InstanceCollector
 from oasis.evaluation.summary import Summary, check_study, summarise
 from oasis.evaluation.surroundings import SizeCheck, check_size
 from oasis.inference.options import WindowOptions
-from oasis.inference.predict import Predicted, predict
+from oasis.inference.predict import Predicted, predict, tables_of
 from oasis.io.arrays import read_array
 from oasis.io.files import digest
 from oasis.io.kept_code import KeptCode
@@ -71,6 +74,8 @@ class Evaluation(NamedTuple):
         coverage: how often intervals cover the truth, or None if the run is not calibrated.
         figures: the files that were drawn.
         size: what larger surroundings do to the maps, or None for a separator with context.
+        instances: the instance table, or None where none are known or maps are not grouped.
+        quality: panoptic quality by class, with the instance table.
     """
 
     table: pd.DataFrame
@@ -78,6 +83,8 @@ class Evaluation(NamedTuple):
     coverage: pd.DataFrame | None
     figures: Sequence[Path]
     size: SizeCheck | None = None
+    instances: pd.DataFrame | None = None
+    quality: pd.DataFrame | None = None
 
 
 class Run:
@@ -384,6 +391,7 @@ class Run:
         workers: int = 1,
         calibrating: bool = False,
         refine: bool = False,
+        watch: Callable[[EventBatch], object] | None = None,
     ) -> pd.DataFrame:
         """Return the event table of a data set; nothing is written.
 
@@ -393,6 +401,7 @@ class Run:
             workers: processes that prepare samples.
             calibrating: also give the columns that a calibration is fitted to and applied to.
             refine: also give the columns of the adapter's `refine`.
+            watch: is handed every batch with its predictions and instances.
         """
         return evaluate(
             separator or self.separator(best_device()),
@@ -402,6 +411,7 @@ class Run:
             visible=calibrating,
             spread=calibrating and self._needs_spread,
             refine=refine,
+            watch=watch,
         )
 
     @property
@@ -425,7 +435,9 @@ class Run:
 
     def _evaluate(self, split: str, refine: bool, workers: int) -> Evaluation:
         dataset, separator, calibration = self.dataset(split), self.separator(best_device()), self.calibration
-        table = self.measure(dataset, separator, workers, calibration is not None, refine)
+        collector = InstanceCollector(self.adapter, self.config.grouping) if self.config.grouping else None
+        watch = None if collector is None else collector.add
+        table = self.measure(dataset, separator, workers, calibration is not None, refine, watch)
         coverage = None
         if calibration is not None:
             table = table.join(calibration.intervals(as_predicted(table)))
@@ -441,7 +453,12 @@ class Run:
             check = self._measured_size(separator, dataset)
             if check is not None:
                 check.save(self.files.size_check)
-        return Evaluation(table, summary, coverage, figures, check)
+        found = Evaluation(table, summary, coverage, figures, check)
+        if collector is None or collector.table is None:
+            return found
+        instances = identified(collector.table, self.fingerprint, self.adapter.unit)
+        write_table(instances, self.files.instances(split))
+        return found._replace(instances=instances, quality=collector.quality)
 
     def _measured_size(self, separator: Separator, dataset: SampleDataset) -> SizeCheck | None:
         limits = torch.tensor(list(self.adapter.limits.values()))
@@ -497,7 +514,8 @@ class Run:
 
         Args:
             source: a file or a folder.
-            out: `.h5`, `.hdf5` or `.npz`; the table is beside it, as `.csv`.
+            out: `.h5`, `.hdf5` or `.npz`; the table is beside it, as `.csv`, and for maps that are grouped into
+                instances a row for each as `_instances.csv`.
             dark: a dark frame to subtract.
             key: the array in `.npz` and HDF5 files.
             spread: also write the standard deviation of the maps over the symmetries of the image.
@@ -512,18 +530,24 @@ class Run:
         Raises:
             DataError: an output that must not be written, or no image that could be used.
         """
-        table = Path(out).with_suffix(".csv")
+        table, instances = tables_of(Path(out))
         window = window or WindowOptions()
         inputs = [path for path in (source, dark, window.regions) if path is not None]
-        check_outputs({Path(out): is_maps, table: is_intensities}, inputs, force=force)
+        outputs = {Path(out): is_maps, table: is_intensities}
+        if self.config.grouping:
+            outputs[instances] = is_intensities
+        check_outputs(outputs, inputs, force=force)
         frame = None if dark is None else read_array(dark)
         calibration, spread = self.calibration, spread or self._needs_spread
         separator = self.separator(best_device())
         check = partial(self._known_size, separator)
-        found = predict(separator, self.adapter, source, out, frame, key, spread, refine, check, window)
+        grouping = self.config.grouping
+        found = predict(separator, self.adapter, source, out, frame, key, spread, refine, check, window, grouping)
         if calibration is not None:
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
         write_csv(found.objects, table)
+        if found.instances is not None:
+            write_csv(found.instances, instances)
         return found
 
     def simulate(self, out: str | Path, split: str = "test", force: bool = False) -> int:

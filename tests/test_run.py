@@ -1,12 +1,15 @@
 import shlex
+import shutil
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 
-from oasis.errors import ConfigError, OasisError
+from oasis.errors import ConfigError, DataError, OasisError
 from oasis.run import Run
 from oasis.scaling import AsinhScale
 from oasis.separator.heads import DenoisedHead
@@ -170,3 +173,41 @@ def test_how_to_go_on_is_a_command_that_does(toy_values, tmp_path):
 def test_how_to_go_on_without_code_of_the_users(pulses_run):
     how = Run(pulses_run).how_to_go_on()
     assert how == f"go on from the last whole epoch with  oasis train --resume {pulses_run}"
+
+
+def test_single_objects_are_tabulated_where_maps_are_grouped(toy_run, tmp_path):
+    shutil.copytree(toy_run, tmp_path / "run")
+    plain = Run(tmp_path / "run", trust_code=True)
+    assert plain.evaluate().instances is None
+    run = Run(plain.folder, ["grouping={dot: {pixels: 2}, bar: {}}"], trust_code=True)
+    assert run.fingerprint == plain.fingerprint
+    found = run.evaluate()
+    stored = pd.read_parquet(run.files.instances())
+    pd.testing.assert_frame_equal(stored, found.instances, check_dtype=False)
+    seen = found.instances[found.instances["outcome"] != "false"]
+    events = found.table.set_index(["id", "class"])["intensity_true"]
+    assert len(seen) == (events > 0).sum()
+    for row in seen.itertuples():
+        assert row.intensity_true == pytest.approx(events[row.id, row._2], rel=1e-4)
+    assert found.quality["class"].tolist() == ["dot", "bar", "any class"]
+    matched = (found.instances["outcome"] == "matched").groupby(found.instances["class"]).sum()
+    assert found.quality["matched"].tolist()[:2] == [matched["dot"], matched["bar"]]
+    dataset = run.dataset("test")
+    np.save(tmp_path / "images.npy", np.stack([dataset[index].image[0] for index in range(3)]))
+    predicted = run.predict(tmp_path / "images.npy", tmp_path / "maps.h5").instances
+    names = [f"test/{index}" for index in range(3)]
+    expected = found.instances[found.instances["id"].isin(names) & found.instances["intensity_predicted"].notna()]
+    assert sorted(predicted["intensity_predicted"]) == pytest.approx(
+        sorted(expected["intensity_predicted"]), rel=1e-3
+    )
+    written = pd.read_csv(tmp_path / "maps_instances.csv")
+    assert written["frame"].tolist() == predicted["frame"].tolist()
+    run.predict(tmp_path / "images.npy", tmp_path / "maps.h5")  # over its own earlier tables
+    (tmp_path / "maps_instances.csv").write_text("mine")
+    with pytest.raises(DataError, match=r"maps_instances\.csv"):
+        run.predict(tmp_path / "images.npy", tmp_path / "maps.h5")
+
+
+def test_a_grouping_of_no_class_is_refused(toy_values):
+    with pytest.raises(ConfigError, match="grouping: unknown class 'dots'; did you mean 'dot'"):
+        Run.from_values({**toy_values, "grouping": {"dots": {}}})

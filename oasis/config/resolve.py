@@ -8,6 +8,7 @@ from oasis.adapters.registry import find_adapter
 from oasis.config.parts import balanced_rule, new_loss
 from oasis.config.schema import RunConfig
 from oasis.errors import ConfigError, OasisError, shown
+from oasis.instances.grouping import check_grouping
 from oasis.plugins import is_code
 
 OF_ADAPTER = ("adapter", "run", "seed", "data_seed", "data", "thresholds")  # keys from which an adapter is built
@@ -35,7 +36,8 @@ def resolve(
         own = RunConfig.parse({key: values[key] for key in OF_ADAPTER if key in values})
         seed = own.seed if own.data_seed is None else own.data_seed
         adapter = kind(own.data, seed, own.thresholds)
-        config = RunConfig.parse(RunConfig.merge(adapter.defaults, values))
+        grouping = {key: how.model_dump(mode="json") for key, how in adapter.grouping.items()}
+        config = RunConfig.parse(RunConfig.merge({**adapter.defaults, "grouping": grouping}, values))
         resolved = {"data": adapter.options.model_dump(mode="json"), "thresholds": adapter.limits}
         config = config.model_copy(update=resolved)
         _check(config, adapter)
@@ -61,6 +63,7 @@ def code_names(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _check(config: RunConfig, adapter: Adapter) -> None:
     """Check that configuration and adapter are compatible."""
+    check_grouping(config.grouping, adapter.classes)
     new_loss(config, adapter, None if balanced_rule(config) is None else {0: 1})
     if config.augmentation is not None and adapter.oriented:
         raise ConfigError(

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from oasis.data.augmentation import Augmentation
 from oasis.evaluation.calibration import CalibrationOptions
+from oasis.instances.grouping import Grouping
 from oasis.loss.ratio import Reduction
 from oasis.options import Options
 from oasis.scaling import LogScale, Scaling
@@ -44,6 +45,7 @@ class RunConfig(Options):
         head: the head that turns features into maps.
         objects: the head that predicts quantities of objects, such as their energy, or null.
         thresholds: intensity above which a class is present, one number or by class; by default the adapter's.
+        grouping: how the maps of classes are grouped into instances, by class; by default the adapter's.
         loss: weights of classes and regions.
         augmentation: the augmentation of training samples, or null.
         training: the options of the training.
@@ -62,6 +64,7 @@ class RunConfig(Options):
     head: HeadOptions = HeadOptions()
     objects: ObjectOptions | None = None
     thresholds: dict[str, float] | float | None = None
+    grouping: dict[str, Grouping] = {}
     loss: LossOptions = LossOptions()
     augmentation: Augmentation | None = None
     training: TrainingOptions = TrainingOptions()
@@ -69,6 +72,6 @@ class RunConfig(Options):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that identify a configuration, wherever the run is."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"run"}), sort_keys=True)
+        """Twelve digits that identify what maps follow from, wherever the run is."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"run", "grouping"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -147,6 +147,25 @@ class Instances:
             {name: np.concatenate(column) for name, column in columns.items()},
         )
 
+    @classmethod
+    def stack(cls, parts: Sequence["Instances"]) -> "Instances":
+        """Return the instances of several images of one shape (B, *S) as those of one image (n B, *S).
+
+        Raises:
+            DataError: no image, or images of different shapes.
+        """
+        bands, *spatial = parts[0].shape if parts else (1, 1)
+        shape = (bands * max(len(parts), 1), *spatial)
+        size, kind = bands * prod(spatial), index_type(prod(shape))
+        moved = [
+            replace(part, pixels=part.pixels.astype(kind) + kind.type(place * size), shape=shape)
+            for place, part in enumerate(parts)
+            if part.shape == (bands, *spatial)
+        ]
+        if len(moved) != len(parts) or not parts:
+            raise DataError(f"instances: expected images of one shape, found {[part.shape for part in parts]}")
+        return cls.concatenate(moved)
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -183,6 +202,32 @@ class Instances:
                 boxes[lit, axis, 0] = np.minimum.reduceat(places, begins)
                 boxes[lit, axis, 1] = np.maximum.reduceat(places, begins) + 1
         return boxes
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """The mean place of each instance along every spatial axis, weighted by intensity (n, axes).
+
+        NaN where an instance has no intensity.
+        """
+        weights = np.bincount(self.owners, self.values, len(self))
+        moments = [np.bincount(self.owners, self.values * place, len(self)) for place in self._coordinates()[1:]]
+        return np.stack(moments, axis=1) / np.where(weights > 0, weights, np.nan)[:, None]
+
+    @property
+    def shared(self) -> NDArray[np.float64]:
+        """The share of its pixels that each instance has in common with others (n,); NaN for none."""
+        _, place, times = np.unique(self.pixels, return_inverse=True, return_counts=True)
+        common = np.bincount(self.owners, times[place] > 1, len(self))
+        return np.asarray(common / np.where(self.sizes > 0, self.sizes, np.nan))
+
+    def with_columns(self, columns: Mapping[str, NDArray[np.floating]]) -> "Instances":
+        """Return the instances with further columns (n,) in their table."""
+        return replace(self, table={**self.table, **columns}) if columns else self
+
+    def keep(self, lit: NDArray[np.bool_]) -> "Instances":
+        """Return the instances with those pixels only that are chosen by a mask (m,); some may have none left."""
+        counts = np.bincount(self.owners[lit], minlength=len(self))
+        return replace(self, offsets=offsets_of(counts), pixels=self.pixels[lit], values=self.values[lit])
 
     def counts(self, classes: int) -> NDArray[np.int64]:
         """Return the number of instances of each of `classes` classes (N,)."""

@@ -1,6 +1,6 @@
 """Batches of samples with the predictions of a separator."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from oasis.adapters.base import Adapter
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
-from oasis.data.samples import Batch
+from oasis.data.samples import Batch, Sample, collate
 from oasis.device import autocast
 from oasis.loss.matching import matching_order, reorder
 from oasis.separator.prediction import Prediction
@@ -40,13 +40,14 @@ def predictions(
     batch_size: int = 32,
     workers: int = 1,
     interchangeable: Sequence[Sequence[str]] = (),
+    collate: Callable[[Sequence[Sample]], Batch] = collate,
 ) -> Iterator[EventBatch]:
     """Apply a separator to a data set and yield batches with predicted maps, every sample once and in order.
 
     The maps of interchangeable classes are in the order that fits the truth best.
     """
     sampler = EpochSampler(len(dataset), shuffle=False)
-    for batch in make_loader(dataset, sampler, batch_size, workers):
+    for batch in make_loader(dataset, sampler, batch_size, workers, collate=collate):
         yield predict_batch(separator, batch, interchangeable)
 
 

@@ -1,6 +1,6 @@
 """The event table: one row per sample and class, with predicted and true quantities."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from oasis.adapters.base import Adapter
 from oasis.adapters.prediction import EventPrediction
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
-from oasis.data.samples import Batch, Scalar
+from oasis.data.samples import Batch, Scalar, collate, collate_instances
 from oasis.errors import ConfigError, DataError, ModelError
 from oasis.evaluation.batches import EventBatch, aligned, predictions, refine_batch
 from oasis.evaluation.identity import CONFIGURATION, identified, with_columns
@@ -52,6 +52,7 @@ def evaluate(
     visible: bool = False,
     spread: bool = False,
     refine: bool = False,
+    watch: Callable[[EventBatch], object] | None = None,
 ) -> pd.DataFrame:
     """Return the event table: one row per sample and class, with the columns `COLUMNS` and the metadata.
 
@@ -65,6 +66,7 @@ def evaluate(
             the values of `oasis predict`.
         spread: add the column `SPREAD` over the same pixels, which takes a pass for every symmetry of the image.
         refine: add the columns of the adapter's `refine`.
+        watch: a function that is handed every batch, with the instances of its samples.
 
     Raises:
         ModelError: the classes of the separator are not those of the adapter.
@@ -74,13 +76,22 @@ def evaluate(
     check_same_classes(separator, adapter)
     if spread:
         check_spread(adapter)
-    events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable)
+    collated = collate if watch is None else collate_instances
+    events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable, collated)
+    if watch is not None:
+        events = _watched(events, watch)
     if visible or spread:
         events = (_as_predicted(separator, event, adapter, visible, spread) for event in events)
     if refine:
         events = (refine_batch(event, adapter) for event in events)
     table = _event_table(events, len(dataset), adapter)
     return identified(table, separator.options.identity.get(CONFIGURATION), adapter.unit)
+
+
+def _watched(events: Iterable[EventBatch], watch: Callable[[EventBatch], object]) -> Iterator[EventBatch]:
+    for event in events:
+        watch(event)
+        yield event
 
 
 def check_spread(adapter: Adapter) -> None:

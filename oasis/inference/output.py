@@ -32,6 +32,7 @@ class Output:
         self.size: tuple[int, ...] | None = None
         self.masked = False
         self.rows = Rows()
+        self.instances = Rows()
 
     def check_size(self, size: tuple[int, ...]) -> None:
         """Check that images have the size of those before.
@@ -81,6 +82,12 @@ class Output:
         if rows:
             self.rows.add({"source": [source] * rows, "frame": frame, **columns})
         self.count += len(numbers)
+
+    def add_instances(self, path: Path, numbers: NDArray[np.intp], table: pd.DataFrame) -> None:
+        """Append the instances of images of a file, whose `image` counts among `numbers`."""
+        columns: dict[str, ArrayLike] = {str(name): table[name].to_numpy() for name in table if name != "image"}
+        frame = np.asarray(numbers)[table["image"].to_numpy(int)]
+        self.instances.add({"source": [readable(path)] * len(table), "frame": frame, **columns})
 
     def table(self) -> pd.DataFrame:
         """Return one row per image and class, or per region and class."""

@@ -22,10 +22,12 @@ from oasis.inference.sinks import check_kind, open_sink
 from oasis.inference.sources import image_files, read_images
 from oasis.inference.tiled import separate_tiles
 from oasis.inference.whole import separate_whole
+from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
 from oasis.io.parts import open_parts
 from oasis.separator.separator import Separator
 
+INTENSITIES, INSTANCES = ".csv", "_instances.csv"  # what the names of tables beside the maps end in
 SMALL = 2**20  # pixels of an image that is separated whole without asking how much memory there is
 
 
@@ -38,11 +40,23 @@ class Predicted(NamedTuple):
         objects: one row per image and class: `source`, `frame`, `class`, `intensity_predicted` and
             `overlap_fraction_predicted` over the good pixels that the adapter calls visible; `masked_fraction`
             where there are masks, `intensity_spread` if it was requested, and the positions that files state.
+        instances: one row per single object, where maps of whole images were grouped.
     """
 
     images: int
     failed: Mapping[Path, OasisError]
     objects: pd.DataFrame
+    instances: pd.DataFrame | None = None
+
+
+def tables_of(out: Path) -> tuple[Path, Path]:
+    """Return the files beside the maps: the table of intensities, and that of single objects.
+
+    Example:
+        >>> [path.name for path in tables_of(Path("maps.h5"))]
+        ['maps.csv', 'maps_instances.csv']
+    """
+    return out.with_suffix(INTENSITIES), out.with_name(f"{out.stem}{INSTANCES}")
 
 
 def predict(
@@ -56,6 +70,7 @@ def predict(
     refine: bool = False,
     size_check: Measure | None = None,
     window: WindowOptions | None = None,
+    grouping: Mapping[str, Grouping] | None = None,
 ) -> Predicted:
     """Separate every image of a file or folder and write the maps to an HDF5 or `.npz` file.
 
@@ -78,6 +93,7 @@ def predict(
         size_check: tells what larger surroundings do to the maps; called if images have another size than in
             training, which are then refused if their maps would be others.
         window: how images are cut.
+        grouping: how the maps of whole images are grouped into instances, by class.
 
     Raises:
         ConfigError: `spread` or `refine` where the adapter has none, or together with tiles or regions.
@@ -92,16 +108,18 @@ def predict(
     window = window or WindowOptions()
     if window.kind in ("tiles", "regions") and (spread or refine):
         raise ConfigError(f"{'spread' if spread else 'refine'}: goes with whole images, not with {window.kind}")
-    job = Job(separator, adapter, spread, refine, window, Choice(separator, size_check, window.kind))
-    files = image_files(source, adapter.suffixes, without=(out, out.with_suffix(".csv")))
+    choice = Choice(separator, size_check, window.kind)
+    job = Job(separator, adapter, spread, refine, window, choice, grouping or {})
+    files = image_files(source, adapter.suffixes, without=(out, *tables_of(out)))
     with replace_alone(out) as temporary:
         with open_sink(temporary, suffix, separator.options) as sink:
             output = Output(sink)
             failed = _separate_files(job, files, output, dark, key)
         if not output.count:
             raise next(iter(failed.values()))
-    table = identified(output.table(), separator.options.identity.get(CONFIGURATION), separator.options.unit)
-    return Predicted(output.count, failed, table)
+    run, unit = separator.options.identity.get(CONFIGURATION), separator.options.unit
+    instances = identified(output.instances.table(), run, unit) if output.instances else None
+    return Predicted(output.count, failed, identified(output.table(), run, unit), instances)
 
 
 def _separate_files(

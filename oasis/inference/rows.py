@@ -29,6 +29,9 @@ class Rows:
         self._batches: list[dict[str, list[Any]]] = []
         self._types: dict[str, np.dtype[Any]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._batches)
+
     def add(self, columns: Mapping[str, ArrayLike]) -> None:
         """Append rows, given by column."""
         arrays = {name: np.asarray(values) for name, values in columns.items()}

@@ -1,9 +1,11 @@
 """Whole images: separated at once, some of them in every pass."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -14,6 +16,8 @@ from oasis.evaluation.symmetry import symmetry_spread
 from oasis.inference.job import Job
 from oasis.inference.output import BATCH, MASKED, Output
 from oasis.inference.sources import Frames
+from oasis.instances.grouping import group
+from oasis.instances.table import predicted_table
 
 
 def separate_whole(job: Job, path: Path, images: Images, output: Output) -> OasisError | None:
@@ -22,10 +26,13 @@ def separate_whole(job: Job, path: Path, images: Images, output: Output) -> Oasi
     for numbers, batch in frames.batches(BATCH):
         try:
             arrays, columns = _separated(job, batch)
+            found = _grouped(job, arrays, batch)
         except DataError as error:
             frames.leave_out(numbers, str(error))
         else:
             output.add(path, numbers, batch.image.shape[2:], batch.mask, arrays, columns)
+            if found is not None:
+                output.add_instances(path, numbers, found)
     return frames.error(path)
 
 
@@ -54,6 +61,18 @@ def _separated(job: Job, images: Images) -> tuple[dict[str, NDArray[Any]], dict[
     if images.mask is not None:
         columns[MASKED] = np.repeat(_share(~images.mask & visible, visible), len(separator.classes))
     return arrays, columns
+
+
+def _grouped(job: Job, arrays: Mapping[str, NDArray[Any]], images: Images) -> pd.DataFrame | None:
+    """Return a row for every instance in the good pixels that the adapter calls visible, if maps are grouped."""
+    if not job.grouping:
+        return None
+    adapter = job.adapter
+    valid = adapter.visible(images.filled()) & _good(images)
+    maps = np.stack([arrays[f"maps/{name}"] for name in adapter.classes], axis=1)
+    maps = np.where(valid[:, None], maps, 0).astype(np.float32)
+    records = [group(each, adapter.classes, adapter.limits, job.grouping) for each in maps]
+    return predicted_table(records, adapter.classes)
 
 
 def _good(images: Images) -> NDArray[np.bool_]:

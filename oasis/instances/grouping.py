@@ -75,9 +75,7 @@ def group(
         array([10.,  7.])
     """
     options = options or {}
-    for name in [*options, *(other for one in options.values() for other in one.joins)]:
-        if name not in classes:
-            raise ConfigError(f"grouping: unknown class {name!r}; {nearest(name, classes)}")
+    check_grouping(options, classes)
     if len(maps) != len(classes):
         raise DataError(f"grouping: {len(maps)} maps for the classes {list(classes)}")
     chosen = [options.get(name, Grouping()) for name in classes]
@@ -91,6 +89,17 @@ def group(
     sizes, sums = found.sizes, found.intensity.sum(axis=1)
     least = np.array([(how.pixels, how.intensity) for how in chosen]).reshape(-1, 2)[found.labels]
     return found.select(np.flatnonzero((sizes >= least[:, 0]) & (sums >= least[:, 1])))
+
+
+def check_grouping(options: Mapping[str, Grouping], classes: Sequence[str]) -> None:
+    """Check that options are for classes that there are, and join such.
+
+    Raises:
+        ConfigError: an unknown class.
+    """
+    for name in [*options, *(other for one in options.values() for other in one.joins)]:
+        if name not in classes:
+            raise ConfigError(f"grouping: unknown class {name!r}; {nearest(name, classes)}")
 
 
 def _of_class(values: Floats, label: int, threshold: float, how: Grouping) -> Instances:

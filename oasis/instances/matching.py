@@ -133,6 +133,31 @@ def _best(pairs: Pairs, chosen: Integers) -> Integers:
     return np.asarray(found[found >= 0])
 
 
+def matches(
+    predicted: Instances, true: Instances, threshold: float = 0.5, by: Overlap = "mask", blind: bool = False
+) -> tuple[Pairs, list[Integers]]:
+    """Return the matched pairs, and the class of every predicted and of every true instance.
+
+    Args:
+        predicted: of an image, or of several that are stacked.
+        true: of the same.
+        threshold: the IoU that a match has to exceed.
+        by: as for `overlaps`.
+        blind: match instances whatever their class; all classes are then 0.
+
+    Raises:
+        ConfigError: a threshold outside 0 to 1.
+    """
+    if not 0 <= threshold < 1:
+        raise ConfigError(f"threshold: expected an IoU of at least 0 and below 1, found {threshold}")
+    labels = [
+        np.zeros(len(each), np.int64) if blind else np.asarray(each.labels, np.int64) for each in (predicted, true)
+    ]
+    pairs = overlaps(predicted, true, by).above(threshold)
+    same = labels[0][pairs.predicted] == labels[1][pairs.true]
+    return match(Pairs(pairs.predicted[same], pairs.true[same], pairs.iou[same])), labels
+
+
 @dataclass(frozen=True)
 class Counts:
     """Counts of matched and unmatched instances of one image, by class.
@@ -171,12 +196,7 @@ def count(
     Raises:
         ConfigError: a threshold outside 0 to 1.
     """
-    if not 0 <= threshold < 1:
-        raise ConfigError(f"threshold: expected an IoU of at least 0 and below 1, found {threshold}")
-    labels = [np.zeros(len(each), np.int64) if blind else np.asarray(each.labels) for each in (predicted, true)]
-    pairs = overlaps(predicted, true, by).above(threshold)
-    same = labels[0][pairs.predicted] == labels[1][pairs.true]
-    found = match(Pairs(pairs.predicted[same], pairs.true[same], pairs.iou[same]))
+    found, labels = matches(predicted, true, threshold, by, blind)
     size = 1 if blind else classes
     of = labels[0][found.predicted]
     matched = np.bincount(of, minlength=size)

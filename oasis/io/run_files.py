@@ -102,6 +102,10 @@ class RunFiles:
         """The event table of a split."""
         return self.folder / ("events.parquet" if split == "test" else f"events_{split}.parquet")
 
+    def instances(self, split: str = "test") -> Path:
+        """The instance table of a split."""
+        return self.folder / ("instances.parquet" if split == "test" else f"instances_{split}.parquet")
+
     def figures(self, split: str = "test") -> Path:
         """The folder of the figures of a split."""
         return self.folder / ("figures" if split == "test" else f"figures_{split}")
@@ -121,7 +125,7 @@ class RunFiles:
         first, *further = (part.lower() for part in path.relative_to(self.folder).parts)
         if further:
             return first in ("checkpoints", "code", "tensorboard") or first.startswith("figures")
-        is_table = first.startswith("events") and first.endswith(".parquet")
+        is_table = first.startswith(("events", "instances")) and first.endswith(".parquet")
         return first in OWN or is_table or first.startswith(".")
 
 

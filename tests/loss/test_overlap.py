@@ -355,8 +355,8 @@ def test_a_target_that_is_not_finite_where_valid_is_located() -> None:
     with pytest.raises(DataError) as caught:
         OverlapLoss(("a", "b"))(prediction, target, valid)
     assert str(caught.value) == (
-        "target: 2 values are NaN or infinite where valid, the first in sample 1, class b, at (2, 3): correct them "
-        "or mark them as not valid"
+        "target: 2 values are NaN or infinite where valid, the first in sample 1, class b, at (2, 3): correct "
+        "them or mark them as not valid"
     )
     prediction[:] = torch.nan  # a training that diverges is the trainer's business
     assert OverlapLoss(("a", "b"))(prediction, torch.ones_like(target)).isnan()

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from oasis.data.images import Images
 from oasis.data.mixing import split_indices
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
+from oasis.instances.grouping import Grouping
 from oasis.io.arrays import SUFFIXES as ARRAYS
 
 if TYPE_CHECKING:
@@ -179,6 +181,7 @@ class GalaxyAdapter(_BlendAdapter):
     """The galaxy in the middle of an image of the sky and its neighbours, in g, r and z, in nanomaggies."""
 
     classes = (TARGET, NEIGHBOURS)
+    grouping = MappingProxyType(dict.fromkeys(classes, Grouping(method="watershed")))
     single = (True, False)
     defaults = {
         "model": {"name": "unet", "base_channels": 16, "norm": "batch"},

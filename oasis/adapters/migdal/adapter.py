@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from oasis.adapters.study import Study
 from oasis.data.components import Components
 from oasis.data.mixing import SampleDataset, keyed_rng
 from oasis.data.samples import Array, Sample
+from oasis.instances.grouping import Grouping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +32,7 @@ class MigdalAdapter(Adapter[MigdalOptions]):
     """Electron recoils (ER) under nuclear recoils (NR) in camera images of the MIGDAL optical TPC, in ADU."""
 
     classes = (ER, NR)
+    grouping = MappingProxyType({ER: Grouping(method="gaps"), NR: Grouping()})
     unit = "ADU"
     thresholds = {ER: 1.0, NR: PRESENT_ADU}
     defaults = {
