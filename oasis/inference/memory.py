@@ -75,15 +75,26 @@ def allowance(memory: int | None) -> float:
     """Return how many bytes tiles may take, of a budget for the whole process or of the machine's memory."""
     if memory is not None:
         return USED * (memory - resident())
-    total = DEFAULT * 4
+    return USED * min(DEFAULT, physical() / 4)
+
+
+def physical() -> float:
+    """Return how many bytes of memory the machine has; 16 GiB where the system does not tell."""
     with suppress(ValueError, OSError, AttributeError):
-        total = min(total, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return USED * total / 4
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 4 * DEFAULT
 
 
 def fits(separator: Separator, size: Sequence[int], memory: int | None = None) -> bool:
-    """Return whether an image of a size can be separated at once; see `largest_core` for the memory."""
-    return bytes_per_pixel(separator) * prod(size) <= allowance(memory)
+    """Return whether an image of a size can be separated at once.
+
+    Args:
+        separator: that it is separated with.
+        size: of the image.
+        memory: bytes of the whole process; the machine's, if not given.
+    """
+    free = allowance(memory) if memory is not None else physical()
+    return bytes_per_pixel(separator) * prod(size) <= free
 
 
 def resident() -> int:

@@ -159,12 +159,17 @@ def _separate_file(
 
 
 def _needs_tiles(job: Job, path: Path, key: str | None) -> bool:
-    """Return whether the images of a file are too large for the memory to be separated whole."""
-    adapter = job.adapter
+    """Return whether the images of a file are too large for the memory to be separated whole.
+
+    Without a stated memory, a network that sees the whole frame is tried: tiles are no way out for it.
+    """
+    adapter, memory = job.adapter, job.window.bytes
+    if memory is None and job.separator.sees_whole_frame:
+        return False
     if adapter.context or not adapter.reads_parts(path):
         return False
     with open_parts(path, key) as parts:
         if parts is None:
             return False
         size = parts.shape[max(len(parts.shape) - adapter.spatial_dims, 0) :]
-    return prod(size) > SMALL and not fits(job.separator, size, job.window.bytes)
+    return prod(size) > SMALL and not fits(job.separator, size, memory)

@@ -256,3 +256,26 @@ def test_a_file_that_is_read_whole_is_cut_too(setup, separator, frames, tmp_path
     predict(separator, Reading(setup.adapter.options), source, tmp_path / "a.h5", window=TILES)
     predict(separator, setup.adapter, write(tmp_path / "b.npy", frames + 1), tmp_path / "b.h5", window=TILES)
     np.testing.assert_allclose(maps_of(tmp_path / "a.h5")["dot"], maps_of(tmp_path / "b.h5")["dot"], rtol=1e-4)
+
+
+def test_a_network_that_sees_the_whole_frame_is_tried_unless_a_memory_is_stated(
+    toy, toy_separator, frames, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "SMALL", 1000)
+    monkeypatch.setattr(module, "fits", lambda separator, size, memory: False)
+    source = write(tmp_path / "a.npy", frames)
+    assert predict(toy_separator, toy.adapter, source, tmp_path / "m.h5").images == 2
+    with pytest.raises(OasisError, match="sees the whole frame"):
+        predict(toy_separator, toy.adapter, source, tmp_path / "n.h5", window=WindowOptions(memory="2GB"))
+
+
+def test_what_a_pixel_takes_is_counted_by_layer(separator):
+    from oasis.inference.memory import bytes_per_pixel, fits, largest_core
+
+    cost = bytes_per_pixel(separator)
+    assert 4 * 4 * 4 < cost < 4 * 4 * 100  # four channels at full resolution, and less than a hundred such layers
+    side = int((0.5 * 2**32 / cost) ** 0.5)
+    assert not fits(separator, (4 * side, 4 * side), 2**32)
+    core = largest_core(separator, (37, 37), 2**33)
+    assert core[0] % 256 == 0
+    assert core[0] + 2 * 40 <= 2048
