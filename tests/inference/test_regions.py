@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from oasis.adapters import Adapter
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.surroundings import SizeCheck
@@ -14,6 +15,8 @@ from oasis.inference.region_files import read_regions
 from oasis.inference.regions import Region, clipped, owners, window_of
 from oasis.io.outputs import is_intensities
 from oasis.io.tables import write_csv
+from oasis.separator.options import SeparatorOptions
+from oasis.separator.separator import Separator
 
 SIZE = (24, 20)  # in training
 REGIONS = WindowOptions(kind="regions")
@@ -218,7 +221,7 @@ def test_positions_on_the_sky_need_an_adapter_that_knows_it(toy, separator, sour
     ("content", "message"),
     [
         ("a,b\n1,2\n", "expected the columns y0, y1, x0, x1 of boxes, y, x of positions in pixels, or ra, dec"),
-        ("y0,y1,x0,x1\n", "there are no rows"),
+        ("y0,y1,x0,x1\n", "no rows below the header"),
         ("y0,y1,x0,x1\n1,2,3,four\n", "row 1: x1: expected a number"),
         ("y0,y1,x0,x1\n1,2,3,4\n5,5,1,2\n", r"row 2: a box from \[5.0, 1.0\] to \[5.0, 2.0\] has no pixels"),
         ("y,x\n1,\n2,3\n", "row 1: expected numbers in y, x"),
@@ -292,3 +295,28 @@ def test_the_command(toy_run, source, tmp_path, capsys):
         command([*arguments[:3], "--out", str(file.with_suffix(".h5")), "--trust-code", "--regions", str(file)])
         == 2
     )
+
+
+@pytest.mark.parametrize(
+    ("dims", "columns", "row"),
+    [(1, "x0,x1", "5,17"), (3, "z0,z1,y0,y1,x0,x1", "1,6,2,9,3,8"), (3, "z,y,x", "9,8,9")],
+)
+def test_regions_in_any_dimension(tmp_path, dims, columns, row):
+    class Plain(Adapter):
+        classes = ("one", "other")
+        spatial_dims = dims
+
+    model = {"name": "unet", "base_channels": 2, "depth": 2}
+    options = {"classes": Plain.classes, "spatial_dims": dims, "model": model, "trained_size": [12] * dims}
+    separator = Separator(SeparatorOptions.parse(options)).eval()
+    image = np.random.default_rng(0).exponential(9, [20] * dims).astype(np.float32)
+    np.save(tmp_path / "a.npy", image)
+    file = boxes_file(tmp_path / "r.csv", [row], columns)
+    window = WindowOptions(regions=str(file))
+    found = predict(separator, Plain(), tmp_path / "a.npy", tmp_path / "m.h5", window=window).objects
+    assert len(found) == 2
+    with h5py.File(tmp_path / "m.h5") as read:
+        sums = [read[f"maps/{name}"][:].sum() for name in Plain.classes]
+    np.testing.assert_allclose(found["intensity_predicted"], sums, rtol=1e-5)
+    edges = found[[f"{axis}{end}" for axis in "zyx"[-dims:] for end in (0, 1)]].iloc[0].tolist()
+    assert edges == (list(map(int, row.split(","))) if "0" in columns else [3, 15, 2, 14, 3, 15])
