@@ -1,4 +1,4 @@
-"""The command `oasis`: a few lines over a public function for each of its verbs."""
+"""The command `oasis`: each of its verbs is a few lines over a public function."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ Changes = Annotated[list[str], typer.Option("--set", help="change a key: trainin
 Refine = Annotated[bool, typer.Option("--refine", help="also fit the domain's model to each image")]
 Workers = Annotated[int, typer.Option(help="processes that prepare samples", min=0)]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the Python files that a run's folder names")]
-Force = Annotated[bool, typer.Option("--force", help="replace a file that is no earlier output of this command")]
+Force = Annotated[bool, typer.Option("--force", help="replace a file that this command did not write")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print warnings and errors only")]
 
 
@@ -44,13 +44,13 @@ def run(arguments: list[str]) -> int:
 def train(
     config: Annotated[Path | None, typer.Argument(help="a YAML configuration")] = None,
     changes: Changes = [],  # noqa: B006
-    resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder")] = None,
-    run: Annotated[Path | None, typer.Option(help="the run's folder, in the place of the configuration's")] = None,
+    resume: Annotated[Path | None, typer.Option(help="resume the run in this folder")] = None,
+    run: Annotated[Path | None, typer.Option(help="the run's folder, instead of the configuration's")] = None,
     devices: Annotated[int | None, typer.Option(help="processes or GPUs that share the work")] = None,
     trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a separator as a configuration says, into a run's folder."""
+    """Train a separator from a configuration into a run's folder."""
     from oasis.run import Run
 
     if (config is None) == (resume is None):
@@ -78,7 +78,7 @@ def evaluate(
     trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a run on held-out samples: event table, summary and figures."""
+    """Evaluate a run on held-out samples: event table, summary and figures."""
     from oasis.run import Run
 
     evaluated = Run(run, changes, trust_code)
@@ -100,7 +100,7 @@ def evaluate(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs that were evaluated on the same events")],
     out: Annotated[Path | None, typer.Option(help="the HTML file; report.html by default")] = None,
-    events: Annotated[int, typer.Option(help="how many events to show at most", min=0)] = 60,
+    events: Annotated[int, typer.Option(help="maximum number of events to show", min=0)] = 60,
     force: Force = False,
     trust_code: TrustCode = False,
     quiet: Quiet = False,
@@ -120,7 +120,7 @@ def compare(
     trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pair runs event by event and say which differences are outside the 95 % interval."""
+    """Compare runs event by event and mark differences whose 95 % interval excludes 0."""
     from oasis.report.evaluated import compare_runs
     from oasis.run import Run
 
@@ -132,7 +132,7 @@ def compare(
 def ablate(
     ablation: Annotated[Path, typer.Argument(help="a YAML ablation, or an ablation's folder")],
     changes: Changes = [],  # noqa: B006
-    run: Annotated[Path | None, typer.Option(help="the ablation's folder, in the place of the file's")] = None,
+    run: Annotated[Path | None, typer.Option(help="the ablation's folder, instead of the file's")] = None,
     workers: Annotated[int, typer.Option(help="processes on this machine that share the work", min=1)] = 1,
     search: Annotated[
         bool, typer.Option("--search", help="search for the best point, not the whole grid")
@@ -141,7 +141,7 @@ def ablate(
     trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train and compare runs that differ in chosen keys, or search for the best; go on with what is begun."""
+    """Train and compare runs that differ in chosen keys, or search for the best; resume what was interrupted."""
     from oasis.ablation.grid import run_grid
     from oasis.ablation.loading import load_ablation
     from oasis.ablation.search import run_search
@@ -156,7 +156,7 @@ def ablate(
 def calibrate(
     run: RunPath,
     changes: Changes = [],  # noqa: B006
-    split: Annotated[str, typer.Option(help="a split that was not trained on")] = "val",
+    split: Annotated[str, typer.Option(help="a split that was not used in training")] = "val",
     workers: Workers = 1,
     trust_code: TrustCode = False,
     quiet: Quiet = False,
@@ -175,20 +175,20 @@ def calibrate(
 def predict(
     run: RunPath,
     source: Annotated[Path, typer.Argument(help="an image file (.npy, .npz, .tif, .h5) or a folder of them")],
-    out: Annotated[Path, typer.Option(help="where the maps go: .h5 or .npz")],
+    out: Annotated[Path, typer.Option(help="the file for the maps: .h5 or .npz")],
     dark: Annotated[Path | None, typer.Option(help="a dark frame to subtract")] = None,
     key: Annotated[str | None, typer.Option(help="the array in .npz and .h5 files")] = None,
     spread: Annotated[
-        bool, typer.Option("--spread", help="also write how far the maps of all orientations lie apart")
+        bool, typer.Option("--spread", help="also write the spread of the maps over all orientations")
     ] = False,
     refine: Refine = False,
     window: Annotated[str | None, typer.Option(help="how images are cut: whole, tiles or regions")] = None,
     regions: Annotated[
         Path | None,
-        typer.Option(help="boxes or positions: a CSV file, or label files as of YOLO"),
+        typer.Option(help="boxes or positions: a CSV file, or YOLO label files"),
     ] = None,
     tile: Annotated[int | None, typer.Option(help="pixels of a tile along every axis")] = None,
-    memory: Annotated[str | None, typer.Option(help="that tiles may take, such as 2GB")] = None,
+    memory: Annotated[str | None, typer.Option(help="memory of the process with tiles, such as 2GB")] = None,
     force: Force = False,
     changes: Changes = [],  # noqa: B006
     trust_code: TrustCode = False,
@@ -237,7 +237,7 @@ def convert(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Turn a domain's own files into an HDF5 file of samples, or of what samples are made of."""
+    """Convert a domain's own files to an HDF5 file of samples or of components."""
     from oasis.adapters.converting import convert as convert_files
     from oasis.config.changes import changed
 
@@ -251,17 +251,17 @@ def regions(
     config: ConfigPath,
     changes: Changes = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="train, val or test")] = "train",
-    samples: Annotated[int | None, typer.Option(help="how many samples to look at; all by default", min=1)] = None,
+    samples: Annotated[int | None, typer.Option(help="number of samples to count; all by default", min=1)] = None,
     trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print how many pixels and how much intensity lie in every overlap region."""
+    """Print the pixels and the intensity in every overlap region."""
     described = _described(config, changes, trust_code)
     typer.echo(described.region_statistics(split, samples).text(described.adapter.unit))
 
 
 def _described(path: Path, changes: list[str], trust_code: bool) -> "Run":
-    """Return the run that a YAML file describes, or that a folder holds."""
+    """Return the run of a YAML file or a folder."""
     from oasis.run import Run
 
     return Run(path, changes, trust_code) if path.is_dir() else Run.from_config(path, changes)
@@ -270,7 +270,7 @@ def _described(path: Path, changes: list[str], trust_code: bool) -> "Run":
 @app.command()
 @verb
 def info(run: RunPath, trust_code: TrustCode = False, quiet: Quiet = False) -> None:
-    """Print what a run is: model, loss, progress and the resolved region weights."""
+    """Print the facts of a run: model, loss, progress and the resolved region weights."""
     from oasis.run import Run
 
     typer.echo(Run(run, trust_code=trust_code).facts().text())
@@ -293,7 +293,7 @@ def models(
 
 @app.command()
 def adapters() -> None:
-    """List the domains that are installed."""
+    """List the installed domains."""
     from oasis.adapters import adapter_names, find_adapter
 
     for name in adapter_names():

@@ -1,4 +1,4 @@
-"""What every command has in common: errors of one line, the signals that end it, and its streams."""
+"""Common parts of all commands: errors of one line, the signals that end them, and their streams."""
 
 import io
 import logging
@@ -17,7 +17,7 @@ import typer
 from oasis.errors import OasisError
 from oasis.io.interrupts import never_lost
 
-REFUSED = 2  # exit code of what a user can mend
+REFUSED = 2  # exit code of errors that the user can mend
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # of click, which typer carries within or depends on
 
@@ -27,15 +27,15 @@ R = TypeVar("R")
 
 
 class EndedError(BaseException):
-    """A signal ended the command; its text says how to go on."""
+    """A signal ended the command; its text says how to continue."""
 
 
 @contextmanager
 def going_on(how: Callable[[], str]) -> Iterator[None]:
-    """Say how to go on where a signal ends the block.
+    """State how to continue if a signal ends the block.
 
     Args:
-        how: returns that, as the end of a sentence.
+        how: returns how to continue, as the end of a sentence.
     """
     try:
         yield
@@ -52,24 +52,24 @@ def verb(command: Callable[P, R]) -> Callable[P, R]:
             logging.getLogger().setLevel(logging.WARNING)
         try:
             return command(*args, **options)
-        except KeyboardInterrupt:  # which libraries of command lines each treat in their own way
+        except KeyboardInterrupt:  # which command-line libraries treat differently
             raise EndedError from None
 
     return wrapped
 
 
 def run_command(app: Callable[..., object], arguments: list[str]) -> int:
-    """Run an app of commands and return the exit code; what a user can cause is one line on standard error.
+    """Run an app of commands and return the exit code; a user's error is one line on standard error.
 
     Args:
-        app: of typer.
-        arguments: of the command line.
+        app: a typer app.
+        arguments: the arguments of the command line.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's large tensors on a CPU
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     with _termination() as received:
         try:
             code = app(arguments, standalone_mode=False)
@@ -93,7 +93,7 @@ def _interrupted(received: list[int], how: str) -> int:
 
 
 def say(message: object) -> None:
-    r"""Print a message as one line on standard error, whatever the names in it hold.
+    r"""Print a message as one line on standard error, even if names in it contain control characters.
 
     Example:
         >>> import contextlib
@@ -106,7 +106,7 @@ def say(message: object) -> None:
 
 
 def _message(error: Exception) -> str | None:
-    """Return what is to be said of an error that is no fault of this program, or None."""
+    """Return the message of an error that is not a fault of this program, or None."""
     if isinstance(error, OasisError):
         return str(error)
     if isinstance(error, _USAGE_ERROR):
@@ -121,7 +121,7 @@ def _message(error: Exception) -> str | None:
 
 @contextmanager
 def _termination() -> Iterator[list[int]]:
-    """Let SIGTERM, which clusters send, end a command as Ctrl-C does, and give the list that it is noted in."""
+    """Let SIGTERM, which clusters send, end a command like Ctrl-C, and yield the list in which it is recorded."""
     received: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:

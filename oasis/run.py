@@ -1,4 +1,4 @@
-"""Run: a folder with everything about one training, and what can be done with it."""
+"""Run: a folder with everything about one training, and the operations on it."""
 
 import logging
 import os
@@ -66,14 +66,14 @@ logger = logging.getLogger(__name__)
 
 
 class Evaluation(NamedTuple):
-    """What `Run.evaluate` measured.
+    """The results of `Run.evaluate`.
 
     Attributes:
         table: the event table.
         summary: the answer to the adapter's study, or a summary of its classes if it has none.
-        coverage: how often intervals cover the truth, or None if the run is not calibrated.
-        figures: the files that were drawn.
-        size: what larger surroundings do to the maps, or None for a separator with context.
+        coverage: the measured coverage of intervals, or None if the run is not calibrated.
+        figures: the files of the figures.
+        size: the effect of larger surroundings on the maps, or None for a separator with context.
         instances: the instance table, or None where none are known or maps are not grouped.
         quality: panoptic quality by class, with the instance table.
     """
@@ -91,17 +91,17 @@ class Run:
     """A run: its configuration, its adapter, and the folder that only this class reads and writes.
 
     Args:
-        folder: of a run that has been begun; it may have been moved since.
-        changes: to the saved configuration: `"training.epochs=20"` and the like; the value is read as YAML.
+        folder: the folder of an existing run, which may have been moved since training.
+        changes: changes to the saved configuration, such as `"training.epochs=20"`; the value is read as YAML.
         trust_code: run the Python files that the run names, as they were when it was trained.
 
     Attributes:
         config: the complete configuration.
-        adapter: of the domain.
-        files: where each file is.
+        adapter: the adapter of the domain.
+        files: the paths of the files.
 
     Raises:
-        ConfigError: no run, a configuration that does not fit, or one that names code which is not trusted.
+        ConfigError: there is no run, its configuration is invalid, or it names code that is not trusted.
 
     Example:
         >>> run = Run.from_values({"adapter": "migdal", "run": "runs/migdal", "seed": 3})
@@ -128,14 +128,15 @@ class Run:
 
     @classmethod
     def from_config(cls, path: str | Path, changes: Sequence[str] = ()) -> "Run":
-        """Return the run that a YAML file describes, which need not have been begun.
+        """Return the run that a YAML file describes, which need not exist yet.
 
         Args:
-            path: of the file.
-            changes: as for a run that has been begun.
+            path: the path of the file.
+            changes: changes to the configuration, as for an existing run.
 
         Raises:
-            ConfigError: not YAML, an unknown key (with the nearest known one) or a value that does not fit.
+            ConfigError: the file is not YAML, or has an unknown key (with the most similar known one) or an
+                invalid value.
         """
         run = cls.from_values(changed(read_yaml(path), changes), str(path))
         run._source = Path(path)
@@ -146,8 +147,8 @@ class Run:
         """Return the run that plain values describe; see `from_config`.
 
         Args:
-            values: by key.
-            where: they are from, for messages.
+            values: settings by key.
+            where: where they are from, for messages.
         """
         run = cls.__new__(cls)
         run._saved_code = code_names(values)
@@ -163,7 +164,7 @@ class Run:
         self._located = located
 
     def moved_to(self, folder: str | Path) -> "Run":
-        """Return the same run in another folder; nothing is copied."""
+        """Return the same run with another folder; nothing is copied."""
         run = type(self).__new__(type(self))
         run.config, run.adapter = self.config.model_copy(update={"run": str(folder)}), self.adapter
         run.files, run._lock = RunFiles(Path(folder)), FolderLock(Path(folder))
@@ -178,7 +179,7 @@ class Run:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes, of those that share a training."""
+        """Whether this process is the one that writes, among those that share a training."""
         return self.config.training.devices == 1 or process_rank() == 0
 
     @property
@@ -188,7 +189,7 @@ class Run:
 
     @property
     def log(self) -> pd.DataFrame:
-        """What was logged of each epoch, a row each.
+        """The log of the training, one row per epoch.
 
         Raises:
             DataError: there is no log, or it is damaged.
@@ -200,7 +201,7 @@ class Run:
         """The resolved weight of every region, by its name.
 
         Raises:
-            DataError: they are not there, or damaged.
+            DataError: the file is missing or damaged.
         """
         table = read_csv(self.files.region_weights, numbers=("weight",), texts=("region",))
         return dict(zip(table["region"], table["weight"], strict=True))
@@ -217,7 +218,7 @@ class Run:
 
     @property
     def size_check(self) -> SizeCheck | None:
-        """What larger surroundings do to the maps of the best separator so far; None where it was not measured.
+        """The effect of larger surroundings on the maps of the best separator so far, or None if not measured.
 
         Raises:
             DataError: the file is damaged.
@@ -243,22 +244,22 @@ class Run:
         """Return the samples of a split.
 
         Raises:
-            ConfigError: no such split.
+            ConfigError: there is no such split.
         """
         return self.adapter.dataset(_known(split))
 
     def region_statistics(self, split: str = "train", samples: int | None = None) -> RegionStatistics:
-        """Return how many pixels and how much intensity of a split are in every region."""
+        """Return the pixels and the intensity of every region in a split."""
         return region_statistics(self.dataset(split), self.adapter.classes, self.adapter.limits, samples)
 
     def loss(self) -> OverlapLoss:
-        """Return the loss; where weights are to be balanced, pixels are counted in training samples."""
+        """Return the loss; for balanced weights, pixels are counted in training samples."""
         rule = balanced_rule(self.config)
         counts = None if rule is None else self.region_statistics("train", rule.samples).counts
         return new_loss(self.config, self.adapter, counts)
 
     def new_separator(self, trained_size: tuple[int, ...] | None = None) -> Separator:
-        """Return a separator that is not trained, its weights drawn from the run's seed.
+        """Return an untrained separator with random weights from the seed of the run.
 
         Args:
             trained_size: the spatial size of the images that it will be trained on.
@@ -286,7 +287,7 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from writing to the run; those that share a training with this one do not count.
+        """Keep other processes from writing to the run, except those that share a training with this one.
 
         Raises:
             BusyError: another process is writing to it.
@@ -303,7 +304,7 @@ class Run:
         write_text(self.files.config, yaml_text(self.config.model_dump(mode="json")))
 
     def clear(self) -> None:
-        """Remove what training has written, so that it can begin anew."""
+        """Remove the files of a training, so that it can start again."""
         for path in self.files.of_training():
             path.unlink()
 
@@ -311,12 +312,12 @@ class Run:
         """Train in the run's folder and return the best separator.
 
         Args:
-            resume: go on with what was begun there; the result is that of a run that never stopped.
+            resume: continue an interrupted training; the result is that of an uninterrupted run.
 
         Raises:
-            ConfigError: `resume` with a change that the rest of a training cannot obey.
+            ConfigError: `resume` with a change that is not possible in a training that has started.
             BusyError: another process is writing to the run.
-            DataError: the folder holds a run already, which is not to be resumed.
+            DataError: the folder already contains a run, and `resume` is not set.
         """
         check_study(self.adapter)
         with self.held():
@@ -342,10 +343,10 @@ class Run:
         return found
 
     def how_to_go_on(self, changes: Sequence[str] = ()) -> str:
-        """Return how to go on with a training that was interrupted, as the end of a sentence.
+        """Return how to continue an interrupted training, as the end of a sentence.
 
         Args:
-            changes: to the saved configuration, which it was gone on with.
+            changes: changes to the saved configuration with which it was resumed.
         """
         if not os.path.exists(self.files.last):
             return "no epoch was completed: begin again with the same command"
@@ -378,7 +379,7 @@ class Run:
         check_resumable(Run(self.folder, trust_code=True).config, self.config)
 
     def _check_readable(self) -> None:
-        """Read what the rest of a training adds to, before it is begun."""
+        """Read the files to which a resumed training adds, before it starts."""
         log = self.log if os.path.lexists(self.files.log) else None
         improved = log is not None and bool(np.isfinite(log[VALIDATION]).any())
         if improved or os.path.lexists(self.files.weights):
@@ -393,11 +394,11 @@ class Run:
         refine: bool = False,
         watch: Callable[[EventBatch], object] | None = None,
     ) -> pd.DataFrame:
-        """Return the event table of a data set; nothing is written.
+        """Return the event table of a data set; no file is written.
 
         Args:
             dataset: samples with truth.
-            separator: to be measured; the run's own by default.
+            separator: the separator to evaluate; by default that of the run.
             workers: processes that prepare samples.
             calibrating: also give the columns that a calibration is fitted to and applied to.
             refine: also give the columns of the adapter's `refine`.
@@ -419,12 +420,12 @@ class Run:
         return self.config.calibration.width_by == SPREAD
 
     def evaluate(self, split: str = "test", refine: bool = False, workers: int = 1) -> Evaluation:
-        """Measure the run on a split, and write the event table and figures of it.
+        """Evaluate the run on a split, and write its event table and figures.
 
         Args:
             split: `train`, `val` or `test`.
             refine: also fit the domain's model to each image.
-            workers: processes that prepare samples.
+            workers: number of processes that prepare samples.
 
         Raises:
             ModelError: the run has no separator yet.
@@ -465,9 +466,9 @@ class Run:
         return check_size(separator, dataset, limits, weights=digest(self.files.weights))
 
     def _known_size(self, separator: Separator) -> SizeCheck | None:
-        """Return what larger surroundings do to the maps; what was not measured yet is measured and kept.
+        """Return the effect of larger surroundings on the maps, measured and saved if it was unknown.
 
-        Where that fails, as without the data, the log says so.
+        If that fails, for example without the data, a warning is logged.
         """
         try:
             found = self.size_check
@@ -478,19 +479,19 @@ class Run:
             logger.warning("%s: what larger images do to the maps is not known: %s", self.folder, error)
             return None
         if found is not None and not self.files.size_check.exists():
-            with suppress(OasisError), self.held():  # of somebody else, or not to be written to
+            with suppress(OasisError), self.held():  # another user's run, or one that cannot be written to
                 found.save(self.files.size_check)
         return found
 
     def calibrate(self, split: str = "val", workers: int = 1) -> Calibration:
-        """Fit intervals for intensities, which are used from then on, and write them into the run.
+        """Fit intervals for intensities, which are used from then on, and write them to the run.
 
         Args:
-            split: that was not trained on.
-            workers: processes that prepare samples.
+            split: a split that was not used in training.
+            workers: number of processes that prepare samples.
 
         Raises:
-            DataError: too few events.
+            DataError: there are too few events.
             BusyError: another process is writing to the run.
         """
         with self.held():
@@ -510,7 +511,7 @@ class Run:
         force: bool = False,
         window: WindowOptions | None = None,
     ) -> Predicted:
-        """Separate the images of a file or folder into maps, and write a table of intensities beside them.
+        """Separate the images of a file or folder, and write the maps and a table of intensities.
 
         Args:
             source: a file or a folder.
@@ -520,15 +521,14 @@ class Run:
             key: the array in `.npz` and HDF5 files.
             spread: also write the standard deviation of the maps over the symmetries of the image.
             refine: also fit the domain's model to each image.
-            force: replace files that are no earlier outputs.
+            force: replace files that are not earlier outputs.
             window: how images are cut: whole, by tiles, or into regions of interest.
 
         Returns:
-            How many images there were, the files that failed, and the table, with intervals if the run is
-            calibrated.
+            The number of images, the files that failed, and the table, with intervals if the run is calibrated.
 
         Raises:
-            DataError: an output that must not be written, or no image that could be used.
+            DataError: the output must not be written, or no image could be used.
         """
         table, instances = tables_of(Path(out))
         window = window or WindowOptions()
@@ -551,12 +551,12 @@ class Run:
         return found
 
     def simulate(self, out: str | Path, split: str = "test", force: bool = False) -> int:
-        """Write the samples of a split to an HDF5 file and return how many there are.
+        """Write the samples of a split to an HDF5 file and return their number.
 
         Args:
             out: the file.
             split: `train`, `val` or `test`.
-            force: replace a file that is no earlier output.
+            force: replace a file that is not an earlier output.
 
         Raises:
             DataError: an output that must not be written.
@@ -568,7 +568,7 @@ class Run:
         return write_samples(out, samples, self.adapter.classes, self.adapter.unit, facts)
 
     def _inputs(self) -> list[Path]:
-        """Return the files and folders that the configuration names, and itself."""
+        """Return the files and folders that the configuration names, and the configuration itself."""
         code = (code_file(name) for name in code_names(self.config.model_dump()).values())
         return [*([] if self._source is None else [self._source]), *code, *paths_in(self.config.data)]
 
@@ -583,9 +583,9 @@ class Run:
 
         Args:
             out: the file; by default in the run's folder, or with other runs in the current one.
-            events: how many to show at most.
+            events: maximum number of events to show.
             others: further runs that were evaluated on the same events.
-            force: replace a file that is no earlier report.
+            force: replace a file that is not an earlier report.
 
         Raises:
             BusyError: another process is writing to the run.
@@ -598,7 +598,7 @@ class Run:
         return path
 
     def facts(self) -> Facts:
-        """Return what the run is and how far it got.
+        """Return the facts of the run and the state of its training.
 
         Raises:
             ModelError: the run has no separator yet.

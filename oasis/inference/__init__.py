@@ -1,1 +1,1 @@
-"""Inference: images from files are separated and their maps written."""
+"""Inference: separation of images in files, and output of their maps."""

@@ -1,4 +1,4 @@
-"""Choice: whether an image is separated whole, by what was measured of the separator."""
+"""Choice: whether an image is separated whole, depending on the measured size dependence of the separator."""
 
 import logging
 from collections.abc import Callable
@@ -19,9 +19,9 @@ class Choice:
     """Decides how images of a size are to be separated.
 
     Args:
-        separator: that they are separated with.
-        measure: tells what larger surroundings do to its maps; called at most once, if it matters.
-        kind: of windows, if the user insists on one.
+        separator: the separator to apply.
+        measure: measures the effect of larger surroundings on its maps; called at most once, if needed.
+        kind: the kind of windows, if the user insists on one.
     """
 
     def __init__(self, separator: Separator, measure: Measure | None = None, kind: str | None = None) -> None:
@@ -31,7 +31,7 @@ class Choice:
 
     @cached_property
     def check(self) -> SizeCheck | None:
-        """What larger surroundings do to the maps, or None where that is unknown."""
+        """The effect of larger surroundings on the maps, or None if it is unknown."""
         return None if self._measure is None else self._measure()
 
     @cached_property
@@ -40,9 +40,9 @@ class Choice:
         return reach(self.separator.backbone)
 
     def check_size(self, size: tuple[int, ...], path: Path) -> None:
-        """Check that images of a size may be separated whole or, which gives the same, by tiles.
+        """Check that images of a size may be separated whole or, equivalently, by tiles.
 
-        Where that is unknown, or where the user insists, the log warns.
+        If that is unknown, or if the user insists, a warning is logged.
 
         Raises:
             DataError: larger images were measured to have other maps, and the user does not insist.
@@ -69,7 +69,7 @@ class Choice:
 
 
 def pixels(size: tuple[int, ...]) -> str:
-    """Return a size in words.
+    """Return a size as text.
 
     Example:
         >>> pixels((96, 64))

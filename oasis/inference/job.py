@@ -1,4 +1,4 @@
-"""Job: what is done to every image of a prediction."""
+"""Job: the processing of every image of a prediction."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,16 +12,16 @@ from oasis.separator.separator import Separator
 
 
 class Job(NamedTuple):
-    """What is done to every image.
+    """The processing of every image.
 
     Attributes:
-        separator: to be applied.
-        adapter: reads the files.
-        spread: also measure how far the maps of all symmetries lie apart.
-        refine: also give the columns of the adapter's `refine`.
+        separator: the separator to apply.
+        adapter: the adapter, which reads the files.
+        spread: also measure the spread of the maps over all symmetries.
+        refine: also add the columns of the adapter's `refine`.
         window: how images are cut.
-        choice: decides where `window` does not say.
-        grouping: how the maps of whole images are grouped into instances, by class; empty if they are not.
+        choice: decides if `window` does not.
+        grouping: how the maps of whole images are grouped into instances, by class; empty for no grouping.
     """
 
     separator: Separator

@@ -1,4 +1,4 @@
-"""Large images: read part by part from a file, or cut out of images that are in memory."""
+"""Large images: read part by part from a file, or cut out of images in memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +21,12 @@ from oasis.io.parts import Index, Parts, open_parts
 from oasis.scaling import FittedScale
 from oasis.separator.separator import Separator
 
-STRIP = 2**22  # values that are read at once while an image is looked through
-SAMPLED = 2**22  # pixels that a scaling is fitted to, of an image that has more
+STRIP = 2**22  # values read at once in a survey of an image
+SAMPLED = 2**22  # maximum number of pixels to which a scaling is fitted
 
 
 class Large(Protocol):
-    """Images (n, B, *S) of which parts are given."""
+    """Images (n, B, *S) that can be accessed in parts."""
 
     shape: tuple[int, ...]
     position: dict[str, NDArray[Any]]
@@ -38,13 +38,13 @@ class Large(Protocol):
         """Return the context (C, *part) of a part of an image."""
 
     def visible(self, index: int, place: Place) -> NDArray[np.bool_]:
-        """Return the pixels (1, *part) that the domain adds up, of a part of an image."""
+        """Return the pixels (1, *part) over which the domain sums, of a part of an image."""
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
-        """Return the good pixels (1, *S) of an image, or None where all are."""
+        """Return the good pixels (1, *S) of an image, or None if all are good."""
 
     def problem(self, index: int) -> str:
-        """Return why an image cannot be used, or nothing, as far as is known without looking through it."""
+        """Return why an image cannot be used, or an empty text, as far as known without reading all of it."""
 
 
 class _InMemory:
@@ -52,7 +52,7 @@ class _InMemory:
 
     Args:
         images: all of them.
-        adapter: that tells which pixels are visible.
+        adapter: the adapter, which finds the visible pixels.
     """
 
     def __init__(self, images: Images, adapter: Adapter[Any]) -> None:
@@ -78,7 +78,7 @@ class _InMemory:
         return problem(self.images, index)
 
     def _image(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return an image without its bad pixels, and the pixels that the domain adds up."""
+        """Return an image without its bad pixels, and the pixels over which the domain sums."""
         if self._kept is None or self._kept[0] != index:
             one = self.images.part(slice(index, index + 1))
             filled = one.filled()
@@ -88,11 +88,11 @@ class _InMemory:
 
 
 class _FromFile:
-    """Images in a file, of which only the parts are read that are needed.
+    """Images in a file, of which only the required parts are read.
 
     Args:
         parts: the array of the file.
-        adapter: that turns it into physical units.
+        adapter: the adapter, which converts it to physical units.
         dark: a dark frame to subtract.
     """
 
@@ -131,10 +131,10 @@ class _FromFile:
 def open_large(
     adapter: Adapter[Any], path: Path, key: str | None = None, dark: NDArray[Any] | None = None
 ) -> Iterator[Large]:
-    """Open the images of a file: part by part if the file and the domain allow it, else all of it at once.
+    """Open the images of a file: part by part if the file and the domain allow it, else all at once.
 
     Raises:
-        DataError: a file that cannot be used.
+        DataError: the file cannot be used.
     """
     if adapter.context or not adapter.reads_parts(path):
         yield _InMemory(read_images(adapter, path, key, dark), adapter)
@@ -150,11 +150,11 @@ def open_large(
 
 
 class Survey(NamedTuple):
-    """What is known of an image after looking through it once.
+    """The result of reading an image once.
 
     Attributes:
         blank: whether it is zero everywhere.
-        scale: the scaling, fitted to all of it, or to four million of its pixels and the brightest and darkest.
+        scale: the scaling, fitted to all pixels, or to four million of them with the brightest and darkest.
     """
 
     blank: bool
@@ -162,7 +162,7 @@ class Survey(NamedTuple):
 
 
 def survey(separator: Separator, images: Large, index: int) -> Survey:
-    """Look through an image once.
+    """Read an image once and return its survey.
 
     Raises:
         DataError: it has pixels that are not finite.
@@ -192,7 +192,7 @@ def survey(separator: Separator, images: Large, index: int) -> Survey:
 
 
 def _strips(shape: tuple[int, ...]) -> Iterator[Place]:
-    """Divide an image (B, *S) along its first spatial axis, or along two where one is not enough."""
+    """Divide an image (B, *S) along its first spatial axis, or along two if one is not enough."""
     bands, *size = shape
     rest = [slice(0, length) for length in size[1:]]
     step = max(STRIP // (bands * prod(size[1:])), 1)

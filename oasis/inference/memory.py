@@ -1,4 +1,4 @@
-"""Memory: what a pixel costs while it is separated, and how large tiles may be for that."""
+"""Memory: the memory per pixel during separation, and the resulting size of tiles."""
 
 import os
 import re
@@ -15,10 +15,10 @@ from oasis.errors import ConfigError, shown
 from oasis.separator.separator import Separator, evaluating
 
 LARGEST: Final = {1: 2**20, 2: 2048, 3: 256}  # pixels along an axis of a tile with its halo
-CHUNK: Final = {1: 2**16, 2: 256, 3: 32}  # pixels along an axis of what is written at once to a file
-TRIED: Final = {1: 4096, 2: 128, 3: 32}  # pixels along an axis of the image that the cost is measured on
-USED = 0.8  # of the memory that is free: the rest is for reading, writing and what an allocator wastes
-DEFAULT = 2**32  # bytes, unless the machine has less than four times as many
+CHUNK: Final = {1: 2**16, 2: 256, 3: 32}  # pixels along an axis of a chunk that is written at once to a file
+TRIED: Final = {1: 4096, 2: 128, 3: 32}  # pixels along an axis of the image on which the memory is measured
+USED = 0.8  # fraction of the free memory: the rest is for reading, writing and the overhead of the allocator
+DEFAULT = 2**32  # bytes, unless the machine has less than four times as much
 UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -42,9 +42,9 @@ def parse_memory(text: str) -> int:
 
 
 def bytes_per_pixel(separator: Separator) -> float:
-    """Return how much memory a pixel takes while an image is separated: all layers' outputs, as if all were kept.
+    """Return the memory per pixel during separation: the outputs of all layers, as if all were kept.
 
-    That is an upper bound for networks whose layers are modules, some two times what is really needed.
+    This is an upper bound for networks whose layers are modules, about twice the actual need.
     """
     options = separator.options
     size = [max(TRIED[options.spatial_dims], separator.backbone.minimum_size)] * options.spatial_dims
@@ -72,7 +72,7 @@ def bytes_per_pixel(separator: Separator) -> float:
 
 
 def allowance(memory: int | None) -> float:
-    """Return how many bytes tiles may take, of a budget for the whole process or of the machine's memory."""
+    """Return the bytes available for tiles, from a budget for the whole process or the machine's memory."""
     if memory is not None:
         return USED * (memory - resident())
     return USED * min(DEFAULT, physical() / 4)
@@ -98,7 +98,7 @@ def fits(separator: Separator, size: Sequence[int], memory: int | None = None) -
 
 
 def resident() -> int:
-    """Return how many bytes the process takes now; 0 where the system does not tell."""
+    """Return the bytes that the process uses now; 0 if unknown."""
     with suppress(OSError, ValueError, IndexError, AttributeError):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -106,15 +106,15 @@ def resident() -> int:
 
 
 def largest_core(separator: Separator, halo: Sequence[int], memory: int | None = None) -> tuple[int, ...]:
-    """Return the pixels of a tile along every axis, without its halo, for which memory suffices.
+    """Return the largest tile, in pixels along every axis without its halo, for which the memory is sufficient.
 
     Args:
-        separator: that tiles are separated with.
-        halo: on either side of a tile.
-        memory: bytes of the whole process; a quarter of the machine's, at most 4 GiB, if not given.
+        separator: the separator to apply.
+        halo: pixels of the halo on either side of a tile.
+        memory: bytes of the whole process; by default a quarter of the machine's memory, at most 4 GiB.
 
     Raises:
-        ConfigError: the memory does not suffice for the smallest tile.
+        ConfigError: the memory is insufficient for the smallest tile.
     """
     dims, grid = separator.options.spatial_dims, separator.backbone.grid
     cost, free = bytes_per_pixel(separator), allowance(memory)

@@ -16,12 +16,11 @@ class WindowOptions(Options):
     Attributes:
         kind: `whole` images, `tiles` that cover an image, or `regions` of interest, each cut at the size in
             training; by default what the measured size dependence of the separator and the memory allow.
-        tile: pixels of a tile along every axis, without the surroundings that are read with it; by default as
-            many as the memory allows.
-        memory: of the whole process, such as `2GB`, while images are separated by tiles; without `kind`, also
-            from which size on they are.
-        regions: a file of boxes or positions, or a folder of YOLO label files, in the place of what the adapter
-            finds.
+        tile: pixels of a tile along every axis, without its halo; by default as many as the memory allows.
+        memory: memory of the whole process, such as `2GB`, when images are separated by tiles; without `kind`, it
+            also determines from which size on they are.
+        regions: a file of boxes or positions, or a folder of YOLO label files, instead of the regions that the
+            adapter finds.
 
     Example:
         >>> WindowOptions(memory="2GB").bytes

@@ -1,4 +1,4 @@
-"""Output: the maps and the table that a prediction has written so far."""
+"""Output: the maps and the table of a prediction."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +15,15 @@ from oasis.inference.sinks import Sink
 from oasis.io.files import readable
 
 BATCH = 8  # images per forward pass
-MASK = "mask"  # of the good pixels, in the output
-MASKED = "masked_fraction"  # bad pixels as a share of those that the adapter calls visible
+MASK = "mask"  # the array of good pixels in the output
+MASKED = "masked_fraction"  # column: bad pixels as a fraction of the visible ones
 
 
 class Output:
-    """What was written so far.
+    """The output of a prediction, appended file by file.
 
     Args:
-        sink: where arrays go.
+        sink: the sink of arrays.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -35,10 +35,10 @@ class Output:
         self.instances = Rows()
 
     def check_size(self, size: tuple[int, ...]) -> None:
-        """Check that images have the size of those before.
+        """Check that images have the size of earlier ones.
 
         Raises:
-            DataError: they do not.
+            DataError: they have not.
         """
         if self.size is not None and size != self.size:
             found, expected = (" x ".join(map(str, each)) for each in (size, self.size))
@@ -59,17 +59,17 @@ class Output:
 
         Args:
             path: of the file.
-            numbers: of the images in it.
-            size: of an image.
-            mask: (n, 1, *S) the good pixels, or None where all are.
-            arrays: what is written, by its place in the output, beside source, frame and mask.
-            columns: of the table, one value per row; `frame` is the number of the image where given, else every
-                image has as many rows.
+            numbers: the numbers of the images in it.
+            size: the size of an image.
+            mask: (n, 1, *S) the good pixels, or None if all are good.
+            arrays: arrays by name in the output, besides source, frame and mask.
+            columns: columns of the table, one value per row; `frame` is the number of the image if given, else all
+                images have the same number of rows.
         """
         self.size = size
         if mask is not None and not self.masked:
             self.masked = True
-            for start in range(0, self.count, BATCH):  # of the images before, which had no mask
+            for start in range(0, self.count, BATCH):  # for earlier images, which had no mask
                 self.sink.append(MASK, np.ones((min(BATCH, self.count - start), 1, *size), bool))
         source = readable(path)
         added = {**arrays, "source": np.full(len(numbers), source), "frame": numbers.astype(np.int64)}

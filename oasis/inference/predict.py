@@ -1,4 +1,4 @@
-"""Inference: images of files and folders are read, separated and written, a batch at a time."""
+"""Prediction: images of files and folders are read, separated and written, a batch at a time."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -27,20 +27,20 @@ from oasis.io.files import replace_alone
 from oasis.io.parts import open_parts
 from oasis.separator.separator import Separator
 
-INTENSITIES, INSTANCES = ".csv", "_instances.csv"  # what the names of tables beside the maps end in
-SMALL = 2**20  # pixels of an image that is separated whole without asking how much memory there is
+INTENSITIES, INSTANCES = ".csv", "_instances.csv"  # suffixes of the tables next to the maps
+SMALL = 2**20  # pixels of an image that is separated whole without checking the memory
 
 
 class Predicted(NamedTuple):
-    """What was predicted from files.
+    """The result of a prediction.
 
     Attributes:
-        images: how many were separated.
-        failed: the files that could not be used, wholly or in part, and why.
+        images: number of separated images.
+        failed: the files that could not be used, completely or in part, and why.
         objects: one row per image and class: `source`, `frame`, `class`, `intensity_predicted` and
-            `overlap_fraction_predicted` over the good pixels that the adapter calls visible; `masked_fraction`
-            where there are masks, `intensity_spread` if it was requested, and the positions that files state.
-        instances: one row per single object, where maps of whole images were grouped.
+            `overlap_fraction_predicted` over the good visible pixels; `masked_fraction` if there are masks,
+            `intensity_spread` if requested, and the positions stated in files.
+        instances: one row per single object, if maps of whole images were grouped.
     """
 
     images: int
@@ -74,31 +74,31 @@ def predict(
 ) -> Predicted:
     """Separate every image of a file or folder and write the maps to an HDF5 or `.npz` file.
 
-    The output holds `maps/<class>` (n, B, *S), `source` and `frame` of every image, and as attributes the classes,
-    the unit and the identity of the run. Where an adapter reads masks, good pixels are there as `mask` (n, 1, *S):
-    bad ones have no influence on the maps and are not counted in the intensities. Files and single images that
-    cannot be used are reported and left out; the rest goes on. A blank image, all zero, has blank maps. Memory
-    does not grow with the number of images in a file, but for what its adapter reads.
+    The output contains `maps/<class>` (n, B, *S), `source` and `frame` of every image, and as attributes the
+    classes, the unit and the identity of the run. If an adapter reads masks, the good pixels are the array `mask`
+    (n, 1, *S): bad ones have no influence on the maps and are not counted in the intensities. Files and single
+    images that cannot be used are reported and left out. A blank image, all zero, has blank maps. Memory does not
+    grow with the number of images in a file, except for what its adapter reads.
 
     Args:
-        separator: to be applied.
-        adapter: reads the files.
+        separator: the separator to apply.
+        adapter: the adapter, which reads the files.
         source: a file or a folder.
-        out: `.h5`, `.hdf5` or `.npz`; it appears when it is whole.
+        out: `.h5`, `.hdf5` or `.npz`; it appears when it is complete.
         dark: a dark frame to subtract.
         key: the array in `.npz` and HDF5 files.
         spread: also write the standard deviation of every pixel over the symmetries of the image, as
             `spread/<class>`, which takes a pass for each.
-        refine: also give the columns of the adapter's `refine`.
-        size_check: tells what larger surroundings do to the maps; called if images have another size than in
-            training, which are then refused if their maps would be others.
+        refine: also add the columns of the adapter's `refine`.
+        size_check: measures the effect of larger surroundings on the maps; called if images have another size than
+            in training, which are refused if their maps would differ.
         window: how images are cut.
         grouping: how the maps of whole images are grouped into instances, by class.
 
     Raises:
-        ConfigError: `spread` or `refine` where the adapter has none, or together with tiles or regions.
+        ConfigError: `spread` or `refine` with an adapter that has none, or together with tiles or regions.
         BusyError: another process is writing to the output.
-        DataError: an output of another kind, a place that cannot be written to, or no image that could be used.
+        DataError: the output is of another kind or cannot be written to, or no image could be used.
     """
     out = Path(out)
     suffix = check_kind(out)
@@ -125,10 +125,10 @@ def predict(
 def _separate_files(
     job: Job, files: Sequence[Path], output: Output, dark: NDArray[Any] | None, key: str | None
 ) -> dict[Path, OasisError]:
-    """Separate the images of files, and return what is to be said of those that could not be used.
+    """Separate the images of files, and return the errors of those that could not be used.
 
     Raises:
-        ConfigError: something that no other file could mend.
+        ConfigError: a problem that affects all files.
     """
     failed: dict[Path, OasisError] = {}
     regional = Regional(job) if job.window.kind == "regions" else None

@@ -1,4 +1,4 @@
-"""Files of regions: CSV tables of boxes or positions, and label files as YOLO networks write them."""
+"""Files of regions: CSV tables of boxes or positions, and label files in the format of YOLO."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -16,24 +16,24 @@ from oasis.io.tables import read_csv
 from oasis.io.texts import read_text
 
 SKY = ("ra", "dec")
-ROUNDING = 1e-3  # pixels, within which an edge in shares of the image lies on that of a pixel
+ROUNDING = 1e-3  # pixels; an edge given as a fraction of the image is snapped to a pixel edge within this
 ToPixels = Callable[[Path, NDArray[np.float64]], NDArray[np.float64]]
 
 
 class RegionFile(Protocol):
-    """Regions that a user gives."""
+    """Regions given by the user."""
 
     def of(self, path: Path, frame: int, size: Sequence[int], window: Sequence[int]) -> list[Region]:
-        """Return the regions of an image, wherever they lie.
+        """Return the regions of an image, inside or outside of it.
 
         Args:
-            path: of the image's file.
-            frame: which image of the file.
-            size: of the image.
+            path: the path of the image's file.
+            frame: the number of the image in the file.
+            size: the size of the image.
             window: lengths of the box around a position without extent.
 
         Raises:
-            DataError: regions that cannot be understood.
+            DataError: the regions are invalid.
         """
 
 
@@ -41,12 +41,12 @@ def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> Re
     """Read regions: a CSV file, a YOLO label file `.txt`, or a folder of these.
 
     Args:
-        path: of the file or folder.
-        spatial_dims: of the images.
-        to_pixels: turns positions on the sky (k, 2) into pixels of the images of a file.
+        path: the path of the file or folder.
+        spatial_dims: number of spatial axes of the images.
+        to_pixels: converts positions on the sky (k, 2) to pixels of the images of a file.
 
     Raises:
-        DataError: no such file, or one without regions.
+        DataError: the file does not exist or contains no regions.
     """
     path = Path(path)
     if path.is_dir() or path.suffix.lower() == ".txt":
@@ -61,7 +61,7 @@ def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> Re
 class _Table:
     """A CSV file of boxes (`y0, y1, x0, x1`), of positions in pixels (`y, x`) or on the sky (`ra, dec`).
 
-    `name`, and `source` and `frame` of the image, may be given too.
+    `name`, and `source` and `frame` of the image, are optional columns.
     """
 
     def __init__(self, path: Path, spatial_dims: int, to_pixels: ToPixels) -> None:
@@ -121,10 +121,10 @@ class _Table:
 
 
 class _Labels:
-    """Label files of YOLO: a line `class x y width height [confidence]` for each box, in shares of the image.
+    """YOLO label files: a line `class x y width height [confidence]` for each box, as fractions of the image.
 
     A folder has one for every image, `NAME.txt`, or `NAME_FRAME.txt` for the images of a stack; an image without
-    one has no objects. A single file is for every image.
+    one has no objects. A single file applies to every image.
     """
 
     def __init__(self, path: Path) -> None:

@@ -26,14 +26,14 @@ IN_BOX = "box_intensity_predicted"  # column: the intensity in the whole box of 
 
 
 class Regional:
-    """Separates regions of interest.
+    """The separation of regions of interest.
 
     Args:
-        job: what is done.
+        job: the processing of every image.
 
     Raises:
-        ConfigError: a separator that does not know the size that it was trained on.
-        DataError: a file of regions that cannot be used.
+        ConfigError: the separator does not state the size that it was trained on.
+        DataError: a file of regions cannot be used.
     """
 
     def __init__(self, job: Job) -> None:
@@ -48,10 +48,10 @@ class Regional:
             self.file = read_regions(job.window.regions, len(trained), job.adapter.to_pixels)
 
     def separate(self, path: Path, images: Images, output: Output) -> OasisError | None:
-        """Separate the images of a file, and return what is to be said of those that could not be used.
+        """Separate the images of a file, and return the error of those that could not be used.
 
         Raises:
-            DataError: images smaller than a window, or regions that are all of another field.
+            DataError: images are smaller than a window, or all regions are outside of them.
         """
         size = images.image.shape[2:]
         check_fits(self.trained, size)
@@ -79,7 +79,7 @@ class Regional:
         return frames.error(path)
 
     def _regions(self, path: Path, index: int, images: Images, size: Sequence[int]) -> tuple[list[Region], int]:
-        """Return the regions of an image that can be separated, and how many there were."""
+        """Return the regions of an image that can be separated, and the number of all regions."""
         if self.file is not None:
             given = self.file.of(path, index, size, self.trained)
         else:
@@ -146,9 +146,9 @@ class Regional:
     def _windows(
         self, images: Images, regions: list[Region], maps: NDArray[np.float32]
     ) -> tuple[torch.Tensor, dict[str, NDArray[Any]]]:
-        """Lay the maps of regions into those of the image; return their counts (4, k, N) and further columns.
+        """Add the maps of regions to those of the image; return their counts (4, k, N) and further columns.
 
-        The last count is the intensity in the whole box, where other regions own pixels of it too.
+        The last count is the intensity in the whole box, including pixels that belong to other regions.
         """
         separator, size = self.job.separator, images.image.shape[2:]
         filled = images.filled()[0]
@@ -184,14 +184,14 @@ class Regional:
 
 
 def _inside(box: Place, window: Place) -> Place:
-    """Return where a box lies in a window."""
+    """Return the slices of a box within a window."""
     return tuple(
         slice(part.start - whole.start, part.stop - whole.start) for part, whole in zip(box, window, strict=True)
     )
 
 
 def _batches(windows: Sequence[Place]) -> list[list[int]]:
-    """Return the numbers of windows, those of one size together, some at a time."""
+    """Return the numbers of windows in batches of one size."""
     by_size: dict[tuple[int, ...], list[int]] = {}
     for number, window in enumerate(windows):
         by_size.setdefault(tuple(part.stop - part.start for part in window), []).append(number)

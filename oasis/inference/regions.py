@@ -1,4 +1,4 @@
-"""Regions of interest: the parts of an image that hold objects, each separated in a window of the trained size.
+"""Regions of interest: the parts of an image with objects, each separated in a window of the trained size.
 
 Regions may overlap: a pixel that several cover belongs to the one whose centre is nearest, so that no light is
 counted twice.
@@ -24,8 +24,8 @@ class Region:
 
     Attributes:
         box: its pixels, a slice for each spatial axis.
-        name: that tells it from others, if its source gives one.
-        position: where it is, by name, such as `ra` and `dec`, if its source tells.
+        name: an identifier, if its source gives one.
+        position: its position by name, such as `ra` and `dec`, if its source gives it.
 
     Example:
         >>> Region((slice(2, 6), slice(0, 8))).columns()
@@ -37,7 +37,7 @@ class Region:
     position: Mapping[str, float] = field(default_factory=dict)
 
     def columns(self) -> dict[str, int]:
-        """Return the box as columns of a table: the first pixel of every axis, and the one behind the last."""
+        """Return the box as columns of a table: the first pixel of every axis, and the one after the last."""
         names = AXES[len(self.box)]
         pairs = zip(names, self.box, strict=True)
         return {f"{name}{end}": value for name, part in pairs for end, value in ((0, part.start), (1, part.stop))}
@@ -49,7 +49,7 @@ class Region:
 
 
 def around(middle: Sequence[float] | NDArray[np.float64], lengths: Sequence[int]) -> Place:
-    """Return the box of some lengths around a position, which is its pixel `length // 2`.
+    """Return the box of given lengths around a position, which is its pixel `length // 2`.
 
     Example:
         >>> around([32.2], [64])
@@ -60,12 +60,12 @@ def around(middle: Sequence[float] | NDArray[np.float64], lengths: Sequence[int]
 
 
 def window_of(region: Region, lengths: Sequence[int], size: Sequence[int]) -> Place:
-    """Return the window of some lengths around a region, moved so that it lies within the image.
+    """Return the window of given lengths around a region, moved so that it is within the image.
 
     Args:
-        region: that the window is for.
-        lengths: of the window.
-        size: of the image, not smaller.
+        region: the region.
+        lengths: the lengths of the window.
+        size: the size of the image, not smaller.
     """
     window = around(region.middle, lengths)
     starts = [
@@ -75,7 +75,7 @@ def window_of(region: Region, lengths: Sequence[int], size: Sequence[int]) -> Pl
 
 
 def clipped(region: Region, size: Sequence[int]) -> Region | None:
-    """Return a region with the pixels of it that lie in an image, or None if none do."""
+    """Return the part of a region within an image, or None if there is none."""
     box = tuple(
         slice(max(part.start, 0), min(part.stop, length)) for part, length in zip(region.box, size, strict=True)
     )
@@ -96,13 +96,13 @@ def check_fits(lengths: Sequence[int], size: Sequence[int]) -> None:
 
 
 def owners(regions: Sequence[Region], size: Sequence[int]) -> Iterator[NDArray[np.bool_]]:
-    """Give for every region which pixels of its box are its own: those whose nearest centre it has.
+    """Yield for every region which pixels of its box belong to it: those to which its centre is the nearest.
 
-    A pixel as near to two centres goes to the earlier region.
+    A pixel at the same distance from two centres belongs to the earlier region.
 
     Args:
-        regions: within the image.
-        size: of the image.
+        regions: regions within the image.
+        size: the size of the image.
 
     Example:
         >>> regions = [Region((slice(0, 4),)), Region((slice(2, 6),))]

@@ -1,4 +1,4 @@
-"""Rows of a table that are collected a batch at a time."""
+"""Rows of a table, collected batch by batch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike
 
 
 class Rows:
-    """Collects the rows of a table, whose batches may differ in their columns.
+    """A collection of rows of a table, whose batches may differ in their columns.
 
-    Values are kept as Python objects: small arrays among the large ones that come and go with every batch would
-    keep the memory of those from being used again.
+    Values are kept as Python objects: small arrays between the large temporary ones of every batch would fragment
+    the memory.
 
     Example:
         >>> rows = Rows()
@@ -40,7 +40,7 @@ class Rows:
             self._types.setdefault(name, array.dtype)
 
     def table(self) -> pd.DataFrame:
-        """Return all rows; NaN where a batch has no such column."""
+        """Return all rows; NaN if a batch lacks a column."""
         lengths = [len(next(iter(batch.values()))) for batch in self._batches]
         columns: dict[str, Any] = {}
         for name, dtype in self._types.items():

@@ -1,4 +1,4 @@
-"""Sinks: where maps go, image by image; HDF5 and `.npz` files that grow on the disk."""
+"""Sinks: HDF5 and `.npz` files that grow on disk, to which maps are written image by image."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ NPZ: Final = ".npz"
 
 
 class Sink(Protocol):
-    """What arrays are appended to."""
+    """A file to which arrays are appended."""
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows (n, ...) to the array of a name."""
@@ -31,7 +31,7 @@ def check_kind(out: Path) -> str:
     """Return the suffix of an output.
 
     Raises:
-        DataError: none that maps are written to.
+        DataError: the suffix is not supported.
     """
     suffix = out.suffix.lower()
     if suffix not in (*HDF5, NPZ):
@@ -41,12 +41,12 @@ def check_kind(out: Path) -> str:
 
 @contextmanager
 def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[Sink]:
-    """Create the file that maps go to.
+    """Create the file for maps.
 
     Args:
         path: of the file.
-        suffix: of the output that it becomes.
-        options: of the separator, whose classes, unit and identity the file states.
+        suffix: the suffix of the output, to which the file is renamed.
+        options: the options of the separator, whose classes, unit and identity the file states.
     """
     facts = {
         "classes": json.dumps(list(options.classes)),
@@ -63,7 +63,7 @@ def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[Si
 
 
 class _Archive:
-    """An `.npz` file, where maps go by the names of their classes alone."""
+    """An `.npz` file, in which maps have the names of their classes."""
 
     def __init__(self, file: NpzWriter) -> None:
         self.file = file
@@ -73,7 +73,7 @@ class _Archive:
 
 
 class Hdf5Sink:
-    """An HDF5 file, which also takes maps part by part."""
+    """An HDF5 file, to which maps can also be written part by part."""
 
     def __init__(self, file: h5py.File) -> None:
         self.file = file
@@ -85,13 +85,13 @@ class Hdf5Sink:
         append_rows(self.file, name, rows, **COMPRESSION)
 
     def begin(self, name: str, index: int, row: Sequence[int], chunk: Sequence[int]) -> h5py.Dataset:
-        """Return a data set of maps that has a blank row at its end, whose parts are to be written.
+        """Return a data set of maps with a blank row at its end, to be written in parts.
 
         Args:
-            name: of the data set.
-            index: of the row; what an earlier attempt has left there is dropped.
+            name: the name of the data set.
+            index: the index of the row; leftovers of an earlier attempt are dropped.
             row: lengths of its axes.
-            chunk: what is stored together.
+            chunk: the shape of a chunk.
         """
         if name not in self.file:
             chunks = (1, *(min(pair) for pair in zip(chunk, row, strict=True)))
@@ -104,7 +104,7 @@ class Hdf5Sink:
         return data
 
     def drop(self, names: Sequence[str], count: int) -> None:
-        """Drop the rows behind so many, of data sets that were begun."""
+        """Drop the rows after the first `count` of data sets that were begun."""
         for name in names:
             if name in self.file:
                 self.file[name].resize(count, axis=0)

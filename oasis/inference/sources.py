@@ -1,4 +1,4 @@
-"""Sources: what a path stands for, and the images of a file in batches of those that can be used."""
+"""Sources: the image files of a path, and the usable images of a file in batches."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,21 +15,21 @@ from oasis.errors import DataError
 from oasis.io.arrays import SUFFIXES
 from oasis.io.files import reading
 
-MOST_NAMED = 10  # frames that a message lists
+MOST_NAMED = 10  # maximum number of frames listed in a message
 
 
 def image_files(
     source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: Sequence[Path] = ()
 ) -> list[Path]:
-    """Return the image files that a path stands for: itself, or those in a folder with a known suffix, by name.
+    """Return the image files of a path: itself, or those in a folder with a supported suffix, sorted by name.
 
     Args:
         source: a file or a folder.
-        suffixes: of image files.
-        without: files of a folder that are no images, such as the results of an earlier prediction.
+        suffixes: the suffixes of image files.
+        without: files of a folder that are not images, such as the results of an earlier prediction.
 
     Raises:
-        DataError: nothing there, or a folder that cannot be read.
+        DataError: the path does not exist, or the folder cannot be read.
     """
     source = Path(source)
     if not os.path.isdir(source):
@@ -50,7 +50,7 @@ def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArra
     """Read a file through its adapter.
 
     Raises:
-        DataError: no images, or images or a context of another shape than the domain's.
+        DataError: there are no images, or images or context have another shape than those of the domain.
     """
     images = adapter.read(path, key, dark)
     shape = images.image.shape
@@ -67,18 +67,18 @@ def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArra
 
 @dataclass
 class Frames:
-    """The images of a file in batches, less those that cannot be used.
+    """The images of a file in batches, without those that cannot be used.
 
     Attributes:
         images: all of them.
-        problems: by the number of the image in the file, why one is left out; known once it was its turn.
+        problems: why an image is left out, by its number in the file; known once its batch was reached.
     """
 
     images: Images
     problems: dict[int, str]
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Images]]:
-        """Give the numbers of images in the file, and the images, at most so many at a time."""
+        """Yield the numbers of images in the file, and the images, at most `size` at a time."""
         for start in range(0, len(self.images), size):
             part = self.images.part(slice(start, start + size))
             found = [problem(part, place) for place in range(len(part))]
@@ -92,17 +92,17 @@ class Frames:
         self.problems |= dict.fromkeys(numbers.tolist(), why)
 
     def error(self, path: Path) -> DataError | None:
-        """Return what is to be said of the images that were left out, if there are any."""
+        """Return the error for the images that were left out, if there are any."""
         return left_out(path, self.problems, len(self.images))
 
 
 def left_out(path: Path, problems: Mapping[int, str], count: int) -> DataError | None:
-    """Return what is to be said of images of a file that were left out, or None if there are none.
+    """Return the error for images of a file that were left out, or None if there are none.
 
     Args:
-        path: of the file.
-        problems: why, by the number of the image.
-        count: how many images there are.
+        path: the path of the file.
+        problems: the reasons, by the number of the image.
+        count: number of images.
     """
     if not problems:
         return None
@@ -115,7 +115,7 @@ def left_out(path: Path, problems: Mapping[int, str], count: int) -> DataError |
 
 
 def problem(images: Images, place: int) -> str:
-    """Return why an image cannot be used, or nothing if it can: good pixels or context that are not finite."""
+    """Return why an image cannot be used (good pixels or context are not finite), or an empty text."""
     image, context = images.image[place], images.context
     wrong = ~np.isfinite(image)
     if images.mask is not None:

@@ -21,12 +21,12 @@ from oasis.inference.windows import Place, Tiling
 def separate_tiles(
     job: Job, path: Path, key: str | None, dark: NDArray[Any] | None, output: Output
 ) -> OasisError | None:
-    """Separate the images of a file tile by tile, and return what is to be said of those that could not be used.
+    """Separate the images of a file tile by tile, and return the error of those that could not be used.
 
     Raises:
-        ConfigError: something that no other file could mend.
-        DataError: a file that cannot be used.
-        ModelError: a network that sees the whole frame.
+        ConfigError: a problem that affects all files.
+        DataError: the file cannot be used.
+        ModelError: the network sees the whole frame.
     """
     if not isinstance(output.sink, Hdf5Sink):
         raise ConfigError("tiles are written part by part, which .npz files cannot: name an output .h5")
@@ -50,7 +50,7 @@ def tiling_of(job: Job, size: tuple[int, ...]) -> Tiling:
 
     Raises:
         ModelError: the network sees the whole frame.
-        ConfigError: tiles that are narrower than what the network sees, or larger than the image.
+        ConfigError: tiles are narrower than the reach of the network, or larger than the image.
     """
     tile, halo = job.window.tile, job.choice.halo
     if tile is None:
@@ -96,5 +96,5 @@ def _separate(
 
 
 def _name(label: str) -> str:
-    """Return where the maps of a class are in the output."""
+    """Return the name of the maps of a class in the output."""
     return f"maps/{label}"

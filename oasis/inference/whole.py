@@ -1,4 +1,4 @@
-"""Whole images: separated at once, some of them in every pass."""
+"""Whole images: separated at once, several in every pass."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ from oasis.instances.table import predicted_table
 
 
 def separate_whole(job: Job, path: Path, images: Images, output: Output) -> OasisError | None:
-    """Separate the images of a file, and return what is to be said of those that could not be used."""
+    """Separate the images of a file, and return the error of those that could not be used."""
     frames = Frames(images, {})
     for numbers, batch in frames.batches(BATCH):
         try:
@@ -37,7 +37,7 @@ def separate_whole(job: Job, path: Path, images: Images, output: Output) -> Oasi
 
 
 def _separated(job: Job, images: Images) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return arrays by their place in the output, and the rows of the objects by column."""
+    """Return arrays by name in the output, and the rows of the objects by column."""
     separator, adapter = job.separator, job.adapter
     image, context = images.filled(), images.context
     prediction = separator.predict(image, context)
@@ -82,6 +82,6 @@ def _good(images: Images) -> NDArray[np.bool_]:
 
 
 def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return which share of the pixels of each image is in a part of them, (n,)."""
+    """Return the fraction of the pixels of each image that is in a part of them, (n,)."""
     inside, of = (values.reshape(len(values), -1).sum(axis=1) for values in (part, whole))
     return np.asarray(inside / np.maximum(of, 1))

@@ -1,7 +1,7 @@
 """Windows: the parts of an image that are separated at once, so that large images fit into memory.
 
-A tile is separated with a halo around it, as wide as the network sees, and cropped: the maps are those of the
-whole image. That holds for networks that do not see the whole frame; others are refused.
+A tile is separated with a halo as wide as the reach of the network, and cropped: the maps are those of the whole
+image. This is true for networks that do not see the whole frame; others are refused.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +20,8 @@ from oasis.scaling import FittedScale
 from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator, evaluating
 
-FARTHEST = {1: 4096, 2: 2048, 3: 512}  # pixels along an axis, within which the reach of a network is looked for
-CORE = {1: 65536, 2: 512, 3: 64}  # pixels along an axis that a tile gives by default
+FARTHEST = {1: 4096, 2: 2048, 3: 512}  # largest reach of a network that is measured, pixels along an axis
+CORE = {1: 65536, 2: 512, 3: 64}  # default pixels of a tile along an axis, without its halo
 
 Place = tuple[slice, ...]
 Read = Callable[[Place], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
@@ -32,7 +32,7 @@ class Tile(NamedTuple):
 
     Attributes:
         read: the part of the image that is separated.
-        write: the part that its maps are kept of.
+        write: the part whose maps are kept.
     """
 
     read: tuple[slice, ...]
@@ -46,7 +46,7 @@ class Tile(NamedTuple):
 
 
 def reach(backbone: Backbone) -> tuple[int, ...]:
-    """Return how far away a pixel can be that changes the output, along every spatial axis.
+    """Return the largest distance at which a pixel changes the output, along every spatial axis.
 
     It is measured by the gradient of the outputs in one period of the network's grid.
 
@@ -95,10 +95,10 @@ def tiles(size: Sequence[int], core: Sequence[int], halo: Sequence[int], grid: i
     """Divide an image into tiles whose edges lie on a grid, each with a halo that ends at the image.
 
     Args:
-        size: of the image, multiples of `grid`.
-        core: of a tile without its halo; rounded up to the grid.
-        halo: on either side; rounded up to the grid.
-        grid: what edges are multiples of.
+        size: the size of the image, multiples of `grid`.
+        core: the size of a tile without its halo; rounded up to the grid.
+        halo: the halo on either side; rounded up to the grid.
+        grid: edges of tiles are multiples of this.
 
     Example:
         >>> [(tile.read[0], tile.write[0]) for tile in tiles([16], core=[8], halo=[3], grid=4)]
@@ -125,19 +125,19 @@ def separate_tiled(
 ) -> NDArray[np.float32]:
     """Return the maps (N, B, *S) of one image in physical units, separated tile by tile.
 
-    They are those that the whole image gives at once, up to rounding, if its sides are multiples of the network's
-    grid; otherwise those of the image padded to such a size. The scaling is fitted to the whole image. Tiles in
-    which the image is zero everywhere have maps of zero and cost nothing.
+    They equal those of the whole image, up to rounding, if its sides are multiples of the network's grid;
+    otherwise those of the image padded to such a size. The scaling is fitted to the whole image. Tiles in which
+    the image is zero everywhere have maps of zero and cost nothing.
 
     Args:
-        separator: whose network does not see the whole frame.
-        image: (B, *S).
-        context: (C, *S).
+        separator: a separator whose network does not see the whole frame.
+        image: (B, *S) the image.
+        context: (C, *S) its context.
         core: pixels of a tile along every axis, without its halo.
 
     Raises:
         ModelError: the network sees the whole frame.
-        ConfigError: a tile without pixels.
+        ConfigError: a tile has no pixels.
     """
     image = np.nan_to_num(image, posinf=0, neginf=0)
     scale = separator.options.scaling.fit(torch.from_numpy(image)[None])
@@ -153,11 +153,11 @@ def separate_tiled(
 
 
 class Tiling(NamedTuple):
-    """How images are cut into tiles.
+    """The division of images into tiles.
 
     Attributes:
         core: pixels of a tile along every axis, without its halo.
-        halo: on either side.
+        halo: pixels of the halo on either side.
     """
 
     core: tuple[int, ...]
@@ -165,15 +165,15 @@ class Tiling(NamedTuple):
 
     @classmethod
     def of(cls, separator: Separator, core: int | Sequence[int] | None = None) -> "Tiling":
-        """Return tiles with a halo as wide as the network sees.
+        """Return tiles with a halo as wide as the reach of the network.
 
         Args:
-            separator: whose network does not see the whole frame.
+            separator: a separator whose network does not see the whole frame.
             core: pixels of a tile along every axis, without its halo.
 
         Raises:
             ModelError: the network sees the whole frame.
-            ConfigError: a tile without pixels.
+            ConfigError: a tile has no pixels.
         """
         dims = separator.options.spatial_dims
         cores = [CORE[dims] if core is None else core] * dims if core is None or isinstance(core, int) else core
@@ -184,15 +184,15 @@ class Tiling(NamedTuple):
     def maps(
         self, separator: Separator, size: Sequence[int], read: Read, scale: FittedScale
     ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
-        """Give the maps (N, B, *part) of an image part by part, and where each part is.
+        """Yield the maps (N, B, *part) of an image part by part, with the position of each part.
 
-        Parts do not overlap; those that are missing are blank.
+        Parts do not overlap; missing parts are blank.
 
         Args:
-            separator: to be applied.
-            size: of the image.
-            read: gives image (B, *part) and context (C, *part), or None, of a part.
-            scale: that was fitted to the whole image.
+            separator: the separator to apply.
+            size: the size of the image.
+            read: returns image (B, *part) and context (C, *part), or None, of a part.
+            scale: the scaling fitted to the whole image.
         """
         backbone = separator.backbone
         device, network = next(separator.parameters()).device, evaluating(separator)
@@ -217,7 +217,7 @@ class Tiling(NamedTuple):
 
 
 def _within(part: Place, size: Sequence[int], margins: Margins) -> tuple[Place, Margins]:
-    """Return a part of a padded image as one of the image, and what is missing of it on either side."""
+    """Return a part of a padded image as a part of the image, and the missing pixels on either side."""
     place, missing = [], []
     for one, length, (low, _) in zip(part, size, margins, strict=True):
         start, stop = max(one.start - low, 0), min(one.stop - low, length)
@@ -227,7 +227,7 @@ def _within(part: Place, size: Sequence[int], margins: Margins) -> tuple[Place, 
 
 
 def _kept(tile: Tile, size: Sequence[int], margins: Margins) -> tuple[Place, Place]:
-    """Return where the kept part of a tile's maps lies in the image, and in these maps."""
+    """Return the position of the kept part of a tile's maps in the image, and in these maps."""
     into, out_of = [], []
     for kept, write, (low, _), length in zip(tile.kept, tile.write, margins, size, strict=True):
         start, stop = max(write.start - low, 0), min(write.stop - low, length)

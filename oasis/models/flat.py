@@ -1,9 +1,9 @@
 r"""Normalisation of constant features, whose gradient would overflow.
 
-A normalisation divides by the standard deviation of its input, and so the gradient by as much. Where its input is
-constant, as in a blank image, that multiplies it by :math:`1/\sqrt{\epsilon}`, about 300, in every layer: the
-gradient of one such image hides those of all others, or overflows. Nothing can be learnt in front of such a layer,
-so the gradient ends there.
+A normalisation divides its input, and thus the gradient, by the standard deviation. If its input is constant, as
+in a blank image, the gradient is multiplied by :math:`1/\sqrt{\epsilon}`, about 300, in every layer: the gradient
+of one such image dominates all others, or overflows. Nothing can be learned before such a layer, so the gradient
+ends there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +18,16 @@ from torch.overrides import TorchFunctionMode
 
 from oasis.models.kernels import group_norm_silu
 
-FLAT = 1e-3  # of epsilon: features of less variance count as constant
-PATCH = 8  # pixels along an axis of the least constant area that can make features constant
+FLAT = 1e-3  # features with a variance below this fraction of epsilon count as constant
+PATCH = 8  # pixels along an axis of the smallest constant area that can make features constant
 
 Constant = Callable[[Tensor, Mapping[str, Any]], Tensor]
 
 
 def bounded_norms(image: Tensor) -> AbstractContextManager[None]:
-    """Return a context in which normalisations of constant features hand no gradient on.
+    """Return a context in which normalisations of constant features pass no gradient.
 
-    It does something only if gradients are computed and `image` (b, c, *S) has constant areas.
+    It has an effect only if gradients are computed and `image` (b, c, *S) has constant areas.
 
     Example:
         >>> image = torch.zeros(1, 4, 8, requires_grad=True)
@@ -43,7 +43,7 @@ def bounded_norms(image: Tensor) -> AbstractContextManager[None]:
 
 
 def has_constant_area(image: Tensor) -> bool:
-    """Return whether a patch of an image (b, c, *S) has one value in every channel.
+    """Return whether a patch of an image (b, c, *S) is constant in every channel.
 
     Example:
         >>> has_constant_area(torch.arange(32.0).view(1, 1, 32)), has_constant_area(torch.ones(1, 1, 3))
@@ -58,10 +58,10 @@ def has_constant_area(image: Tensor) -> bool:
 
 
 class _BoundedNorms(TorchFunctionMode):
-    """Cuts the gradient of constant inputs of normalisations.
+    """A mode that removes the gradient of constant inputs of normalisations.
 
     Args:
-        constant: functions that tell where the input of a normalisation is constant, from all its arguments.
+        constant: functions that find where the input of a normalisation is constant, from all its arguments.
     """
 
     def __init__(self, constant: Mapping[Callable[..., Tensor], Constant]) -> None:

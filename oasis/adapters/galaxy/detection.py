@@ -1,4 +1,4 @@
-"""Detection: where there are galaxies in an image of the sky, by SEP."""
+"""Detection of galaxies in an image of the sky, by SEP."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,16 +8,16 @@ from oasis.errors import DataError, import_extra
 from oasis.io.files import one_line
 
 THRESHOLD, FEWEST_PIXELS = 3.0, 5
-"""From how much noise on a pixel is detected, and how many pixels make an object."""
+"""Detection threshold of a pixel in units of the noise, and the minimum number of pixels of an object."""
 
-TO_SIGMA = 1.4826  # of the median absolute deviation of Gaussian noise
+TO_SIGMA = 1.4826  # from the median absolute deviation of Gaussian noise to its standard deviation
 
 
 def detect(flux: Array) -> NDArray[np.float64]:
     """Return rows and columns (k, 2) of the objects in an image, the brightest first.
 
-    They are detected on the sum of all bands, each divided by the square of its noise, which the median absolute
-    deviation of its pixels tells.
+    They are detected on the sum of all bands, each divided by the square of its noise, which is estimated from the
+    median absolute deviation of its pixels.
 
     Args:
         flux: (B, H, W), most of it empty sky.
