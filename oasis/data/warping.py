@@ -211,15 +211,19 @@ def warp(
     warped = resample(stack, sources)
     gain = density if conserve == "intensity" else np.float32(1)
     warped[: sum(map(len, parts[:2]))] *= gain
-    image, target, valid, context = np.split(warped, np.cumsum([len(part) for part in parts[:3]]))
+    instances = sample.changed_instances(lambda found: _warped(found, lambda maps: resample(maps, sources) * gain))
+    return _divided(warped, sample).replace(instances=instances)
+
+
+def _divided(warped: Array, sample: Sample) -> Sample:
+    """Return a sample with the parts of a stack in the place of its own."""
+    lengths = [len(sample.image), sample.target.shape[0] * sample.target.shape[1], 1]
+    image, target, valid, context = np.split(warped, np.cumsum(lengths))
     return sample.replace(
         image=image,
         target=target.reshape(sample.target.shape),
         valid=valid >= 0.999,
         context=None if sample.context is None else context,
-        instances=sample.changed_instances(
-            lambda found: _warped(found, lambda maps: resample(maps, sources) * gain)
-        ),
     )
 
 

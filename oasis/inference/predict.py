@@ -101,18 +101,32 @@ def predict(
         DataError: the output is of another kind or cannot be written to, or no image could be used.
     """
     out = Path(out)
-    suffix = check_kind(out)
-    check_same_classes(separator, adapter)
-    if spread:
-        check_spread(adapter)
+    check_kind(out)
     window = window or WindowOptions()
-    if window.kind in ("tiles", "regions") and (spread or refine):
-        raise ConfigError(f"{'spread' if spread else 'refine'}: goes with whole images, not with {window.kind}")
     choice = Choice(separator, size_check, window.kind)
     job = Job(separator, adapter, spread, refine, window, choice, grouping or {})
+    _check(job)
     files = image_files(source, adapter.suffixes, without=(out, *tables_of(out)))
+    return _predicted(job, files, out, dark, key)
+
+
+def _check(job: Job) -> None:
+    """Check that what is asked for goes together."""
+    check_same_classes(job.separator, job.adapter)
+    if job.spread:
+        check_spread(job.adapter)
+    if job.window.kind in ("tiles", "regions") and (job.spread or job.refine):
+        asked = "spread" if job.spread else "refine"
+        raise ConfigError(f"{asked}: goes with whole images, not with {job.window.kind}")
+
+
+def _predicted(
+    job: Job, files: Sequence[Path], out: Path, dark: NDArray[Any] | None, key: str | None
+) -> Predicted:
+    """Write the maps of files, and return the tables."""
+    separator = job.separator
     with replace_alone(out) as temporary:
-        with open_sink(temporary, suffix, separator.options) as sink:
+        with open_sink(temporary, check_kind(out), separator.options) as sink:
             output = Output(sink)
             failed = _separate_files(job, files, output, dark, key)
         if not output.count:

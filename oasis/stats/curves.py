@@ -238,7 +238,13 @@ def principal_curve(
         if rng is None:
             raise ConfigError("draws: expected a generator `rng` as well, found None")
         share = rng.multinomial(draws, share) / draws
-    cloud, share = cloud[share > 0], share[share > 0]
+    return _fitted(cloud[share > 0], share[share > 0], df, stretch, threshold, max_iterations)
+
+
+def _fitted(
+    cloud: Floats, share: Floats, df: float, stretch: float, threshold: float, max_iterations: int
+) -> PrincipalCurve:
+    """Return the curve of points whose shares are above 0."""
     centred = cloud - share @ cloud
     variance, axes = np.linalg.eigh((centred * share[:, None]).T @ centred)
     parameter = centred @ axes[:, -1]

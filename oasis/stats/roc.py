@@ -109,6 +109,9 @@ def _cumulated(counts: Counts) -> Counts:
     return np.pad(counts.cumsum(axis=1), ((0, 0), (1, 0)))
 
 
+_MEASURED = ("threshold", "threshold_low", "threshold_high", "true_rate", "true_rate_low", "true_rate_high")
+
+
 def operating_points(
     signal: Floats,
     background: Floats,
@@ -125,16 +128,14 @@ def operating_points(
     - The interval of the threshold lies between order statistics of the background, whose ranks are the 95 %
       range of the number of background events above the true threshold, a binomial variable of n and the rate. It
       is exact without groups, and infinite if the events are too few to bound the threshold.
-    - The interval of the true positive rate covers the percentile interval of resampling signal and background
-      events independently and the interval of `rate` at the threshold, since resamples of a rate of 0 or 1 do
-      not vary.
+    - The interval of the true positive rate covers the percentile interval of resampled signal and background and
+      the interval of `rate` at the threshold, since a rate of 0 or 1 does not vary when it is resampled.
 
     Args:
         signal: (m,) scores.
         background: (n,) scores.
         rates: (r,) false positive rates, 0 to 1.
-        groups: the group of each signal and of each background event; they widen the intervals as in `rate`, and
-            whole groups are resampled.
+        groups: the group of each signal and of each background event, which widen the intervals as in `rate`.
         resamples: number of resamples.
         seed: the seed of the resampling.
 
@@ -149,22 +150,24 @@ def operating_points(
         0         0.1       89.0        0.6    True
     """
     false_rate = np.asarray(rates, dtype=float)
-    names = ("threshold", "threshold_low", "threshold_high", "true_rate", "true_rate_low", "true_rate_high")
-    points = pd.DataFrame({"false_rate": false_rate, **dict.fromkeys(names, np.nan), "enough": False})
-    if not len(signal) or not len(background):
+    points = pd.DataFrame({"false_rate": false_rate, **dict.fromkeys(_MEASURED, np.nan), "enough": False})
+    if not (len(signal) and len(background)):
         return points
     codes = group_codes(len(signal), groups[0]), group_codes(len(background), groups[1])
     falling = np.append(np.sort(background)[::-1], -np.inf)
-    threshold = falling[_allowed(false_rate, len(background))]
-    points["threshold"] = threshold
+    points["threshold"] = threshold = falling[_allowed(false_rate, len(background))]
     effective = np.array([effective_events(background > one, codes[1]) for one in threshold])
     points[["threshold_low", "threshold_high"]] = _threshold_interval(falling, false_rate, effective)
-    points[["true_rate", "true_rate_low", "true_rate_high"]] = [rate(signal > one, codes[0]) for one in threshold]
-    low, high = _resampled_rates(signal, background, false_rate, codes, resamples, seed)
-    points["true_rate_low"] = points["true_rate_low"].clip(upper=low)
-    points["true_rate_high"] = points["true_rate_high"].clip(lower=high)
+    drawn = _resampled_rates(signal, background, false_rate, codes, resamples, seed)
+    points[list(_MEASURED[3:])] = _widened([rate(signal > one, codes[0]) for one in threshold], *drawn)
     points["enough"] = effective * false_rate >= FEWEST - 1e-9
     return points
+
+
+def _widened(found: Sequence[Estimate], low: Floats, high: Floats) -> Floats:
+    """Return estimates (r, 3) with intervals that cover further ones."""
+    value, lower, upper = np.transpose(found)
+    return np.stack([value, np.fmin(lower, low), np.fmax(upper, high)], axis=1)
 
 
 def _allowed(false_rate: Floats, events: int | Counts) -> Counts:

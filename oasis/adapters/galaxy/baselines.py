@@ -9,7 +9,7 @@ References:
     Melchior et al. (2018), A&C 24, 129: scarlet; https://github.com/pmelchior/scarlet2.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
@@ -470,7 +470,14 @@ def tune_sep(
         SepOptions(**{name: values[int(rng.integers(len(values)))] for name, values in GRID.items()})
         for _ in range(draws)
     ]
-    best = min([SepOptions(), *drawn], key=error)
+    best = _improved(min([SepOptions(), *drawn], key=error), error)
+    table = pd.DataFrame([options.model_dump() | {"error": value} for value, options in tried.values()])
+    value, options = tried[best]
+    return TunedSep(Sep(bands, rest, options), value, table)
+
+
+def _improved(best: SepOptions, error: Callable[[SepOptions], float]) -> SepOptions:
+    """Change one option after the other for as long as that helps."""
     improved = True
     while improved:
         improved = False
@@ -478,9 +485,7 @@ def tune_sep(
             other = min((best.model_copy(update={name: value}) for value in values), key=error)
             if error(other) < error(best):
                 best, improved = other, True
-    table = pd.DataFrame([options.model_dump() | {"error": value} for value, options in tried.values()])
-    value, options = tried[best]
-    return TunedSep(Sep(bands, rest, options), value, table)
+    return best
 
 
 def _best_correction(fluxes: Floats, true: Floats) -> tuple[float, tuple[float, ...]]:

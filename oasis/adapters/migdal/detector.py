@@ -159,7 +159,6 @@ class Detector(Options):
         depth_cm = rng.uniform(*self.drift_cm) if depth_cm is None else depth_cm
         gain = max(self.gain * rng.normal(1.0, self.gain_smear), 0.0) if gain is None else gain
         rows, cols, weights = self._electrons(points, energy, centre, depth_cm, rng)
-
         reach = _radius(max(self.blur_mm, self.halo_mm if halo else 0.0) / self.pixel_mm)
         box = _box(rows, cols)
         lit = window.within(box.grown(reach + self.smooth_radius))
@@ -168,12 +167,16 @@ class Detector(Options):
         image = np.zeros(window[2:], np.float32)
         if not (lit.empty or source.empty):
             charge = _histogram(rows, cols, weights * np.float32(gain * self.w_ev * 1e-3), source)
-            adu = _blur(charge, source, exposed, self.blur_mm / self.pixel_mm)
-            if halo:
-                adu += np.float32(halo) * _blur(charge, source, exposed, self.halo_mm / self.pixel_mm)
-            adu = self.smooth(self._expose(adu, exposed, rng))[lit.inside(exposed)]
-            image[lit.inside(window)] = np.where(adu > self.threshold_adu, adu, 0)
+            adu = self.smooth(self._expose(self._spread(charge, source, exposed, halo), exposed, rng))
+            image[lit.inside(window)] = np.where(adu > self.threshold_adu, adu, 0)[lit.inside(exposed)]
         return image
+
+    def _spread(self, charge: Array, source: Window, exposed: Window, halo: float) -> Array:
+        """Return the light of charge in one window that arrives in another, before the camera."""
+        adu = _blur(charge, source, exposed, self.blur_mm / self.pixel_mm)
+        if halo:
+            adu += np.float32(halo) * _blur(charge, source, exposed, self.halo_mm / self.pixel_mm)
+        return adu
 
     def noise(self, rng: np.random.Generator, window: Window | None = None) -> Array:
         """Return signed camera noise after smoothing, (height, width) float32 ADU, of sigma 7.6 by default.
