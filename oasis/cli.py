@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oasis.command import REFUSED, going_on, run_command, say, verb
+from oasis.command import REFUSED, going_on, named, run_command, say, verb
 from oasis.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,13 +17,14 @@ app = typer.Typer(
     help="Overlap-aware segmentation of images: the intensity map of every class, also where objects overlap.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 ConfigPath = Annotated[Path, typer.Argument(help="a YAML configuration, or a run's folder")]
 RunPath = Annotated[Path, typer.Argument(help="a run's folder")]
 Changes = Annotated[list[str], typer.Option("--set", help="change a key: training.epochs=20 (repeatable)")]
 Refine = Annotated[bool, typer.Option("--refine", help="also fit the domain's model to each image")]
-Workers = Annotated[int, typer.Option(help="processes that prepare samples", min=0)]
+Workers = Annotated[int, typer.Option(help="processes that prepare samples", min=0, max=512)]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the Python files that a run's folder names")]
 Force = Annotated[bool, typer.Option("--force", help="replace a file that this command did not write")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print warnings and errors only")]
@@ -39,13 +40,32 @@ def run(arguments: list[str]) -> int:
     return run_command(app, arguments)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from oasis import __version__
+
+        typer.echo(f"oasis-seg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def oasis(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """What is common to all commands."""
+
+
 @app.command()
 @verb
 def train(
     config: Annotated[Path | None, typer.Argument(help="a YAML configuration")] = None,
     changes: Changes = [],  # noqa: B006
     resume: Annotated[Path | None, typer.Option(help="resume the run in this folder")] = None,
-    run: Annotated[Path | None, typer.Option(help="the run's folder, instead of the configuration's")] = None,
+    run: Annotated[
+        str | None, typer.Option(callback=named, help="the run's folder, instead of the configuration's")
+    ] = None,
     devices: Annotated[int | None, typer.Option(help="processes or GPUs that share the work")] = None,
     trust_code: TrustCode = False,
     quiet: Quiet = False,
@@ -132,8 +152,12 @@ def compare(
 def ablate(
     ablation: Annotated[Path, typer.Argument(help="a YAML ablation, or an ablation's folder")],
     changes: Changes = [],  # noqa: B006
-    run: Annotated[Path | None, typer.Option(help="the ablation's folder, instead of the file's")] = None,
-    workers: Annotated[int, typer.Option(help="processes on this machine that share the work", min=1)] = 1,
+    run: Annotated[
+        str | None, typer.Option(callback=named, help="the ablation's folder, instead of the file's")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="processes on this machine that share the work", min=1, max=512)
+    ] = 1,
     search: Annotated[
         bool, typer.Option("--search", help="search for the best point, not the whole grid")
     ] = False,

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from oasis.errors import OasisError
+from oasis.errors import ConfigError, OasisError
 from oasis.io.interrupts import never_lost
 
 REFUSED = 2  # exit code of errors that the user can mend
@@ -83,8 +83,20 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
             message = _message(error)
             if message is None:
                 raise
-            say(message)
+            if message:  # help that was shown in the place of a command has none
+                say(message)
             return REFUSED
+
+
+def named(folder: str | None) -> str | None:
+    """Return a folder that an option names.
+
+    Raises:
+        ConfigError: the name is empty.
+    """
+    if folder is not None and not folder.strip():
+        raise ConfigError("--run: expected the path of a folder, found an empty text")
+    return folder
 
 
 def _interrupted(received: list[int], how: str) -> int:

@@ -9,6 +9,8 @@ import time
 import pytest
 import typer
 
+from oasis import __version__
+from oasis.cli import run
 from oasis.command import going_on, run_command, verb
 from oasis.errors import DataError
 
@@ -128,3 +130,21 @@ def test_a_signal_whose_exception_python_must_ignore_ends_the_command_all_the_sa
     assert run_command(app, []) == 128 + number
     assert sys.unraisablehook is before
     assert capsys.readouterr().err.startswith("interrupted; all files are intact")
+
+
+def test_help_and_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"oasis-seg {__version__}\n"
+    for arguments in (["-h"], ["--help"], ["train", "-h"], ["evaluate", "--help"]):
+        assert run(arguments) == 0
+        found = capsys.readouterr()
+        assert "Usage: " in found.out
+        assert not found.err
+    assert run([]) == 2
+    assert "oasis: " not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "ablate"])
+def test_a_folder_without_a_name_is_refused(capsys, verb):
+    assert run([verb, "x.yaml", "--run", ""]) == 2
+    assert capsys.readouterr().err == "oasis: --run: expected the path of a folder, found an empty text\n"

@@ -113,6 +113,10 @@ def test_the_same_seed_draws_the_same_weights(toy_values):
         ({"trainign": {}}, "trainign: unknown key; did you mean 'training'"),
         ({"training": {"epoch": 3}}, "training.epoch: unknown key; did you mean 'epochs'"),
         ({"training": {"epochs": 0}}, "training.epochs: .*found 0"),
+        ({"seed": 2**64}, "seed: .*found 18446744073709551616"),
+        ({"model": {"in_channels": 3}}, "model: in_channels follows from the domain: leave it out"),
+        ({"data_seed": 2**64}, "data_seed: "),
+        ({"training": {"workers": 1_000_000}}, "training.workers: .*found 1000000"),
         ({"training": {"epochs": "many"}}, "training.epochs: .*found 'many'"),
         ({"data": {"trian": 3}}, "data.trian: unknown key; did you mean 'train'"),
         ({"adapter": "migdl"}, "unknown 'migdl'; did you mean 'migdal'"),
@@ -211,3 +215,9 @@ def test_single_objects_are_tabulated_where_maps_are_grouped(toy_run, tmp_path):
 def test_a_grouping_of_no_class_is_refused(toy_values):
     with pytest.raises(ConfigError, match="grouping: unknown class 'dots'; did you mean 'dot'"):
         Run.from_values({**toy_values, "grouping": {"dots": {}}})
+
+
+def test_the_largest_seed_is_taken(toy_values):
+    run = Run.from_values({**toy_values, "seed": 2**64 - 1, "training": {"epochs": 1}})
+    run.train()
+    assert len(run.log) == 1

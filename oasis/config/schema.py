@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from oasis.data.augmentation import Augmentation
 from oasis.evaluation.calibration import CalibrationOptions
@@ -13,8 +13,10 @@ from oasis.loss.ratio import Reduction
 from oasis.options import Options
 from oasis.scaling import LogScale, Scaling
 from oasis.separator.objects import ObjectOptions
-from oasis.separator.options import HeadOptions
+from oasis.separator.options import HeadOptions, check_model
 from oasis.training.options import TrainingOptions
+
+LARGEST_SEED = 2**64 - 1  # that torch takes
 
 
 class LossOptions(Options):
@@ -56,8 +58,8 @@ class RunConfig(Options):
 
     adapter: str
     run: str = Field(min_length=1)
-    seed: int = Field(0, ge=0)
-    data_seed: int | None = Field(None, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
+    data_seed: int | None = Field(None, ge=0, le=LARGEST_SEED)
     data: dict[str, Any] = {}
     model: dict[str, Any] = {"name": "unet"}
     scaling: Scaling = LogScale()
@@ -69,6 +71,11 @@ class RunConfig(Options):
     augmentation: Augmentation | None = None
     training: TrainingOptions = TrainingOptions()
     calibration: CalibrationOptions = CalibrationOptions()
+
+    @field_validator("model")
+    @classmethod
+    def _options_of_the_model(cls, model: dict[str, Any]) -> dict[str, Any]:
+        return check_model(model)
 
     @property
     def fingerprint(self) -> str:

@@ -14,6 +14,21 @@ from oasis.separator.objects import ObjectOptions
 OWN = "own:"  # prefix of the recorded name of a backbone that was passed as a module
 
 
+FACTS = ("in_channels", "out_channels", "spatial_dims")  # arguments of `create_model` that follow from the domain
+
+
+def check_model(model: dict[str, Any]) -> dict[str, Any]:
+    """Return the section `model`, which must not state what follows from the domain.
+
+    Raises:
+        ValueError: it does.
+    """
+    stated = [name for name in FACTS if name in model]
+    if stated:
+        raise ValueError(f"{stated[0]} follows from the domain: leave it out")
+    return model
+
+
 class HeadOptions(Options):
     """The options of the head that turns features into maps.
 
@@ -80,6 +95,11 @@ class SeparatorOptions(Options):
     trained_size: tuple[int, ...] | None = None
     adapter: str = ""
     identity: dict[str, Any] = {}
+
+    @field_validator("model")
+    @classmethod
+    def _options_of_the_model(cls, model: dict[str, Any]) -> dict[str, Any]:
+        return check_model(model)
 
     @field_validator("classes")
     @classmethod

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from oasis.options import Options
 
+MOST_WORKERS = 512
+
 
 class TrainingOptions(Options):
     """The options of a training; the defaults are those of the paper where it states them.
@@ -35,5 +37,5 @@ class TrainingOptions(Options):
     precision: Literal["auto", "float32"] = "auto"
     devices: int = Field(1, ge=1)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    workers: int = Field(1, ge=0)
+    workers: int = Field(1, ge=0, le=MOST_WORKERS)
     tensorboard: bool = False
