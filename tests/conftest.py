@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import torch
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script, which children inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 TOY = f"{Path(__file__).parent / 'toy_adapter.py'}:ToyAdapter"
