@@ -6,7 +6,7 @@ than necessary. Without AVX-512 the same is true of the weight gradient of a wid
 that wide networks train in contiguous memory there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -65,15 +65,20 @@ def kernels_work() -> bool:
 
     They are tested once on a few numbers, since another version may lack or have changed them.
     """
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        return _agree(group_norm_silu, plain_group_norm_silu)
+
+
+def _agree(*functions: Callable[..., Tensor]) -> bool:
+    """Return whether functions of the same arguments give the same values and gradients."""
     x = torch.linspace(-1, 2, 96).reshape(2, 4, 3, 4).contiguous(memory_format=torch.channels_last)
     weight, bias = torch.linspace(-1, 2, 4), torch.linspace(0.5, -0.5, 4)
     results: list[list[Tensor]] = []
-    for function in (group_norm_silu, plain_group_norm_silu):
+    for function in functions:
         inputs = [values.clone().requires_grad_() for values in (x, weight, bias)]
         try:
-            with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-                y = function(inputs[0], 2, inputs[1], inputs[2], 1e-5)
-                results.append([y.detach(), *torch.autograd.grad(y.square().sum(), inputs)])
+            y = function(inputs[0], 2, inputs[1], inputs[2], 1e-5)
+            results.append([y.detach(), *torch.autograd.grad(y.square().sum(), inputs)])
         except (AttributeError, RuntimeError, TypeError, ValueError):
             return False
     return all(torch.allclose(a, b, atol=TOLERANCE, rtol=TOLERANCE) for a, b in zip(*results, strict=True))

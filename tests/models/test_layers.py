@@ -1,6 +1,7 @@
 """The fast layers against torch's own in float64. About 5 s."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from math import prod
 
 import pytest
@@ -116,6 +117,14 @@ def test_the_memory_format_is_what_the_processor_convolves_fastest(bits: int) ->
 
 def wrong_moments(columns: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
     return columns.sum(0), columns.sum(0)
+
+
+@pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_kernels_are_found_to_work_in_whatever_context_they_are_first_used(
+    fresh: None, context: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with context():
+        assert kernels.kernels_work()
 
 
 @pytest.mark.parametrize("change", [None, "absent", wrong_moments, lambda columns: columns])
