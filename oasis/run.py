@@ -452,8 +452,7 @@ class Run:
         check = self.size_check
         if check is None:
             check = self._measured_size(separator, dataset)
-            if check is not None:
-                check.save(self.files.size_check)
+            _keep(check, self.files.size_check)
         found = Evaluation(table, summary, coverage, figures, check)
         if collector is None or collector.table is None:
             return found
@@ -475,12 +474,11 @@ class Run:
             if found is None:
                 logger.info("%s: what larger images do to the maps was not measured yet: measuring", self.folder)
                 found = self._measured_size(separator, self.dataset("test"))
+                with suppress(OasisError), self.held():  # another user's run, or one that cannot be written to
+                    _keep(found, self.files.size_check)
         except OasisError as error:
             logger.warning("%s: what larger images do to the maps is not known: %s", self.folder, error)
             return None
-        if found is not None and not self.files.size_check.exists():
-            with suppress(OasisError), self.held():  # another user's run, or one that cannot be written to
-                found.save(self.files.size_check)
         return found
 
     def calibrate(self, split: str = "val", workers: int = 1) -> Calibration:
@@ -623,6 +621,11 @@ def _check_trusted(names: Mapping[str, str], trusted: Set[str], config: Path) ->
                 f"{config}: {key}: the run names code, {shown(name)}, which is not executed without permission: "
                 "if you trust its author, pass --trust-code (in Python trust_code=True)"
             )
+
+
+def _keep(check: SizeCheck | None, path: Path) -> None:
+    if check is not None:
+        check.save(path)
 
 
 def _known(split: str) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from oasis.adapters.base import Adapter
+from oasis.adapters.prediction import EventPrediction
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch, Sample, collate
@@ -32,6 +33,12 @@ class EventBatch(NamedTuple):
     quantities: Mapping[str, Tensor] = {}
     visible: Tensor | None = None
     spread: Tensor | None = None
+
+    def events(self) -> Iterator[tuple[Sample, EventPrediction]]:
+        """Yield every sample with its prediction, on the CPU, as the hooks of an adapter take them."""
+        quantities = {name: values.cpu().numpy() for name, values in self.quantities.items()}
+        for place, (sample, maps) in enumerate(zip(self.batch.samples(), self.maps.cpu().numpy(), strict=True)):
+            yield sample, EventPrediction(maps, {name: values[place] for name, values in quantities.items()})
 
 
 def predictions(

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.prediction import EventPrediction
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch, Scalar, collate, collate_instances
@@ -78,12 +77,12 @@ def evaluate(
         check_spread(adapter)
     collated = collate if watch is None else collate_instances
     events = predictions(separator, dataset, batch_size, workers, adapter.interchangeable, collated)
-    if watch is not None:
-        events = _watched(events, watch)
     if visible or spread:
         events = (_as_predicted(separator, event, adapter, visible, spread) for event in events)
     if refine:
         events = (refine_batch(event, adapter) for event in events)
+    if watch is not None:
+        events = _watched(events, watch)
     table = _event_table(events, len(dataset), adapter)
     return identified(table, separator.options.identity.get(CONFIGURATION), adapter.unit)
 
@@ -198,9 +197,7 @@ def check_same_classes(separator: Separator, adapter: Adapter) -> None:
 
 def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float]]:
     rows: list[Mapping[str, float]] = []
-    numbers = {name: values.cpu().numpy() for name, values in event.quantities.items()}
-    for place, (sample, maps) in enumerate(zip(event.batch.samples(), event.maps.cpu().numpy(), strict=True)):
-        prediction = EventPrediction(maps, {name: values[place] for name, values in numbers.items()})
+    for sample, prediction in event.events():
         own = adapter.event_rows(prediction, sample)
         rows.extend(own.get(name, {}) for name in adapter.classes)
     return rows

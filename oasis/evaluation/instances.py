@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
@@ -13,11 +12,10 @@ from oasis.data.instances import Instances
 from oasis.data.samples import Sample
 from oasis.evaluation.batches import EventBatch
 from oasis.instances.grouping import Grouping, group
-from oasis.instances.matching import Counts, count, panoptic_quality
-from oasis.instances.table import instance_table
+from oasis.instances.matching import MATCH, Counts, count, panoptic_quality
+from oasis.instances.table import counts_of, instance_table
 
 ANY = "any class"  # names the quality of instances that are matched whatever their class
-MATCH = 0.5  # the IoU that a match has to exceed
 
 
 class InstanceCollector:
@@ -46,27 +44,26 @@ class InstanceCollector:
         if event.batch.instances is None:
             self.unknown = True
             return
-        maps = torch.where(event.batch.valid.unsqueeze(1), event.maps, 0).float().cpu().numpy()
         classes, limits = self.adapter.classes, self.adapter.limits
-        predicted = [group(values, classes, limits, self.grouping) for values in maps]
-        true = [
-            visible(self._measured(sample, values), list(limits.values()), sample.valid)
-            for sample, values in zip(event.batch.samples(), maps, strict=True)
-        ]
+        predicted, true = [], []
+        for sample, prediction in event.events():
+            maps = np.where(sample.valid, prediction.maps, 0).astype(np.float32)
+            predicted.append(group(maps, classes, limits, self.grouping))
+            true.append(visible(self._measured(sample, prediction), list(limits.values()), sample.valid))
         table = instance_table(predicted, true, classes, self.threshold)
+        self._counts += counts_of(table, classes, len(true))
+        if len(classes) > 1:
+            pairs = zip(predicted, true, strict=True)
+            self._blind += [count(one, other, 1, self.threshold, blind=True) for one, other in pairs]
         ids = np.array([meta["id"] for meta in event.batch.meta], object)
         table.insert(0, "id", ids[table.pop("image").to_numpy(int)])
         self._tables.append(table)
-        for one, other in zip(predicted, true, strict=True):
-            self._counts.append(count(one, other, len(classes), self.threshold))
-            if len(classes) > 1:
-                self._blind.append(count(one, other, 1, self.threshold, blind=True))
 
-    def _measured(self, sample: Sample, maps: NDArray[np.float32]) -> Instances:
+    def _measured(self, sample: Sample, prediction: EventPrediction) -> Instances:
         """Return the true instances with the columns that the domain adds."""
         true = sample.instances
         assert true is not None
-        rows = self.adapter.instance_rows(EventPrediction(maps), sample)
+        rows = self.adapter.instance_rows(prediction, sample)
         names = dict.fromkeys(name for row in rows for name in row)
         own = {name: np.array([row.get(name, np.nan) for row in rows], np.float64) for name in names}
         return true.with_columns(own)

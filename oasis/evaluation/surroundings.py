@@ -7,8 +7,7 @@ the sample alone, and the intensity outside is reported.
 
 from collections.abc import Sequence
 from math import prod
-from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,9 +17,7 @@ from torch import Tensor
 from oasis.data.mixing import SampleDataset, keyed_rng
 from oasis.data.samples import Sample
 from oasis.device import autocast
-from oasis.errors import DataError
-from oasis.io.texts import read_json, write_text
-from oasis.options import Options
+from oasis.evaluation.stored import Stored
 from oasis.regions import present
 from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator, evaluating
@@ -31,10 +28,9 @@ PIXELS = 2**21  # total pixels of all surroundings
 TOLERANCE = 0.1  # fraction of the intensity of a class, inside and outside
 PATCH = 16  # pixels along an axis of the patches of background
 LARGEST = 1e6  # bound of ratios
-FORMAT: Final = "oasis-size-check-1"
 
 
-class SizeCheck(Options):
+class SizeCheck(Stored):
     """The effect of larger surroundings on the maps of test samples.
 
     Attributes:
@@ -47,34 +43,14 @@ class SizeCheck(Options):
         outside: by class, the median intensity outside, relative to the same intensity.
     """
 
-    format: Literal["oasis-size-check-1"] = FORMAT
+    what: ClassVar = "size check"
+    format: Literal["oasis-size-check-1"] = "oasis-size-check-1"
     weights: str = ""
     trained: tuple[int, ...]
     larger: tuple[int, ...]
     samples: int
     inside: dict[str, float]
     outside: dict[str, float]
-
-    def save(self, path: str | Path) -> None:
-        """Write the check as JSON.
-
-        Raises:
-            DataError: the path cannot be written to.
-        """
-        write_text(path, self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def load(cls, path: str | Path) -> "SizeCheck":
-        """Read a check.
-
-        Raises:
-            DataError: the file is missing, broken or not a check.
-            ConfigError: it contains an invalid key or value.
-        """
-        values = read_json(path)
-        if values.get("format") != FORMAT:
-            raise DataError(f"{path}: not a size check of oasis-seg (expected the format {FORMAT})")
-        return cls.parse(values, where=str(path))
 
     @property
     def same(self) -> bool:

@@ -1,6 +1,5 @@
 """Whole images: separated at once, several in every pass."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,7 @@ def separate_whole(job: Job, path: Path, images: Images, output: Output) -> Oasi
     frames = Frames(images, {})
     for numbers, batch in frames.batches(BATCH):
         try:
-            arrays, columns = _separated(job, batch)
-            found = _grouped(job, arrays, batch)
+            arrays, columns, found = _separated(job, batch)
         except DataError as error:
             frames.leave_out(numbers, str(error))
         else:
@@ -36,20 +34,22 @@ def separate_whole(job: Job, path: Path, images: Images, output: Output) -> Oasi
     return frames.error(path)
 
 
-def _separated(job: Job, images: Images) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return arrays by name in the output, and the rows of the objects by column."""
+def _separated(
+    job: Job, images: Images
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], pd.DataFrame | None]:
+    """Return arrays by name in the output, the rows of the objects by column, and those of grouped instances."""
     separator, adapter = job.separator, job.adapter
     image, context = images.filled(), images.context
     prediction = separator.predict(image, context)
     maps = prediction.maps.cpu().numpy()
     numbers = {name: values.cpu().numpy() for name, values in separator.columns(prediction).items()}
     visible = adapter.visible(image)
-    valid = torch.from_numpy(visible & _good(images))
-    measured = {**measure_maps(torch.from_numpy(maps), valid, adapter)}
+    valid = visible & _good(images)
+    measured = {**measure_maps(torch.from_numpy(maps), torch.from_numpy(valid), adapter)}
     arrays = {f"maps/{name}": maps[:, label] for label, name in enumerate(separator.classes)}
     if job.spread:
         extra = None if context is None else torch.from_numpy(context)
-        found = symmetry_spread(separator, torch.from_numpy(image), valid, extra)
+        found = symmetry_spread(separator, torch.from_numpy(image), torch.from_numpy(valid), extra)
         arrays |= {f"spread/{name}": found.std[:, i].cpu().numpy() for i, name in enumerate(separator.classes)}
         measured[SPREAD] = found.intensity_std
     if job.refine:
@@ -60,19 +60,15 @@ def _separated(job: Job, images: Images) -> tuple[dict[str, NDArray[Any]], dict[
     columns |= {name: np.repeat(column, len(separator.classes)) for name, column in images.position.items()}
     if images.mask is not None:
         columns[MASKED] = np.repeat(_share(~images.mask & visible, visible), len(separator.classes))
-    return arrays, columns
+    return arrays, columns, _grouped(job, np.where(valid[:, None], maps, 0)) if job.grouping else None
 
 
-def _grouped(job: Job, arrays: Mapping[str, NDArray[Any]], images: Images) -> pd.DataFrame | None:
-    """Return a row for every instance in the good pixels that the adapter calls visible, if maps are grouped."""
-    if not job.grouping:
-        return None
-    adapter = job.adapter
-    valid = adapter.visible(images.filled()) & _good(images)
-    maps = np.stack([arrays[f"maps/{name}"] for name in adapter.classes], axis=1)
-    maps = np.where(valid[:, None], maps, 0).astype(np.float32)
-    records = [group(each, adapter.classes, adapter.limits, job.grouping) for each in maps]
-    return predicted_table(records, adapter.classes)
+def _grouped(job: Job, maps: NDArray[Any]) -> pd.DataFrame:
+    """Return a row for every instance in maps (b, N, B, *S)."""
+    classes, limits = job.adapter.classes, job.adapter.limits
+    return predicted_table(
+        [group(each, classes, limits, job.grouping) for each in maps.astype(np.float32)], classes
+    )
 
 
 def _good(images: Images) -> NDArray[np.bool_]:

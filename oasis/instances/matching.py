@@ -26,6 +26,7 @@ from oasis.stats.intervals import bootstrap
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Overlap = Literal["mask", "weighted", "box"]
+MATCH = 0.5  # the IoU that a match has to exceed
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _best(pairs: Pairs, chosen: Integers) -> Integers:
 
 
 def matches(
-    predicted: Instances, true: Instances, threshold: float = 0.5, by: Overlap = "mask", blind: bool = False
+    predicted: Instances, true: Instances, threshold: float = MATCH, by: Overlap = "mask", blind: bool = False
 ) -> tuple[Pairs, list[Integers]]:
     """Return the matched pairs, and the class of every predicted and of every true instance.
 
@@ -179,7 +180,7 @@ def count(
     predicted: Instances,
     true: Instances,
     classes: int,
-    threshold: float = 0.5,
+    threshold: float = MATCH,
     by: Overlap = "mask",
     blind: bool = False,
 ) -> Counts:

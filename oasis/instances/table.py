@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from oasis.data.instances import Instances
-from oasis.instances.matching import Pairs, matches
+from oasis.instances.matching import MATCH, Counts, Pairs, matches
 
 COLUMNS: Final[Mapping[str, str]] = {
     "class": "which class",
@@ -26,7 +26,7 @@ POSITION: Final = "position_{}"  # along each spatial axis, in pixels
 
 
 def instance_table(
-    predicted: Sequence[Instances], true: Sequence[Instances], classes: Sequence[str], threshold: float = 0.5
+    predicted: Sequence[Instances], true: Sequence[Instances], classes: Sequence[str], threshold: float = MATCH
 ) -> pd.DataFrame:
     """Match the instances of some images and return a row for each.
 
@@ -73,6 +73,19 @@ def instance_table(
         columns[POSITION.format(axis)] = np.where(rows["true"] < 0, there, here)
     columns |= {f"{name}_true": _of_rows(column, rows["true"]) for name, column in truth.table.items()}
     return pd.DataFrame(columns)
+
+
+def counts_of(table: pd.DataFrame, classes: Sequence[str], images: int) -> list[Counts]:
+    """Return the counts of each of some images, of the rows of `instance_table`: those that `count` gives."""
+    size = images * len(classes)
+    place = table["image"].to_numpy(int) * len(classes) + pd.Index(classes).get_indexer(pd.Index(table["class"]))
+    outcomes = table["outcome"].to_numpy()
+    iou = np.bincount(place, table["iou"].fillna(0), size).astype(np.float64).reshape(images, -1)
+    matched, false, missed = (
+        np.bincount(place[outcomes == outcome], minlength=size).reshape(images, -1)
+        for outcome in ("matched", "false", "missed")
+    )
+    return [Counts(iou[i], matched[i], false[i], missed[i]) for i in range(images)]
 
 
 def predicted_table(predicted: Sequence[Instances], classes: Sequence[str]) -> pd.DataFrame:

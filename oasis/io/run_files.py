@@ -8,14 +8,17 @@ from pathlib import Path
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+LOG = "log.csv"
+REGION_WEIGHTS = "region_weights.csv"
 LOCK = ".lock"
 FIRST_EPOCH = ".first_epoch"
 OWN = (
     CONFIG,
     WEIGHTS,
     "config.json",
-    "log.csv",
-    "region_weights.csv",
+    LOG,
+    REGION_WEIGHTS,
     "calibration.json",
     "size_check.json",
     "report.html",
@@ -56,12 +59,12 @@ class RunFiles:
     @property
     def log(self) -> Path:
         """The log of the training, one row per epoch."""
-        return self.folder / "log.csv"
+        return self.folder / LOG
 
     @property
     def region_weights(self) -> Path:
         """The resolved weight of every region."""
-        return self.folder / "region_weights.csv"
+        return self.folder / REGION_WEIGHTS
 
     @property
     def checkpoints(self) -> Path:
@@ -71,7 +74,7 @@ class RunFiles:
     @property
     def last(self) -> Path:
         """The checkpoint after the last complete epoch."""
-        return self.checkpoints / "last.ckpt"
+        return self.checkpoints / LAST
 
     @property
     def first_epoch(self) -> Path:

@@ -12,11 +12,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from oasis.errors import DataError, ModelError, shown
 from oasis.io.files import one_line, replace_when_whole
-from oasis.io.run_files import FIRST_EPOCH
+from oasis.io.run_files import FIRST_EPOCH, LAST
 from oasis.training.journal import RunFolder
 from oasis.training.module import SeparatorTraining
 
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST = "best.ckpt"
 PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "epoch", "global_step")
 SEPARATOR = "separator"  # the part of a checkpoint that identifies its separator
 OF_A_RUN = ("identity", "trained_size", "adapter")  # options that do not describe the network

@@ -16,11 +16,11 @@ from oasis.data.mixing import SampleDataset
 from oasis.device import best_precision
 from oasis.errors import ConfigError, ModelError, OasisError, import_extra
 from oasis.io.files import one_line
-from oasis.io.run_files import CHECKPOINTS, WEIGHTS
+from oasis.io.run_files import CHECKPOINTS, LAST, WEIGHTS
 from oasis.loss.overlap import OverlapLoss
 from oasis.models import UNet
 from oasis.separator.separator import Separator
-from oasis.training.checkpoints import LAST, Checkpoints, WholeCheckpoints, unusable
+from oasis.training.checkpoints import Checkpoints, WholeCheckpoints, unusable
 from oasis.training.journal import RunFolder
 from oasis.training.module import SeparatorTraining
 from oasis.training.options import TrainingOptions

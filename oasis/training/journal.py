@@ -12,12 +12,11 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from oasis.io.files import replace_when_whole
+from oasis.io.run_files import LOG, REGION_WEIGHTS
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.weights import region_table
 from oasis.separator.separator import Separator
-from oasis.training.log import LOG, VALIDATION, read_log
-
-REGION_WEIGHTS = "region_weights.csv"
+from oasis.training.log import VALIDATION, read_log
 
 logger = logging.getLogger(__name__)
 

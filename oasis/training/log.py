@@ -6,7 +6,6 @@ import pandas as pd
 
 from oasis.io.tables import read_csv
 
-LOG = "log.csv"
 VALIDATION = "val/total"  # the loss that decides which epoch is the best
 
 

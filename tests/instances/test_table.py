@@ -7,7 +7,7 @@ from oasis.data.instances import Instances
 from oasis.errors import DataError
 from oasis.evaluation.instances import visible
 from oasis.instances.matching import count
-from oasis.instances.table import PREDICTED, instance_table, predicted_table
+from oasis.instances.table import PREDICTED, counts_of, instance_table, predicted_table
 
 CLASSES = ("a", "b")
 SHAPE = (2, 6, 7)
@@ -69,6 +69,10 @@ def test_outcomes_are_those_that_count_gives(images):
     predicted, true = images
     table = instance_table(predicted, true, CLASSES)
     counts = [count(one, other, 2) for one, other in zip(predicted, true, strict=True)]
+    for found, expected in zip(counts_of(table, CLASSES, len(true)), counts, strict=True):
+        np.testing.assert_allclose(found.iou, expected.iou)
+        for name in ("matched", "false", "missed"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     for label, name in enumerate(CLASSES):
         rows = table[table["class"] == name]
         for outcome in ("matched", "false", "missed"):

@@ -18,19 +18,6 @@ from oasis.run import Run
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 WORSE = {"epochs": 5, "learning_rate": 0.5}  # the best epoch is the first
 
-KILLED = """
-import os, signal
-from oasis.run import Run
-from oasis.training.journal import RunFolder
-write = RunFolder._write
-def die(self, row):
-    write(self, row)
-    if row["epoch"] == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-RunFolder._write = die
-Run.from_config({path!r}).train()
-"""
-
 
 def checkpoint(run, name="last.ckpt"):
     return torch.load(run.folder / "checkpoints" / name, weights_only=True)
@@ -57,14 +44,12 @@ def begun(toy_values):
     return run
 
 
-def test_a_run_that_is_killed_while_nothing_improves_loses_no_whole_epoch(tmp_path, toy_values):
+def test_a_run_that_is_killed_while_nothing_improves_loses_no_whole_epoch(tmp_path, toy_values, processes):
     whole = Run.from_values({**toy_values, "run": str(tmp_path / "whole"), "training": WORSE})
     whole.train()
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump({**toy_values, "run": str(tmp_path / "killed"), "training": WORSE}))
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED.format(path=str(path))], env=ONE_THREAD, check=False, capture_output=True
-    )
+    process = processes.train_and_kill(path, epoch=3)
     assert process.returncode == -signal.SIGKILL, process.stderr
     killed = Run(tmp_path / "killed", trust_code=True)
     assert checkpoint(killed, "best.ckpt")["epoch"] == 0

@@ -149,23 +149,7 @@ def test_validation_loss_counts_every_sample_once_whatever_the_batches(tmp_path,
     assert values == pytest.approx([pooled, pooled], rel=1e-5)
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-from oasis.run import Run
-from oasis.training.journal import RunFolder
-setup = Run.from_config({path!r})
-write = RunFolder._write
-def die(self, row):
-    write(self, row)
-    if row["epoch"] == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-RunFolder._write = die
-setup.train()
-"""
-
-
-def test_a_killed_run_resumes_to_the_result_of_one_that_was_not(tmp_path, toy_values):
+def test_a_killed_run_resumes_to_the_result_of_one_that_was_not(tmp_path, toy_values, processes):
     training = {"epochs": 5, "schedule": "onecycle"}
     model = {"name": "unet", "base_channels": 4, "dropout": 0.1}
     whole = Run.from_values({**toy_values, "run": str(tmp_path / "whole"), "training": training, "model": model})
@@ -174,8 +158,7 @@ def test_a_killed_run_resumes_to_the_result_of_one_that_was_not(tmp_path, toy_va
     path.write_text(
         yaml.safe_dump({**toy_values, "run": str(tmp_path / "killed"), "training": training, "model": model})
     )
-    script = KILLED.format(tests=os.path.dirname(__file__), path=str(path))
-    process = subprocess.run([sys.executable, "-c", script], env=ONE_THREAD, check=False)
+    process = processes.train_and_kill(path, epoch=2)
     assert process.returncode == -signal.SIGKILL
     killed = Run.from_values(yaml.safe_load((tmp_path / "killed" / "config.yaml").read_text()))
     assert len(log(killed.folder)) == 3

@@ -3,8 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,17 +15,15 @@ from oasis.evaluation.calibration.conformal import Fitted
 from oasis.evaluation.calibration.coverage import coverage_table
 from oasis.evaluation.calibration.options import CalibrationOptions
 from oasis.evaluation.identity import Identity, check_identity, identity_of
-from oasis.io.texts import read_json, write_text
-from oasis.options import Options
+from oasis.evaluation.stored import Stored
 from oasis.stats.intervals import Floats
 
 logger = logging.getLogger(__name__)
 
 CALIBRATION = "calibration.json"  # its name in the folder of a run
-FORMAT: Final = "oasis-calibration-1"
 
 
-class Calibration(Options):
+class Calibration(Stored):
     """Corrected intensities with split-conformal intervals, fitted to an event table with truth.
 
     The events of a class are divided into two halves by a random permutation. The first half determines the
@@ -55,7 +52,8 @@ class Calibration(Options):
         0                 150.0          140.0           160.0
     """
 
-    format: Literal["oasis-calibration-1"] = FORMAT
+    what: ClassVar = "calibration"
+    format: Literal["oasis-calibration-1"] = "oasis-calibration-1"
     options: CalibrationOptions
     unit: str = ""
     configuration: str = ""
@@ -152,24 +150,3 @@ class Calibration(Options):
                 math.ceil(self.options.coverage / (1 - self.options.coverage) - 1e-9),
             )
         return found
-
-    def save(self, path: str | Path) -> None:
-        """Write the calibration as JSON.
-
-        Raises:
-            DataError: the path cannot be written to.
-        """
-        write_text(path, self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Calibration":
-        """Read a calibration.
-
-        Raises:
-            DataError: the file is missing, broken or not a calibration.
-            ConfigError: it contains an invalid key or value.
-        """
-        values = read_json(path)
-        if values.get("format") != FORMAT:
-            raise DataError(f"{path}: not a calibration of oasis-seg (expected the format {FORMAT})")
-        return cls.parse(values, where=str(path))
