@@ -32,7 +32,7 @@ class InMemory(SampleDataset):
     """The first samples of a data set, over and over."""
 
     def __init__(self, source: SampleDataset, length: int) -> None:
-        self.samples = [source[index] for index in range(min(KEPT, length))]
+        self.samples = [source[index] for index in range(min(KEPT, length, len(source)))]
         self.length = length
 
     def __len__(self) -> int:
@@ -52,9 +52,9 @@ class Clock:
     def calls(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, timed."""
 
-        def timed(*arguments: Any) -> Any:
+        def timed(*arguments: Any, **options: Any) -> Any:
             start = time.perf_counter()
-            result = function(*arguments)
+            result = function(*arguments, **options)
             self.seconds += time.perf_counter() - start
             return result
 
@@ -63,9 +63,9 @@ class Clock:
     def steps(self, function: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
         """Return the function, whose iterator is timed."""
 
-        def timed(*arguments: Any) -> Iterator[Any]:
+        def timed(*arguments: Any, **options: Any) -> Iterator[Any]:
             step = self.calls(lambda iterator: next(iterator, None))
-            iterator = iter(function(*arguments))
+            iterator = iter(function(*arguments, **options))
             return iter(lambda: step(iterator), None)
 
         return timed

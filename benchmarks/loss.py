@@ -121,19 +121,22 @@ def main() -> None:
     """Print the tables, and draw them if a file is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--size", type=int, nargs=2, default=FRAME, metavar=("H", "W"))
+    parser.add_argument("--classes", type=int, default=10, help="largest number of classes")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(f"{options.batch} frames of {FRAME[0]} x {FRAME[1]}; median of forward and backward")
+    height, width = options.size
+    print(f"{options.batch} frames of {height} x {width}; median of forward and backward")
     print(
         f"{'N':>3} {'table ms':>9} {'ms / N':>7} {'table MiB':>10} {'masks ms':>9} {'masks MiB':>10} {'ratio':>20}"
     )
     by_classes = {}
-    for n in range(1, 11):
-        row = by_classes[n] = measure(options.batch, n, FRAME, options.repeats, n <= MASKS)
+    for n in range(1, options.classes + 1):
+        row = by_classes[n] = measure(options.batch, n, (height, width), options.repeats, n <= MASKS)
         line = f"{n:>3} {row['table ms']:>9.1f} {row['table ms'] / n:>7.2f} {row['table MiB']:>10.0f}"
         if n <= MASKS:
             ratio = f"{row['ratio']:.1f} ({row['least']:.1f}-{row['most']:.1f})"
@@ -141,7 +144,7 @@ def main() -> None:
         print(line)
     print(f"\nN = 4\n{'pixels':>9} {'table ms':>9} {'ns / pixel and class':>21}")
     by_pixels = {}
-    for size in ((72, 128), (144, 256), FRAME, (576, 1024)):
+    for size in ((height // 4, width // 4), (height // 2, width // 2), (height, width), (2 * height, 2 * width)):
         pixels = 4 * size[0] * size[1]
         by_pixels[pixels] = row = measure(4, 4, size, options.repeats, masks=False)
         print(f"{pixels:>9} {row['table ms']:>9.2f} {1e6 * row['table ms'] / (4 * pixels):>21.2f}")

@@ -1,0 +1,29 @@
+"""Every benchmark runs from end to end, with sizes that take a moment."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SMALL = {
+    "curves": "--tracks 2",
+    "evaluation": "--base 8 --size 32 32 --batch 2 --events 2",
+    "large_images": "mosaic --side 64",
+    "loss": "--batch 1 --size 16 16 --classes 2 --repeats 1",
+    "speed": "--base 8 --size 16 16 --batch 1 --threads 1 --repeats 1",
+}
+
+
+def test_every_benchmark_is_tried() -> None:
+    assert SMALL.keys() == {path.stem for path in FOLDER.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_benchmark_prints_its_figures(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *SMALL[name].split()])
+    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+    assert any(character.isdigit() for character in capsys.readouterr().out)
