@@ -213,6 +213,9 @@ def predict(
     ] = None,
     tile: Annotated[int | None, typer.Option(help="pixels of a tile along every axis")] = None,
     memory: Annotated[str | None, typer.Option(help="memory of the process with tiles, such as 2GB")] = None,
+    level: Annotated[
+        int | None, typer.Option(help="which resolution of OME-Zarr images, 0 for the full one", min=0)
+    ] = None,
     force: Force = False,
     changes: Changes = [],  # noqa: B006
     trust_code: TrustCode = False,
@@ -223,7 +226,7 @@ def predict(
     from oasis.run import Run
 
     cut = WindowOptions.parse(
-        {"kind": window, "tile": tile, "memory": memory, "regions": regions and str(regions)}
+        {"kind": window, "tile": tile, "memory": memory, "regions": regions and str(regions), "level": level}
     )
     found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine, force, cut)
     for error in found.failed.values():

@@ -21,6 +21,7 @@ class WindowOptions(Options):
             also determines from which size on they are.
         regions: a file of boxes or positions, or a folder of YOLO label files, instead of the regions that the
             adapter finds.
+        level: which resolution of OME-Zarr images is read, 0 for the full one.
 
     Example:
         >>> WindowOptions(memory="2GB").bytes
@@ -33,6 +34,7 @@ class WindowOptions(Options):
     tile: int | None = Field(None, ge=1)
     memory: str | None = None
     regions: str | None = None
+    level: int | None = Field(None, ge=0)
 
     @field_validator("memory")
     @classmethod

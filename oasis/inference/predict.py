@@ -1,5 +1,6 @@
 """Prediction: images of files and folders are read, separated and written, a batch at a time."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -25,7 +26,10 @@ from oasis.inference.whole import separate_whole
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
 from oasis.io.parts import open_parts
+from oasis.io.zarr_files import at_level
 from oasis.separator.separator import Separator
+
+logger = logging.getLogger(__name__)
 
 INTENSITIES, INSTANCES = ".csv", "_instances.csv"  # suffixes of the tables next to the maps
 SMALL = 2**20  # pixels of an image that is separated whole without checking the memory
@@ -106,8 +110,20 @@ def predict(
     choice = Choice(separator, size_check, window.kind)
     job = Job(separator, adapter, spread, refine, window, choice, grouping or {})
     _check(job)
-    files = image_files(source, adapter.suffixes, without=(out, *tables_of(out)))
+    found = image_files(source, adapter.suffixes, without=(out, *tables_of(out)))
+    files = [_at_level(path, window.level) for path in found]
     return _predicted(job, files, out, dark, key)
+
+
+def _at_level(path: Path, level: int | None) -> Path:
+    """Return the path of one resolution of a file, and say which one it is if there are several."""
+    try:
+        found, choice = at_level(path, level)
+    except DataError:
+        return path  # its reader says why
+    if choice:
+        logger.info(choice)
+    return found
 
 
 def _check(job: Job) -> None:

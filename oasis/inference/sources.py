@@ -14,6 +14,7 @@ from oasis.data.images import Images
 from oasis.errors import DataError
 from oasis.io.arrays import SUFFIXES
 from oasis.io.files import reading
+from oasis.io.zarr_files import is_zarr
 
 MOST_NAMED = 10  # maximum number of frames listed in a message
 
@@ -32,7 +33,7 @@ def image_files(
         DataError: the path does not exist, or the folder cannot be read.
     """
     source = Path(source)
-    if not os.path.isdir(source):
+    if not os.path.isdir(source) or is_zarr(source):
         return [source]
     with reading(source, "a folder that cannot be read"):
         names = sorted(os.listdir(source))

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from oasis.errors import DataError
 from oasis.io.containers import chosen_name, read_hdf5, read_matlab
 from oasis.io.files import check_file, one_line, reading
+from oasis.io.fits import FITS, read_fits
 from oasis.io.tables import is_number
 from oasis.io.tiff import read_tiff
+from oasis.io.zarr_files import ZARR, is_zarr, read_zarr
 
 
 def as_image_array(values: Any, where: str = "image") -> NDArray[np.float32]:
@@ -65,9 +67,10 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
     """Read the numbers of an image file.
 
     Args:
-        path: the path of a file `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5`, `.hdf5`, `.mat` or `.csv`.
-        key: the name of the array in an `.npz`, `.mat` or HDF5 file; required if there are several and none is
-            named `image` or `adu`. In a CSV file with a header row, the column.
+        path: the path of a file `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5`, `.hdf5`, `.mat`, `.csv` or
+            `.fits`, or of a folder `.zarr`.
+        key: the name of the array in an `.npz`, `.mat` or HDF5 file or zarr group; required if there are several
+            and none is named `image` or `adu`. The column of a CSV file with a header, the unit of a FITS file.
 
     Returns:
         The array in the byte order of the machine; the pages of a TIFF as one stack, with its channels before the
@@ -79,8 +82,9 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
         MissingExtraError: the package for its compression is not installed.
     """
     path = Path(path)
-    check_file(path)
-    suffix = path.suffix.lower()
+    suffix = _kind(path)
+    if suffix != ZARR:
+        check_file(path)
     if suffix not in READERS:
         raise DataError(f"{path}: unknown kind of file; expected {', '.join(SUFFIXES)}")
     with reading(path):
@@ -88,6 +92,14 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
     if values.dtype.kind not in "fiub" or not values.size or not values.ndim:
         raise DataError(f"{path}: contains no numeric array (dtype {values.dtype}, shape {values.shape})")
     return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _kind(path: Path) -> str:
+    """Return the suffix of a file, that of its compression included."""
+    if is_zarr(path):
+        return ZARR
+    name = path.name.lower()
+    return next((suffix for suffix in FITS if name.endswith(suffix)), path.suffix.lower())
 
 
 def _from_numpy(path: Path, key: str | None) -> NDArray[Any]:
@@ -128,5 +140,7 @@ READERS: Final[Mapping[str, Callable[[Path, str | None], NDArray[Any]]]] = {
     **dict.fromkeys((".h5", ".hdf5"), read_hdf5),
     ".mat": read_matlab,
     ".csv": _from_csv,
+    **dict.fromkeys(FITS, read_fits),
+    ZARR: read_zarr,
 }
 SUFFIXES: Final = tuple(READERS)

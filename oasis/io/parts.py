@@ -1,11 +1,11 @@
-"""Parts: arrays in files of which a part is read without the rest; `.npy`, HDF5 and TIFF."""
+"""Parts: arrays in files of which a part is read without the rest: `.npy`, HDF5, TIFF, zarr and FITS."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from oasis.errors import DataError
 from oasis.io.containers import opened_dataset
 from oasis.io.files import check_file, reading
+from oasis.io.fits import FITS, open_fits
 from oasis.io.tiff import CHANNELS, check_chain
+from oasis.io.zarr_files import is_zarr, open_zarr
 
-SUFFIXES: Final = (".npy", ".h5", ".hdf5", ".tif", ".tiff", ".mtiff")
 Index = tuple[int | slice, ...]
 
 
@@ -42,13 +43,18 @@ def open_parts(path: Path, key: str | None = None) -> Iterator[Parts | None]:
 
     Args:
         path: of the file.
-        key: the array in an HDF5 file.
+        key: the array in an HDF5 file or zarr group, or the unit of a FITS file.
 
     Raises:
         DataError: a file that is missing, truncated or without numbers.
     """
     suffix = path.suffix.lower()
-    if suffix == ".npy":
+    if is_zarr(path):
+        yield open_zarr(path, key)
+    elif path.name.lower().endswith(FITS):
+        with open_fits(path, key) as image:
+            yield image
+    elif suffix == ".npy":
         check_file(path)
         with reading(path):
             array = _Mapped(path, partial(np.load, path, mmap_mode="r", allow_pickle=False))
