@@ -52,7 +52,7 @@ def open_fits(path: Path, key: str | None = None) -> Iterator[FitsImage]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with reading(path, BROKEN):
-            units = fits.open(path, memmap=not path.name.lower().endswith(".gz"))
+            units = fits.open(path, memmap=False)  # a section of scaled integers cannot be mapped
         with units:
             with reading(path, BROKEN):
                 image = FitsImage(path, _chosen(path, units, key))

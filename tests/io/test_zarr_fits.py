@@ -173,7 +173,7 @@ def test_pickled_data_are_never_loaded(tmp_path):
     array[:] = 1
     facts = json.loads((path / ".zarray").read_text())
     (path / ".zarray").write_text(json.dumps({**facts, "filters": [{"id": "pickle", "protocol": 4}]}))
-    with pytest.raises(DataError, match="Python objects are never loaded|object_codec_id"):
+    with pytest.raises(DataError, match=r"Python objects are never loaded|object_codec_id"):
         read_array(path)
 
 
