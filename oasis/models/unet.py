@@ -15,6 +15,7 @@ from oasis.models.kernels import memory_format
 from oasis.models.layers import CONVOLUTIONS, DepthwiseDown, GroupNormSiLU, upsample
 
 GROUPS = 8
+STRIDES = (1, 2, 4)
 NORMS = ("group", "batch", "instance", "none")
 BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
@@ -42,6 +43,8 @@ class UNet(Backbone):
         residual: add the input of every pair of convolutions to its output.
         attention: weight the skip connections by attention gates, after Oktay et al., arXiv 1804.03999.
         padding: how small images are padded: `"reflect"` or `"zero"`.
+        stride: pixels per step of a first convolution, 1 (none), 2 or 4: the network then works on a coarser
+            grid and interpolates its output, several times faster where the detector blurs by as many pixels.
 
     Raises:
         ModelError: an argument is out of range.
@@ -67,13 +70,25 @@ class UNet(Backbone):
         residual: bool = False,
         attention: bool = False,
         padding: str = "reflect",
+        stride: int = 1,
     ) -> None:
         check_counts(base_channels=base_channels, depth=depth, multiplier=multiplier)
-        super().__init__(in_channels, out_channels, spatial_dims, minimum_size=2**depth, padding=padding)
+        if stride not in STRIDES:
+            raise ModelError(f"stride must be one of {', '.join(map(str, STRIDES))}, found {stride!r}")
+        least = stride * 2**depth
+        super().__init__(
+            in_channels, out_channels, spatial_dims, divisor=stride, minimum_size=least, padding=padding
+        )
         style = Style(spatial_dims, norm, dropout, residual, attention)
         self.sees_whole_frame = norm in ("group", "instance")
         widths = [base_channels * multiplier**level for level in range(depth)]
-        self.encoder = levels(in_channels, widths, style)
+        self.stride = stride
+        self.stem = (
+            CONVOLUTIONS[spatial_dims](in_channels, base_channels, 2 * stride, stride, stride // 2)
+            if stride > 1
+            else None
+        )
+        self.encoder = levels(in_channels if self.stem is None else base_channels, widths, style)
         self.decoder = nn.ModuleList([Up(deep, width, width, style) for width, deep in pairwise(widths)][::-1])
         self.bottleneck = block(widths[-1], widths[-1], style)
         self.output = CONVOLUTIONS[spatial_dims](base_channels, out_channels, 1)
@@ -83,7 +98,7 @@ class UNet(Backbone):
     @property
     def grid(self) -> int:
         """The period in pixels under whose shifts the network is equivariant: each level halves the resolution."""
-        return int(2 ** (len(self.encoder) - 1))
+        return int(self.stride * 2 ** (len(self.encoder) - 1))
 
     def compute(self, image: Tensor) -> Tensor:
         """Return (b, out_channels, *S) for `image` (b, in_channels, *S)."""
@@ -93,6 +108,7 @@ class UNet(Backbone):
         """Return (b, out_channels, *S) and the output of the bottleneck."""
         wanted = memory_format(image, self.output.in_channels)
         x = image.to(memory_format=wanted)
+        x = x if self.stem is None else self.stem(x)
         skips = []
         for level in self.encoder:
             x = level(x)
@@ -100,7 +116,10 @@ class UNet(Backbone):
         x = encoded = self.bottleneck(x)
         for level, skip in zip(self.decoder, skips[-2::-1], strict=True):
             x = level(x, skip, wanted)
-        return self.output(x), encoded
+        maps = self.output(x)
+        if self.stem is not None:
+            maps = upsample(maps, image.shape[2:], INTERPOLATIONS[self.spatial_dims], wanted)
+        return maps, encoded
 
 
 @dataclass(frozen=True)

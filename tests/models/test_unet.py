@@ -234,6 +234,7 @@ def test_a_gate_weighs_every_pixel_by_the_equation(dims: int) -> None:
 
 
 def test_attention_gates_every_skip_and_nothing_else() -> None:
+    torch.manual_seed(0)
     plain, gated = (UNet(1, 2, base_channels=8, depth=3, attention=attention) for attention in (False, True))
     count = sum(p.numel() for p in gated.parameters()) - sum(p.numel() for p in plain.parameters())
     assert count == sum(2 * width * width // 2 + width // 2 + width // 2 + 1 for width in (8, 16))
@@ -263,6 +264,7 @@ def test_a_residual_block_adds_its_input(inputs: int, outputs: int) -> None:
         ({"spatial_dims": 4}, "spatial_dims must be 1, 2 or 3, found 4"),
         ({"depth": 0}, "depth must be a whole number of at least 1, found 0"),
         ({"base_channels": 3.5}, "base_channels must be a whole number of at least 1, found 3.5"),
+        ({"stride": 3}, "stride must be one of 1, 2, 4, found 3"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, found 1.0"),
     ],
 )
@@ -278,3 +280,21 @@ def test_it_is_exported_for_any_batch_and_size() -> None:
     exported = torch.export.export(model, (image_of(2, 1, 8, 12),), dynamic_shapes=(sizes,)).module()
     image = image_of(3, 1, 17, 9)
     torch.testing.assert_close(exported(image), model(image), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_a_stride_works_on_a_coarser_grid(dims: int) -> None:
+    """Any size fits; a shift by the grid shifts the maps, and the first level sees half of the pixels."""
+    torch.manual_seed(0)
+    model = UNet(1, 2, dims, base_channels=4, depth=2, norm="batch", stride=2).eval()
+    assert (model.grid, model.minimum_size) == (4, 8)
+    assert model(image_of(1, 1, *[19] * dims)).shape == (1, 2, *[19] * dims)
+    image = image_of(1, 1, *[100] * dims)
+    shifted = image.roll([4] * dims, list(range(2, 2 + dims)))
+    inner = (..., *[slice(46, 50)] * dims)
+    outer = (..., *[slice(50, 54)] * dims)
+    torch.testing.assert_close(model(shifted)[outer], model(image)[inner])
+    sizes: list[int] = []
+    model.encoder[0].register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[-1]))
+    model(image)
+    assert sizes == [50]

@@ -41,6 +41,10 @@ class Window(NamedTuple):
         """Return the window with `margin` pixels more on each side."""
         return type(self)(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
 
+    def shifted(self, rows: int, cols: int) -> Self:
+        """Return the window moved by a number of rows and columns."""
+        return self._replace(row=self.row + rows, col=self.col + cols)
+
     def within(self, other: "Window") -> Self:
         """Return the part inside `other`; its height or width is 0 if there is none."""
         row, col = max(self.row, other.row), max(self.col, other.col)
@@ -89,7 +93,7 @@ class Detector(Options):
     drift_cm: Annotated[tuple[Drift, Drift], Rising] = Field(
         default=(0.5, 2.5), description="range of drift distances, cm"
     )
-    gain: float = Field(default=3100.0, gt=0, le=1e9, description="mean light at the centre of the field, ADU/keV")
+    gain: float = Field(default=2800.0, gt=0, le=1e9, description="mean light at the centre of the field, ADU/keV")
     gain_smear: float = Field(
         default=0.115, ge=0, le=1, description="relative sigma of the gain from event to event"
     )

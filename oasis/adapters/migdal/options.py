@@ -1,26 +1,63 @@
 """The options of the MIGDAL adapter: the section `data`."""
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from oasis.adapters.migdal.detector import Detector, Side
 from oasis.adapters.options import DataOptions, Rising, SplitCounts
+from oasis.options import Options
 
 Energy = Annotated[float, Field(gt=0, le=1e6)]  # keV
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Spectrum(Options):
+    """The spectrum to which simulated recoils are reweighted: a histogram, as an experiment publishes it.
+
+    Attributes:
+        edges: the edges of the bins, keVee.
+        counts: the number of recoils in each bin, in any unit.
+
+    Example:
+        >>> Spectrum(edges=(60, 100, 300), counts=(2, 1)).counts
+        (2.0, 1.0)
+    """
+
+    edges: tuple[Energy, ...]
+    counts: tuple[Annotated[float, Field(ge=0, le=1e12)], ...]
+
+    @model_validator(mode="after")
+    def _is_a_histogram(self) -> Self:
+        if len(self.edges) != len(self.counts) + 1 or not self.counts:
+            raise ValueError(f"expected one edge more than counts, found {len(self.edges)} and {len(self.counts)}")
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("expected increasing edges")
+        if not any(self.counts):
+            raise ValueError("expected a count above 0")
+        return self
 
 
 class MigdalOptions(DataOptions):
     """The section `data` of a MIGDAL run.
 
     Attributes:
-        size: rows and columns of the window around a nuclear recoil; the full field of the camera is [288, 512].
+        size: rows and columns of the window around the tracks; the full field of the camera is [288, 512].
+        evaluation_size: the same for validation and test samples; as in training by default.
         events: samples per split; every second one is a hybrid, the others only a nuclear recoil.
         energies: the energies of the electron recoils, keV.
         spectral_index: power-law index of the spectrum of training electrons, energy to the power of minus this;
             the spectrum of the other splits is flat.
         margin: minimum distance of simulated vertices from the border of the field, pixels.
-        jitter: maximum distance of a track's centre from that of the window, pixels.
+        jitter: maximum distance of the centre of the tracks from that of the window, pixels.
+        box_margin: pixels added on every side of the valid box around the tracks; the experiment's boxes are
+            looser than the tracks.
+        surroundings: the share of training and validation samples that are valid in the whole window, so that the
+            background far from tracks is trained as well.
+        empty: the share of training and validation samples with camera noise alone, valid in the whole window.
+        recoil_spectrum: a measured spectrum to which simulated recoils are reweighted; that of the library by
+            default.
         tracks: a library written by `python -m oasis.adapters.migdal.tracks`, instead of the shipped one.
         recoils: a file of measured frames whose nuclear recoils replace simulated ones.
         restore_noise: add camera noise to frames that were saved only above 24 ADU.
@@ -32,11 +69,16 @@ class MigdalOptions(DataOptions):
     """
 
     size: tuple[Side, Side] = (96, 96)
+    evaluation_size: tuple[Side, Side] | None = None
     events: SplitCounts = SplitCounts(train=6000, val=1000, test=4000)
     energies: Annotated[tuple[Energy, Energy], Rising] = (3.0, 15.0)
     spectral_index: float = Field(0.0, ge=0, le=20)
-    margin: int = Field(40, ge=0, le=8192)
+    margin: int = Field(16, ge=0, le=8192)
     jitter: int = Field(8, ge=0, le=8192)
+    box_margin: int = Field(0, ge=0, le=8192)
+    surroundings: Share = 0.0
+    empty: Share = 0.0
+    recoil_spectrum: Spectrum | None = None
     tracks: str | None = None
     recoils: str | None = None
     restore_noise: bool = False
@@ -47,10 +89,15 @@ class MigdalOptions(DataOptions):
     @model_validator(mode="after")
     def _fits_the_field(self) -> Self:
         field = self.detector.shape
-        if any(side > length for side, length in zip(self.size, field, strict=True)):
-            raise ValueError(f"size: {self.size} is larger than the field {field}")
+        for name, size in (("size", self.size), ("evaluation_size", self.evaluation_size or self.size)):
+            if any(side > length for side, length in zip(size, field, strict=True)):
+                raise ValueError(f"{name}: {size} is larger than the field {field}")
         if 2 * self.margin >= min(field):
             raise ValueError(f"margin: {self.margin} pixels on every side leave nothing of the field {field}")
         if 2 * self.jitter > min(self.size):
             raise ValueError(f"jitter: {self.jitter} pixels would move tracks out of the window {self.size}")
         return self
+
+    def window(self, split: str) -> tuple[int, int]:
+        """Return the rows and columns of the windows of a split."""
+        return self.size if split == "train" else self.evaluation_size or self.size

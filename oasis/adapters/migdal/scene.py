@@ -16,6 +16,7 @@ from oasis.errors import ConfigError
 
 ER, NR = "ER", "NR"
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
+REACH_PIXELS = 8  # from the ionisation to where an electron's light has faded
 PRESENT_ADU = round(3 * SIGMA_ADU, 3)  # a nuclear recoil is present where it is 3 sigma above the noise
 
 
@@ -32,6 +33,9 @@ class _Vertex:
 class MigdalScene(Scene):
     """Events in a window of the camera; even samples are hybrids, odd ones single nuclear recoils.
 
+    The window lies around both tracks. For a single recoil it lies around the recoil and an electron that is left
+    out, so that the place of a recoil in the window does not tell whether there is an electron.
+
     Args:
         options: the options of the domain.
         split: `train`, `val` or `test`, which share no track; the electron spectrum is that of the options in
@@ -41,7 +45,7 @@ class MigdalScene(Scene):
             ones as pixels in ADU.
 
     Raises:
-        ConfigError: no electron has an energy within the bounds.
+        ConfigError: no electron has an energy within the bounds, or no recoil one within the spectrum.
     """
 
     classes = (ER, NR)
@@ -51,8 +55,10 @@ class MigdalScene(Scene):
         self.detector = options.detector
         self.electrons = electrons
         self.recoils = recoils
+        self.shape = (1, *options.window(split))
+        self.empty, self.surroundings = (0.0, 0.0) if split == "test" else (options.empty, options.surroundings)
         self.recoil_indices = split_indices(len(recoils), FRACTIONS)[split]
-        self.shape = (1, *options.size)
+        self.recoil_shares = _recoil_shares(options, recoils, self.recoil_indices)
         indices, (low, high) = split_indices(len(electrons), FRACTIONS)[split], options.energies
         energy = electrons.table["energy"][indices].astype(float)
         within = (energy >= low) & (energy < high)
@@ -67,34 +73,27 @@ class MigdalScene(Scene):
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Return a nuclear recoil at a random position and, for even samples, an electron at its vertex."""
-        recoil_track = int(rng.choice(self.recoil_indices))
-        recoil = self.recoils[recoil_track]
-        recoil_image, vertex, window, truth = (self._measured if self.options.recoils else self._simulated)(
-            recoil, rng
-        )
+        if rng.random() < self.empty:
+            return [], self._meta("empty")
+        recoil_track = int(rng.choice(self.recoil_indices, p=self.recoil_shares))
+        electron_track = int(rng.choice(self.electron_indices, p=self.electron_shares))
+        recoil, electron = self.recoils[recoil_track], self.electrons[electron_track]
+        turn, recoil_turn = random_rotation(rng), None if self.options.recoils else random_rotation(rng)
+        extent = self._extent(electron, turn).union(self._extent(recoil, recoil_turn))
+        vertex = self._vertex(recoil, extent, rng)
+        window = self._window(extent.shifted(round(vertex.row), round(vertex.col)), rng)
+        image, truth = self._recoil(recoil, recoil_turn, vertex, window, rng)
         place = {"vertex_row": vertex.row - window.row, "vertex_col": vertex.col - window.col}
-        placed = [Placed(NR, recoil_image[None], (0, 0), {**place, **truth, "track": recoil_track})]
-        meta: dict[str, Scalar] = {f"NR_{name}": value for name, value in truth.items()}
-        meta |= {
-            "kind": "hybrid" if index % 2 == 0 else "NR",
-            **place,
-            "window_row": window.row,
-            "window_col": window.col,
-            "NR_track": recoil_track,
-            "ER_track": np.nan,
-            "ER_energy": np.nan,
-            "ER_dx": np.nan,
-            "ER_dy": np.nan,
-            "ER_dz": np.nan,
-        }
+        placed = [Placed(NR, image[None], (0, 0), {**place, **truth, "track": recoil_track})]
+        meta = self._meta("hybrid" if index % 2 == 0 else NR, **place)
+        meta |= {"window_row": window.row, "window_col": window.col, "NR_track": recoil_track}
+        meta |= {f"NR_{name}": value for name, value in truth.items()}
         if index % 2 == 0:
-            electron_track = int(rng.choice(self.electron_indices, p=self.electron_shares))
-            electron = self.electrons[electron_track]
-            turn = random_rotation(rng)
             light = self._light(electron, turn, vertex, window, 0.0, rng)
             direction = turn @ [electron.meta[name] for name in ("dx", "dy", "dz")]
             truth = dict(zip(("dx", "dy", "dz"), map(float, direction), strict=True))
             truth |= {"track": electron_track, "energy": electron.meta["energy"]}
+            truth["outside"] = self._outside(electron, turn, vertex, window)
             placed.append(Placed(ER, light[None], (0, 0), {**place, **truth}))
             meta |= {f"ER_{name}": value for name, value in truth.items()}
         return placed, meta
@@ -112,48 +111,83 @@ class MigdalScene(Scene):
         if self.options.recoils:
             noise = np.where(recoil > 0, 0, noise)
         image = np.maximum(recoil + noise, 0) + electron
-        blob = recoil[0] > PRESENT_ADU
-        return image.astype(np.float32), bounding_box(blob | (electron[0] > 0))[None]
+        box = bounding_box((recoil[0] > PRESENT_ADU) | (electron[0] > 0), self.options.box_margin)
+        if not placed or rng.random() < self.surroundings:
+            box = np.ones_like(box)
+        return image.astype(np.float32), box[None]
 
-    def _simulated(
-        self, recoil: Component, rng: np.random.Generator
-    ) -> tuple[Array, _Vertex, Window, dict[str, float]]:
-        detector = self.detector
-        turn = random_rotation(rng)
-        rows, cols = (rng.uniform(self.options.margin, length - self.options.margin) for length in detector.shape)
-        gain = detector.gain * rng.normal(1.0, detector.gain_smear)
-        vertex = _Vertex(rows, cols, rng.uniform(*detector.drift_cm), gain)
-        centre = (turn @ np.average(recoil.points, axis=0, weights=recoil.intensity)) / detector.pixel_mm
-        window = self._window(vertex.row + centre[1], vertex.col + centre[0], rng)
-        image = self._light(recoil, turn, vertex, window, detector.halo, rng)
-        return image, vertex, window, {"energy": recoil.meta["ionisation"], "species": recoil.meta["species"]}
+    @staticmethod
+    def _meta(kind: str, **known: Scalar) -> dict[str, Scalar]:
+        """Return the quantities of a sample; those that are not known are NaN."""
+        names = ("vertex_row", "vertex_col", "window_row", "window_col")
+        nuclear, electron = ("energy", "species", "track"), ("energy", "dx", "dy", "dz", "track", "outside")
+        columns = (*names, *(f"NR_{name}" for name in nuclear), *(f"ER_{name}" for name in electron))
+        return {**dict.fromkeys(columns, np.nan), "kind": kind, **known}
 
-    def _measured(
-        self, recoil: Component, rng: np.random.Generator
-    ) -> tuple[Array, _Vertex, Window, dict[str, float]]:
-        detector = self.detector
-        row, col = recoil.meta["row"], recoil.meta["col"]
+    def _vertex(self, recoil: Component, extent: Window, rng: np.random.Generator) -> _Vertex:
+        """Return a random vertex with both tracks in the field, if they fit into it.
+
+        A measured recoil stays where it was, as vignetting depends on it.
+        """
+        detector, options = self.detector, self.options
+        row, col = (
+            (recoil.meta["row"], recoil.meta["col"])
+            if options.recoils
+            else (
+                _position(options.margin, first, first + side, length, rng)
+                for first, side, length in zip(extent[:2], extent[2:], detector.shape, strict=True)
+            )
+        )
         gain = detector.gain * rng.normal(1.0, detector.gain_smear)
-        vertex = _Vertex(row, col, rng.uniform(*detector.drift_cm), gain)
-        centre = recoil.points.mean(axis=0)
-        window = self._window(row + centre[0], col + centre[1], rng)
-        pixels = np.rint(recoil.points + (row - window.row, col - window.col)).astype(int)
+        return _Vertex(row, col, rng.uniform(*detector.drift_cm), gain)
+
+    def _recoil(
+        self,
+        recoil: Component,
+        turn: NDArray[np.float64] | None,
+        vertex: _Vertex,
+        window: Window,
+        rng: np.random.Generator,
+    ) -> tuple[Array, dict[str, float]]:
+        """Return the light of a recoil in a window and its true quantities; a measured one is not turned."""
+        if turn is not None:
+            image = self._light(recoil, turn, vertex, window, self.detector.halo, rng)
+            return image, {"energy": recoil.meta["ionisation"], "species": recoil.meta["species"]}
+        pixels = np.rint(recoil.points + (vertex.row - window.row, vertex.col - window.col)).astype(int)
         seen = ((pixels >= 0) & (pixels < self.shape[1:])).all(axis=1)
         image = np.zeros(self.shape[1:], dtype=np.float32)
         image[tuple(pixels[seen].T)] = recoil.intensity[seen]
-        return image, vertex, window, {"energy": np.nan, "species": np.nan}
+        return image, {"energy": np.nan, "species": np.nan}
 
-    def _window(self, row: float, col: float, rng: np.random.Generator) -> Window:
-        """Return the window around a centre, shifted at random and kept inside the field."""
+    def _pixels(self, track: Component, turn: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return rows and columns (n, 2) of the points of a track, relative to its vertex."""
+        if turn is None:
+            return np.asarray(track.points, np.float64)
+        return np.asarray((track.points @ turn.T)[:, 1::-1] / self.detector.pixel_mm)
+
+    def _extent(self, track: Component, turn: NDArray[np.float64] | None) -> Window:
+        """Return the pixels in which a track leaves light, relative to its vertex."""
+        pixels = self._pixels(track, turn)
+        low, high = (np.rint(ends).astype(int) for ends in (pixels.min(axis=0), pixels.max(axis=0)))
+        return Window(*map(int, low), *map(int, high - low + 1)).grown(REACH_PIXELS)
+
+    def _window(self, extent: Window, rng: np.random.Generator) -> Window:
+        """Return a window around an extent, shifted at random as far as both still fit, and inside the field."""
         jitter = self.options.jitter
         shift = rng.integers(-jitter, jitter + 1, 2) if jitter else (0, 0)
-        origin = [
-            int(np.clip(round(centre) + step - size // 2, 0, length - size))
-            for centre, step, size, length in zip(
-                (row, col), shift, self.shape[1:], self.detector.shape, strict=True
-            )
-        ]
+        origin = []
+        for axis, (size, length) in enumerate(zip(self.shape[1:], self.detector.shape, strict=True)):
+            first, side = extent[axis], extent[axis + 2]
+            slack = max(size - side, 0) // 2
+            start = first + (side - size) // 2 + int(np.clip(shift[axis], -slack, slack))
+            origin.append(int(np.clip(start, 0, length - size)))
         return Window(*origin, *self.shape[1:])
+
+    def _outside(self, electron: Component, turn: NDArray[np.float64], vertex: _Vertex, window: Window) -> float:
+        """Return the share of an electron's ionisation that lies outside the window."""
+        pixels = self._pixels(electron, turn) + (vertex.row - window.row, vertex.col - window.col)
+        inside = ((pixels >= -0.5) & (pixels < np.array(self.shape[1:]) - 0.5)).all(axis=1)
+        return float(1 - electron.intensity[inside].sum() / electron.intensity.sum())
 
     def _light(
         self,
@@ -176,6 +210,37 @@ class MigdalScene(Scene):
         )
 
 
+def _position(margin: int, first: int, last: int, length: int, rng: np.random.Generator) -> float:
+    """Return a position so that what extends from `first` to `last` around it is inside, if it fits."""
+    low, high = max(margin, -first), min(length - margin, length - last)
+    return rng.uniform(low, high) if low < high else rng.uniform(margin, length - margin)
+
+
+def _recoil_shares(options: MigdalOptions, recoils: Components, indices: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the probability of each recoil, so that their spectrum is that of the options.
+
+    Raises:
+        ConfigError: no recoil lies within the spectrum, or measured recoils have no energy.
+    """
+    spectrum = options.recoil_spectrum
+    if spectrum is None:
+        return np.full(len(indices), 1 / len(indices))
+    if options.recoils:
+        raise ConfigError("data.recoil_spectrum: measured recoils (data.recoils) have no energies to weight")
+    energy = recoils.table["ionisation"][indices].astype(float)
+    found, _ = np.histogram(energy, spectrum.edges)
+    ratio = np.divide(spectrum.counts, found, out=np.zeros(len(found)), where=found > 0)
+    place = np.searchsorted(spectrum.edges, energy, side="right") - 1
+    within = (place >= 0) & (place < len(found))
+    shares = np.where(within, ratio[np.clip(place, 0, len(found) - 1)], 0)
+    if not shares.any():
+        raise ConfigError(
+            "data.recoil_spectrum: no recoil lies in a bin with counts; those of the library have "
+            f"{energy.min():.3g} to {energy.max():.3g} keVee"
+        )
+    return np.asarray(shares / shares.sum())
+
+
 def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
     """Return a rotation matrix drawn uniformly, from a random unit quaternion (Shoemake 1992)."""
     w, x, y, z = (quaternion := rng.standard_normal(4)) / np.linalg.norm(quaternion)
@@ -188,8 +253,8 @@ def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
     )
 
 
-def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the smallest rectangle that contains a mask, as a mask; it is empty for an empty mask.
+def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> NDArray[np.bool_]:
+    """Return the smallest rectangle that contains a mask, grown by a margin; it is empty for an empty mask.
 
     Example:
         >>> bounding_box(np.eye(3, dtype=bool)).all()
@@ -197,6 +262,6 @@ def bounding_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     box = np.zeros_like(mask)
     if mask.any():
-        rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        box[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] = True
+        (top, bottom), (left, right) = (np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0))
+        box[max(top - margin, 0) : bottom + margin + 1, max(left - margin, 0) : right + margin + 1] = True
     return box

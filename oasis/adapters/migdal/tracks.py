@@ -26,6 +26,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
+from oasis.adapters.migdal.gas import (
+    ATOMIC_MASS,
+    ATOMIC_NUMBER,
+    ATOMS_PER_MOLECULE,
+    DENSITY,
+    ELECTRONS_PER_MASS,
+    MASS_FRACTION,
+    MOLECULES,
+)
+from oasis.adapters.migdal.neutrons import dd_recoils, endpoint
 from oasis.data.components import Component, Components
 from oasis.errors import DataError
 from oasis.io.hdf5 import open_hdf5
@@ -33,14 +43,6 @@ from oasis.io.hdf5 import open_hdf5
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# The gas: CF4 at 50 Torr and 20 C, density = pressure x molar mass / (R T).
-DENSITY = 2.407e-4  # g / cm3
-MOLECULES = 1.647e18  # per cm3
-ATOMIC_NUMBER = np.array([6.0, 9.0])  # carbon is index 0, fluorine index 1, here and below
-ATOMIC_MASS = np.array([12.011, 18.998])  # u
-ATOMS_PER_MOLECULE = np.array([1.0, 4.0])
-MASS_FRACTION = np.array([0.1365, 0.8635])
-ELECTRONS_PER_MASS = 0.4772  # Z / A of CF4, mol / g
 MM_PER_CM = 10.0
 
 # Electrons.
@@ -60,15 +62,9 @@ ZBL_SLOPES = np.array([3.19980, 0.94229, 0.40290, 0.20162])
 RECOIL_CUT = 0.3  # keV: a recoil below it is no longer followed, and its further ionisation is lost
 WEAKEST_TRANSFER = 0.001  # keV: weaker collisions are ignored, 0.3-1 % of the nuclear stopping
 
-# Recoils of D-D neutrons. The elastic cross sections at 2.5 MeV are rounded to about 0.2 barn and only determine
-# the mixture of species; scattering is approximated as isotropic in the centre of mass.
-NEUTRON_ENERGY = 2470.0  # keV
-NEUTRON_MASS = 1.00866  # u
-NEUTRON_CROSS_SECTION = np.array([1.6, 2.0])  # barn
-
 # The library.
 ELECTRON_ENERGIES = (3.0, 15.5)  # keV
-RECOIL_IONISATION = (60.0, 500.0)  # keVee
+RECOIL_IONISATION = (15.0, 660.0)  # keVee
 CELL = 0.2  # mm: deposits in one cubic cell become one point, where the detector blurs by 0.3 mm and more
 STORED_STEP = 1 / 64  # mm: stored coordinates are multiples of it, so that they compress
 BATCH = 500  # tracks followed at once
@@ -204,28 +200,6 @@ def load_library(path: str | Path | None = None) -> tuple[Components, Components
             return Components.load(file["ER"]), Components.load(file["NR"])
     except DataError as error:
         raise DataError(f"{error}, {mend}") from error
-
-
-def endpoint() -> Array:
-    """Largest recoil energy of carbon and fluorine in keV under D-D neutrons: 4 m M / (m + M)^2 E_n.
-
-    Example:
-        >>> endpoint().round()
-        array([706., 473.])
-    """
-    return 4 * NEUTRON_MASS * ATOMIC_MASS / (NEUTRON_MASS + ATOMIC_MASS) ** 2 * NEUTRON_ENERGY
-
-
-def dd_recoils(rng: np.random.Generator, count: int, least: float = 0.0) -> tuple[Index, Array]:
-    """Draw the atomic numbers and the energies in keV of recoils of D-D neutrons in CF4, all above `least` keV.
-
-    Scattering is isotropic in the centre of mass, so the energy is uniform up to the endpoint. The species are
-    drawn in proportion to the atoms in the molecule times `NEUTRON_CROSS_SECTION`.
-    """
-    highest = endpoint()
-    weight = ATOMS_PER_MOLECULE * NEUTRON_CROSS_SECTION * np.maximum(1 - least / highest, 0)
-    atom = rng.choice(2, count, p=weight / weight.sum())
-    return ATOMIC_NUMBER[atom].astype(np.int64), rng.uniform(least, highest[atom])
 
 
 def screening(energy: Array) -> Array:

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+from scipy.stats import ks_2samp
 
 from oasis.adapters.migdal import MigdalAdapter, tracks
 from oasis.adapters.migdal.scene import PRESENT_ADU, bounding_box, random_rotation
+from oasis.data.mixing import keyed_rng
 from oasis.data.sample_files import write_samples
 from oasis.errors import ConfigError, DataError
 from oasis.run import Run
@@ -49,9 +52,78 @@ def test_light_follows_energy(samples):
     light = np.array([sample.target[0].sum() / sample.meta["ER_energy"] for sample in whole])
     assert 1500 < light.mean() < 2900
     energy = np.array([sample.meta["NR_energy"] for sample in samples])
-    assert energy.min() >= 60
+    assert energy.min() >= 15
     light = np.array([sample.target[1].sum() for sample in samples]) / energy
     assert 1.26 * 1500 < light.mean() < 1.26 * 2900
+
+
+def test_electrons_of_four_kev_have_the_light_of_those_of_the_authors():
+    """7,700 ADU is the mean in their notebook."""
+    scene = MigdalAdapter({"energies": (3.6, 4.4)}).scene("test")
+    light = [scene.place(2 * index, keyed_rng(0, "test", index))[0][1].values.sum() for index in range(600)]
+    assert np.mean(light) == pytest.approx(7700, rel=0.05)
+
+
+@pytest.mark.parametrize(("side", "cut"), [(96, 0.3), (160, 0.02)])
+def test_windows_hold_both_tracks(side, cut, monkeypatch):
+    """All electrons below 9 keV are whole, and at 12-15 keV most of them, in larger windows nearly all."""
+    scene = MigdalAdapter({"evaluation_size": (side, side)}).scene("test")
+    monkeypatch.setattr(scene, "_light", lambda *_: np.zeros((side, side), np.float32))
+    events = [scene.place(2 * index, keyed_rng(0, "test", index))[1] for index in range(800)]
+    energy, outside = (np.array([event[name] for event in events]) for name in ("ER_energy", "ER_outside"))
+    assert (outside[energy < 6] == 0).mean() > 0.99
+    assert (outside[energy < 9] > 0.02).mean() < 0.02
+    assert (outside[energy > 12] > 0.02).mean() == pytest.approx(cut, abs=0.05)
+
+
+def test_the_place_of_a_recoil_does_not_tell_whether_there_is_an_electron():
+    scene = MigdalAdapter({"energies": (9, 15)}).scene("test")
+    rows = {0: [], 1: []}
+    for index in range(600):
+        _, meta = scene.place(index, keyed_rng(0, "test", index))
+        rows[index % 2].append(meta["vertex_row"])
+    assert ks_2samp(*rows.values()).pvalue > 1e-3
+
+
+def test_the_surroundings_and_empty_frames_are_valid_in_training_only():
+    adapter = MigdalAdapter({"surroundings": 0.5, "empty": 0.25, "events": {"train": 80, "test": 40}})
+    train, test = (
+        [dataset[index] for index in range(len(dataset))] for dataset in map(adapter.dataset, ("train", "test"))
+    )
+    empty = [sample for sample in train if sample.meta["kind"] == "empty"]
+    whole = [sample for sample in train if sample.valid.all() and sample.meta["kind"] != "empty"]
+    assert 8 <= len(empty) <= 34
+    assert 15 <= len(whole) <= 45
+    for sample in empty:
+        assert sample.valid.all()
+        assert not sample.target.any()
+        assert 0 < sample.image.mean() < 10
+    assert all(sample.meta["kind"] != "empty" and not sample.valid.all() for sample in test)
+
+
+def test_a_box_has_its_margin(samples):
+    loose = MigdalAdapter({"events": {"val": 4}, "box_margin": 5}, seed=3).dataset("val")
+    for index in range(4):
+        box = np.pad(samples[index].valid[0], 5)
+        expected = ndimage.maximum_filter(box, 11)[5:-5, 5:-5]
+        np.testing.assert_array_equal(loose[index].valid[0], expected)
+
+
+def test_recoils_follow_a_measured_spectrum():
+    spectrum = {"edges": [60, 100, 200, 400], "counts": [4, 2, 2]}
+    scene = MigdalAdapter({"recoil_spectrum": spectrum}).scene("test")
+    energy = scene.recoils.table["ionisation"][scene.recoil_indices]
+    shares, _ = np.histogram(energy, [15, 60, 100, 200, 400, 660], weights=scene.recoil_shares)
+    np.testing.assert_allclose(shares, [0, 0.5, 0.25, 0.25, 0], atol=1e-9)
+    with pytest.raises(ConfigError, match="no recoil lies in a bin with counts"):
+        MigdalAdapter({"recoil_spectrum": {"edges": [700, 800], "counts": [1]}}).scene("test")
+    for wrong in (
+        {"edges": [1, 2], "counts": [1, 1]},
+        {"edges": [2, 1], "counts": [1]},
+        {"edges": [1, 2], "counts": [0]},
+    ):
+        with pytest.raises(ConfigError, match="recoil_spectrum"):
+            MigdalAdapter({"recoil_spectrum": wrong})
 
 
 def test_both_tracks_begin_at_the_vertex(samples):

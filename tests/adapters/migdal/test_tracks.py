@@ -476,26 +476,6 @@ def test_merge_keeps_tracks_apart() -> None:
     np.testing.assert_array_equal(merged[0].points, tracks.merge(one)[0].points)
 
 
-def test_dd_recoils_are_flat_up_to_the_endpoints() -> None:
-    species, energies = tracks.dd_recoils(np.random.default_rng(0), 20_000)
-    for number, mass, atoms, barn in ((6, 12.011, 1, 1.6), (9, 18.998, 4, 2.0)):
-        highest = 4 * 1.00866 * mass / (1.00866 + mass) ** 2 * 2470
-        assert kstest(energies[species == number], "uniform", args=(0, highest)).pvalue > 1e-3
-        assert (species == number).mean() == pytest.approx(atoms * barn / 9.6, abs=0.01)
-    # 4 A / (1 + A)^2 with whole mass numbers.
-    assert energies[species == 6].max() == pytest.approx(4 * 12 / 13**2 * 2470, rel=0.01)
-    assert energies[species == 9].max() == pytest.approx(4 * 19 / 20**2 * 2470, rel=0.01)
-
-
-def test_dd_recoils_above_a_bound_are_the_rest_of_all() -> None:
-    every_species, every_energy = tracks.dd_recoils(np.random.default_rng(0), 40_000)
-    species, energies = tracks.dd_recoils(np.random.default_rng(1), 20_000, least=300)
-    kept = every_energy > 300
-    assert energies.min() >= 300
-    assert (species == 6).mean() == pytest.approx((every_species[kept] == 6).mean(), abs=0.02)
-    assert energies.mean() == pytest.approx(every_energy[kept].mean(), rel=0.01)
-
-
 def test_library_keeps_its_bounds() -> None:
     electron, recoil = tracks.make_library(np.random.default_rng(0), 30, 20, (4, 6), (100, 200))
     assert (len(electron), len(recoil)) == (30, 20)
@@ -574,9 +554,15 @@ def test_shipped_library_has_the_spectra_it_says() -> None:
     electron, recoil = tracks.load_library()
     assert kstest(column(electron, "energy"), "uniform", args=(3, 12.5)).pvalue > 1e-3
     energy, ionisation, species = (column(recoil, name) for name in ("energy", "ionisation", "species"))
-    assert 60 <= ionisation.min() < ionisation.max() <= 500
+    assert 15 <= ionisation.min() < ionisation.max() <= 660
     assert energy[species == 9].max() < 474
     assert set(species) == {6, 9}
+    # Calculated from the cross sections and Lindhard's quenching by an independent program.
+    np.testing.assert_allclose(np.percentile(ionisation, [25, 50, 75]), [53, 121, 241], rtol=0.1)
+    np.testing.assert_allclose(
+        np.percentile(ionisation[ionisation > 60], [25, 50, 75]), [108, 180, 302], rtol=0.05
+    )
+    assert (species == 6).mean() == pytest.approx(0.14, abs=0.02)
     for number, mass in ((6, 12.011), (9, 18.998)):
         chosen = (species == number) & (energy > 150)
         expected = np.mean([lindhard(number, mass, value) for value in energy[chosen]])
