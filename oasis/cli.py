@@ -239,6 +239,27 @@ def predict(
 
 @app.command()
 @verb
+def export(
+    run: RunPath,
+    kind: Annotated[str, typer.Option("--format", help="onnx, or torch for a program of torch.export")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="the file; by default in the run's folder")] = None,
+    size: Annotated[
+        str, typer.Option(help="image sizes: any, trained (that in training), or auto: any if maps are the same")
+    ] = "auto",
+    force: Force = False,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the separator as a program for other software, checked against the run, with a model card."""
+    from oasis.run import Run
+
+    path, card = Run(run, trust_code=trust_code).export(out, kind, size, force)
+    difference = card.check.difference if card.check is not None else 0
+    typer.echo(f"{path}: {card.sizes}; differs from the run by {difference:.1e} of the brightest pixel at most")
+
+
+@app.command()
+@verb
 def simulate(
     config: ConfigPath,
     out: Annotated[Path, typer.Option(help="the HDF5 file of samples")],

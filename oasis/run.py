@@ -34,6 +34,10 @@ from oasis.evaluation.identity import identified
 from oasis.evaluation.instances import InstanceCollector
 from oasis.evaluation.summary import Summary, check_study, summarise
 from oasis.evaluation.surroundings import SizeCheck, check_size
+from oasis.export.card import Card
+from oasis.export.export import SIZES as EXPORTED
+from oasis.export.export import ExportFacts, export_separator, recognisers
+from oasis.export.runtimes import find_runtime
 from oasis.inference.options import WindowOptions
 from oasis.inference.predict import Predicted, predict, tables_of
 from oasis.io.arrays import read_array
@@ -595,6 +599,48 @@ class Run:
             write_report([self, *others], path, events)
         return path
 
+    def export(
+        self,
+        out: str | Path | None = None,
+        kind: str = "onnx",
+        size: str = "auto",
+        force: bool = False,
+    ) -> tuple[Path, Card]:
+        """Write the separator as a program for other software, and a model card beside it.
+
+        The program is compared with the separator before it is written.
+
+        Args:
+            out: the file; by default `model.onnx` or `model.pt2` in the run's folder.
+            kind: `onnx`, or `torch` for `torch.export`.
+            size: the image sizes that it takes: `any` that the model accepts, `trained` for that in training only,
+                or `auto`: the latter if larger images are known or likely to have other maps.
+            force: replace a file that is not an earlier export.
+
+        Returns:
+            The file and its card.
+
+        Raises:
+            ConfigError: an unknown `kind` or `size`.
+            ModelError: the run has no separator yet, or its model cannot be exported.
+            DataError: an output that must not be written.
+        """
+        if size not in EXPORTED:
+            raise ConfigError(f"size: unknown {size!r}; {nearest(size, EXPORTED)}")
+        path = self.files.exported(find_runtime(kind).suffix) if out is None else Path(out)
+        outputs = recognisers(path, kind)
+        own = recognisers(self.files.exported(find_runtime(kind).suffix), kind)
+        check_outputs(outputs, self._inputs(), own=own, force=force)
+        separator = self.separator()
+        check = self._known_size(separator) if separator.options.trained_size else None
+        fixed = size == "trained" or (size == "auto" and not _is_safe(separator, check))
+        if fixed and size == "auto":
+            logger.info("larger images have, or may have, other maps: exported for the size in training alone")
+        about = (type(self.adapter).__doc__ or "").partition("\n")[0]
+        data = {"adapter": self.config.adapter, "about": about, "configuration": self.fingerprint}
+        facts = ExportFacts(self.adapter.limits, check, data | {"options": self.config.data})
+        return path, export_separator(separator, path, kind, facts, fixed)
+
     def facts(self) -> Facts:
         """Return the facts of the run and the state of its training.
 
@@ -621,6 +667,13 @@ def _check_trusted(names: Mapping[str, str], trusted: Set[str], config: Path) ->
                 f"{config}: {key}: the run names code, {shown(name)}, which is not executed without permission: "
                 "if you trust its author, pass --trust-code (in Python trust_code=True)"
             )
+
+
+def _is_safe(separator: Separator, check: SizeCheck | None) -> bool:
+    """Return whether images of another size than in training have the same maps, as far as is known."""
+    if separator.options.trained_size is None:
+        return True
+    return not separator.sees_whole_frame if check is None else check.same
 
 
 def _keep(check: SizeCheck | None, path: Path) -> None:

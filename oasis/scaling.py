@@ -101,7 +101,7 @@ class LogScale(Options):
         if self.scale is None:
             scale = _percentile(pixels, self.percentile, ignored).clamp_min(FLOOR)
         else:
-            scale = pixels.new_full((len(pixels),), self.scale)
+            scale = pixels.new_full((pixels.shape[0],), self.scale)
         if not self.peak:
             return FittedLogScale(scale, torch.ones_like(scale))
         counted = pixels if ignored is None else pixels.masked_fill(ignored, 0)
@@ -111,6 +111,8 @@ class LogScale(Options):
 
 def _percentile(pixels: Tensor, percentile: float, ignored: Tensor | None) -> Tensor:
     """Return a percentile of every row (b, n), interpolated linearly between order statistics as numpy does."""
+    if torch.compiler.is_compiling():  # a program's order statistics must not depend on the size in its trace
+        ignored = torch.zeros_like(pixels, dtype=torch.bool) if ignored is None else ignored
     if ignored is None:
         position = (pixels.shape[1] - 1) * percentile / 100
         low = int(position)
@@ -219,7 +221,17 @@ def _negative_side(image: Tensor, valid: Tensor | None) -> Tensor:
     """Return the standard deviation (b, B) of Gaussian noise around zero from the median of pixels below it."""
     below = image < 0 if valid is None else (image < 0) & valid
     size = image.abs().masked_fill(~below, torch.nan).flatten(2)
-    return (size.nanmedian(dim=2).values / HALF_NORMAL_MEDIAN).nan_to_num(0.0)
+    median = _lower_median(size) if torch.compiler.is_compiling() else size.nanmedian(dim=2).values
+    return (median / HALF_NORMAL_MEDIAN).nan_to_num(0.0)
+
+
+def _lower_median(values: Tensor) -> Tensor:
+    """Return `nanmedian` over the last axis of (b, B, n), by operations that every format of programs has."""
+    unknown = values.isnan()
+    ordered = values.masked_fill(unknown, torch.inf).sort(dim=2).values
+    place = ((~unknown).sum(2, keepdim=True) - 1).clamp_min(0) // 2
+    median = ordered.gather(2, place)[..., 0]
+    return torch.where(median.isfinite(), median, torch.nan)
 
 
 def _kind(values: Any) -> str:

@@ -23,6 +23,7 @@ OWN = (
     "size_check.json",
     "report.html",
     "trial.json",
+    *(f"model.{kind}{card}" for kind in ("onnx", "pt2") for card in ("", ".json", ".md")),
 )
 
 
@@ -100,6 +101,10 @@ class RunFiles:
     def code(self) -> Path:
         """The folder of the code files that the run was trained with."""
         return self.folder / "code"
+
+    def exported(self, suffix: str) -> Path:
+        """The best separator as a program for other software."""
+        return self.folder / f"model{suffix}"
 
     def events(self, split: str = "test") -> Path:
         """The event table of a split."""

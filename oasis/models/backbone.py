@@ -165,7 +165,8 @@ class Backbone(nn.Module, ABC):
                 )
             missing = [most - own for own, most in zip(size, self.image_size, strict=True)]
         else:
-            missing = [max(self.minimum_size - own, 0) for own in size]
+            # In the trace of a program a size is a symbol, and declared to be at least the minimum.
+            missing = [max(self.minimum_size - own, 0) if isinstance(own, int) else 0 for own in size]
             missing = [more + -(own + more) % self.divisor for own, more in zip(size, missing, strict=True)]
         return [(more // 2, more - more // 2) for more in missing]
 

@@ -22,7 +22,7 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x` (b, c, D, H, W)."""
-        if x.device.type == "cpu" and max(x.shape[2:]) <= TINY:
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and max(x.shape[2:]) <= TINY:
             with torch.autocast("cpu", enabled=False):
                 return super().forward(x.float())
         return super().forward(x)

@@ -39,7 +39,7 @@ class Head(nn.Module, ABC):
         """
 
     def _split(self, features: Tensor, groups: int) -> Tensor:
-        return features.float().view(len(features), groups, self.bands, *features.shape[2:])
+        return features.float().view(features.shape[0], groups, self.bands, *features.shape[2:])
 
 
 class SoftplusHead(Head):

@@ -120,11 +120,11 @@ class ObjectHead(nn.Module):
             shapes = torch.cat([maps, image.unsqueeze(1)], dim=1).detach().float()
             queries = self.query(self.kinds) + self.moments(moments(shapes, scale))
             encoded = encoded.float()
-            places = _places(encoded.shape[2:], encoded.device).flatten(1).expand(len(encoded), -1, -1)
+            places = _places(encoded.shape[2:], encoded.device).flatten(1).expand(encoded.shape[0], -1, -1)
             tokens = self.tokens(torch.cat([encoded.flatten(2), places], dim=1).transpose(1, 2))
             found = self.attention(queries, tokens)
             numbers = self.of_object(found[:, :-1])
-            of_image = found.new_zeros(len(found), 0) if self.of_image is None else self.of_image(found[:, -1])
+            of_image = found.new_zeros(found.shape[0], 0) if self.of_image is None else self.of_image(found[:, -1])
             return Objects(numbers[..., 0], numbers[..., 1:], of_image)
 
     def columns(self, objects: Objects) -> dict[str, Tensor]:

@@ -113,7 +113,7 @@ class Separator(nn.Module):
         intensity: Maps = self.head(of_maps, image, scale)
         presence = objects = None
         if self.presence_head is not None:
-            shape = (len(image), len(self.classes), self.options.bands, *image.shape[2:])
+            shape = (image.shape[0], len(self.classes), self.options.bands, *image.shape[2:])
             presence = self.presence_head(of_presence.reshape(shape), encoded)
         if self.object_head is not None and encoded is not None:
             objects = self.object_head(intensity.detach().in_physical_units, image, encoded, scale)

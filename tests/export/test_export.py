@@ -1,0 +1,138 @@
+"""Exported programs give the maps of the separator, in other software too; about 40 s."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from oasis.cli import run as command
+from oasis.errors import ModelError
+from oasis.export import export
+from oasis.export.card import Card
+from oasis.export.program import Program
+from oasis.export.sizes import possible
+from oasis.models import create_model
+from oasis.run import Run
+from oasis.scaling import AsinhScale, LogScale
+from oasis.separator.options import SeparatorOptions
+from oasis.separator.separator import Separator
+
+FACTS = export.ExportFacts({"a": 1.0, "b": 1.0}, None, {})
+TINY = {"name": "unet", "base_channels": 2, "depth": 1}
+
+
+@pytest.fixture(scope="module")
+def exported(pulses_run, tmp_path_factory):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("exported") / "pulses.onnx"
+    assert command(["export", str(pulses_run), "--out", str(path), "--size", "any", "--quiet"]) == 0
+    return path
+
+
+def test_the_file_says_what_it_is(exported, pulses_run):
+    card, run = Card.load(f"{exported}.json"), Run(pulses_run)
+    assert (card.classes, card.unit) == (run.adapter.classes, run.adapter.unit)
+    assert card.check.difference <= card.check.tolerance == export.TOLERANCE
+    assert card.size_check == run.size_check
+    assert card.data["configuration"] == run.fingerprint
+    text = exported.with_name("pulses.onnx.md").read_text()
+    for word in (*card.classes, card.unit, card.sha256, card.sizes, "unet", "onnxruntime", "oasis-seg"):
+        assert word in text
+
+
+@pytest.mark.parametrize("length", [1024, 700])
+def test_numpy_and_onnxruntime_alone_give_the_maps_of_the_run(exported, pulses_run, root, tmp_path, length):
+    waves = np.random.default_rng(0).normal(0, 3, (9, length)).astype(np.float32)
+    waves[4] = 0
+    np.save(tmp_path / "waves.npy", waves)
+    arguments = ["deploy", str(exported), str(tmp_path / "waves.npy"), "--out", str(tmp_path / "maps.npz")]
+    code = (
+        f"import runpy, sys; sys.argv = {arguments}; runpy.run_path({str(root / 'examples/deploy.py')!r}, "
+        "run_name='__main__'); assert not {'torch', 'oasis'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
+    found = np.load(tmp_path / "maps.npz")
+    separator = Run(pulses_run).separator()
+    expected = separator.predict(waves[:, None], precision="float32").maps.numpy()
+    np.testing.assert_allclose(found["maps"], expected, atol=export.TOLERANCE * np.abs(waves).max())
+    assert not found["maps"][4].any()
+    assert [*found["classes"]] == [*separator.classes]
+
+
+def test_no_foreign_file_is_replaced(exported, pulses_run, tmp_path, capsys):
+    out = tmp_path / "mine.onnx"
+    for name in ("mine.onnx", "mine.onnx.md", "mine.onnx.json"):
+        (tmp_path / name).write_text("mine")
+        assert command(["export", str(pulses_run), "--out", str(out)]) == 2
+        assert "not an earlier output" in capsys.readouterr().err
+        assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+        (tmp_path / name).unlink()
+    assert all(is_ours(path) for path, is_ours in export.recognisers(exported, "onnx").items())
+    assert command(["export", str(pulses_run), "--format", "onxx"]) == 2
+    assert "did you mean 'onnx'?" in capsys.readouterr().err
+
+
+def test_a_torch_program_has_the_context_the_gate_and_the_presence(tmp_path):
+    head = {"name": "denoised", "presence": True, "gate": True}
+    facts = {"model": TINY, "scaling": {"over": "valid"}, "head": head, "context": 1, "spatial_dims": 1}
+    separator = Separator(SeparatorOptions(classes=("a", "b"), trained_size=(24,), **facts))
+    path = tmp_path / "model.pt2"
+    card = export.export_separator(separator, path, "torch", FACTS)
+    assert separator.training
+    assert [one.name for one in card.inputs] == ["image", "context", "valid"]
+    assert [one.name for one in card.outputs] == ["maps", "presence_predicted"]
+    assert card.size == "any"
+    assert export.recognisers(path, "torch")[path](path)
+    given = Program(separator.eval()).example(4, (31,))
+    found = torch.export.load(path).module()(*given)
+    for one, expected in zip(found, Program(separator)(*given), strict=True):
+        torch.testing.assert_close(one, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_a_program_that_differs_is_not_written(tmp_path, monkeypatch):
+    separator = Separator(SeparatorOptions(classes=("a", "b"), spatial_dims=1, model=TINY))
+    path = tmp_path / "model.pt2"
+    path.write_text("earlier")
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(ModelError, match=r"model unet: cannot be exported as torch: the program differs"):
+        export.export_separator(separator, path, "torch", FACTS)
+    assert [found.read_text() for found in tmp_path.iterdir()] == ["earlier"]
+
+
+@pytest.mark.parametrize(
+    ("model", "trained", "fixed", "kinds"),
+    [
+        ({}, (96, 96), False, ["any", "trained", "trained"]),
+        ({}, (96, 96), True, ["trained", "trained"]),
+        ({}, None, False, ["any"]),
+        ({"divisor": 32}, (96, 64), False, ["multiples", "trained", "trained"]),
+        ({"divisor": 32}, (90, 64), False, ["trained", "trained"]),
+        ({"image_size": (96, 96)}, (90, 64), False, ["trained", "trained"]),
+    ],
+)
+def test_the_most_general_sizes_are_tried_first(model, trained, fixed, kinds):
+    backbone = create_model("unet", 1, 2, 2, base_channels=2)
+    for name, value in model.items():
+        setattr(backbone, name, value)
+    assert [sizes.kind for sizes in possible(backbone, trained, fixed)] == kinds
+
+
+@pytest.mark.parametrize("scaling", [LogScale(), LogScale(percentile=37.3), LogScale(over="valid"), AsinhScale()])
+def test_a_trace_fits_the_same_scaling(scaling, monkeypatch):
+    image = torch.randn(3, 2, 9, 11, generator=torch.Generator().manual_seed(0))
+    image[1] = image[1].abs()
+    valid = torch.rand(3, 1, 9, 11) < 0.5
+    expected = scaling.fit(image, valid)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for name, value in vars(scaling.fit(image, valid)).items():
+        torch.testing.assert_close(value, vars(expected)[name], rtol=1e-6, atol=0)
+
+
+def test_the_card_is_within_the_file(exported):
+    onnx = pytest.importorskip("onnx")
+    card = json.loads(onnx.load(exported).metadata_props[0].value)
+    beside = json.loads(exported.with_name("pulses.onnx.json").read_text())
+    assert card == beside | {"check": None, "sha256": ""}
