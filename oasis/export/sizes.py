@@ -47,14 +47,15 @@ class Sizes:
 
     def cases(self) -> list[tuple[int, tuple[int, ...]]]:
         """Return batches and sizes to be checked: the smallest one, that in training and one larger."""
-        sizes = [self._fixed] * 2
-        if self.kind != "trained":
+        if self.kind == "trained":
+            sizes = [self._fixed] * len(BATCHES)
+        else:
             least = (self.least,) * self.dims
-            known = self.trained or least
+            known = tuple(max(length, self.least) for length in self.trained or least)
             rest = MARGIN if self.step == 1 else self.step
             sizes = [least, known, tuple(length + (1 + axis) * rest for axis, length in enumerate(known))]
         batches = BATCHES if self.batch == "any" else (1, 1, 1)
-        return list(zip(batches, sizes, strict=False))
+        return list(zip(batches, sizes, strict=True))
 
     def dynamic(self, inputs: int) -> tuple[dict[int, Any], ...] | None:
         """Return torch's description of the axes of variable length, for a number of inputs."""
@@ -96,14 +97,15 @@ def possible(backbone: Backbone, trained: tuple[int, ...] | None, fixed: bool) -
     Example:
         >>> from oasis.models import UNet
         >>> [sizes.kind for sizes in possible(UNet(1, 2), (96, 96), fixed=False)]
-        ['any', 'trained', 'trained']
+        ['any', 'any', 'trained', 'trained']
     """
     step, dims = backbone.divisor, backbone.spatial_dims
     least = -(-max(backbone.minimum_size, step) // step) * step
-    known: list[tuple[Literal["any", "one"], Literal["any", "multiples", "trained"]]] = []
+    known: list[tuple[Literal["any", "one"], Literal["any", "multiples", "trained"], int]] = []
     fits = trained is None or all(length >= least and length % step == 0 for length in trained)
     if backbone.image_size is None and not fixed and fits:
-        known.append(("any", "any" if step == 1 else "multiples"))
+        kind: Literal["any", "multiples"] = "any" if step == 1 else "multiples"
+        known += [("any", kind, least), ("any", kind, least + step)]  # features of one pixel can prevent the first
     if trained is not None or not known:
-        known += [("any", "trained"), ("one", "trained")]
-    return [Sizes(batch, kind, trained, least, step, dims) for batch, kind in known]
+        known += [("any", "trained", least), ("one", "trained", least)]
+    return [Sizes(batch, kind, trained, smallest, step, dims) for batch, kind, smallest in known]
