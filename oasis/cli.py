@@ -198,8 +198,8 @@ def calibrate(
 @verb
 def predict(
     run: RunPath,
-    source: Annotated[Path, typer.Argument(help="an image file (.npy, .npz, .tif, .h5) or a folder of them")],
-    out: Annotated[Path, typer.Option(help="the file for the maps: .h5 or .npz")],
+    source: Annotated[Path, typer.Argument(help="an image file (.npy, .tif, .h5, .zarr) or a folder of them")],
+    out: Annotated[Path, typer.Option(help="the file for the maps: .h5, .npz or .zarr")],
     dark: Annotated[Path | None, typer.Option(help="a dark frame to subtract")] = None,
     key: Annotated[str | None, typer.Option(help="the array in .npz and .h5 files")] = None,
     spread: Annotated[
@@ -228,7 +228,9 @@ def predict(
     cut = WindowOptions.parse(
         {"kind": window, "tile": tile, "memory": memory, "regions": regions and str(regions), "level": level}
     )
-    found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine, force, cut)
+    kept = "go on with the same command, which keeps what is done" if out.suffix.lower() == ".zarr" else ""
+    with going_on(lambda: kept):
+        found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine, force, cut)
     for error in found.failed.values():
         say(error)
     intervals = " with intervals" if "intensity_low" in found.objects else ""

@@ -39,7 +39,8 @@ from oasis.export.export import SIZES as EXPORTED
 from oasis.export.export import ExportFacts, export_separator, recognisers
 from oasis.export.runtimes import find_runtime
 from oasis.inference.options import WindowOptions
-from oasis.inference.predict import Predicted, predict, tables_of
+from oasis.inference.predict import predict
+from oasis.inference.predicted import Predicted, tables_of
 from oasis.io.arrays import read_array
 from oasis.io.files import digest
 from oasis.io.kept_code import KeptCode
@@ -517,8 +518,8 @@ class Run:
 
         Args:
             source: a file or a folder.
-            out: `.h5`, `.hdf5` or `.npz`; the table is beside it, as `.csv`, and for maps that are grouped into
-                instances a row for each as `_instances.csv`.
+            out: `.h5`, `.hdf5`, `.npz` or `.zarr`; the table is beside it, as `.csv`, and for maps grouped
+                into instances a row for each as `_instances.csv`. A zarr store that was interrupted is continued.
             dark: a dark frame to subtract.
             key: the array in `.npz` and HDF5 files.
             spread: also write the standard deviation of the maps over the symmetries of the image.
@@ -544,7 +545,8 @@ class Run:
         separator = self.separator(best_device())
         check = partial(self._known_size, separator)
         grouping = self.config.grouping
-        found = predict(separator, self.adapter, source, out, frame, key, spread, refine, check, window, grouping)
+        settings = (frame, key, spread, refine, check, window, grouping, force)
+        found = predict(separator, self.adapter, source, out, *settings)
         if calibration is not None:
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
         write_csv(found.objects, table)

@@ -2,11 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pandas as pd
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
@@ -15,52 +13,21 @@ from oasis.evaluation.event_table import check_same_classes, check_spread
 from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.inference.choice import Choice, Measure
 from oasis.inference.job import Job
-from oasis.inference.memory import fits
 from oasis.inference.options import WindowOptions
 from oasis.inference.output import Output
+from oasis.inference.predicted import Predicted, tables_of
 from oasis.inference.regional import Regional
 from oasis.inference.sinks import check_kind, open_sink
-from oasis.inference.sources import image_files, read_images
-from oasis.inference.tiled import separate_tiles
+from oasis.inference.sources import image_files, left_out, read_images
+from oasis.inference.stored import Runner, one_by_one, predict_stored
+from oasis.inference.tiled import needs_tiles, separate_tiles
 from oasis.inference.whole import separate_whole
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
-from oasis.io.parts import open_parts
-from oasis.io.zarr_files import at_level
+from oasis.io.zarr_files import ZARR, at_level
 from oasis.separator.separator import Separator
 
 logger = logging.getLogger(__name__)
-
-INTENSITIES, INSTANCES = ".csv", "_instances.csv"  # suffixes of the tables next to the maps
-SMALL = 2**20  # pixels of an image that is separated whole without checking the memory
-
-
-class Predicted(NamedTuple):
-    """The result of a prediction.
-
-    Attributes:
-        images: number of separated images.
-        failed: the files that could not be used, completely or in part, and why.
-        objects: one row per image and class: `source`, `frame`, `class`, `intensity_predicted` and
-            `overlap_fraction_predicted` over the good visible pixels; `masked_fraction` if there are masks,
-            `intensity_spread` if requested, and the positions stated in files.
-        instances: one row per single object, if maps of whole images were grouped.
-    """
-
-    images: int
-    failed: Mapping[Path, OasisError]
-    objects: pd.DataFrame
-    instances: pd.DataFrame | None = None
-
-
-def tables_of(out: Path) -> tuple[Path, Path]:
-    """Return the files beside the maps: the table of intensities, and that of single objects.
-
-    Example:
-        >>> [path.name for path in tables_of(Path("maps.h5"))]
-        ['maps.csv', 'maps_instances.csv']
-    """
-    return out.with_suffix(INTENSITIES), out.with_name(f"{out.stem}{INSTANCES}")
 
 
 def predict(
@@ -75,8 +42,10 @@ def predict(
     size_check: Measure | None = None,
     window: WindowOptions | None = None,
     grouping: Mapping[str, Grouping] | None = None,
+    replace: bool = False,
+    runner: Runner = one_by_one,
 ) -> Predicted:
-    """Separate every image of a file or folder and write the maps to an HDF5 or `.npz` file.
+    """Separate every image of a file or folder and write the maps to HDF5, `.npz` or zarr.
 
     The output contains `maps/<class>` (n, B, *S), `source` and `frame` of every image, and as attributes the
     classes, the unit and the identity of the run. If an adapter reads masks, the good pixels are the array `mask`
@@ -88,7 +57,8 @@ def predict(
         separator: the separator to apply.
         adapter: the adapter, which reads the files.
         source: a file or a folder.
-        out: `.h5`, `.hdf5` or `.npz`; it appears when it is complete.
+        out: `.h5`, `.hdf5` or `.npz`, which appears when it is complete; or `.zarr`, which is written in parts,
+            and continued by the same call where an earlier one was interrupted: see `oasis.inference.stored`.
         dark: a dark frame to subtract.
         key: the array in `.npz` and HDF5 files.
         spread: also write the standard deviation of every pixel over the symmetries of the image, as
@@ -98,6 +68,8 @@ def predict(
             in training, which are refused if their maps would differ.
         window: how images are cut.
         grouping: how the maps of whole images are grouped into instances, by class.
+        replace: replace a zarr store of another run, other files or other options.
+        runner: processes the units of a zarr store.
 
     Raises:
         ConfigError: `spread` or `refine` with an adapter that has none, or together with tiles or regions.
@@ -109,9 +81,11 @@ def predict(
     window = window or WindowOptions()
     choice = Choice(separator, size_check, window.kind)
     job = Job(separator, adapter, spread, refine, window, choice, grouping or {})
-    _check(job)
+    check_job(job)
     found = image_files(source, adapter.suffixes, without=(out, *tables_of(out)))
     files = [_at_level(path, window.level) for path in found]
+    if check_kind(out) == ZARR:
+        return predict_stored(job, files, out, dark, key, replace, runner)
     return _predicted(job, files, out, dark, key)
 
 
@@ -126,7 +100,7 @@ def _at_level(path: Path, level: int | None) -> Path:
     return found
 
 
-def _check(job: Job) -> None:
+def check_job(job: Job) -> None:
     """Check that what is asked for goes together."""
     check_same_classes(job.separator, job.adapter)
     if job.spread:
@@ -177,29 +151,12 @@ def _separate_files(
 def _separate_file(
     job: Job, regional: Regional | None, path: Path, key: str | None, dark: NDArray[Any] | None, output: Output
 ) -> OasisError | None:
-    if job.window.kind == "tiles" or (job.window.kind is None and _needs_tiles(job, path, key)):
+    if job.window.kind == "tiles" or (job.window.kind is None and needs_tiles(job, path, key)):
         return separate_tiles(job, path, key, dark, output)
     images = read_images(job.adapter, path, key, dark)
     size = images.image.shape[2:]
     output.check_size(size)
     if regional is not None:
-        return regional.separate(path, images, output)
+        return left_out(path, regional.separate(path, images, output), len(images))
     job.choice.check_size(size, path)
-    return separate_whole(job, path, images, output)
-
-
-def _needs_tiles(job: Job, path: Path, key: str | None) -> bool:
-    """Return whether the images of a file are too large for the memory to be separated whole.
-
-    Without a stated memory, a network that sees the whole frame is tried: tiles are no way out for it.
-    """
-    adapter, memory = job.adapter, job.window.bytes
-    if memory is None and job.separator.sees_whole_frame:
-        return False
-    if adapter.context or not adapter.reads_parts(path):
-        return False
-    with open_parts(path, key) as parts:
-        if parts is None:
-            return False
-        size = parts.shape[max(len(parts.shape) - adapter.spatial_dims, 0) :]
-    return prod(size) > SMALL and not fits(job.separator, size, memory)
+    return left_out(path, separate_whole(job, path, images, output), len(images))

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from oasis.data.images import Images
-from oasis.errors import ConfigError, DataError, OasisError
+from oasis.errors import ConfigError, DataError
 from oasis.evaluation.event_table import count_maps, measured
 from oasis.inference.choice import pixels
 from oasis.inference.job import Job
@@ -47,15 +47,21 @@ class Regional:
         if job.window.regions is not None:
             self.file = read_regions(job.window.regions, len(trained), job.adapter.to_pixels)
 
-    def separate(self, path: Path, images: Images, output: Output) -> OasisError | None:
-        """Separate the images of a file, and return the error of those that could not be used.
+    def separate(self, path: Path, images: Images, output: Output, first: int = 0) -> dict[int, str]:
+        """Separate images of a file, and return why some could not be used, by their number in the file.
+
+        Args:
+            path: the path of the file.
+            images: images of it.
+            output: the output.
+            first: the number in the file of the first of them.
 
         Raises:
             DataError: images are smaller than a window, or all regions are outside of them.
         """
         size = images.image.shape[2:]
         check_fits(self.trained, size)
-        found = [self._regions(path, index, images, size) for index in range(len(images))]
+        found = [self._regions(path, first, index, images, size) for index in range(len(images))]
         given = sum(count for _, count in found)
         if self.file is not None and given and not any(regions for regions, _ in found):
             raise DataError(
@@ -70,18 +76,20 @@ class Regional:
                 missing,
                 given,
             )
-        frames = Frames(images, {})
+        frames = Frames(images, {}, first)
         for numbers, batch in frames.batches(1):
             try:
-                self._separate(path, numbers, batch, found[numbers[0]][0], output)
+                self._separate(path, numbers, batch, found[numbers[0] - first][0], output)
             except DataError as error:
                 frames.leave_out(numbers, str(error))
-        return frames.error(path)
+        return frames.problems
 
-    def _regions(self, path: Path, index: int, images: Images, size: Sequence[int]) -> tuple[list[Region], int]:
+    def _regions(
+        self, path: Path, first: int, index: int, images: Images, size: Sequence[int]
+    ) -> tuple[list[Region], int]:
         """Return the regions of an image that can be separated, and the number of all regions."""
         if self.file is not None:
-            given = self.file.of(path, index, size, self.trained)
+            given = self.file.of(path, first + index, size, self.trained)
         else:
             image = images.part(slice(index, index + 1)).filled()[0]
             boxes = self.job.adapter.regions_of_interest(np.nan_to_num(image, posinf=0, neginf=0))

@@ -39,6 +39,25 @@ class Rows:
         for name, array in arrays.items():
             self._types.setdefault(name, array.dtype)
 
+    def plain(self) -> dict[str, Any]:
+        """Return the rows as values that JSON can hold.
+
+        Example:
+            >>> rows = Rows()
+            >>> rows.add({"intensity": np.array([1.5], np.float32)})
+            >>> again = Rows()
+            >>> again.extend(rows.plain())
+            >>> again.table().dtypes.iloc[0]
+            dtype('float32')
+        """
+        return {"batches": self._batches, "types": {name: dtype.str for name, dtype in self._types.items()}}
+
+    def extend(self, plain: Mapping[str, Any]) -> None:
+        """Append rows that `plain` gave."""
+        self._batches += plain["batches"]
+        for name, dtype in plain["types"].items():
+            self._types.setdefault(name, np.dtype(dtype))
+
     def table(self) -> pd.DataFrame:
         """Return all rows; NaN if a batch lacks a column."""
         lengths = [len(next(iter(batch.values()))) for batch in self._batches]

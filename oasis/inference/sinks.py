@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from oasis.errors import DataError
 from oasis.io.hdf5 import append_rows, create_hdf5
 from oasis.io.npz import NpzWriter, create_npz
+from oasis.io.zarr_files import ZARR
 from oasis.separator.options import SeparatorOptions
 
 COMPRESSION: Final[Mapping[str, Any]] = {"compression": "gzip", "compression_opts": 1}
 HDF5: Final = (".h5", ".hdf5")
 NPZ: Final = ".npz"
+OUTPUTS: Final = (*HDF5, NPZ, ZARR)
 
 
 class Sink(Protocol):
@@ -34,8 +36,8 @@ def check_kind(out: Path) -> str:
         DataError: the suffix is not supported.
     """
     suffix = out.suffix.lower()
-    if suffix not in (*HDF5, NPZ):
-        raise DataError(f"{out}: unknown kind of output; expected {', '.join((*HDF5, NPZ))}")
+    if suffix not in OUTPUTS:
+        raise DataError(f"{out}: unknown kind of output; expected {', '.join(OUTPUTS)}")
     return suffix
 
 

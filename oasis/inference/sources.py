@@ -73,16 +73,19 @@ class Frames:
     Attributes:
         images: all of them.
         problems: why an image is left out, by its number in the file; known once its batch was reached.
+        first: the number in the file of the first of the images.
     """
 
     images: Images
     problems: dict[int, str]
+    first: int = 0
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], Images]]:
         """Yield the numbers of images in the file, and the images, at most `size` at a time."""
         for start in range(0, len(self.images), size):
             part = self.images.part(slice(start, start + size))
             found = [problem(part, place) for place in range(len(part))]
+            start += self.first
             self.problems |= {start + place: text for place, text in enumerate(found) if text}
             usable = np.flatnonzero([not text for text in found])
             if len(usable):
@@ -91,10 +94,6 @@ class Frames:
     def leave_out(self, numbers: NDArray[np.intp], why: str) -> None:
         """Leave out images that turned out to be unusable."""
         self.problems |= dict.fromkeys(numbers.tolist(), why)
-
-    def error(self, path: Path) -> DataError | None:
-        """Return the error for the images that were left out, if there are any."""
-        return left_out(path, self.problems, len(self.images))
 
 
 def left_out(path: Path, problems: Mapping[int, str], count: int) -> DataError | None:

@@ -1,5 +1,6 @@
 """Tiled images: separated tile by tile, read and written part by part where the files allow it."""
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import count_maps, measured
 from oasis.inference.job import Job
 from oasis.inference.large import Large, open_large, survey
-from oasis.inference.memory import CHUNK, largest_core
+from oasis.inference.memory import CHUNK, fits, largest_core
 from oasis.inference.output import MASKED, Output
 from oasis.inference.sinks import Hdf5Sink
 from oasis.inference.sources import left_out
 from oasis.inference.windows import Place, Tiling
+from oasis.io.parts import open_parts
+
+SMALL = 2**20  # pixels of an image that is separated whole without checking the memory
 
 
 def separate_tiles(
@@ -98,3 +102,20 @@ def _separate(
 def _name(label: str) -> str:
     """Return the name of the maps of a class in the output."""
     return f"maps/{label}"
+
+
+def needs_tiles(job: Job, path: Path, key: str | None) -> bool:
+    """Return whether the images of a file are too large for the memory to be separated whole.
+
+    Without a stated memory, a network that sees the whole frame is tried: tiles are no way out for it.
+    """
+    adapter, memory = job.adapter, job.window.bytes
+    if memory is None and job.separator.sees_whole_frame:
+        return False
+    if adapter.context or not adapter.reads_parts(path):
+        return False
+    with open_parts(path, key) as parts:
+        if parts is None:
+            return False
+        size = parts.shape[max(len(parts.shape) - adapter.spatial_dims, 0) :]
+    return prod(size) > SMALL and not fits(job.separator, size, memory)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from oasis.data.images import Images
-from oasis.errors import DataError, OasisError
+from oasis.errors import DataError
 from oasis.evaluation.event_table import SPREAD, measure_maps
 from oasis.evaluation.symmetry import symmetry_spread
 from oasis.inference.job import Job
@@ -19,9 +19,17 @@ from oasis.instances.grouping import group
 from oasis.instances.table import predicted_table
 
 
-def separate_whole(job: Job, path: Path, images: Images, output: Output) -> OasisError | None:
-    """Separate the images of a file, and return the error of those that could not be used."""
-    frames = Frames(images, {})
+def separate_whole(job: Job, path: Path, images: Images, output: Output, first: int = 0) -> dict[int, str]:
+    """Separate images of a file, and return why some could not be used, by their number in the file.
+
+    Args:
+        job: the processing of every image.
+        path: the path of the file.
+        images: images of it.
+        output: the output.
+        first: the number in the file of the first of them.
+    """
+    frames = Frames(images, {}, first)
     for numbers, batch in frames.batches(BATCH):
         try:
             arrays, columns, found = _separated(job, batch)
@@ -31,7 +39,7 @@ def separate_whole(job: Job, path: Path, images: Images, output: Output) -> Oasi
             output.add(path, numbers, batch.image.shape[2:], batch.mask, arrays, columns)
             if found is not None:
                 output.add_instances(path, numbers, found)
-    return frames.error(path)
+    return frames.problems
 
 
 def _separated(

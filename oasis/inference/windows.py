@@ -6,7 +6,6 @@ image. This is true for networks that do not see the whole frame; others are ref
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -25,24 +24,6 @@ CORE = {1: 65536, 2: 512, 3: 64}  # default pixels of a tile along an axis, with
 
 Place = tuple[slice, ...]
 Read = Callable[[Place], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
-
-
-class Tile(NamedTuple):
-    """One tile of an image.
-
-    Attributes:
-        read: the part of the image that is separated.
-        write: the part whose maps are kept.
-    """
-
-    read: tuple[slice, ...]
-    write: tuple[slice, ...]
-
-    @property
-    def kept(self) -> tuple[slice, ...]:
-        """The part of the separated maps that is kept."""
-        pairs = zip(self.read, self.write, strict=True)
-        return tuple(slice(kept.start - read.start, kept.stop - read.start) for read, kept in pairs)
 
 
 def reach(backbone: Backbone) -> tuple[int, ...]:
@@ -91,30 +72,40 @@ def _reach(backbone: Backbone, axis: int) -> int:
     return farthest
 
 
-def tiles(size: Sequence[int], core: Sequence[int], halo: Sequence[int], grid: int = 1) -> Iterator[Tile]:
-    """Divide an image into tiles whose edges lie on a grid, each with a halo that ends at the image.
+def places(size: Sequence[int], core: Sequence[int]) -> Iterator[Place]:
+    """Divide an image into parts of a size, the last ones of every axis smaller.
 
     Args:
-        size: the size of the image, multiples of `grid`.
-        core: the size of a tile without its halo; rounded up to the grid.
-        halo: the halo on either side; rounded up to the grid.
-        grid: edges of tiles are multiples of this.
+        size: the size of the image.
+        core: the size of a part.
 
     Example:
-        >>> [(tile.read[0], tile.write[0]) for tile in tiles([16], core=[8], halo=[3], grid=4)]
-        [(slice(0, 12, None), slice(0, 8, None)), (slice(4, 16, None), slice(8, 16, None))]
+        >>> [place[0] for place in places([20], core=[8])]
+        [slice(0, 8, None), slice(8, 16, None), slice(16, 20, None)]
     """
-    core, halo = ([-(-length // grid) * grid for length in lengths] for lengths in (core, halo))
-    starts = [range(0, whole, part) for whole, part in zip(size, core, strict=True)]
-    for place in product(*starts):
-        write = tuple(
-            slice(start, min(start + part, whole)) for start, part, whole in zip(place, core, size, strict=True)
+    for starts in product(*(range(0, whole, part) for whole, part in zip(size, core, strict=True))):
+        yield tuple(
+            slice(start, min(start + part, whole)) for start, part, whole in zip(starts, core, size, strict=True)
         )
-        read = tuple(
-            slice(max(part.start - around, 0), min(part.stop + around, whole))
-            for part, around, whole in zip(write, halo, size, strict=True)
-        )
-        yield Tile(read, write)
+
+
+def surroundings(place: Place, size: Sequence[int], halo: Sequence[int], grid: int = 1) -> Place:
+    """Return a part of an image with a halo, extended to edges on a grid, that ends at the image.
+
+    Args:
+        place: the part.
+        size: the size of the image, multiples of `grid`.
+        halo: the halo on either side.
+        grid: edges are multiples of this.
+
+    Example:
+        >>> surroundings((slice(8, 16),), [24], halo=[3], grid=4)
+        (slice(4, 20, None),)
+    """
+    return tuple(
+        slice(max((part.start - around) // grid * grid, 0), min(-(-(part.stop + around) // grid) * grid, whole))
+        for part, around, whole in zip(place, halo, size, strict=True)
+    )
 
 
 def separate_tiled(
@@ -194,26 +185,48 @@ class Tiling(NamedTuple):
             read: returns image (B, *part) and context (C, *part), or None, of a part.
             scale: the scaling fitted to the whole image.
         """
-        backbone = separator.backbone
-        device, network = next(separator.parameters()).device, evaluating(separator)
-        scale = scale.to(device)
+        network = evaluating(separator)
+        for place in places(size, self.core):
+            found = self.maps_of(network, size, read, scale, place)
+            if found is not None:
+                yield place, found
+
+    def maps_of(
+        self, network: Separator, size: Sequence[int], read: Read, scale: FittedScale, place: Place
+    ) -> NDArray[np.float32] | None:
+        """Return the maps (N, B, *part) of one part of an image, or None if it and its surroundings are blank.
+
+        Args:
+            network: the separator to apply, in evaluation mode.
+            size: the size of the image.
+            read: returns image (B, *part) and context (C, *part), or None, of a part.
+            scale: the scaling fitted to the whole image.
+            place: the part.
+        """
+        backbone, device = network.backbone, next(network.parameters()).device
         beyond = [-length % backbone.grid for length in size]
         margins = [(more // 2, more - more // 2) for more in beyond]
         padded = [length + more for length, more in zip(size, beyond, strict=True)]
-        for tile in tiles(padded, self.core, self.halo, backbone.grid):
-            place, missing = _within(tile.read, size, margins)
-            part, around = read(place)
-            if not part.any():
-                continue
-            image, context = (
-                None if one is None else pad(torch.from_numpy(one)[None], missing, backbone.padding).to(device)
-                for one in (part, around)
-            )
-            with torch.inference_mode(), autocast(device):
-                prediction: Prediction = network(image, context=context, scale=scale)
-            into, out_of = _kept(tile, size, margins)
-            if prod(one.stop - one.start for one in into):
-                yield into, prediction.maps[0].float().cpu().numpy()[:, :, *out_of]
+        inner = tuple(
+            slice(part.start + low, part.stop + low) for part, (low, _) in zip(place, margins, strict=True)
+        )
+        around = surroundings(inner, padded, self.halo, backbone.grid)
+        within, missing = _within(around, size, margins)
+        part, further = read(within)
+        if not part.any():
+            return None
+        image, context = (
+            None if one is None else pad(torch.from_numpy(one)[None], missing, backbone.padding).to(device)
+            for one in (part, further)
+        )
+        with torch.inference_mode(), autocast(device):
+            prediction: Prediction = network(image, context=context, scale=scale.to(device))
+        kept = tuple(
+            slice(one.start - whole.start, one.stop - whole.start)
+            for one, whole in zip(inner, around, strict=True)
+        )
+        found: NDArray[np.float32] = prediction.maps[0].float().cpu().numpy()
+        return found[:, :, *kept]
 
 
 def _within(part: Place, size: Sequence[int], margins: Margins) -> tuple[Place, Margins]:
@@ -224,14 +237,3 @@ def _within(part: Place, size: Sequence[int], margins: Margins) -> tuple[Place, 
         place.append(slice(start, stop))
         missing.append((start - (one.start - low), one.stop - low - stop))
     return tuple(place), missing
-
-
-def _kept(tile: Tile, size: Sequence[int], margins: Margins) -> tuple[Place, Place]:
-    """Return the position of the kept part of a tile's maps in the image, and in these maps."""
-    into, out_of = [], []
-    for kept, write, (low, _), length in zip(tile.kept, tile.write, margins, size, strict=True):
-        start, stop = max(write.start - low, 0), min(write.stop - low, length)
-        into.append(slice(start, max(stop, start)))
-        skipped = start - (write.start - low)
-        out_of.append(slice(kept.start + skipped, kept.start + skipped + max(stop - start, 0)))
-    return tuple(into), tuple(out_of)

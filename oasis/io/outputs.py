@@ -68,7 +68,10 @@ def paths_in(values: Any) -> Iterator[Path]:
 
 
 def is_maps(path: Path) -> bool:
-    """Return whether a file contains maps that `oasis predict` wrote."""
+    """Return whether a file, or a zarr store, contains maps that `oasis predict` wrote."""
+    if path.is_dir():
+        facts = read_json(path / "zarr.json")
+        return {"classes", "unit", "identity", "oasis"} <= {*facts["attributes"]}
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return {"classes.npy", "unit.npy", "identity.npy", "source.npy", "frame.npy"} <= {*archive.namelist()}
@@ -126,7 +129,7 @@ def _is_ours(file: h5py.File) -> bool:
 
 def _recognised(path: Path, is_ours: Recogniser) -> bool:
     """Return whether a file is an earlier output; an unreadable file is not."""
-    if not path.is_file():
+    if not path.is_file() and not (path / "zarr.json").is_file():
         return False
     with suppress(Exception):  # whatever the reader of a foreign file raises
         return is_ours(path)

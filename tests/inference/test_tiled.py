@@ -9,6 +9,7 @@ from oasis.cli import run as command
 from oasis.data.images import Images
 from oasis.errors import BusyError, ConfigError, DataError, OasisError
 from oasis.inference import predict as module
+from oasis.inference import tiled
 from oasis.inference.large import open_large, survey
 from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
@@ -193,8 +194,8 @@ def test_networks_that_see_the_whole_frame_are_refused_with_the_way_out(toy, toy
 
 
 def test_images_above_the_memory_are_separated_by_tiles_unasked(setup, separator, frames, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SMALL", 1000)
-    monkeypatch.setattr(module, "fits", lambda separator, size, memory: False)
+    monkeypatch.setattr(tiled, "SMALL", 1000)
+    monkeypatch.setattr(tiled, "fits", lambda separator, size, memory: False)
     predict(separator, setup.adapter, write(tmp_path / "a.npy", frames), tmp_path / "m.h5")
     with h5py.File(tmp_path / "m.h5") as file:
         assert file["maps/dot"].chunks == (1, 1, 150, 201)
@@ -261,8 +262,8 @@ def test_a_file_that_is_read_whole_is_cut_too(setup, separator, frames, tmp_path
 def test_a_network_that_sees_the_whole_frame_is_tried_unless_a_memory_is_stated(
     toy, toy_separator, frames, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "SMALL", 1000)
-    monkeypatch.setattr(module, "fits", lambda separator, size, memory: False)
+    monkeypatch.setattr(tiled, "SMALL", 1000)
+    monkeypatch.setattr(tiled, "fits", lambda separator, size, memory: False)
     source = write(tmp_path / "a.npy", frames)
     assert predict(toy_separator, toy.adapter, source, tmp_path / "m.h5").images == 2
     with pytest.raises(OasisError, match="sees the whole frame"):

@@ -5,7 +5,7 @@ from torch import nn
 
 from oasis.errors import ConfigError, ModelError
 from oasis.inference import windows
-from oasis.inference.windows import reach, separate_tiled, tiles
+from oasis.inference.windows import places, reach, separate_tiled, surroundings
 from oasis.models import create_model
 from oasis.scaling import LogScale
 from oasis.separator.options import SeparatorOptions
@@ -123,9 +123,13 @@ def test_the_reach_is_the_farthest_pixel_that_changes_the_output(dims, depth):
     assert max(changed) >= 0.7 * farthest[-1]  # the farthest changes vanish in float32
 
 
-def test_tiles_cover_an_image_once():
+def test_tiles_cover_an_image_once_and_are_read_on_the_grid():
     count = np.zeros((32, 56), int)
-    for tile in tiles((32, 56), core=(10, 20), halo=(5, 3), grid=8):
-        count[tile.write] += 1
-        assert all(part.start % 8 == 0 and part.stop % 8 == 0 for part in (*tile.read, *tile.write))
+    for place in places((32, 56), core=(10, 20)):
+        count[place] += 1
+        around = surroundings(place, (32, 56), halo=(5, 3), grid=8)
+        assert all(part.start % 8 == 0 and part.stop % 8 == 0 for part in around)
+        for part, whole, halo, length in zip(place, around, (5, 3), (32, 56), strict=True):
+            assert whole.start == 0 or part.start - whole.start >= halo
+            assert whole.stop == length or whole.stop - part.stop >= halo
     assert (count == 1).all()

@@ -1,0 +1,116 @@
+"""Reader: images of files, by number or by part, as far as possible without reading the rest of a file."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.base import Adapter
+from oasis.adapters.reading import images_shape
+from oasis.data.images import Images
+from oasis.inference.large import Large, open_large
+from oasis.inference.sources import read_images
+from oasis.io.parts import Parts, open_parts
+
+
+class Shape(NamedTuple):
+    """What is known of the images of a file.
+
+    Attributes:
+        images: how many there are.
+        size: their size.
+        masked: whether the file states bad pixels.
+    """
+
+    images: int
+    size: tuple[int, ...]
+    masked: bool
+
+
+class Reader:
+    """Reads images of files; the last file that had to be read as a whole is kept.
+
+    Args:
+        adapter: the adapter of the domain.
+        key: the array in files with several.
+        dark: a dark frame to subtract.
+    """
+
+    def __init__(self, adapter: Adapter[Any], key: str | None = None, dark: NDArray[Any] | None = None) -> None:
+        self.adapter, self.key, self.dark = adapter, key, dark
+        self._whole: tuple[Path, Images] | None = None
+        self._opened: tuple[Path, Large] | None = None
+        self._open = ExitStack()
+
+    def shape(self, path: Path) -> Shape:
+        """Return what is known of the images of a file.
+
+        Raises:
+            DataError: the file cannot be used.
+        """
+        with self._by_number(path) as parts:
+            if parts is None:
+                images = self._read(path)
+                return Shape(len(images), images.image.shape[2:], images.mask is not None)
+            first = self._converted(parts, 0, 1)
+            count = parts.shape[0] if self._has_images(parts) else 1
+            return Shape(count, first.image.shape[2:], masked=False)
+
+    def images(self, path: Path, start: int, stop: int) -> Images:
+        """Return some of the images of a file.
+
+        Raises:
+            DataError: they cannot be used.
+        """
+        with self._by_number(path) as parts:
+            if parts is not None:
+                return self._converted(parts, start, stop)
+        return self._read(path).part(slice(start, stop))
+
+    def large(self, path: Path) -> Large:
+        """Return the images of a file, to be read by parts; they are closed when another file is opened.
+
+        Raises:
+            DataError: the file cannot be used.
+        """
+        if self._opened is None or self._opened[0] != path:
+            self.close()
+            self._opened = path, self._open.enter_context(open_large(self.adapter, path, self.key, self.dark))
+        return self._opened[1]
+
+    def close(self) -> None:
+        """Close the file that was opened last."""
+        self._opened = None
+        self._open.close()
+
+    @contextmanager
+    def _by_number(self, path: Path) -> Iterator[Parts | None]:
+        """Open the array of a file whose images can be read one by one; None for other files."""
+        adapter = self.adapter
+        if type(adapter).read is not Adapter.read or adapter.context:
+            yield None
+            return
+        with open_parts(path, self.key) as parts:
+            if parts is not None:
+                images_shape(parts.shape, adapter.bands, adapter.spatial_dims)
+            yield parts
+
+    def _has_images(self, parts: Parts) -> bool:
+        lead = len(parts.shape) - self.adapter.spatial_dims
+        has_bands = lead > 0 and (self.adapter.bands > 1 or lead == 2)
+        return lead - has_bands > 0
+
+    def _converted(self, parts: Parts, start: int, stop: int) -> Images:
+        place = [slice(0, length) for length in parts.shape]
+        if self._has_images(parts):
+            place[0] = slice(start, stop)
+        raw = np.asarray(parts[tuple(place)])
+        return Images(self.adapter.as_images(raw.astype(raw.dtype.newbyteorder("="), copy=False), self.dark))
+
+    def _read(self, path: Path) -> Images:
+        if self._whole is None or self._whole[0] != path:
+            self._whole = path, read_images(self.adapter, path, self.key, self.dark)
+        return self._whole[1]

@@ -1,0 +1,251 @@
+"""Stored predictions: zarr stores that are written unit by unit, and continued where they were interrupted."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.errors import ConfigError, DataError, OasisError
+from oasis.evaluation.identity import CONFIGURATION, identified
+from oasis.inference.blockwise import Blockwise, gather
+from oasis.inference.job import Job
+from oasis.inference.memory import CHUNK
+from oasis.inference.output import MASK
+from oasis.inference.plan import Plan, Planned, Unit
+from oasis.inference.predicted import Predicted
+from oasis.inference.reader import Reader, Shape
+from oasis.inference.sources import left_out
+from oasis.inference.tiled import needs_tiles, tiling_of
+from oasis.inference.zarr_store import FORMAT, MapStore, held, open_store, writing
+from oasis.separator.separator import Separator
+
+Runner = Callable[[Blockwise, Sequence[Unit]], None]
+
+SMALL: Final = 2**20  # pixels of an image that is one chunk
+TOGETHER: Final = 2**22  # values of all maps in a unit of whole images
+MOST_TOGETHER: Final = 64  # images
+
+
+def one_by_one(blockwise: Blockwise, units: Sequence[Unit]) -> None:
+    """Process units in this process."""
+    for unit in units:
+        blockwise.process(unit)
+
+
+def predict_stored(
+    job: Job,
+    files: Sequence[Path],
+    out: Path,
+    dark: NDArray[Any] | None = None,
+    key: str | None = None,
+    replace: bool = False,
+    runner: Runner = one_by_one,
+) -> Predicted:
+    """Separate the images of files and write the maps to a zarr store; units that are complete stay.
+
+    Args:
+        job: the processing of every image.
+        files: the files.
+        out: the store.
+        dark: a dark frame to subtract.
+        key: the array in files with several.
+        replace: replace a store of another run, other files or other options.
+        runner: processes units.
+
+    Raises:
+        BusyError: another process is writing to the store.
+        DataError: the store is another one and not to be replaced, or no image could be used.
+    """
+    facts = facts_of_call(job, files, dark, key)
+    reader = Reader(job.adapter, key, dark)
+    try:
+        with held(out):
+            store = open_store(out, facts, replace)
+            if store is None:
+                plan = _plan(job, files, reader)
+                store = _created(job, out, {**facts, "plan": plan.model_dump(mode="json")}, plan)
+            plan = Plan.parse(store.facts["plan"])
+            blockwise, done = Blockwise(job, store, plan, reader), store.done()
+            for stage in plan.stages():
+                runner(blockwise, [unit for unit in stage if unit.name not in done])
+            found = _gathered(job, store, plan)
+            if not found.images:
+                shutil.rmtree(out)
+                raise next(iter(found.failed.values()))
+            store.complete()
+    finally:
+        reader.close()
+    return found
+
+
+def _gathered(job: Job, store: MapStore, plan: Plan) -> Predicted:
+    """Return the result, as the records of all units state it."""
+    output, problems = gather(job, store, plan)
+    failed: dict[Path, OasisError] = {Path(path): DataError(why) for path, why in plan.failed.items()}
+    counts = {file.path: file.images for file in plan.files}
+    for path, found in problems.items():
+        error = left_out(Path(path), found, counts[path])
+        if error is not None:
+            failed[Path(path)] = error
+    run, unit = job.separator.options.identity.get(CONFIGURATION), job.separator.options.unit
+    instances = identified(output.instances.table(), run, unit) if output.instances else None
+    return Predicted(output.count, failed, identified(output.table(), run, unit), instances)
+
+
+def facts_of_call(
+    job: Job, files: Sequence[Path], dark: NDArray[Any] | None = None, key: str | None = None
+) -> dict[str, Any]:
+    """Return all that determines the maps: the run, the files, and the options."""
+    window, adapter = job.window, job.adapter
+    options = {
+        "window": window.model_dump(mode="json", exclude={"memory"}),
+        "regions": None if window.regions is None else _stamp(Path(window.regions)),
+        "grouping": {name: one.model_dump(mode="json") for name, one in job.grouping.items()},
+        "data": [type(adapter).__name__, adapter.options.model_dump(mode="json"), adapter.limits],
+        "dark": None if dark is None else hashlib.sha256(np.ascontiguousarray(dark).tobytes()).hexdigest(),
+        "also": [key, job.spread, job.refine],
+    }
+    run = [job.separator.options.identity, _digest(job.separator)]
+    facts = {"format": FORMAT, "run": run, "files": [_stamp(path) for path in files], "options": options}
+    plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
+    return plain
+
+
+def _stamp(path: Path) -> list[Any]:
+    """Return what tells a file from a changed one."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return [os.path.abspath(path), None, None]
+    return [os.path.abspath(path), found.st_size, found.st_mtime_ns]
+
+
+def _digest(separator: Separator) -> str:
+    """Return the SHA-256 of all weights."""
+    found = hashlib.sha256()
+    for name, values in sorted(separator.state_dict().items()):
+        found.update(name.encode())
+        found.update(values.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _plan(job: Job, files: Sequence[Path], reader: Reader) -> Plan:
+    """Divide the images of files.
+
+    Raises:
+        ConfigError: a problem that affects all files.
+        DataError: no file can be used.
+    """
+    kind = job.window.kind
+    by_blocks = kind == "tiles" or (kind is None and any(_is_too_large(job, path, reader.key) for path in files))
+    if kind == "regions":
+        job.choice.check  # noqa: B018  measured now, not by every process
+    known: dict[Path, Shape] = {}
+    failed: dict[str, str] = {}
+    size: tuple[int, ...] | None = None
+    for path in files:
+        try:
+            shape = _large_shape(reader, path) if by_blocks else reader.shape(path)
+            if size is not None and shape.size != size:
+                found, expected = (" x ".join(map(str, each)) for each in (shape.size, size))
+                raise DataError(
+                    f"images are {found} pixels, earlier ones were {expected}: write each size to its own"
+                )
+            if kind != "regions":
+                job.choice.check_size(shape.size, path)
+        except ConfigError:
+            raise
+        except OasisError as error:
+            failed[str(path)] = str(error) if str(path) in str(error) else f"{path}: {error}"
+            continue
+        size, known[path] = shape.size, shape
+    if size is None:
+        raise DataError(next(iter(failed.values())))
+    return _divided(job, size, known, failed, by_blocks)
+
+
+def _is_too_large(job: Job, path: Path, key: str | None) -> bool:
+    try:
+        return needs_tiles(job, path, key)
+    except DataError:
+        return False  # its reader says why
+
+
+def _large_shape(reader: Reader, path: Path) -> Shape:
+    images = reader.large(path)
+    return Shape(images.shape[0], images.shape[2:], images.mask(0) is not None)
+
+
+def _divided(
+    job: Job, size: tuple[int, ...], known: Mapping[Path, Shape], failed: dict[str, str], by_blocks: bool
+) -> Plan:
+    files, first = [], 0
+    for path, shape in known.items():
+        files.append(Planned(path=str(path), images=shape.images, first=first))
+        first += shape.images
+    bands, most = job.adapter.bands, CHUNK[len(size)]
+    masked = any(shape.masked for shape in known.values())
+    plan = Plan(size=size, bands=bands, files=tuple(files), failed=failed, masked=masked, chunk=size)
+    if by_blocks:
+        tiling = tiling_of(job, size)
+        core = tuple(min(pair) for pair in zip(tiling.core, size, strict=True))
+        chunk = tuple(_chunk(length, most) for length in core)
+        return plan.model_copy(update={"core": core, "halo": tiling.halo, "chunk": chunk})
+    if prod(size) > SMALL:
+        return plan.model_copy(update={"chunk": tuple(min(length, most) for length in size)})
+    together = TOGETHER // (len(job.separator.classes) * bands * prod(size))
+    return plan.model_copy(update={"together": max(min(together, MOST_TOGETHER, first), 1)})
+
+
+def _chunk(length: int, most: int) -> int:
+    """Return the length of a chunk that divides that of a block.
+
+    Example:
+        >>> _chunk(2048, 256), _chunk(300, 256), _chunk(40, 256), _chunk(509, 256)
+        (256, 150, 40, 509)
+    """
+    least = -(-length // most)
+    return next((length // parts for parts in range(least, 4 * least) if length % parts == 0), length)
+
+
+def _created(job: Job, out: Path, facts: Mapping[str, Any], plan: Plan) -> MapStore:
+    """Create the store under another name, and rename it when all arrays are there."""
+    options = job.separator.options
+    attributes = {
+        "classes": list(options.classes),
+        "unit": options.unit,
+        "identity": options.identity,
+        "files": [file.path.encode(errors="backslashreplace").decode() for file in plan.files],
+        "complete": False,
+    }
+    with writing(out):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        store = MapStore.create(temporary / out.name, facts, attributes)
+        names = [f"maps/{name}" for name in options.classes]
+        names += [f"spread/{name}" for name in options.classes] if job.spread else []
+        for name in names:
+            _add(store, name, plan, plan.bands)
+        if plan.masked:
+            _add(store, MASK, plan, 1)
+        store.add_column("file", np.repeat(np.arange(len(plan.files)), [file.images for file in plan.files]))
+        store.add_column("frame", np.concatenate([np.arange(file.images) for file in plan.files]))
+        with writing(out):
+            os.rename(temporary / out.name, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return MapStore(out)
+
+
+def _add(store: MapStore, name: str, plan: Plan, bands: int) -> None:
+    shape = (plan.images, bands, *plan.size)
+    shard = (plan.together, bands, *plan.size) if plan.together > 1 else None
+    store.add_maps(name, shape, (1, bands, *plan.chunk), shard, fill=True if name == MASK else np.nan)

@@ -1,0 +1,223 @@
+"""Zarr stores of maps: the same as an HDF5 file, written unit by unit and continued after an interruption."""
+
+import h5py
+import numpy as np
+import pytest
+
+from oasis.cli import run as command
+from oasis.errors import BusyError, DataError
+from oasis.inference import stored, tiled
+from oasis.inference.blockwise import Blockwise
+from oasis.inference.options import WindowOptions
+from oasis.inference.predict import predict
+from oasis.inference.zarr_store import held
+from oasis.run import Run
+
+zarr = pytest.importorskip("zarr")
+
+TILES = WindowOptions(kind="tiles", tile=64)
+NAMES = ("dot", "bar")
+
+
+@pytest.fixture
+def setup(toy_values):
+    return Run.from_values({**toy_values, "model": {"depth": 2, "norm": "batch"}})
+
+
+@pytest.fixture
+def separator(setup):
+    return setup.new_separator().eval()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three files of 2, 5 and 1 images, of which one cannot be used."""
+    frames = np.random.default_rng(0).exponential(20, (8, 70, 81)).astype(np.float32)
+    frames[3, 4, 5] = np.nan
+    (tmp_path / "frames").mkdir()
+    for name, part in (("a", frames[:2]), ("b", frames[2:7]), ("c", frames[7])):
+        np.save(tmp_path / "frames" / f"{name}.npy", part)
+    (tmp_path / "frames/d.npy").write_bytes(b"damaged")
+    return tmp_path / "frames"
+
+
+def maps_of(path):
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            return {name: file[f"maps/{name}"][:] for name in NAMES}
+    group = zarr.open_group(path, mode="r")
+    return {name: group[f"maps/{name}/0"][:] for name in NAMES}
+
+
+def die_at(monkeypatch, number):
+    """End the process as a kill would, after some units."""
+    process, seen = Blockwise.process, []
+
+    def dying(self, unit):
+        seen.append(unit)
+        if len(seen) == number:
+            raise KeyboardInterrupt
+        process(self, unit)
+
+    monkeypatch.setattr(Blockwise, "process", dying)
+    return seen
+
+
+@pytest.mark.parametrize("window", [None, TILES], ids=["whole", "tiles"])
+def test_a_store_holds_what_an_hdf5_file_holds(setup, separator, folder, tmp_path, window, monkeypatch):
+    monkeypatch.setattr(stored, "TOGETHER", 3 * 2 * 70 * 81)
+    expected = predict(separator, setup.adapter, folder, tmp_path / "m.h5", window=window)
+    found = predict(separator, setup.adapter, folder, tmp_path / "m.zarr", window=window)
+    assert found.images == expected.images == 7
+    assert {path: str(error) for path, error in found.failed.items()} == {
+        path: str(error) for path, error in expected.failed.items()
+    }
+    assert [*found.objects] == [*expected.objects]
+    for column in expected.objects:
+        if expected.objects[column].dtype.kind == "f":
+            np.testing.assert_allclose(found.objects[column], expected.objects[column], rtol=1e-5)
+        else:
+            assert found.objects[column].tolist() == expected.objects[column].tolist()
+    whole, maps = maps_of(tmp_path / "m.h5"), maps_of(tmp_path / "m.zarr")
+    for name in NAMES:
+        assert np.isnan(maps[name][3]).all()
+        np.testing.assert_allclose(np.delete(maps[name], 3, 0), whole[name], rtol=1e-4, atol=1e-4)
+    group = zarr.open_group(tmp_path / "m.zarr", mode="r")
+    assert group.attrs["complete"]
+    assert [group.attrs["files"][number][-5:] for number in group["file"][:]] == ["a.npy"] * 2 + ["b.npy"] * 5 + [
+        "c.npy"
+    ]
+    assert group["frame"][:].tolist() == [0, 1, 0, 1, 2, 3, 4, 0]
+    axes = group["maps/dot"].attrs["ome"]["multiscales"][0]["axes"]
+    assert [axis["name"] for axis in axes] == ["t", "c", "y", "x"]
+
+
+@pytest.mark.parametrize("window", [None, TILES], ids=["whole", "tiles"])
+def test_an_interrupted_store_is_continued(setup, separator, folder, tmp_path, window, monkeypatch):
+    monkeypatch.setattr(stored, "TOGETHER", 3 * 2 * 70 * 81)
+    expected = predict(separator, setup.adapter, folder, tmp_path / "a.zarr", window=window)
+    out = tmp_path / "m.zarr"
+    with monkeypatch.context() as patch:
+        seen = die_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            predict(separator, setup.adapter, folder, out, window=window)
+    first = {unit.name for unit in seen[:2]}
+    assert not zarr.open_group(out, mode="r").attrs["complete"]
+    with monkeypatch.context() as patch:
+        seen = die_at(patch, 10**9)
+        found = predict(separator, setup.adapter, folder, out, window=window)
+    assert not first & {unit.name for unit in seen}
+    assert seen
+    assert found.objects.equals(expected.objects)
+    for name, values in maps_of(tmp_path / "a.zarr").items():
+        np.testing.assert_array_equal(maps_of(out)[name], values)
+    with monkeypatch.context() as patch:
+        seen = die_at(patch, 1)
+        assert predict(separator, setup.adapter, folder, out, window=window).objects.equals(expected.objects)
+    assert not seen
+
+
+def test_blocks_of_a_unit_fill_whole_chunks(setup, separator, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiled, "largest_core", lambda *given: (40, 64))
+    monkeypatch.setattr(stored, "CHUNK", {2: 16})
+    written = []
+    write = stored.MapStore.write
+
+    def noted(self, name, rows, values, place=None):
+        written.append((name, rows, place))
+        write(self, name, rows, values, place)
+
+    monkeypatch.setattr(stored.MapStore, "write", noted)
+    window = WindowOptions(kind="tiles")
+    predict(separator, setup.adapter, folder / "c.npy", tmp_path / "m.zarr", window=window)
+    array = zarr.open_array(tmp_path / "m.zarr/maps/dot/0", mode="r")
+    assert array.chunks == (1, 1, 10, 16)
+    for _, _, place in written:
+        for part, chunk, length in zip(place, array.chunks[2:], (70, 81), strict=True):
+            assert part.start % chunk == 0
+            assert part.stop % chunk == 0 or part.stop == length
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("weights", "contains maps of another run"),
+        ("files", "contains maps of other image files"),
+        ("options", "contains maps of other options"),
+    ],
+)
+def test_stores_of_another_call_are_refused_in_one_line(setup, separator, folder, tmp_path, change, message):
+    out = tmp_path / "m.zarr"
+    predict(separator, setup.adapter, folder / "c.npy", out)
+    source, window = folder / "c.npy", None
+    if change == "weights":
+        next(separator.parameters()).data += 1
+    elif change == "files":
+        source = folder / "a.npy"
+    else:
+        window = TILES
+    with pytest.raises(DataError, match=f"{message}: choose another name, or pass --force") as raised:
+        predict(separator, setup.adapter, source, out, window=window)
+    assert "\n" not in str(raised.value)
+    assert predict(separator, setup.adapter, source, out, window=window, replace=True).images
+
+
+def test_what_is_no_store_is_never_removed(setup, separator, folder, tmp_path):
+    out = tmp_path / "m.zarr"
+    out.mkdir()
+    (out / "precious").write_text("data")
+    for replace in (False, True):
+        with pytest.raises(DataError, match="exists and is not an earlier output of this command: choose another"):
+            predict(separator, setup.adapter, folder, out, replace=replace)
+    assert (out / "precious").exists()
+
+
+def test_two_writers_of_one_store_do_not_mix(setup, separator, folder, tmp_path):
+    out = tmp_path / "m.zarr"
+    with held(out), pytest.raises(BusyError, match=r"m\.zarr: another process is writing it"):
+        predict(separator, setup.adapter, folder, out)
+    assert predict(separator, setup.adapter, folder, out).images == 7
+
+
+def test_nothing_usable_leaves_no_store(setup, separator, tmp_path):
+    np.save(tmp_path / "a.npy", np.full((40, 40), np.nan, np.float32))
+    for window in (None, WindowOptions(kind="tiles", tile=20)):
+        with pytest.raises(DataError, match="NaN or infinite"):
+            predict(separator, setup.adapter, tmp_path / "a.npy", tmp_path / "m.zarr", window=window)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+@pytest.mark.parametrize("window", [None, TILES], ids=["whole", "tiles"])
+def test_masks_and_positions_are_kept(setup, separator, tmp_path, window):
+    class Masked(type(setup.adapter)):
+        def read(self, path, key=None, dark=None):
+            images = super().read(path, key, dark)
+            return images.replace(mask=np.isfinite(images.image), position={"ra": np.array([1.5, 2.5])})
+
+    frames = np.random.default_rng(0).exponential(20, (2, 80, 100)).astype(np.float32)
+    frames[0, 50:60, 60:70] = np.nan
+    np.save(tmp_path / "a.npy", frames)
+    adapter = Masked(setup.adapter.options)
+    expected = predict(separator, adapter, tmp_path / "a.npy", tmp_path / "m.h5", window=window).objects
+    found = predict(separator, adapter, tmp_path / "a.npy", tmp_path / "m.zarr", window=window).objects
+    for column in ("intensity_predicted", "masked_fraction", "ra"):
+        np.testing.assert_allclose(found[column], expected[column], rtol=1e-5)
+    mask = zarr.open_array(tmp_path / "m.zarr/mask/0", mode="r")[:]
+    np.testing.assert_array_equal(mask, np.isfinite(frames)[:, None])
+
+
+def test_the_command_continues_and_refuses(toy_run, tmp_path, capsys):
+    frames = np.random.default_rng(0).exponential(20, (2, 24, 20)).astype(np.float32)
+    np.save(tmp_path / "a.npy", frames)
+    out = tmp_path / "m.zarr"
+    arguments = ["predict", str(toy_run), str(tmp_path / "a.npy"), "--out", str(out), "--trust-code"]
+    assert command(arguments) == 0
+    assert (tmp_path / "m.csv").exists()
+    assert command(arguments) == 0
+    np.save(tmp_path / "a.npy", frames + 1)
+    capsys.readouterr()
+    assert command(arguments) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.endswith("contains maps of other image files: choose another name, or pass --force to replace it")
+    assert "\n" not in line
+    assert command([*arguments, "--force"]) == 0
