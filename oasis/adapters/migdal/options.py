@@ -56,6 +56,7 @@ class MigdalOptions(DataOptions):
         surroundings: the share of training and validation samples that are valid in the whole window, so that the
             background far from tracks is trained as well.
         empty: the share of training and validation samples with camera noise alone, valid in the whole window.
+        alone: the share of training and validation samples with an electron and no nuclear recoil.
         recoil_spectrum: a measured spectrum to which simulated recoils are reweighted; that of the library by
             default.
         tracks: a library written by `python -m oasis.adapters.migdal.tracks`, instead of the shipped one.
@@ -78,6 +79,7 @@ class MigdalOptions(DataOptions):
     box_margin: int = Field(0, ge=0, le=8192)
     surroundings: Share = 0.0
     empty: Share = 0.0
+    alone: Share = 0.0
     recoil_spectrum: Spectrum | None = None
     tracks: str | None = None
     recoils: str | None = None
@@ -92,6 +94,10 @@ class MigdalOptions(DataOptions):
         for name, size in (("size", self.size), ("evaluation_size", self.evaluation_size or self.size)):
             if any(side > length for side, length in zip(size, field, strict=True)):
                 raise ValueError(f"{name}: {size} is larger than the field {field}")
+        if self.empty + self.alone > 1:
+            raise ValueError(
+                f"empty and alone: the shares {self.empty:g} and {self.alone:g} add up to more than 1"
+            )
         if 2 * self.margin >= min(field):
             raise ValueError(f"margin: {self.margin} pixels on every side leave nothing of the field {field}")
         if 2 * self.jitter > min(self.size):

@@ -56,7 +56,8 @@ class MigdalScene(Scene):
         self.electrons = electrons
         self.recoils = recoils
         self.shape = (1, *options.window(split))
-        self.empty, self.surroundings = (0.0, 0.0) if split == "test" else (options.empty, options.surroundings)
+        shares = (options.empty, options.alone, options.surroundings)
+        self.empty, self.alone, self.surroundings = (0.0, 0.0, 0.0) if split == "test" else shares
         self.recoil_indices = split_indices(len(recoils), FRACTIONS)[split]
         self.recoil_shares = _recoil_shares(options, recoils, self.recoil_indices)
         indices, (low, high) = split_indices(len(electrons), FRACTIONS)[split], options.energies
@@ -73,8 +74,9 @@ class MigdalScene(Scene):
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Return a nuclear recoil at a random position and, for even samples, an electron at its vertex."""
-        if rng.random() < self.empty:
-            return [], self._meta("empty")
+        kind = self._kind(index, rng)
+        if kind == "empty":
+            return [], self._meta(kind)
         recoil_track = int(rng.choice(self.recoil_indices, p=self.recoil_shares))
         electron_track = int(rng.choice(self.electron_indices, p=self.electron_shares))
         recoil, electron = self.recoils[recoil_track], self.electrons[electron_track]
@@ -82,19 +84,18 @@ class MigdalScene(Scene):
         extent = self._extent(electron, turn).union(self._extent(recoil, recoil_turn))
         vertex = self._vertex(recoil, extent, rng)
         window = self._window(extent.shifted(round(vertex.row), round(vertex.col)), rng)
-        image, truth = self._recoil(recoil, recoil_turn, vertex, window, rng)
         place = {"vertex_row": vertex.row - window.row, "vertex_col": vertex.col - window.col}
-        placed = [Placed(NR, image[None], (0, 0), {**place, **truth, "track": recoil_track})]
-        meta = self._meta("hybrid" if index % 2 == 0 else NR, **place)
-        meta |= {"window_row": window.row, "window_col": window.col, "NR_track": recoil_track}
-        meta |= {f"NR_{name}": value for name, value in truth.items()}
-        if index % 2 == 0:
-            light = self._light(electron, turn, vertex, window, 0.0, rng)
-            direction = turn @ [electron.meta[name] for name in ("dx", "dy", "dz")]
-            truth = dict(zip(("dx", "dy", "dz"), map(float, direction), strict=True))
-            truth |= {"track": electron_track, "energy": electron.meta["energy"]}
-            truth["outside"] = self._outside(electron, turn, vertex, window)
-            placed.append(Placed(ER, light[None], (0, 0), {**place, **truth}))
+        meta = self._meta(kind, **place, window_row=window.row, window_col=window.col)
+        placed = []
+        if kind != ER:
+            image, truth = self._recoil(recoil, recoil_turn, vertex, window, rng)
+            truth["track"] = recoil_track
+            placed.append(Placed(NR, image[None], (0, 0), {**place, **truth}))
+            meta |= {f"NR_{name}": value for name, value in truth.items()}
+        if kind != NR:
+            image, truth = self._electron(electron, turn, vertex, window, rng)
+            truth["track"] = electron_track
+            placed.append(Placed(ER, image[None], (0, 0), {**place, **truth}))
             meta |= {f"ER_{name}": value for name, value in truth.items()}
         return placed, meta
 
@@ -115,6 +116,15 @@ class MigdalScene(Scene):
         if not placed or rng.random() < self.surroundings:
             box = np.ones_like(box)
         return image.astype(np.float32), box[None]
+
+    def _kind(self, index: int, rng: np.random.Generator) -> str:
+        """Return what a sample shows: a hybrid or a single recoil in turns, or by chance what only trains."""
+        chance = rng.random()
+        if chance < self.empty:
+            return "empty"
+        if chance < self.empty + self.alone:
+            return ER
+        return "hybrid" if index % 2 == 0 else NR
 
     @staticmethod
     def _meta(kind: str, **known: Scalar) -> dict[str, Scalar]:
@@ -158,6 +168,20 @@ class MigdalScene(Scene):
         image = np.zeros(self.shape[1:], dtype=np.float32)
         image[tuple(pixels[seen].T)] = recoil.intensity[seen]
         return image, {"energy": np.nan, "species": np.nan}
+
+    def _electron(
+        self,
+        electron: Component,
+        turn: NDArray[np.float64],
+        vertex: _Vertex,
+        window: Window,
+        rng: np.random.Generator,
+    ) -> tuple[Array, dict[str, float]]:
+        """Return the light of an electron in a window, and its true quantities."""
+        direction = turn @ [electron.meta[name] for name in ("dx", "dy", "dz")]
+        truth = dict(zip(("dx", "dy", "dz"), map(float, direction), strict=True))
+        truth |= {"energy": electron.meta["energy"], "outside": self._outside(electron, turn, vertex, window)}
+        return self._light(electron, turn, vertex, window, 0.0, rng), truth
 
     def _pixels(self, track: Component, turn: NDArray[np.float64] | None) -> NDArray[np.float64]:
         """Return rows and columns (n, 2) of the points of a track, relative to its vertex."""

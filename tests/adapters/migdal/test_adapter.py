@@ -85,20 +85,26 @@ def test_the_place_of_a_recoil_does_not_tell_whether_there_is_an_electron():
     assert ks_2samp(*rows.values()).pvalue > 1e-3
 
 
-def test_the_surroundings_and_empty_frames_are_valid_in_training_only():
-    adapter = MigdalAdapter({"surroundings": 0.5, "empty": 0.25, "events": {"train": 80, "test": 40}})
+def test_what_only_trains_is_not_in_the_test_split():
+    shares = {"surroundings": 0.5, "empty": 0.25, "alone": 0.25}
+    adapter = MigdalAdapter({**shares, "events": {"train": 80, "test": 40}})
     train, test = (
         [dataset[index] for index in range(len(dataset))] for dataset in map(adapter.dataset, ("train", "test"))
     )
     empty = [sample for sample in train if sample.meta["kind"] == "empty"]
+    alone = [sample for sample in train if sample.meta["kind"] == "ER"]
     whole = [sample for sample in train if sample.valid.all() and sample.meta["kind"] != "empty"]
     assert 8 <= len(empty) <= 34
+    assert 8 <= len(alone) <= 34
     assert 15 <= len(whole) <= 45
+    for sample in alone:
+        assert sample.target[0].any()
+        assert not sample.target[1].any()
     for sample in empty:
         assert sample.valid.all()
         assert not sample.target.any()
         assert 0 < sample.image.mean() < 10
-    assert all(sample.meta["kind"] != "empty" and not sample.valid.all() for sample in test)
+    assert all(sample.meta["kind"] in ("hybrid", "NR") and not sample.valid.all() for sample in test)
 
 
 def test_a_box_has_its_margin(samples):
