@@ -216,6 +216,10 @@ def predict(
     level: Annotated[
         int | None, typer.Option(help="which resolution of OME-Zarr images, 0 for the full one", min=0)
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="a Dask cluster: local, slurm or tcp://HOST:PORT, for an output .zarr")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="processes that the cluster starts", min=1, max=4096)] = None,
     force: Force = False,
     changes: Changes = [],  # noqa: B006
     trust_code: TrustCode = False,
@@ -230,7 +234,8 @@ def predict(
     )
     kept = "go on with the same command, which keeps what is done" if out.suffix.lower() == ".zarr" else ""
     with going_on(lambda: kept):
-        found = Run(run, changes, trust_code).predict(source, out, dark, key, spread, refine, force, cut)
+        described = Run(run, changes, trust_code)
+        found = described.predict(source, out, dark, key, spread, refine, force, cut, cluster, workers)
     for error in found.failed.values():
         say(error)
     intervals = " with intervals" if "intensity_low" in found.objects else ""

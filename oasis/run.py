@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from oasis.adapters.options import SPLITS
 from oasis.config.changes import changed
@@ -38,9 +39,15 @@ from oasis.export.card import Card
 from oasis.export.export import SIZES as EXPORTED
 from oasis.export.export import ExportFacts, export_separator, recognisers
 from oasis.export.runtimes import find_runtime
+from oasis.inference.blockwise import Blockwise
+from oasis.inference.choice import Choice
+from oasis.inference.job import Job
 from oasis.inference.options import WindowOptions
+from oasis.inference.plan import Plan, Unit
 from oasis.inference.predict import predict
 from oasis.inference.predicted import Predicted, tables_of
+from oasis.inference.reader import Reader
+from oasis.inference.zarr_store import MapStore
 from oasis.io.arrays import read_array
 from oasis.io.files import digest
 from oasis.io.kept_code import KeptCode
@@ -59,6 +66,7 @@ from oasis.io.run_files import RunFiles
 from oasis.io.tables import read_csv, write_csv
 from oasis.io.texts import write_text
 from oasis.io.yaml_text import read_yaml, yaml_text
+from oasis.io.zarr_files import is_zarr
 from oasis.loss.overlap import OverlapLoss
 from oasis.plugins import code_file
 from oasis.report.facts import Facts, gather
@@ -123,6 +131,7 @@ class Run:
         _check_is_run(files.folder)
         saved = read_yaml(files.config)
         values = changed({**saved, "run": str(folder)}, changes)
+        self._changes = tuple(changes)
         self._code = KeptCode(files.code)
         self._saved_code = code_names(saved)
         self._trusted = set(code_names(changed({}, changes)).values())
@@ -156,7 +165,7 @@ class Run:
             where: where they are from, for messages.
         """
         run = cls.__new__(cls)
-        run._saved_code = code_names(values)
+        run._saved_code, run._changes = code_names(values), ()
         run._trusted = set(run._saved_code.values())
         run._resolve(values, where)
         run._code = KeptCode(run.files.code)
@@ -175,6 +184,7 @@ class Run:
         run.files, run._lock = RunFiles(Path(folder)), FolderLock(Path(folder))
         run._code, run._located = KeptCode(run.files.code), self._located
         run._saved_code, run._trusted, run._source = self._saved_code, self._trusted, self._source
+        run._changes = self._changes
         return run
 
     @property
@@ -513,6 +523,8 @@ class Run:
         refine: bool = False,
         force: bool = False,
         window: WindowOptions | None = None,
+        cluster: str | None = None,
+        workers: int | None = None,
     ) -> Predicted:
         """Separate the images of a file or folder, and write the maps and a table of intensities.
 
@@ -526,6 +538,8 @@ class Run:
             refine: also fit the domain's model to each image.
             force: replace files that are not earlier outputs.
             window: how images are cut: whole, by tiles, or into regions of interest.
+            cluster: separate on a Dask cluster, `local`, `slurm` or the address of a scheduler, for a zarr store.
+            workers: how many the cluster starts.
 
         Returns:
             The number of images, the files that failed, and the table, with intervals if the run is calibrated.
@@ -540,19 +554,48 @@ class Run:
         if self.config.grouping:
             outputs[instances] = is_intensities
         check_outputs(outputs, inputs, force=force)
-        frame = None if dark is None else read_array(dark)
         calibration, spread = self.calibration, spread or self._needs_spread
-        separator = self.separator(best_device())
-        check = partial(self._known_size, separator)
-        grouping = self.config.grouping
-        settings = (frame, key, spread, refine, check, window, grouping, force)
-        found = predict(separator, self.adapter, source, out, *settings)
+        settings = (None if dark is None else read_array(dark), key, spread, refine)
+        if cluster is None:
+            separator = self.separator(best_device())
+            check, grouping = partial(self._known_size, separator), self.config.grouping
+            found = predict(separator, self.adapter, source, out, *settings, check, window, grouping, force)
+        else:
+            found = self._predict_on(cluster, workers, source, out, settings, window, force)
         if calibration is not None:
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
         write_csv(found.objects, table)
         if found.instances is not None:
             write_csv(found.instances, instances)
         return found
+
+    def _predict_on(
+        self,
+        cluster: str,
+        workers: int | None,
+        source: str | Path,
+        out: str | Path,
+        settings: tuple[NDArray[Any] | None, str | None, bool, bool],
+        window: WindowOptions,
+        force: bool,
+    ) -> Predicted:
+        """Separate on a cluster, whose workers load the run by themselves."""
+        from oasis.inference.cluster import OnCluster, connected
+
+        source, out = os.path.abspath(source), os.path.abspath(out)
+        if not is_zarr(out):
+            raise ConfigError(f"{out}: cluster: only zarr is written by several processes: name an output .zarr")
+        separator = self.separator()
+        check, grouping = partial(self._known_size, separator), self.config.grouping
+        recipe = (os.path.abspath(self.folder), tuple(self._changes), bool(self._trusted))
+        load = partial(_blockwise, recipe, out, settings, window)
+        with connected(cluster, workers) as client:
+
+            def runner(blockwise: Blockwise, units: Sequence[Unit]) -> None:
+                if units:
+                    OnCluster(client, load)(blockwise, units)
+
+            return predict(separator, self.adapter, source, out, *settings, check, window, grouping, force, runner)
 
     def simulate(self, out: str | Path, split: str = "test", force: bool = False) -> int:
         """Write the samples of a split to an HDF5 file and return their number.
@@ -651,6 +694,22 @@ class Run:
             DataError: a file of the run is missing or damaged.
         """
         return gather(self)
+
+
+def _blockwise(
+    recipe: tuple[str, tuple[str, ...], bool],
+    out: str,
+    settings: tuple[NDArray[Any] | None, str | None, bool, bool],
+    window: WindowOptions,
+) -> Blockwise:
+    """Return what processes units of a store, in another process than the one that began it."""
+    folder, changes, trust_code = recipe
+    run = Run(folder, changes, trust_code)
+    separator, (dark, key, spread, refine) = run.separator(best_device()), settings
+    choice = Choice(separator, lambda: run.size_check, window.kind)
+    job = Job(separator, run.adapter, spread, refine, window, choice, run.config.grouping)
+    store = MapStore(Path(out))
+    return Blockwise(job, store, Plan.parse(store.facts["plan"]), Reader(run.adapter, key, dark))
 
 
 def _check_is_run(folder: Path) -> None:
