@@ -26,6 +26,7 @@ Load = Callable[[], Blockwise]
 EXTRA: Final = "cluster"
 ADDRESS: Final = re.compile(r"[a-z]+://\S+")
 CONNECT_SECONDS: Final = 10
+CLOSE_SECONDS: Final = 5
 WORKER_SECONDS: Final = 60  # until a worker has to appear, unless a queue starts it
 AT_ONCE: Final = 4096  # units that the scheduler knows of
 ATTRIBUTE: Final = "oasis_blockwise"
@@ -121,7 +122,7 @@ def connected(cluster: str, workers: int | None = None) -> Iterator[Any]:
         finally:
             if started is not None:
                 with suppress(Exception):
-                    started.close()
+                    started.close(timeout=CLOSE_SECONDS)  # not waiting for a worker that only starts
 
 
 def _started(cluster: str, workers: int) -> Any:

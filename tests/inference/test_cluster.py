@@ -82,7 +82,7 @@ if __name__ == "__main__":
 
 def test_a_killed_worker_and_a_killed_scheduler_lose_nothing(toy_run, tmp_path, processes, monkeypatch):
     source = tmp_path / "a.npy"
-    np.save(source, np.random.default_rng(0).exponential(20, (40, 24, 20)).astype(np.float32))
+    np.save(source, np.random.default_rng(0).exponential(20, (24, 24, 20)).astype(np.float32))
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
     arguments = ["predict", str(toy_run), str(source), "--trust-code", "--cluster", "local", "--workers", "2"]
@@ -106,7 +106,7 @@ def test_a_killed_worker_and_a_killed_scheduler_lose_nothing(toy_run, tmp_path, 
     monkeypatch.setattr(stored, "MOST_TOGETHER", 1)
     run = Run(toy_run, trust_code=True)
     run.predict(source, tmp_path / "scheduler.zarr")
-    assert left < 40
+    assert left < 24
     run.predict(source, tmp_path / "alone.zarr")
     for out in records:
         same(tmp_path / "alone.zarr", tmp_path / out)
