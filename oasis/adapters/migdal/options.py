@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from oasis.adapters.migdal.artefacts import Artefacts
 from oasis.adapters.migdal.detector import Detector, Side
 from oasis.adapters.options import DataOptions, Rising, SplitCounts
 from oasis.options import Options
@@ -67,6 +68,7 @@ class MigdalOptions(DataOptions):
         protocol: how the authors' files are read: `corrected`, or `reference` as in their own evaluation.
         topology: measure the axes of electron tracks in the evaluation, which takes about 10 ms per event.
         detector: gas, optics and camera.
+        artefacts: what a real camera shows beside tracks and noise; nothing by default.
     """
 
     size: tuple[Side, Side] = (96, 96)
@@ -87,6 +89,7 @@ class MigdalOptions(DataOptions):
     protocol: Literal["corrected", "reference"] = "corrected"
     topology: bool = False
     detector: Detector = Detector()
+    artefacts: Artefacts = Artefacts()
 
     @model_validator(mode="after")
     def _fits_the_field(self) -> Self:

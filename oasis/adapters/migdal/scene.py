@@ -1,11 +1,12 @@
 """Hybrid events: an electron recoil added to a nuclear recoil at a common vertex, and single nuclear recoils."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.adapters.migdal.artefacts import happens
 from oasis.adapters.migdal.detector import Window
 from oasis.adapters.migdal.frames import SIGMA_ADU
 from oasis.adapters.migdal.options import MigdalOptions
@@ -53,6 +54,7 @@ class MigdalScene(Scene):
     def __init__(self, options: MigdalOptions, split: str, electrons: Components, recoils: Components) -> None:
         self.options = options
         self.detector = options.detector
+        self.artefacts = options.artefacts
         self.electrons = electrons
         self.recoils = recoils
         self.shape = (1, *options.window(split))
@@ -97,7 +99,11 @@ class MigdalScene(Scene):
             truth["track"] = electron_track
             placed.append(Placed(ER, image[None], (0, 0), {**place, **truth}))
             meta |= {f"ER_{name}": value for name, value in truth.items()}
-        return placed, meta
+        if happens(self.artefacts.pile_up, rng):
+            placed.append(Placed(NR, self._other_recoil(window, rng)[None], (0, 0)))
+        top = extent.row + round(place["vertex_row"])
+        seen = self.artefacts.visible_rows((top, top + extent.height), window.height, rng)
+        return [replace(one, values=one.values * seen[:, None]) for one in placed], meta
 
     def observe(
         self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
@@ -111,7 +117,11 @@ class MigdalScene(Scene):
         noise = self.detector.noise(rng, Window(0, 0, *self.shape[1:]))[None]
         if self.options.recoils:
             noise = np.where(recoil > 0, 0, noise)
-        image = np.maximum(recoil + noise, 0) + electron
+        unwanted = self.artefacts.background((self.shape[1], self.shape[2]), self.detector, rng)
+        if happens(self.artefacts.afterglow, rng):
+            field = Window(0, 0, *self.shape[1:])
+            unwanted += np.float32(self.artefacts.afterglow_share) * self._other_recoil(field, rng)
+        image = self.artefacts.saturate(np.maximum(recoil + unwanted + noise, 0) + electron)
         box = bounding_box((recoil[0] > PRESENT_ADU) | (electron[0] > 0), self.options.box_margin)
         if not placed or rng.random() < self.surroundings:
             box = np.ones_like(box)
@@ -168,6 +178,14 @@ class MigdalScene(Scene):
         image = np.zeros(self.shape[1:], dtype=np.float32)
         image[tuple(pixels[seen].T)] = recoil.intensity[seen]
         return image, {"energy": np.nan, "species": np.nan}
+
+    def _other_recoil(self, window: Window, rng: np.random.Generator) -> Array:
+        """Return the light of a further nuclear recoil somewhere in a window."""
+        recoil = self.recoils[int(rng.choice(self.recoil_indices, p=self.recoil_shares))]
+        row, col = (first + rng.uniform(0, side) for first, side in zip(window[:2], window[2:], strict=True))
+        gain = self.detector.gain * rng.normal(1.0, self.detector.gain_smear)
+        vertex = _Vertex(row, col, rng.uniform(*self.detector.drift_cm), gain)
+        return self._recoil(recoil, None if self.options.recoils else random_rotation(rng), vertex, window, rng)[0]
 
     def _electron(
         self,

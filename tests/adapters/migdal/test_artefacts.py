@@ -1,0 +1,87 @@
+"""What a real camera shows beside tracks and noise: off by default, and each as its option says."""
+
+import numpy as np
+import pytest
+
+from oasis.adapters.migdal import MigdalAdapter
+from oasis.adapters.migdal.artefacts import Artefacts
+from oasis.adapters.migdal.detector import Detector
+from oasis.errors import ConfigError
+
+COUNT = 24
+QUIET = {"noise_adu": 0.0}
+
+
+def samples(**artefacts: object) -> list:
+    options = {"events": {"val": COUNT}, "detector": QUIET, "artefacts": artefacts}
+    dataset = MigdalAdapter(options, seed=4).dataset("val")
+    return [dataset[index] for index in range(COUNT)]
+
+
+@pytest.fixture(scope="module")
+def plain() -> list:
+    return samples()
+
+
+def test_nothing_is_added_by_default(plain) -> None:
+    for sample in plain:
+        np.testing.assert_allclose(sample.image[0], sample.target.sum(axis=(0, 1)), rtol=1e-5)
+
+
+def test_a_second_recoil_is_in_the_map_of_recoils(plain) -> None:
+    for one, other in zip(samples(pile_up=1.0), plain, strict=True):
+        assert (one.target[1] >= other.target[1]).all()
+        np.testing.assert_array_equal(one.target[0], other.target[0])
+        np.testing.assert_allclose(one.image[0], one.target.sum(axis=(0, 1)), rtol=1e-5)
+        assert len([label for label in one.instances.labels if label == 1]) in (1, 2)
+    assert np.mean([one.target[1].sum() for one in samples(pile_up=1.0)]) > 1.2 * np.mean(
+        [other.target[1].sum() for other in plain]
+    )
+
+
+def test_an_afterglow_is_in_the_image_alone(plain) -> None:
+    found = samples(afterglow=1.0, afterglow_share=0.1)
+    added = [one.image.sum() - other.image.sum() for one, other in zip(found, plain, strict=True)]
+    assert min(added) >= 0
+    light = np.mean([other.target[1].sum() for other in plain])
+    assert 0.03 * light < np.mean(added) < 0.12 * light
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(one.target, other.target)
+
+
+def test_the_shutter_hides_rows_of_image_and_maps(plain) -> None:
+    cut = 0
+    for one, other in zip(samples(shutter_cut=1.0), plain, strict=True):
+        kept = (one.target == other.target).all(axis=(0, 1, 3))
+        assert not one.target[:, :, ~kept].any()
+        np.testing.assert_allclose(one.image[0], one.target.sum(axis=(0, 1)), rtol=1e-5)
+        assert np.abs(np.diff(kept.astype(int))).sum() <= 2
+        cut += one.target.sum() < 0.999 * other.target.sum()
+    assert cut > 0.8 * COUNT
+
+
+def test_sparks_hot_pixels_and_columns_have_the_light_they_are_given() -> None:
+    rng, detector, shape = np.random.default_rng(0), Detector(), (200, 300)
+    spark = Artefacts(sparks=1.0, spark_adu=(5000, 5000), spark_mm=0.5)
+    light = [spark.background(shape, detector, rng).sum() for _ in range(20)]
+    np.testing.assert_allclose(light, 5000, rtol=1e-4)
+    hot = Artefacts(hot_pixels=30, hot_adu=(100, 100))
+    light = [hot.background(shape, detector, rng).sum() / 100 for _ in range(60)]
+    assert np.mean(light) == pytest.approx(30, abs=3)
+    columns = Artefacts(column_adu=10.0).background(shape, detector, rng)
+    assert np.abs(columns - columns[0]).max() < 1e-3
+    assert 1 < columns[0].std() < 10
+
+
+def test_full_pixels_are_cut_off_in_the_image_alone(plain) -> None:
+    found = samples(saturation=500.0)
+    assert max(one.image.max() for one in found) == 500
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(one.target, other.target)
+        np.testing.assert_array_equal(one.image, np.minimum(other.image, 500))
+
+
+def test_wrong_values_are_refused() -> None:
+    for wrong in ({"pile_up": 1.5}, {"spark_adu": (5, 1)}, {"hot_pixels": -1}, {"storm": 1}):
+        with pytest.raises(ConfigError, match="artefacts"):
+            MigdalAdapter({"artefacts": wrong})
