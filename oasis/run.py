@@ -69,6 +69,7 @@ from oasis.io.yaml_text import read_yaml, yaml_text
 from oasis.io.zarr_files import is_zarr
 from oasis.loss.overlap import OverlapLoss
 from oasis.plugins import code_file
+from oasis.progress import watched
 from oasis.report.facts import Facts, gather
 from oasis.report.page import EVENTS, write_report
 from oasis.separator.files import read_options
@@ -611,7 +612,8 @@ class Run:
         check_outputs({Path(out): is_simulated}, self._inputs(), force=force)
         dataset = self.dataset(split)
         facts = {"adapter": self.config.adapter, "split": split, "configuration": self.fingerprint}
-        samples = (dataset[index] for index in range(len(dataset)))
+        indices = watched(range(len(dataset)), f"simulate {split}", len(dataset))
+        samples = (dataset[index] for index in indices)
         return write_samples(out, samples, self.adapter.classes, self.adapter.unit, facts)
 
     def _inputs(self) -> list[Path]:

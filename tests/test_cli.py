@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,19 @@ def test_train_evaluate_predict(tmp_path, config, capsys):
     assert run(["predict", str(folder), str(tmp_path / "frame.npy"), "--out", str(tmp_path / "m.h5")]) == 0
     assert (tmp_path / "m.h5").exists()
     assert run(["train", "--resume", str(folder), "--set", "training.epochs=2"]) == 0
+
+
+def test_progress_is_the_same_line_after_every_epoch(tmp_path, config):
+    def trained(*options):
+        command = [sys.executable, "-m", "oasis", "train", str(config), "--run", str(tmp_path / "-".join(options))]
+        done = subprocess.run([*command, *options], capture_output=True, check=True)
+        return done.stderr.decode()
+
+    first, second = trained("--set", "training.epochs=2").splitlines()
+    words = r"epoch {} of 2: loss \d\S*, validation \d\S* \(best.*\), \d\S* samples/s, \d+ s"
+    assert re.fullmatch(words.format(1) + r"; at most \d+ s left", first)
+    assert re.fullmatch(words.format(2), second)
+    assert trained("--quiet", "--set", "training.epochs=1") == ""
 
 
 def test_simulate(tmp_path, config):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from oasis import progress
 from oasis.ablation.ablation import ABLATION, in_words
 from oasis.ablation.jobs import Jobs, write_rows
 from oasis.ablation.trial import Trial
@@ -94,14 +95,6 @@ def tell(jobs: Jobs, trials: Sequence[Trial], trial: Trial, workers: int) -> Non
     """Log that a trial is done, and how long the others will take."""
     rows = write_rows(jobs, trials)
     left = (jobs.count - len(rows)) * rows["seconds"].mean() / workers
-    logger.info(
-        "%s, seed %d (%s): done; %d of %d, about %s left with %d worker%s",
-        in_words(trial.point) or "base",
-        trial.run.config.seed,
-        trial.folder.name,
-        len(rows),
-        jobs.count,
-        f"{left / 3600:.1f} h" if left > 5400 else f"{left / 60:.0f} min",
-        workers,
-        "s" if workers > 1 else "",
-    )
+    what = f"{in_words(trial.point) or 'base'}, seed {trial.run.config.seed} ({trial.folder.name})"
+    by = f"{workers} worker{'s' if workers > 1 else ''}"
+    progress.tell(f"{what}: done; {len(rows)} of {jobs.count}, about {progress.duration(left)} left with {by}")

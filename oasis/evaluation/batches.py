@@ -13,6 +13,7 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch, Sample, collate
 from oasis.device import autocast
 from oasis.loss.matching import matching_order, reorder
+from oasis.progress import watched
 from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator, evaluating
 
@@ -54,7 +55,8 @@ def predictions(
     The maps of interchangeable classes are in the order that fits the truth best.
     """
     sampler = EpochSampler(len(dataset), shuffle=False)
-    for batch in make_loader(dataset, sampler, batch_size, workers, collate=collate):
+    batches = make_loader(dataset, sampler, batch_size, workers, collate=collate)
+    for batch in watched(batches, "separate samples", len(dataset), parts=lambda batch: len(batch.image)):
         yield predict_batch(separator, batch, interchangeable)
 
 

@@ -13,6 +13,7 @@ from oasis.evaluation.event_table import WITHOUT_TRUTH
 from oasis.inference.rows import Rows
 from oasis.inference.sinks import Sink
 from oasis.io.files import readable
+from oasis.progress import Progress
 
 BATCH = 8  # images per forward pass
 MASK = "mask"  # the array of good pixels in the output
@@ -24,10 +25,12 @@ class Output:
 
     Args:
         sink: the sink of arrays.
+        progress: is told how many images are done.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, progress: Progress | None = None) -> None:
         self.sink = sink
+        self.progress = progress
         self.count = 0
         self.size: tuple[int, ...] | None = None
         self.masked = False
@@ -82,6 +85,8 @@ class Output:
         if rows:
             self.rows.add({"source": [source] * rows, "frame": frame, **columns})
         self.count += len(numbers)
+        if self.progress is not None:
+            self.progress.advance(len(numbers))
 
     def add_instances(self, path: Path, numbers: NDArray[np.intp], table: pd.DataFrame) -> None:
         """Append the instances of images of a file, whose `image` counts among `numbers`."""

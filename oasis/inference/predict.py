@@ -25,6 +25,7 @@ from oasis.inference.whole import separate_whole
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
 from oasis.io.zarr_files import ZARR, at_level
+from oasis.progress import Progress
 from oasis.separator.separator import Separator
 
 logger = logging.getLogger(__name__)
@@ -116,8 +117,9 @@ def _predicted(
     """Write the maps of files, and return the tables."""
     separator = job.separator
     with replace_alone(out) as temporary:
-        with open_sink(temporary, check_kind(out), separator.options) as sink:
-            output = Output(sink)
+        shown = Progress("separate", unit="images")
+        with open_sink(temporary, check_kind(out), separator.options) as sink, shown as progress:
+            output = Output(sink, progress)
             failed = _separate_files(job, files, output, dark, key)
         if not output.count:
             raise next(iter(failed.values()))

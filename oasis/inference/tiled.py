@@ -18,6 +18,7 @@ from oasis.inference.sinks import Hdf5Sink
 from oasis.inference.sources import left_out
 from oasis.inference.windows import Place, Tiling
 from oasis.io.parts import open_parts
+from oasis.progress import watched
 
 SMALL = 2**20  # pixels of an image that is separated whole without checking the memory
 
@@ -84,7 +85,8 @@ def _separate(
     def read(place: Place) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         return images.part(index, place), images.context(index, place)
 
-    for place, maps in () if found.blank else tiling.maps(separator, size, read, found.scale):
+    tiles = () if found.blank else tiling.maps(separator, size, read, found.scale)
+    for place, maps in watched(tiles, path.name, prod(size), "pixels", lambda pair: pair[1][0, 0].size):
         for data, values in zip(written, maps, strict=True):
             data[output.count, :, *place] = values
         seen = images.visible(index, place)

@@ -1,7 +1,6 @@
 """The function `fit`, which trains a separator into a run folder, or resumes its training."""
 
 import logging
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from oasis.data.mixing import SampleDataset
@@ -22,6 +21,7 @@ from oasis.models import UNet
 from oasis.separator.separator import Separator
 from oasis.training.checkpoints import Checkpoints, WholeCheckpoints, unusable
 from oasis.training.journal import RunFolder
+from oasis.training.lines import EpochLines
 from oasis.training.module import SeparatorTraining
 from oasis.training.options import TrainingOptions
 
@@ -161,10 +161,9 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
         EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
         journal,
         beginning,
+        EpochLines(journal),
         Checkpoints(run / CHECKPOINTS, journal),
     ]
-    if sys.stderr.isatty():
-        callbacks.append(TQDMProgressBar())
     logs: Any = False
     if options.tensorboard:
         import_extra("tensorboard", extra="track")
@@ -180,7 +179,7 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
         logger=logs,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=run,
     )

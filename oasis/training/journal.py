@@ -1,8 +1,6 @@
 """The journal of a run: its log, region weights and best separator, saved after every epoch."""
 
 import csv
-import logging
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +16,12 @@ from oasis.loss.weights import region_table
 from oasis.separator.separator import Separator
 from oasis.training.log import VALIDATION, read_log
 
-logger = logging.getLogger(__name__)
-
 
 class RunFolder(Callback):
     """A callback that saves the log and the best separator of a run after every epoch.
 
     Attributes:
+        rows: the log, a row per epoch.
         best: the lowest validation loss so far.
         better: whether the last epoch reached it.
     """
@@ -35,7 +32,7 @@ class RunFolder(Callback):
         self.loss = loss
         self.best = float("inf")
         self.better = False
-        self._rows: list[Mapping[Any, Any]] = []
+        self.rows: list[Mapping[Any, Any]] = []
         self._started = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,7 +51,7 @@ class RunFolder(Callback):
         """
         path = self.run / LOG
         if path.exists():
-            self._rows = list(read_log(path).to_dict("records"))
+            self.rows = list(read_log(path).to_dict("records"))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -78,22 +75,11 @@ class RunFolder(Callback):
         seconds = time.monotonic() - self._started
         row = {"epoch": trainer.current_epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 3)}
         self._write(row)
-        if not sys.stderr.isatty():
-            mark = " *" if self.better else ""
-            logger.info(
-                "epoch %d/%d  train %.5f  val %.5f%s  %.0f s",
-                trainer.current_epoch + 1,
-                trainer.max_epochs,
-                metrics.get("train/total", float("nan")),
-                metrics[VALIDATION],
-                mark,
-                seconds,
-            )
 
     def _write(self, row: Mapping[str, float]) -> None:
         """Rewrite the log with this epoch at its end; repeated epochs are replaced."""
-        self._rows = [*(old for old in self._rows if old["epoch"] < row["epoch"]), row]
-        _write_csv(self.run / LOG, self._rows)
+        self.rows = [*(old for old in self.rows if old["epoch"] < row["epoch"]), row]
+        _write_csv(self.run / LOG, self.rows)
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[Any, Any]]) -> None:

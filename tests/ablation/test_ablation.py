@@ -130,7 +130,7 @@ def test_the_grid_is_trained_measured_and_told(study, caplog):
     assert "overlap: mean and standard error over campaigns" in text
     assert (ablation.folder / "overlap.png").stat().st_size > 10_000
     assert "overlap 8, seed 5" in caplog.messages[-1]
-    assert caplog.messages[-1].endswith("done; 4 of 4, about 0 min left with 1 worker")
+    assert caplog.messages[-1].endswith("done; 4 of 4, about 0 s left with 1 worker")
     run = Run(ablation.folder / "trials" / rows["run"][1], trust_code=True)
     assert (run.config.seed, run.adapter.seed) == (5, 0)
     run.separator()

@@ -25,6 +25,7 @@ from oasis.errors import DataError, import_extra
 from oasis.io.files import readable
 from oasis.io.tables import write_csv
 from oasis.options import Options
+from oasis.progress import watched
 
 Mask = NDArray[np.bool_]
 Reason = Literal[
@@ -194,7 +195,7 @@ def convert(source: str | Path, out: str | Path, options: Conversion | None = No
     names: list[str] = []
     facts: list[tuple[bool, float, float]] = []
     galaxies: list[Galaxy] = []
-    for entry in found:
+    for entry in watched(found, "convert", unit="images"):
         try:
             cutout = _read(entry, options)
             galaxies.append(extract(cutout, options))

@@ -38,6 +38,7 @@ from oasis.data.samples import Batch, Sample, Scalar, collate
 from oasis.errors import ConfigError, DataError, nearest
 from oasis.io.pickles import read_dataframe
 from oasis.loss.overlap import OverlapLoss
+from oasis.progress import watched
 
 ProtocolName = Literal["corrected", "reference"]
 Maps = NDArray[np.float64]
@@ -513,7 +514,7 @@ def convert(source: str | Path, out_path: str | Path) -> int:
         data = ReferenceTensors(source.parent, source.name, kinds)
     else:
         data = ReferenceFrames(source)
-    samples = (data[index] for index in range(len(data)))
+    samples = (data[index] for index in watched(range(len(data)), "convert", len(data), "events"))
     return write_samples(
         out_path, samples, CLASSES, unit="ADU", attributes={"source": source.name, "protocol": data.protocol}
     )
