@@ -47,7 +47,7 @@ class Large(Protocol):
         """Return why an image cannot be used, or an empty text, as far as known without reading all of it."""
 
 
-class _InMemory:
+class InMemory:
     """Images that an adapter has read.
 
     Args:
@@ -60,31 +60,36 @@ class _InMemory:
         self.shape = images.image.shape
         self.position = dict(images.position)
         self._adapter = adapter
-        self._kept: tuple[int, NDArray[np.float32], NDArray[np.bool_]] | None = None
+        self._filled: tuple[int, NDArray[np.float32]] | None = None
+        self._seen: tuple[int, NDArray[np.bool_]] | None = None
 
     def part(self, index: int, place: Place) -> NDArray[np.float32]:
-        return self._image(index)[0][:, *place]
+        """Return a part of an image (B, *part) without its bad pixels."""
+        return self._image(index)[:, *place]
 
     def context(self, index: int, place: Place) -> NDArray[np.float32] | None:
+        """Return the context (C, *part) of a part of an image."""
         return None if self.images.context is None else self.images.context[index][:, *place]
 
     def visible(self, index: int, place: Place) -> NDArray[np.bool_]:
-        return self._image(index)[1][:, *place]
+        """Return the pixels (1, *part) over which the domain sums, of a part of an image."""
+        if self._seen is None or self._seen[0] != index:
+            self._seen = index, self._adapter.visible(self._image(index)[None])[0]
+        return self._seen[1][:, *place]
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
+        """Return the good pixels (1, *S) of an image, or None if all are good."""
         return None if self.images.mask is None else self.images.mask[index]
 
     def problem(self, index: int) -> str:
+        """Return why an image cannot be used, or an empty text."""
         return problem(self.images, index)
 
-    def _image(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return an image without its bad pixels, and the pixels over which the domain sums."""
-        if self._kept is None or self._kept[0] != index:
-            one = self.images.part(slice(index, index + 1))
-            filled = one.filled()
-            seen = self._adapter.visible(filled)[0]
-            self._kept = index, filled[0], seen
-        return self._kept[1:]
+    def _image(self, index: int) -> NDArray[np.float32]:
+        """Return an image without its bad pixels."""
+        if self._filled is None or self._filled[0] != index:
+            self._filled = index, self.images.part(slice(index, index + 1)).filled()[0]
+        return self._filled[1]
 
 
 class _FromFile:
@@ -137,11 +142,11 @@ def open_large(
         DataError: the file cannot be used.
     """
     if adapter.context or not adapter.reads_parts(path):
-        yield _InMemory(read_images(adapter, path, key, dark), adapter)
+        yield InMemory(read_images(adapter, path, key, dark), adapter)
         return
     with open_parts(path, key) as parts:
         if parts is None:
-            yield _InMemory(read_images(adapter, path, key, dark), adapter)
+            yield InMemory(read_images(adapter, path, key, dark), adapter)
             return
         found = _FromFile(parts, adapter, dark)
         if dark is not None and dark.shape not in (found.shape[1:], found.shape[2:]):

@@ -9,14 +9,15 @@ from typing import NamedTuple
 from oasis.inference.windows import Place, Tiling, places
 from oasis.options import Options
 
-IMAGES, SURVEY, BLOCK = "images", "survey", "block"
+IMAGES, SURVEY, BLOCK, FOUND, REGIONS = "images", "survey", "block", "found", "regions"
 
 
 class Unit(NamedTuple):
     """What is separated and written at once.
 
     Attributes:
-        kind: whole images, the survey of one image, or a block of one image.
+        kind: whole images; the survey of one image, and a block of it; or the regions that are found in a block of
+            an image, and their separation.
         start: the row of its first image in the output.
         stop: the row after its last image.
         place: its part of the image, for a block.
@@ -32,7 +33,7 @@ class Unit(NamedTuple):
     @property
     def name(self) -> str:
         """The name of its record."""
-        return f"{self.kind}-{self.start}" + (f"-{self.number}" if self.kind == BLOCK else "")
+        return f"{self.kind}-{self.start}" + (f"-{self.number}" if self.place else "")
 
 
 class Planned(Options):
@@ -62,6 +63,8 @@ class Plan(Options):
         core: pixels of a block along every axis, where they are separated by blocks; else empty.
         halo: pixels that the network sees beyond a block.
         chunk: pixels of a chunk along every axis.
+        regional: whether only regions of interest are separated in blocks.
+        finding: whether the adapter finds these.
     """
 
     size: tuple[int, ...]
@@ -73,6 +76,8 @@ class Plan(Options):
     core: tuple[int, ...] = ()
     halo: tuple[int, ...] = ()
     chunk: tuple[int, ...]
+    regional: bool = False
+    finding: bool = False
 
     @property
     def images(self) -> int:
@@ -94,12 +99,15 @@ class Plan(Options):
             starts = range(0, self.images, self.together)
             return [[Unit(IMAGES, start, min(start + self.together, self.images)) for start in starts]]
         rows = range(self.images)
+        if self.regional:
+            found = [unit for row in rows for unit in self.blocks(row, FOUND)] if self.finding else []
+            return [found, [unit for row in rows for unit in self.blocks(row, REGIONS)]]
         return [[Unit(SURVEY, row, row + 1) for row in rows], [unit for row in rows for unit in self.blocks(row)]]
 
-    def blocks(self, row: int) -> list[Unit]:
+    def blocks(self, row: int, kind: str = BLOCK) -> list[Unit]:
         """Return the blocks of an image."""
         return [
-            Unit(BLOCK, row, row + 1, place, number) for number, place in enumerate(places(self.size, self.core))
+            Unit(kind, row, row + 1, place, number) for number, place in enumerate(places(self.size, self.core))
         ]
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[Planned, int, int]]:

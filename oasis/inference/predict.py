@@ -16,7 +16,7 @@ from oasis.inference.job import Job
 from oasis.inference.options import WindowOptions
 from oasis.inference.output import Output
 from oasis.inference.predicted import Predicted, tables_of
-from oasis.inference.regional import Regional
+from oasis.inference.regional import Regional, needs_parts, separate_in_parts
 from oasis.inference.sinks import check_kind, open_sink
 from oasis.inference.sources import image_files, left_out, read_images
 from oasis.inference.stored import Runner, one_by_one, predict_stored
@@ -155,6 +155,8 @@ def _separate_file(
 ) -> OasisError | None:
     if job.window.kind == "tiles" or (job.window.kind is None and needs_tiles(job, path, key)):
         return separate_tiles(job, path, key, dark, output)
+    if regional is not None and needs_parts(job, path, key):
+        return separate_in_parts(regional, path, key, dark, output)
     images = read_images(job.adapter, path, key, dark)
     size = images.image.shape[2:]
     output.check_size(size)

@@ -1,28 +1,63 @@
 """Images of which only regions of interest are separated, each in a window of the size in training."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from oasis.data.images import Images
-from oasis.errors import ConfigError, DataError
+from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import count_maps, measured
 from oasis.inference.choice import pixels
 from oasis.inference.job import Job
+from oasis.inference.large import InMemory, Large, open_large
+from oasis.inference.memory import CHUNK
 from oasis.inference.output import BATCH, Output
 from oasis.inference.region_files import RegionFile, read_regions
-from oasis.inference.regions import Region, check_fits, clipped, owners, window_of
-from oasis.inference.sources import Frames
-from oasis.inference.windows import Place
+from oasis.inference.regions import (
+    Region,
+    check_fits,
+    clipped,
+    is_in,
+    overlapping,
+    owned,
+    touches,
+    window_of,
+)
+from oasis.inference.rows import Rows
+from oasis.inference.sinks import Hdf5Sink
+from oasis.inference.sources import Frames, left_out
+from oasis.inference.tiled_instances import LitCells, group_parts, group_whole
+from oasis.inference.windows import Place, places
+from oasis.io.parts import open_parts
 
 logger = logging.getLogger(__name__)
 
 IN_BOX = "box_intensity_predicted"  # column: the intensity in the whole box of a region
+BLOCK: Final = {1: 2**20, 2: 2048, 3: 128}  # pixels along an axis of the parts of a large image
+PARTS: Final = 2**22  # pixels of an image that is not read as a whole
+SAME_CENTRE = 2.0  # pixels: what two parts of an image find so near to each other is one object
+
+
+class Separated(NamedTuple):
+    """The regions in a part of an image.
+
+    Attributes:
+        maps: (N, B, *part) of all regions that reach into the part.
+        numbers: (k,) of the regions whose centre is in it.
+        counts: (4, k, N) what is counted in these.
+        further: predicted quantities of their objects by column, (k, N).
+    """
+
+    maps: NDArray[np.float32]
+    numbers: list[int]
+    counts: torch.Tensor
+    further: Mapping[str, NDArray[Any]]
 
 
 class Regional:
@@ -61,74 +96,119 @@ class Regional:
         """
         size = images.image.shape[2:]
         check_fits(self.trained, size)
-        found = [self._regions(path, first, index, images, size) for index in range(len(images))]
-        given = sum(count for _, count in found)
-        if self.file is not None and given and not any(regions for regions, _ in found):
-            raise DataError(
-                f"{self.job.window.regions}: none of its {given} regions lies within the images of "
-                f"{pixels(size)}: are they of another field, or in other units?"
-            )
-        missing = given - sum(len(regions) for regions, _ in found)
-        if missing:
-            logger.warning(
-                "%s: %d of %d regions are left out: outside of the image, or too near to its border for a window",
-                path,
-                missing,
-                given,
-            )
+        given = [self._given(path, first, index, images) for index in range(len(images))]
+        found = [self.usable(regions, size) for regions in given]
+        self.check_given(path, sum(map(len, given)), sum(map(len, found)), size)
         frames = Frames(images, {}, first)
         for numbers, batch in frames.batches(1):
             try:
-                self._separate(path, numbers, batch, found[numbers[0] - first][0], output)
+                self._separate(path, numbers, batch, found[numbers[0] - first], output)
             except DataError as error:
                 frames.leave_out(numbers, str(error))
         return frames.problems
 
-    def _regions(
-        self, path: Path, first: int, index: int, images: Images, size: Sequence[int]
-    ) -> tuple[list[Region], int]:
-        """Return the regions of an image that can be separated, and the number of all regions."""
+    def check_given(self, path: Path, given: int, usable: int, size: tuple[int, ...]) -> None:
+        """Check that some regions can be used, and warn of those that cannot.
+
+        Args:
+            path: of the images.
+            given: the number of regions.
+            usable: the number of those that can be used.
+            size: of an image.
+
+        Raises:
+            DataError: a file of regions none of which can.
+        """
+        if self.file is not None and given and not usable:
+            raise DataError(
+                f"{self.job.window.regions}: none of its {given} regions lies within the images of "
+                f"{pixels(size)}: are they of another field, or in other units?"
+            )
+        if given > usable:
+            logger.warning(
+                "%s: %d of %d regions are left out: outside of the image, or too near to its border for a window",
+                path,
+                given - usable,
+                given,
+            )
+
+    def _given(self, path: Path, first: int, index: int, images: Images) -> list[Region]:
         if self.file is not None:
-            given = self.file.of(path, first + index, size, self.trained)
-        else:
-            image = images.part(slice(index, index + 1)).filled()[0]
-            boxes = self.job.adapter.regions_of_interest(np.nan_to_num(image, posinf=0, neginf=0))
-            if boxes is None:
-                raise ConfigError(
-                    "regions: this adapter finds none: name a file of boxes or positions with --regions"
-                )
-            given = [Region(tuple(box)) for box in boxes]
-        inside = [clipped(region, size) for region in given]
-        kept = [
-            region
-            for region, whole in zip(inside, given, strict=True)
+            return self.file.of(path, first + index, images.image.shape[2:], self.trained)
+        return self.found(images.part(slice(index, index + 1)).filled()[0])
+
+    def found(self, image: NDArray[np.float32]) -> list[Region]:
+        """Return the regions that the adapter finds in an image (B, *S).
+
+        Raises:
+            ConfigError: the adapter finds none.
+        """
+        boxes = self.job.adapter.regions_of_interest(np.nan_to_num(image, posinf=0, neginf=0))
+        if boxes is None:
+            raise ConfigError("regions: this adapter finds none: name a file of boxes or positions with --regions")
+        return [Region(tuple(box)) for box in boxes]
+
+    def usable(self, regions: Sequence[Region], size: Sequence[int]) -> list[Region]:
+        """Return the regions that lie within an image, cut at its border and to the size of a window."""
+        inside = [clipped(region, size) for region in regions]
+        return [
+            self._within_window(region)
+            for region, whole in zip(inside, regions, strict=True)
             if region is not None and (region.box == whole.box or not whole.position)
         ]
-        return kept, len(given)
+
+    def found_in(self, images: Large, index: int, place: Place) -> list[Region]:
+        """Return the regions that the adapter finds with their centre in a part of an image.
+
+        It is shown the part with the surroundings of a window, so that objects at the border are whole.
+        """
+        size = images.shape[2:]
+        around = tuple(
+            slice(max(part.start - side, 0), min(part.stop + side, length))
+            for part, side, length in zip(place, self.trained, size, strict=True)
+        )
+        offsets = [part.start for part in around]
+        found = [_moved(region, offsets) for region in self.found(images.part(index, around))]
+        return [region for region in found if is_in(region, place)]
 
     def _separate(
         self, path: Path, numbers: NDArray[np.intp], images: Images, regions: list[Region], output: Output
     ) -> None:
         """Write the maps of an image and the rows of its regions."""
-        separator, size = self.job.separator, images.image.shape[2:]
-        maps = np.zeros((1, len(separator.classes), *images.image.shape[1:]), np.float32)
-        regions = [self._within_window(region) for region in regions]
-        counts, further = self._windows(images, regions, maps)
-        *counted, in_box = counts
-        columns: dict[str, ArrayLike] = {"frame": np.repeat(numbers, len(regions) * len(separator.classes))}
-        columns["class"] = np.array([*separator.classes] * len(regions))
+        size = images.image.shape[2:]
+        whole = tuple(slice(0, length) for length in size)
+        found = self.part(InMemory(images, self.job.adapter), 0, regions, whole)
+        columns: dict[str, ArrayLike] = {
+            "frame": np.repeat(numbers, len(regions) * len(self.job.separator.classes))
+        }
+        columns |= self.columns(regions, found)
+        arrays = {f"maps/{name}": found.maps[None, label] for label, name in enumerate(self.job.separator.classes)}
+        output.add(path, numbers, size, images.mask, arrays, columns)
+        if self.job.grouping:
+            good = np.True_ if images.mask is None else images.mask[0]
+            output.add_instances(path, numbers, group_whole(self.job, np.where(good, found.maps, 0)))
+
+    def columns(self, regions: Sequence[Region], found: Separated) -> dict[str, NDArray[Any]]:
+        """Return the rows of the regions in a part of an image, one for each region and class, by column."""
+        classes = self.job.separator.classes
+        *counted, in_box = found.counts
+        columns = {"class": np.array([*classes] * len(found.numbers))}
         columns |= {name: values.numpy().reshape(-1) for name, values in measured(torch.stack(counted)).items()}
         columns[IN_BOX] = in_box.numpy().reshape(-1)
-        columns |= {name: np.reshape(values, -1) for name, values in further.items()}
+        columns |= {name: np.reshape(values, -1) for name, values in found.further.items()}
         each = [
-            {"region": number, "name": region.name, **region.columns(), **region.position}
-            for number, region in enumerate(regions)
+            {
+                "region": number,
+                "name": regions[number].name,
+                **regions[number].columns(),
+                **regions[number].position,
+            }
+            for number in found.numbers
         ]
         for name in dict.fromkeys(key for row in each for key in row):
             values = np.array([row.get(name, np.nan) for row in each])
-            columns[name] = np.repeat(values, len(separator.classes))
-        arrays = {f"maps/{name}": maps[:, label] for label, name in enumerate(separator.classes)}
-        output.add(path, numbers, size, images.mask, arrays, columns)
+            columns[name] = np.repeat(values, len(classes))
+        return columns
 
     def _within_window(self, region: Region) -> Region:
         """Return a region that fits into a window: cut around its centre where larger images have other maps."""
@@ -151,44 +231,193 @@ class Regional:
         check = self.job.choice.check
         return check is not None and check.same
 
-    def _windows(
-        self, images: Images, regions: list[Region], maps: NDArray[np.float32]
-    ) -> tuple[torch.Tensor, dict[str, NDArray[Any]]]:
-        """Add the maps of regions to those of the image; return their counts (4, k, N) and further columns.
+    def part(self, images: Large, index: int, regions: Sequence[Region], place: Place) -> Separated:
+        """Separate the regions that reach into a part of an image.
 
-        The last count is the intensity in the whole box, including pixels that belong to other regions.
+        A pixel that several regions cover is counted, and has the maps, of the one whose centre is nearest. The
+        last count is the intensity in the whole box, including pixels that belong to other regions.
+
+        Args:
+            images: the images.
+            index: the number of the image.
+            regions: all regions of the image.
+            place: the part.
         """
-        separator, size = self.job.separator, images.image.shape[2:]
-        filled = images.filled()[0]
-        own = list(owners(regions, size))
-        windows = [self._window(region, size) for region in regions]
-        counts = torch.zeros(4, len(regions), len(separator.classes), dtype=torch.float64)
-        further: list[dict[str, NDArray[Any]]] = []
+        separator = self.job.separator
+        near = self._near(regions, place)
+        numbers = [number for number in near if is_in(regions[number], place)]
+        rows = {number: row for row, number in enumerate(numbers)}
+        lengths = [part.stop - part.start for part in place]
+        maps = np.zeros((len(separator.classes), images.shape[1], *lengths), np.float32)
+        counts = torch.zeros(4, len(numbers), len(separator.classes), dtype=torch.float64)
+        further: dict[int, dict[str, NDArray[Any]]] = {}
+        mask = images.mask(index)
+        for number, window, values, more in self._windows(images, index, regions, list(near)):
+            box = regions[number].box
+            values = values[:, :, *_inside(box, window)]
+            own = owned(regions, number, near[number])
+            _add(maps, place, np.where(own, values, 0), box)
+            if number in rows:
+                good = np.ones((1, *own.shape), bool) if mask is None else mask[:, *box]
+                counts[:, rows[number]] = self._counted(values, own, good)
+                further[number] = more
+        names = list(further[numbers[0]]) if numbers else []
+        return Separated(
+            maps,
+            numbers,
+            counts,
+            {name: np.array([further[number][name] for number in numbers]) for name in names},
+        )
+
+    @staticmethod
+    def _near(regions: Sequence[Region], place: Place) -> dict[int, list[int]]:
+        """Return the regions that reach into a part, with those that overlap with each."""
+        inside = [number for number, region in enumerate(regions) if touches(region.box, place)]
+        if not inside:
+            return {}
+        edges = [[(part.start, part.stop) for part in regions[number].box] for number in inside]
+        hull = tuple(
+            slice(min(start for start, _ in axis), max(stop for _, stop in axis))
+            for axis in zip(*edges, strict=True)
+        )
+        candidates = [number for number, region in enumerate(regions) if touches(region.box, hull)]
+        near = overlapping([regions[number] for number in candidates])
+        known = dict(zip(candidates, near, strict=True))
+        return {number: [candidates[other] for other in known[number]] for number in inside}
+
+    def _windows(
+        self, images: Large, index: int, regions: Sequence[Region], numbers: Sequence[int]
+    ) -> Iterator[tuple[int, Place, NDArray[np.float32], dict[str, NDArray[Any]]]]:
+        """Yield number, window, maps (N, B, *window) and predicted quantities of regions."""
+        separator, size = self.job.separator, images.shape[2:]
+        windows = {number: self._window(regions[number], size) for number in numbers}
         for batch in _batches(windows):
-            part = np.stack([filled[:, *windows[number]] for number in batch])
-            context = None
-            if images.context is not None:
-                context = np.stack([images.context[0][:, *windows[number]] for number in batch])
+            part = np.stack([images.part(index, windows[number]) for number in batch])
+            around = [images.context(index, windows[number]) for number in batch]
+            context = (
+                None
+                if any(one is None for one in around)
+                else np.stack([one for one in around if one is not None])
+            )
             prediction = separator.predict(part, context)
             found = prediction.maps.float().cpu().numpy()
             columns = {name: one.cpu().numpy() for name, one in separator.columns(prediction).items()}
-            further += [{name: one[at] for name, one in columns.items()} for at in range(len(batch))]
-            for number, values in zip(batch, found, strict=True):
-                box = regions[number].box
-                values = values[:, :, *_inside(box, windows[number])]
-                maps[0][:, :, *box] += np.where(own[number], values, 0)
-                good = np.ones((1, *own[number].shape), bool) if images.mask is None else images.mask[0][:, *box]
-                valid = torch.from_numpy(np.stack([good & own[number], good]))
-                twice = torch.from_numpy(values).expand(2, *values.shape)
-                owned, whole = count_maps(twice, valid, self.job.adapter).unbind(1)
-                counts[:, number] = torch.cat([owned, whole[:1]])
-        done = [number for batch in _batches(windows) for number in batch]
-        ordered = [further[done.index(number)] for number in range(len(regions))]
-        return counts, {name: np.array([one[name] for one in ordered]) for name in ordered[0]} if ordered else {}
+            for at, number in enumerate(batch):
+                yield number, windows[number], found[at], {name: one[at] for name, one in columns.items()}
 
     def _window(self, region: Region, size: Sequence[int]) -> Place:
         lengths = [max(side, part.stop - part.start) for side, part in zip(self.trained, region.box, strict=True)]
         return window_of(region, lengths, size)
+
+    def _counted(
+        self, values: NDArray[np.float32], own: NDArray[np.bool_], good: NDArray[np.bool_]
+    ) -> torch.Tensor:
+        """Return the counts (4, N) of the maps of a box."""
+        valid = torch.from_numpy(np.stack([good & own, good]))
+        twice = torch.from_numpy(values).expand(2, *values.shape)
+        mine, whole = count_maps(twice, valid, self.job.adapter).unbind(1)
+        return torch.cat([mine, whole[:1]])
+
+
+def needs_parts(job: Job, path: Path, key: str | None) -> bool:
+    """Return whether the regions of the images of a file are separated without reading these as a whole."""
+    adapter = job.adapter
+    if adapter.context or not adapter.reads_parts(path):
+        return False
+    with open_parts(path, key) as parts:
+        return parts is not None and prod(parts.shape[max(len(parts.shape) - adapter.spatial_dims, 0) :]) > PARTS
+
+
+def separate_in_parts(
+    regional: Regional, path: Path, key: str | None, dark: NDArray[Any] | None, output: Output
+) -> OasisError | None:
+    """Separate the regions of images that are read and written part by part.
+
+    Raises:
+        ConfigError: the output is not written part by part, or the adapter finds no regions.
+        DataError: the file cannot be used, or all regions are outside of its images.
+    """
+    if not isinstance(output.sink, Hdf5Sink):
+        raise ConfigError(
+            "images of this size are written part by part, which .npz files cannot: name an output .h5"
+        )
+    problems: dict[int, str] = {}
+    with open_large(regional.job.adapter, path, key, dark) as images:
+        size = images.shape[2:]
+        output.check_size(size)
+        check_fits(regional.trained, size)
+        core = [BLOCK[len(size)]] * len(size)
+        given = [_all_regions(regional, path, images, index, core) for index in range(images.shape[0])]
+        found = [regional.usable(regions, size) for regions in given]
+        regional.check_given(path, sum(map(len, given)), sum(map(len, found)), size)
+        for index, regions in enumerate(found):
+            try:
+                _write_parts(regional, path, images, index, regions, core, output, output.sink)
+            except DataError as error:
+                problems[index] = str(error)
+                output.sink.drop([f"maps/{name}" for name in regional.job.separator.classes], output.count)
+        return left_out(path, problems, images.shape[0])
+
+
+def _all_regions(regional: Regional, path: Path, images: Large, index: int, core: Sequence[int]) -> list[Region]:
+    if regional.file is not None:
+        return regional.file.of(path, index, images.shape[2:], regional.trained)
+    return merged([regional.found_in(images, index, place) for place in places(images.shape[2:], core)])
+
+
+def _write_parts(
+    regional: Regional,
+    path: Path,
+    images: Large,
+    index: int,
+    regions: Sequence[Region],
+    core: Sequence[int],
+    output: Output,
+    sink: Hdf5Sink,
+) -> None:
+    """Write the maps of an image and the rows of its regions."""
+    job, (bands, *size) = regional.job, images.shape[1:]
+    chunk = (1, *[CHUNK[len(size)]] * len(size))
+    data = [sink.begin(f"maps/{name}", output.count, (bands, *size), chunk) for name in job.separator.classes]
+    cells, rows = LitCells(job, tuple(size)), Rows()
+    for place in places(size, core):
+        found = regional.part(images, index, regions, place)
+        for into, values in zip(data, found.maps, strict=True):
+            into[output.count, :, *place] = values
+        if found.numbers:
+            rows.add(regional.columns(regions, found))
+        cells.add(place, found.maps)
+    row = output.count
+    output.add(path, np.array([index]), tuple(size), None, {}, ordered(rows, index))
+    if job.grouping:
+        table = group_parts(job, tuple(size), cells, lambda place: np.stack([one[row, :, *place] for one in data]))
+        output.add_instances(path, np.array([index]), table)
+
+
+def ordered(rows: Rows, index: int) -> dict[str, ArrayLike]:
+    """Return the rows of the regions of an image by column, in the order of the regions."""
+    if not rows:
+        return {"class": np.empty(0, str), "frame": np.empty(0, int)}
+    table = rows.table().sort_values("region", kind="stable")
+    return {"frame": np.full(len(table), index), **{str(name): table[name].to_numpy() for name in table}}
+
+
+def merged(found: Sequence[Sequence[Region]]) -> list[Region]:
+    """Return the regions of all parts of an image; one that two parts find, by its centre, counts once."""
+    kept: list[Region] = []
+    for regions in found:
+        middles = np.array([region.middle for region in kept])
+        kept += [
+            region
+            for region in regions
+            if not len(middles) or np.abs(middles - region.middle).max(axis=1).min() > SAME_CENTRE
+        ]
+    return kept
+
+
+def _moved(region: Region, by: Sequence[int]) -> Region:
+    box = tuple(slice(part.start + by, part.stop + by) for part, by in zip(region.box, by, strict=True))
+    return Region(box, region.name, region.position)
 
 
 def _inside(box: Place, window: Place) -> Place:
@@ -198,10 +427,19 @@ def _inside(box: Place, window: Place) -> Place:
     )
 
 
-def _batches(windows: Sequence[Place]) -> list[list[int]]:
+def _add(maps: NDArray[np.float32], place: Place, values: NDArray[np.float32], box: Place) -> None:
+    """Add the maps of a box to those of a part of the image, where both overlap."""
+    both = tuple(
+        slice(max(one.start, other.start), min(one.stop, other.stop))
+        for one, other in zip(place, box, strict=True)
+    )
+    maps[:, :, *_inside(both, place)] += values[:, :, *_inside(both, box)]
+
+
+def _batches(windows: Mapping[int, Place]) -> list[list[int]]:
     """Return the numbers of windows in batches of one size."""
     by_size: dict[tuple[int, ...], list[int]] = {}
-    for number, window in enumerate(windows):
+    for number, window in windows.items():
         by_size.setdefault(tuple(part.stop - part.start for part in window), []).append(number)
     return [
         numbers[start : start + BATCH] for numbers in by_size.values() for start in range(0, len(numbers), BATCH)

@@ -4,8 +4,9 @@ Regions may overlap: a pixel that several cover belongs to the one whose centre 
 counted twice.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,27 +96,71 @@ def check_fits(lengths: Sequence[int], size: Sequence[int]) -> None:
         )
 
 
-def owners(regions: Sequence[Region], size: Sequence[int]) -> Iterator[NDArray[np.bool_]]:
-    """Yield for every region which pixels of its box belong to it: those to which its centre is the nearest.
+def overlapping(regions: Sequence[Region]) -> list[list[int]]:
+    """Return for every region the numbers of those whose boxes overlap with its own.
+
+    Example:
+        >>> overlapping([Region((slice(0, 4),)), Region((slice(2, 6),)), Region((slice(5, 9),))])
+        [[1], [0, 2], [1]]
+    """
+    starts = np.array([[part.start for part in region.box] for region in regions]).reshape(len(regions), -1)
+    stops = np.array([[part.stop for part in region.box] for region in regions]).reshape(len(regions), -1)
+    near: list[list[int]] = [[] for _ in regions]
+    order = np.argsort(starts[:, 0], kind="stable") if len(regions) else np.empty(0, int)
+    sorted_starts = starts[order, 0] if len(regions) else np.empty(0, int)
+    for place, number in enumerate(order.tolist()):
+        others = order[place + 1 : np.searchsorted(sorted_starts, stops[number, 0])]
+        both = (starts[others] < stops[number]) & (starts[number] < stops[others])
+        for other in others[both.all(axis=1)].tolist():
+            near[number].append(other)
+            near[other].append(number)
+    return [sorted(found) for found in near]
+
+
+def owned(regions: Sequence[Region], number: int, near: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which pixels of the box of a region belong to it: those to which its centre is the nearest.
 
     A pixel at the same distance from two centres belongs to the earlier region.
 
     Args:
-        regions: regions within the image.
-        size: the size of the image.
+        regions: all regions.
+        number: of the region.
+        near: the numbers of the regions whose boxes overlap with its own.
 
     Example:
         >>> regions = [Region((slice(0, 4),)), Region((slice(2, 6),))]
-        >>> [own.tolist() for own in owners(regions, [6])]
-        [[True, True, True, False], [False, True, True, True]]
+        >>> owned(regions, 0, [1]).tolist(), owned(regions, 1, [0]).tolist()
+        ([True, True, True, False], [False, True, True, True])
     """
-    nearest = np.full(size, np.inf, np.float32)
-    owner = np.full(size, -1, np.int32)
-    for number, region in enumerate(regions):
-        axes = np.ogrid[region.box]
-        distance = sum((axis - at) ** 2 for axis, at in zip(axes, region.middle, strict=True))
-        closer = distance < nearest[region.box]
-        nearest[region.box] = np.where(closer, distance, nearest[region.box])
-        owner[region.box][closer] = number
-    for number, region in enumerate(regions):
-        yield owner[region.box] == number
+    box = regions[number].box
+    axes = np.ogrid[box]
+    own = np.ones([part.stop - part.start for part in box], bool)
+    distance = _distance(axes, regions[number])
+    for other in near:
+        within = [
+            (axis >= part.start) & (axis < part.stop) for axis, part in zip(axes, regions[other].box, strict=True)
+        ]
+        further = _distance(axes, regions[other])
+        nearer = (further < distance) | ((further == distance) & (other < number))
+        own &= ~(nearer & np.logical_and.reduce(np.broadcast_arrays(*within)))
+    return own
+
+
+def _distance(axes: Sequence[NDArray[Any]], region: Region) -> NDArray[np.float64]:
+    """Return the squared distance of pixels to the centre of a region."""
+    return np.asarray(sum((axis - at) ** 2 for axis, at in zip(axes, region.middle, strict=True)), np.float64)
+
+
+def touches(one: Place, other: Place) -> bool:
+    """Return whether two boxes overlap.
+
+    Example:
+        >>> touches((slice(0, 4),), (slice(3, 5),)), touches((slice(0, 4),), (slice(4, 5),))
+        (True, False)
+    """
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+
+
+def is_in(region: Region, place: Place) -> bool:
+    """Return whether the centre of a region is in a part of an image: in one of all parts of a division."""
+    return all(part.start <= int(at) < part.stop for part, at in zip(place, region.middle, strict=True))

@@ -22,8 +22,11 @@ from oasis.inference.output import MASK
 from oasis.inference.plan import Plan, Planned, Unit
 from oasis.inference.predicted import Predicted
 from oasis.inference.reader import Reader, Shape
+from oasis.inference.regional import BLOCK, Regional, needs_parts
+from oasis.inference.regions import check_fits
 from oasis.inference.sources import left_out
 from oasis.inference.tiled import needs_tiles, tiling_of
+from oasis.inference.windows import Tiling
 from oasis.inference.zarr_store import FORMAT, MapStore, held, open_store, writing
 from oasis.separator.separator import Separator
 
@@ -76,7 +79,7 @@ def predict_stored(
             blockwise, done = Blockwise(job, store, plan, reader), store.done()
             for stage in plan.stages():
                 runner(blockwise, [unit for unit in stage if unit.name not in done])
-            found = _gathered(job, store, plan)
+            found = _gathered(job, store, plan, reader)
             if not found.images:
                 shutil.rmtree(out)
                 raise next(iter(found.failed.values()))
@@ -86,9 +89,9 @@ def predict_stored(
     return found
 
 
-def _gathered(job: Job, store: MapStore, plan: Plan) -> Predicted:
+def _gathered(job: Job, store: MapStore, plan: Plan, reader: Reader) -> Predicted:
     """Return the result, as the records of all units state it."""
-    output, problems = gather(job, store, plan)
+    output, problems = gather(job, store, plan, reader.large)
     failed: dict[Path, OasisError] = {Path(path): DataError(why) for path, why in plan.failed.items()}
     counts = {file.path: file.images for file in plan.files}
     for path, found in problems.items():
@@ -145,8 +148,11 @@ def _plan(job: Job, files: Sequence[Path], reader: Reader) -> Plan:
         DataError: no file can be used.
     """
     kind = job.window.kind
-    by_blocks = kind == "tiles" or (kind is None and any(_is_too_large(job, path, reader.key) for path in files))
+    chosen = {None: needs_tiles, "tiles": lambda *given: True, "regions": needs_parts}.get(kind)
+    by_blocks = chosen is not None and any(_is_too_large(chosen, job, path, reader.key) for path in files)
+    regional = None
     if kind == "regions":
+        regional = Regional(job)
         job.choice.check  # noqa: B018  measured now, not by every process
     known: dict[Path, Shape] = {}
     failed: dict[str, str] = {}
@@ -159,8 +165,10 @@ def _plan(job: Job, files: Sequence[Path], reader: Reader) -> Plan:
                 raise DataError(
                     f"images are {found} pixels, earlier ones were {expected}: write each size to its own"
                 )
-            if kind != "regions":
+            if regional is None:
                 job.choice.check_size(shape.size, path)
+            elif by_blocks:
+                _check_regions(regional, path, shape)
         except ConfigError:
             raise
         except OasisError as error:
@@ -172,9 +180,18 @@ def _plan(job: Job, files: Sequence[Path], reader: Reader) -> Plan:
     return _divided(job, size, known, failed, by_blocks)
 
 
-def _is_too_large(job: Job, path: Path, key: str | None) -> bool:
+def _check_regions(regional: Regional, path: Path, shape: Shape) -> None:
+    """Check that windows fit into images, and that some regions of a file lie in them."""
+    check_fits(regional.trained, shape.size)
+    if regional.file is not None:
+        given = [regional.file.of(path, index, shape.size, regional.trained) for index in range(shape.images)]
+        usable = [regional.usable(regions, shape.size) for regions in given]
+        regional.check_given(path, sum(map(len, given)), sum(map(len, usable)), shape.size)
+
+
+def _is_too_large(by: Callable[[Job, Path, str | None], bool], job: Job, path: Path, key: str | None) -> bool:
     try:
-        return needs_tiles(job, path, key)
+        return by(job, path, key)
     except DataError:
         return False  # its reader says why
 
@@ -195,10 +212,14 @@ def _divided(
     masked = any(shape.masked for shape in known.values())
     plan = Plan(size=size, bands=bands, files=tuple(files), failed=failed, masked=masked, chunk=size)
     if by_blocks:
-        tiling = tiling_of(job, size)
+        regional = job.window.kind == "regions"
+        dims = len(size)
+        tiling = Tiling((BLOCK[dims],) * dims, (0,) * dims) if regional else tiling_of(job, size)
         core = tuple(min(pair) for pair in zip(tiling.core, size, strict=True))
         chunk = tuple(_chunk(length, most) for length in core)
-        return plan.model_copy(update={"core": core, "halo": tiling.halo, "chunk": chunk})
+        finding = regional and job.window.regions is None
+        found = {"core": core, "halo": tiling.halo, "chunk": chunk, "regional": regional, "finding": finding}
+        return plan.model_copy(update=found)
     if prod(size) > SMALL:
         return plan.model_copy(update={"chunk": tuple(min(length, most) for length in size)})
     together = TOGETHER // (len(job.separator.classes) * bands * prod(size))

@@ -16,6 +16,7 @@ from oasis.inference.memory import CHUNK, fits, largest_core
 from oasis.inference.output import MASKED, Output
 from oasis.inference.sinks import Hdf5Sink
 from oasis.inference.sources import left_out
+from oasis.inference.tiled_instances import LitCells, group_parts
 from oasis.inference.windows import Place, Tiling
 from oasis.io.parts import open_parts
 from oasis.progress import watched
@@ -79,8 +80,12 @@ def _separate(
     found = survey(separator, images, index)
     chunk = (1, *[CHUNK[len(size)]] * len(size))
     written = [sink.begin(_name(name), output.count, (bands, *size), chunk) for name in separator.classes]
-    counts = torch.zeros(3, 1, len(separator.classes), dtype=torch.float64)
+    counts, cells = torch.zeros(3, 1, len(separator.classes), dtype=torch.float64), LitCells(job, tuple(size))
     mask = images.mask(index)
+
+    def visible(place: Place) -> NDArray[np.bool_]:
+        seen = images.visible(index, place)
+        return seen if mask is None else seen & mask[:, *place]
 
     def read(place: Place) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         return images.part(index, place), images.context(index, place)
@@ -89,8 +94,7 @@ def _separate(
     for place, maps in watched(tiles, path.name, prod(size), "pixels", lambda pair: pair[1][0, 0].size):
         for data, values in zip(written, maps, strict=True):
             data[output.count, :, *place] = values
-        seen = images.visible(index, place)
-        valid = seen if mask is None else seen & mask[:, *place]
+        cells.add(place, np.where(valid := visible(place), maps, 0))
         counts += count_maps(torch.from_numpy(maps)[None], torch.from_numpy(valid)[None], job.adapter)
     columns: dict[str, ArrayLike] = {"class": np.array(separator.classes)}
     columns |= {name: values[0].numpy() for name, values in measured(counts).items()}
@@ -98,7 +102,14 @@ def _separate(
     if mask is not None:
         seen = images.visible(index, tuple(slice(0, length) for length in size))
         columns[MASKED] = [(seen & ~mask).sum() / max(seen.sum(), 1)] * len(separator.classes)
+    row = output.count
     output.add(path, np.array([index]), tuple(size), None if mask is None else mask[None], {}, columns)
+    if job.grouping:
+
+        def maps_of(place: Place) -> NDArray[np.float32]:
+            return np.where(visible(place), np.stack([data[row, :, *place] for data in written]), 0)
+
+        output.add_instances(path, np.array([index]), group_parts(job, tuple(size), cells, maps_of))
 
 
 def _name(label: str) -> str:

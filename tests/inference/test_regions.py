@@ -4,15 +4,20 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from oasis.adapters import Adapter
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.surroundings import SizeCheck
+from oasis.inference import regional, stored
 from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
 from oasis.inference.region_files import read_regions
-from oasis.inference.regions import Region, clipped, owners, window_of
+from oasis.inference.regional import merged
+from oasis.inference.regions import Region, clipped, overlapping, owned, window_of
+from oasis.instances.grouping import Grouping
+from oasis.io.arrays import read_array
 from oasis.io.outputs import is_intensities
 from oasis.io.tables import write_csv
 from oasis.separator.options import SeparatorOptions
@@ -110,8 +115,9 @@ def test_every_pixel_of_boxes_has_one_owner():
     starts = rng.integers(0, 20, (12, 2))
     regions = [Region(tuple(slice(a, a + int(rng.integers(3, 12))) for a in start)) for start in starts.tolist()]
     count, covered = np.zeros((40, 40), int), np.zeros((40, 40), bool)
-    for region, own in zip(regions, owners(regions, (40, 40)), strict=True):
-        count[region.box] += own
+    near = overlapping(regions)
+    for number, region in enumerate(regions):
+        count[region.box] += owned(regions, number, near[number])
         covered[region.box] = True
     np.testing.assert_array_equal(count, covered)
 
@@ -320,3 +326,58 @@ def test_regions_in_any_dimension(tmp_path, dims, columns, row):
     np.testing.assert_allclose(found["intensity_predicted"], sums, rtol=1e-5)
     edges = found[[f"{axis}{end}" for axis in "zyx"[-dims:] for end in (0, 1)]].iloc[0].tolist()
     assert edges == (list(map(int, row.split(","))) if "0" in columns else [3, 15, 2, 14, 3, 15])
+
+
+class Spots:
+    """Finds what is bright, with a pixel around it."""
+
+    def regions_of_interest(self, image):
+        boxes = ndimage.find_objects(ndimage.label(image[0] > 300, np.ones((3, 3)))[0])
+        return [tuple(slice(max(side.start - 2, 0), side.stop + 2) for side in box) for box in boxes]
+
+
+@pytest.mark.parametrize("by", ["finder", "file"])
+def test_regions_of_large_images_are_those_of_images_in_memory(toy, separator, tmp_path, monkeypatch, by):
+    frames = np.random.default_rng(0).exponential(20, (2, 90, 110)).astype(np.float32).clip(0, 200)
+    for row, column in ((37, 38), (10, 39), (70, 100), (41, 60), (46, 66), (5, 5)):  # on borders, and overlapping
+        frames[:, row : row + 7, column : column + 5] += 500
+    np.save(tmp_path / "a.npy", frames)
+    adapter = type("Found", (Spots, type(toy.adapter)), {})(toy.adapter.options)
+    window = REGIONS
+    if by == "file":
+        rows = ["30,50,30,44", "35,52,40,50", "85,99,100,140", "0,9,0,9", "40,52,58,72"]
+        window = WindowOptions(regions=str(boxes_file(tmp_path / "boxes.csv", rows)))
+    grouping = {"dot": Grouping(), "bar": Grouping(method="gaps", gap=3)}
+
+    def separated(out):
+        given = (None, None, False, False, None, window, grouping)
+        return predict(separator, adapter, tmp_path / "a.npy", tmp_path / out, *given)
+
+    expected = separated("a.h5")
+    monkeypatch.setattr(regional, "PARTS", 1000)
+    for module in (regional, stored):
+        monkeypatch.setattr(module, "BLOCK", {2: 40})
+    for out in ("b.h5", "c.zarr"):
+        found = separated(out)
+        for one, other in ((found.objects, expected.objects), (found.instances, expected.instances)):
+            assert len(one) == len(other) > 4
+            keys = (
+                ["frame", "class", "y0", "x0"] if "y0" in other else ["frame", "class", "position_0", "position_1"]
+            )
+            one, other = (
+                table.drop(columns=["region"], errors="ignore").sort_values(keys) for table in (one, other)
+            )
+            pd.testing.assert_frame_equal(
+                one.reset_index(drop=True), other.reset_index(drop=True), rtol=1e-4, check_dtype=False
+            )
+    with h5py.File(tmp_path / "b.h5") as file:
+        assert file["maps/dot"].chunks != file["maps/dot"].shape
+    np.testing.assert_allclose(maps_of(tmp_path / "b.h5"), maps_of(tmp_path / "a.h5"), rtol=1e-4, atol=1e-4)
+    zarr_maps = [read_array(tmp_path / f"c.zarr/maps/{name}/0") for name in ("dot", "bar")]
+    np.testing.assert_allclose(np.stack(zarr_maps, 1), maps_of(tmp_path / "a.h5"), rtol=1e-4, atol=1e-4)
+
+
+def test_what_two_parts_find_counts_once():
+    one, same, other = (Region((slice(at, at + 9), slice(0, 9))) for at in (10, 11, 16))
+    assert merged([[one, other], [same]]) == [one, other]
+    assert merged([[one, same], [other]]) == [one, same, other]  # one part finds two objects

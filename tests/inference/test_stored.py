@@ -2,6 +2,7 @@
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from oasis.cli import run as command
@@ -11,6 +12,7 @@ from oasis.inference.blockwise import Blockwise
 from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
 from oasis.inference.zarr_store import held
+from oasis.instances.grouping import Grouping
 from oasis.run import Run
 
 zarr = pytest.importorskip("zarr")
@@ -221,3 +223,23 @@ def test_the_command_continues_and_refuses(toy_run, tmp_path, capsys):
     assert line.endswith("contains maps of other image files: choose another name, or pass --force to replace it")
     assert "\n" not in line
     assert command([*arguments, "--force"]) == 0
+
+
+@pytest.mark.parametrize("method", ["components", "gaps", "watershed"])
+def test_instances_across_tiles_are_those_of_the_whole_image(setup, separator, tmp_path, method):
+    frames = np.random.default_rng(0).exponential(3, (2, 88, 100)).astype(np.float32)
+    for row, column in ((28, 30), (60, 28), (30, 62), (63, 90)):
+        frames[:, row : row + 8, column : column + 9] += 300
+    np.save(tmp_path / "a.npy", frames)
+    how = Grouping(method=method, gap=2, separation=5, smoothing=1.5)
+    grouping = {"dot": how, "bar": how.model_copy(update={"joins": ("dot",)})}
+    adapter = type(setup.adapter)(setup.adapter.options, thresholds=40.0)
+
+    def separated(out, window=None):
+        given = (None, None, False, False, None, window, grouping)
+        return predict(separator, adapter, tmp_path / "a.npy", tmp_path / out, *given).instances
+
+    expected = separated("a.h5")
+    assert len(expected) > 7
+    for out in ("b.h5", "c.zarr"):
+        pd.testing.assert_frame_equal(separated(out, WindowOptions(kind="tiles", tile=32)), expected, rtol=1e-3)
