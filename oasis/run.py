@@ -385,7 +385,11 @@ class Run:
                 f"{self.folder}: holds a run already ({found.name}): go on with  oasis train --resume {folder}  "
                 "or choose another --run"
             )
-        outputs = {self.files.config: is_run_config, self.files.options: is_separator_options}
+        outputs = {
+            self.files.config: is_run_config,
+            self.files.options: is_separator_options,
+            self._code.index: self._code.is_index,
+        }
         check_outputs(outputs, self._inputs(), own=outputs)
 
     def _check_changes(self) -> None:
@@ -718,7 +722,10 @@ def _check_is_run(folder: Path) -> None:
     if folder.is_file():
         raise ConfigError(f"{folder}: is a file, not the folder of a run")
     if not folder.is_dir():
-        known = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        if folder.is_symlink():
+            raise ConfigError(f"{folder}: a link to {shown(os.readlink(folder))}, which leads to no folder")
+        siblings = folder.parent.iterdir() if folder.parent.is_dir() else ()
+        known = [entry.name for entry in siblings if RunFiles(entry).config.is_file()]
         hint = f"; {nearest(folder.name, known)}" if known else ""
         raise ConfigError(f"{folder}: no such run{hint}")
 

@@ -180,15 +180,18 @@ def test_simulate_writes_over_no_file_that_its_configuration_names(place, capsys
     )
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "config.json", "log.csv", "model.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    ["config.yaml", "config.json", "log.csv", "model.safetensors", "checkpoints/best.ckpt", "code/index.json"],
+)
 def test_training_does_not_begin_over_files_of_others(place, capsys, name):
     values = yaml.safe_load(Path("run/config.yaml").read_text())
-    Path("mine").mkdir()
+    Path("mine", name).parent.mkdir(parents=True)
     Path("own.yaml").write_text(
         yaml.safe_dump({key: values[key] for key in ("adapter", "data", "model", "training")})
     )
     Path("mine", name).write_text("kind: mine")
-    refused(["train", "own.yaml", "--run", "mine"], place, capsys, name)
+    refused(["train", "own.yaml", "--run", "mine"], place, capsys, Path(name).name)
 
 
 def test_training_does_not_write_over_its_configuration(place, capsys):
@@ -227,6 +230,8 @@ def test_an_ablation_does_not_write_over_its_file(place, capsys):
     Path("mine").mkdir()
     Path("mine/ablation.csv").write_text("mine")
     refused(["ablate", "study.yaml"], place, capsys, "ablation.csv")
+    Path("mine/ablation.csv").rename("mine/seed.png")
+    refused(["ablate", "study.yaml"], place, capsys, "seed.png")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\0" * 100, b"<title>Report"])

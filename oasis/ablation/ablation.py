@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from oasis.ablation.options import AblationOptions
-from oasis.ablation.trial import Trial
+from oasis.ablation.trial import Trial, metric_names
 from oasis.adapters.study import Study
 from oasis.config.changes import set_key
 from oasis.errors import ConfigError
@@ -77,7 +77,7 @@ class Ablation:
         config = trial.run.config
         values = config.model_dump(mode="json")
         weights = {name: [weight_at(values, key) for key in keys] for name, keys in self.ratios.items()}
-        return {
+        row = {
             "run": trial.folder.name,
             **{key: value if np.isscalar(value) else json.dumps(value) for key, value in trial.point.items()},
             **{
@@ -88,6 +88,7 @@ class Ablation:
             "seconds": trial.state["seconds"],
             **(trial.metrics(split) or {}),
         }
+        return {**row, **{name: np.nan for name in metric_names(self.study) if name not in row}}
 
 
 def in_words(point: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Factors: how a metric depends on one factor, averaged over the campaigns that share its value."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from oasis.adapters.study import Study
 from oasis.drawing import add_legend
 from oasis.stats.bins import bins_of
 
+LONGEST_NAME = 100  # characters
 MARKS: Any = {"marker": "o", "markersize": 4, "capsize": 2}
 FORMATS = {"bias": ".1f", "spread": ".1f", "iou": ".3f", "auc": ".3f", "false": ".0f"}
 
@@ -77,6 +79,16 @@ def factor_figure(campaigns: pd.DataFrame, factor: str, study: Study, shown: str
         axes.set_title(f"({letter})", loc="left")
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def figure_name(factor: str) -> str:
+    """Return the name of the file of a factor's figure, which lies in the folder of the ablation.
+
+    Example:
+        >>> figure_name("training.epochs"), figure_name("../overlap")
+        ('training.epochs.png', '.._overlap.png')
+    """
+    return re.sub(r"[^\w.&-]", "_", factor)[:LONGEST_NAME] + ".png"
 
 
 def _against_factor(axes: Axes, campaigns: pd.DataFrame, factor: str, name: str, label: str) -> None:

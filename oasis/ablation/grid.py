@@ -5,7 +5,7 @@ from itertools import product
 import pandas as pd
 
 from oasis.ablation.ablation import Ablation
-from oasis.ablation.factors import factor_figure, factor_table, table_text
+from oasis.ablation.factors import factor_figure, factor_table, figure_name, table_text
 from oasis.ablation.jobs import Listed, check_done, write_rows
 from oasis.ablation.trial import OF_BINS, OF_DETECTION
 from oasis.ablation.workers import do_all
@@ -54,6 +54,6 @@ def _report(ablation: Ablation, rows: pd.DataFrame) -> str:
     tables = [factor_table(campaigns, factor, names) for factor in factors]
     write_csv(pd.concat(tables), folder / "factors.csv")
     for factor, table in zip(factors, tables, strict=True):
-        figure = save_figure(factor_figure(campaigns, factor, study, shown), folder / f"{factor}.png")
+        figure = save_figure(factor_figure(campaigns, factor, study, shown), folder / figure_name(factor))
         text += ["", table_text(table, names), f"figure: {figure}"]
     return "\n".join(text)

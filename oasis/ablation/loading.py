@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from oasis.ablation.ablation import ABLATION, Ablation, weight_at
+from oasis.ablation.factors import figure_name
 from oasis.ablation.options import AblationOptions
 from oasis.ablation.trial import metric_names
 from oasis.config.changes import parse_change, set_key
@@ -55,7 +56,7 @@ def load_ablation(
     run = Run.from_values(values, f"{path}: base")
     if not sent:
         base_file = [path.parent / options.base] if isinstance(options.base, str) else []
-        _check_outputs(Path(folder or options.run), [path, *base_file])
+        _check_outputs(options, Path(folder or options.run), [path, *base_file])
     options = options.model_copy(update={"base": values, "changes": {}, "run": str(folder or options.run)})
     if run.adapter.study is None:
         raise ConfigError(f"{path}: the adapter {values['adapter']} states no study whose metrics can be measured")
@@ -64,14 +65,15 @@ def load_ablation(
     return ablation
 
 
-def _check_outputs(folder: Path, inputs: Sequence[Path]) -> None:
+def _check_outputs(options: AblationOptions, folder: Path, inputs: Sequence[Path]) -> None:
     """Check that files in the folder with the names of outputs belong to an ablation."""
     begun = folder / ABLATION
 
     def is_ours(path: Path) -> bool:
         return isinstance(read_yaml(begun).get("base"), Mapping)
 
-    check_outputs({folder / name: is_ours for name in (ABLATION, *TABLES)}, inputs)
+    figures = map(figure_name, (*options.grid, *options.ratios))
+    check_outputs({folder / name: is_ours for name in (ABLATION, *TABLES, *figures)}, inputs)
 
 
 def _base(path: Path, sent: bool, trust_code: bool) -> Run:

@@ -14,7 +14,7 @@ from oasis.ablation.jobs import Jobs, Listed, check_done, write_rows
 from oasis.ablation.options import Range
 from oasis.ablation.trial import Trial
 from oasis.ablation.workers import do_all
-from oasis.errors import ConfigError, ModelError, import_extra
+from oasis.errors import ConfigError, ModelError, import_extra, shown
 from oasis.evaluation.comparison import compare
 from oasis.io.texts import read_json, write_text
 
@@ -129,7 +129,7 @@ class Searched(Jobs):
         if metrics is None:
             return float("nan")
         for name, weight in self.ablation.options.objective.items():
-            value = metrics[name.strip("|")]
+            value = metrics.get(name.strip("|"), float("nan"))
             total += weight * (abs(value) if name.startswith("|") else value)
         return total
 
@@ -139,9 +139,23 @@ class Searched(Jobs):
         if not path.exists():
             return []
         found = read_json(path)
-        if found.get("space") != self._space() or not isinstance(found.get("proposals"), list):
+        proposals = found.get("proposals")
+        if found.get("space") != self._space() or not isinstance(proposals, list):
             raise ConfigError(f"{path}: holds a search of another space: choose another folder")
-        return list(found["proposals"])
+        for number, params in enumerate(proposals):
+            if not self._is_point(params):
+                raise ConfigError(
+                    f"{path}: proposal {number} is {shown(params)}, which is no point of the space of this "
+                    "search: choose another folder"
+                )
+        return proposals
+
+    def _is_point(self, params: Any) -> bool:
+        """Return whether a proposal has a number within each range, and the index of one of the choices."""
+        search = self.ablation.options.search
+        if not isinstance(params, Mapping) or params.keys() != search.keys():
+            return False
+        return all(_is_within(params[key], space) for key, space in search.items())
 
     def _point(self, params: Mapping[str, Any]) -> dict[str, Any]:
         search = self.ablation.options.search.items()
@@ -168,3 +182,9 @@ class Searched(Jobs):
             facts = {"value": value} if np.isfinite(value) else {"state": optuna.trial.TrialState.RUNNING}
             study.add_trial(optuna.trial.create_trial(params=params, distributions=space, **facts))
         return dict(study.ask(space).params)
+
+
+def _is_within(value: Any, space: Range | Sequence[Any]) -> bool:
+    if isinstance(space, Range):
+        return type(value) in (int, float) and space.low <= value <= space.high
+    return type(value) is int and 0 <= value < len(space)

@@ -52,7 +52,7 @@ class Trial:
             return {"trained": False, "seconds": 0.0, "metrics": {}}
         found = read_json(path)
         found["metrics"] = found.get("metrics", found.pop("numbers", None))  # as it used to be called
-        if not (isinstance(found["metrics"], dict) and isinstance(found.get("seconds"), int | float)):
+        if not _is_state(found):
             raise DataError(f"{path}: not the state of a trial: remove it, and the trial is evaluated again")
         return found
 
@@ -89,6 +89,21 @@ class Trial:
     def record(self, **facts: Any) -> None:
         """Write facts into the trial's state."""
         write_text(self.folder / STATE, json.dumps({**self.state, "point": self.point, **facts}, indent=1))
+
+
+def _is_state(found: Mapping[str, Any]) -> bool:
+    metrics = found["metrics"]
+    return (
+        isinstance(found.get("trained"), bool)
+        and _is_number(found.get("seconds"))
+        and isinstance(metrics, dict)
+        and all(isinstance(of_split, dict) for of_split in metrics.values())
+        and all(_is_number(value) for of_split in metrics.values() for value in of_split.values())
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def metrics_of(summary: Summary) -> dict[str, float]:

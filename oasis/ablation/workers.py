@@ -14,6 +14,7 @@ from oasis.ablation.ablation import ABLATION, in_words
 from oasis.ablation.jobs import Jobs, write_rows
 from oasis.ablation.trial import Trial
 from oasis.errors import OasisError
+from oasis.io.files import one_line
 from oasis.io.texts import write_text
 from oasis.io.yaml_text import yaml_text
 from oasis.processes import children_end_too, end_with_parent
@@ -52,6 +53,9 @@ def _worker(jobs: Jobs, number: int, workers: int, level: int) -> None:
         work(jobs, workers)
     except KeyboardInterrupt:
         sys.exit(130)
+    except (OasisError, OSError) as error:
+        logger.error("%s", one_line(error))
+        sys.exit(2)
 
 
 def work(jobs: Jobs, workers: int = 1) -> None:

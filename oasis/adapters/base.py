@@ -20,7 +20,7 @@ from oasis.data.mixing import Mixer, SampleDataset, Scene
 from oasis.data.quantities import Quantities
 from oasis.data.sample_files import SampleFile
 from oasis.data.samples import Array, Sample
-from oasis.errors import ConfigError, DataError
+from oasis.errors import ConfigError, DataError, shown
 from oasis.instances.grouping import Grouping
 from oasis.io.arrays import SUFFIXES, as_image_array, read_array
 from oasis.options import Options
@@ -264,7 +264,7 @@ class Adapter(ABC, Generic[OptionsT]):
                 "section data"
             )
         if file.unit and file.unit != self.unit:
-            raise DataError(f"{path}: contains intensities in {file.unit!r}, expected {self.unit!r}")
+            raise DataError(f"{path}: contains intensities in {shown(file.unit)}, expected {self.unit!r}")
         return file
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:

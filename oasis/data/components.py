@@ -62,6 +62,8 @@ class Components(Sequence[Component]):
                 f"and {len(self.intensity)} intensities"
             )
         for name, column in self.table.items():
+            if column.dtype.kind not in "biuf":
+                raise DataError(f"column {name!r} is of type {column.dtype}, expected numbers")
             if column.ndim != 1 or len(column) != len(self):
                 found = f"{len(column)} rows" if column.ndim == 1 else f"shape {column.shape}"
                 raise DataError(f"column {name!r} has {found} for {len(self)} components")
@@ -117,14 +119,19 @@ class Components(Sequence[Component]):
         """Read a library that `save` wrote.
 
         Raises:
-            DataError: the group is not a library of components.
+            DataError: the group is not a library of components, or has points or intensities that are not finite.
         """
+        where = f"{Path(group.file.filename)}:{group.name}"
         try:
             offsets, points, intensity = (read_dataset(group, name) for name in ("offsets", "points", "intensity"))
-            return cls(offsets, points, intensity, read_columns(group.get("table")))
+            library = cls(offsets, points, intensity, read_columns(group.get("table")))
         except (AttributeError, TypeError, ValueError, DataError) as error:
-            where = f"{Path(group.file.filename)}:{group.name}"
             raise DataError(f"{where} is not a library of components: {one_line(error)}") from error
+        for name in ("points", "intensity"):
+            with np.errstate(over="ignore"):
+                if not np.isfinite(getattr(library, name).astype(np.float32, copy=False)).all():
+                    raise DataError(f"{where}: {name} has values that are not finite numbers of float32")
+        return library
 
 
 def read_columns(group: h5py.Group | None) -> dict[str, NDArray[np.generic]]:

@@ -26,6 +26,11 @@ class KeptCode:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def index(self) -> Path:
+        """The index of the copies."""
+        return self.folder / INDEX
+
     def keep(self, names: Mapping[str, str]) -> None:
         """Copy code files into the folder.
 
@@ -45,7 +50,7 @@ class KeptCode:
                 temporary.write_bytes(content)
             index[str(file)] = {"copy": copy, "sha256": digest}
         if index:
-            write_text(self.folder / INDEX, json.dumps(index, indent=1) + "\n")
+            write_text(self.index, json.dumps(index, indent=1) + "\n")
 
     def located(self, name: str) -> str:
         """Return the name under which to run code: its own if its file is unchanged, else that of the copy.
@@ -68,8 +73,13 @@ class KeptCode:
             logger.warning("%s: has changed since the training: using the copy in %s", file, self.folder)
         return f"{copy}:{key}"
 
+    def is_index(self, path: Path) -> bool:
+        """Return whether a file is an index of kept code."""
+        index = read_json(path, ConfigError)
+        return all(isinstance(kept, dict) and kept.keys() == {"copy", "sha256"} for kept in index.values())
+
     def _index(self) -> dict[str, dict[str, str]]:
-        path = self.folder / INDEX
+        path = self.index
         if not path.exists():
             return {}
         index = read_json(path, ConfigError)

@@ -8,7 +8,7 @@ from pathlib import Path
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 CHECKPOINTS = "checkpoints"
-LAST = "last.ckpt"
+LAST, BEST = "last.ckpt", "best.ckpt"
 LOG = "log.csv"
 REGION_WEIGHTS = "region_weights.csv"
 LOCK = ".lock"
@@ -78,6 +78,11 @@ class RunFiles:
         return self.checkpoints / LAST
 
     @property
+    def best(self) -> Path:
+        """The checkpoint after the best complete epoch."""
+        return self.checkpoints / BEST
+
+    @property
     def first_epoch(self) -> Path:
         """An empty file that is there until the first epoch is whole."""
         return self.folder / FIRST_EPOCH
@@ -120,7 +125,7 @@ class RunFiles:
 
     def of_training(self) -> Iterator[Path]:
         """Yield the existing files that training writes, without the configuration."""
-        for path in (self.last, self.weights, self.log, self.region_weights):
+        for path in (self.last, self.best, self.weights, self.log, self.region_weights):
             if path.exists():
                 yield path
 

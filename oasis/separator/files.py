@@ -148,9 +148,9 @@ def find_weights(source: str | Path) -> Path:
     if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         parent = path.parent
         if parent.is_dir():
-            names = [entry.name for entry in parent.iterdir()]
+            names = [entry.name for entry in parent.iterdir() if (entry / WEIGHTS).is_file()]
             raise ModelError(
-                f"{source}: no such run; {nearest(path.name, names) if names else 'the folder is empty'}"
+                f"{source}: no such run; {nearest(path.name, names) if names else 'there is none in this folder'}"
             )
         hub = import_extra("huggingface_hub", extra="hub")
         try:

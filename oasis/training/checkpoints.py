@@ -1,8 +1,9 @@
 """Checkpoints of a training: written completely after every epoch, and checked when a training resumes."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -12,12 +13,21 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from oasis.errors import DataError, ModelError, shown
 from oasis.io.files import one_line, replace_when_whole
-from oasis.io.run_files import FIRST_EPOCH, LAST
+from oasis.io.run_files import BEST, FIRST_EPOCH, LAST
 from oasis.training.journal import RunFolder
 from oasis.training.module import SeparatorTraining
 
-BEST = "best.ckpt"
 PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "epoch", "global_step")
+PROGRESS = ("loops", "fit_loop", "epoch_progress", "current", "completed")
+CONTENT: Mapping[tuple[Any, ...], Any] = {
+    **{(name,): Mapping for name in ("state_dict", "loops", "callbacks")},
+    **{(name,): list for name in ("optimizer_states", "lr_schedulers")},
+    **{(name,): int for name in ("epoch", "global_step")},
+    PROGRESS: int,
+    ("callbacks", RunFolder.__name__, "best"): float,
+    ("optimizer_states", 0, "state", 0): Mapping,
+}
+"""The types of parts of a checkpoint, by the keys that lead there."""
 SEPARATOR = "separator"  # the part of a checkpoint that identifies its separator
 OF_A_RUN = ("identity", "trained_size", "adapter")  # options that do not describe the network
 
@@ -58,12 +68,17 @@ class WholeCheckpoints(TorchCheckpointIO):
         try:
             with warnings.catch_warnings(action="ignore"):  # about foreign pickles, which are refused anyway
                 checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        except UnpicklingError as error:  # whose message suggests to run what is in the file
+            raise unusable(path, "damaged, or contains Python objects, which are never loaded") from error
         except Exception as error:  # a damaged file can raise anything
             raise unusable(path, f"damaged ({one_line(error)})") from error
         found = checkpoint if isinstance(checkpoint, dict) else {}
         missing = [part for part in PARTS if part not in found]
         if missing:
             raise unusable(path, f"not a checkpoint of a training: {', '.join(missing)} missing")
+        wrong = next(_wrong_parts(found), None)
+        if wrong is not None:
+            raise unusable(path, f"not a checkpoint of a training: {wrong}")
         difference = self._difference(found)
         if difference:
             raise unusable(path, f"of another separator: {difference}")
@@ -76,14 +91,21 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def _difference(self, checkpoint: Mapping[str, Any]) -> str:
         """Return the first difference between the separator of a checkpoint and the one in training, if any."""
-        sizes = [
-            {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
-            for state in (checkpoint["state_dict"], self.training.state_dict())
-        ]
-        for found, expected in ((checkpoint.get(SEPARATOR, self._facts), self._facts), sizes):
+        states = [checkpoint["state_dict"], self.training.state_dict()]
+        forms = [{name: _form(value) for name, value in state.items()} for state in states]
+        for found, expected in ((checkpoint.get(SEPARATOR, self._facts), self._facts), forms):
             for key in dict.fromkeys([*expected, *found]):
                 if found.get(key) != expected.get(key):
                     return f"{key} is {shown(found.get(key))}, expected {shown(expected.get(key))}"
+        return self._difference_of_optimizer(checkpoint["optimizer_states"][0]["state"])
+
+    def _difference_of_optimizer(self, states: Mapping[Any, Any]) -> str:
+        """Return the first difference in shape, which torch does not check, of what it keeps of a parameter."""
+        for number, parameter in enumerate(self.training.separator.parameters()):
+            for name, value in states.get(number, {}).items():
+                shape = getattr(value, "shape", ())
+                if len(shape) and shape != parameter.shape:
+                    return f"{name} of parameter {number} is {tuple(shape)}, expected {tuple(parameter.shape)}"
         return ""
 
 
@@ -106,6 +128,27 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(self.folder / LAST)
         if trainer.is_global_zero:
             (self.folder.parent / FIRST_EPOCH).unlink(missing_ok=True)
+
+
+def _wrong_parts(checkpoint: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a checkpoint lacks without which a training would begin anew in silence."""
+    for place, kind in CONTENT.items():
+        part: Any = checkpoint
+        for key in place:
+            part = part[key] if isinstance(part, Sequence | Mapping) and _has(part, key) else None
+        if not isinstance(part, kind) or isinstance(part, bool):
+            yield f"{'.'.join(map(str, place))} is {shown(part)}"
+    for name, value in checkpoint["state_dict"].items():
+        if isinstance(value, torch.Tensor) and not value.isfinite().all():
+            yield f"{name} is not finite"
+
+
+def _has(part: Sequence[Any] | Mapping[Any, Any], key: Any) -> bool:
+    return key in part if isinstance(part, Mapping) else isinstance(key, int) and key < len(part)
+
+
+def _form(value: Any) -> tuple[Any, ...]:
+    return (*getattr(value, "shape", ()), str(getattr(value, "dtype", type(value).__name__)))
 
 
 def unusable(path: str | Path, reason: str) -> ModelError:

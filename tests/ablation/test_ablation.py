@@ -26,7 +26,7 @@ from oasis.ablation.loading import load_ablation
 from oasis.ablation.search import Searched, run_search
 from oasis.ablation.trial import Trial
 from oasis.data.mixing import Mixer
-from oasis.errors import ConfigError, MissingExtraError, ModelError, OasisError
+from oasis.errors import ConfigError, DataError, MissingExtraError, ModelError, OasisError
 from oasis.evaluation.event_table import read_table, table_path
 from oasis.evaluation.summary import summarise
 from oasis.run import Run
@@ -408,6 +408,47 @@ def test_the_best_point_is_compared_with_the_base_on_test_events(study):
     assert (ablation.folder / "search.txt").read_text() == text + "\n"
     with pytest.raises(ConfigError, match="holds a search of another space: choose another folder"):
         run_search(study(**{**SEARCH, "search": {"overlap": [1, 2]}}))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        1,
+        {},
+        {"overlap": 2.0, "loss.region_weights": 2},
+        {"overlap": 2.0, "loss.region_weights": True},
+        {"overlap": 65, "loss.region_weights": 0},
+        {"overlap": float("nan"), "loss.region_weights": 0},
+        {"overlap": "evil.py:build", "loss.region_weights": 0},
+        {"overlap": 2.0, "loss.region_weights": 0, "model.name": "evil.py:build"},
+    ],
+)
+def test_a_proposal_outside_of_the_space_is_refused(study, params):
+    jobs = Searched(ablation=study(**SEARCH), total=2)
+    jobs.ablation.folder.mkdir(parents=True)
+    text = json.dumps({"space": jobs._space(), "proposals": [params]})
+    (jobs.ablation.folder / "search.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"search\.json: proposal 0 is .* no point of the space"):
+        jobs.trials()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"trained": "no", "seconds": 1, "metrics": {}},
+        {"trained": True, "seconds": "1", "metrics": {}},
+        {"trained": True, "seconds": 1, "metrics": {"val": 3}},
+        {"trained": True, "seconds": 1, "metrics": {"val": {"auc": "x"}}},
+        {"trained": True, "seconds": 1, "metrics": {"val": {"auc": None}}},
+    ],
+)
+def test_a_damaged_state_of_a_trial_is_refused(study, state):
+    trial = study().trial({}, 0)
+    trial.folder.mkdir(parents=True)
+    (trial.folder / "trial.json").write_text(json.dumps(state))
+    with pytest.raises(DataError, match=r"trial\.json: not the state of a trial"):
+        trial.metrics("val")
 
 
 def test_a_search_without_any_number_says_so(study, monkeypatch):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -107,6 +108,15 @@ def with_part(name, value):
     return change
 
 
+def changed(change):
+    def damage(path, _tmp):
+        state = torch.load(path, weights_only=True)
+        change(state)
+        torch.save(state, path)
+
+    return damage
+
+
 def hostile(path, tmp):
     path.write_bytes(pickle.dumps({"state_dict": Evil(tmp / "ran")}))
 
@@ -126,6 +136,14 @@ DAMAGES = {
     "with the state of nothing": with_part("optimizer_states", [{}]),
     "with text for weights": with_part("state_dict", "weights"),
     "with a list for callbacks": with_part("callbacks", [1]),
+    "with callbacks of nothing": with_part("callbacks", {}),
+    "without steps of the optimiser": with_part("optimizer_states", [{"state": {}, "param_groups": []}]),
+    "with weights that are not finite": changed(
+        lambda state: next(iter(state["state_dict"].values())).fill_(np.nan)
+    ),
+    "with an optimiser of other shapes": changed(
+        lambda state: state["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(7))
+    ),
 }
 
 

@@ -104,8 +104,10 @@ class GalaxyScene(Scene):
         self.reference = reference_band(stamps.bands)
         flux = stamps.table[f"flux_{stamps.bands[self.reference]}"][indices]
         self.r50 = stamps.table["r50"] / stamps.pixel_scale  # pixels
-        if not ((flux > 0).all() and (self.r50[indices] > 0).all()):
-            raise DataError("some galaxies of the library have no light in the reference band: leave them out")
+        if not ((flux > 0).all() and np.isfinite(flux).all() and (self.r50[indices] > 0).all()):
+            raise DataError(
+                "some galaxies of the library have no finite light in the reference band: leave them out"
+            )
         order = np.argsort(-flux, kind="stable")
         self.indices = np.asarray(indices)[order]  # from the brightest to the faintest
         self.magnitudes = survey.magnitude(flux[order])

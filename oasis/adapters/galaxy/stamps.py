@@ -16,11 +16,12 @@ from scipy.optimize import brentq
 
 from oasis.data.components import read_columns
 from oasis.data.samples import Array
-from oasis.errors import DataError, import_extra
-from oasis.io.files import replace_when_whole
+from oasis.errors import DataError, import_extra, shown
+from oasis.io.files import one_line, replace_when_whole
 from oasis.io.hdf5 import create_hdf5, open_hdf5
 
 FORMAT = "oasis-galaxies-1"
+SMALLEST_PIXEL, LARGEST_PIXEL = 1e-4, 1e4  # arcsec
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,10 @@ class Stamps:
                 f"noise has shape {self.noise.shape} and psf_fwhm {self.psf_fwhm.shape}, expected "
                 f"{(count, bands)} and {(bands,)}"
             )
-        if not self.pixel_scale > 0:
-            raise DataError(f"the pixel scale is {self.pixel_scale}, expected arcsec above 0")
+        if not SMALLEST_PIXEL <= self.pixel_scale <= LARGEST_PIXEL:
+            raise DataError(
+                f"the pixel scale is {self.pixel_scale}, expected {SMALLEST_PIXEL:g} to {LARGEST_PIXEL:g} arcsec"
+            )
         if not (np.isfinite(self.flux).all() and np.isfinite(self.noise).all() and (self.noise >= 0).all()):
             raise DataError("flux and noise have to be finite, and noise not negative")
         wanted = ("name", "approximate", "r50", *(f"flux_{band}" for band in self.bands))
@@ -67,6 +70,10 @@ class Stamps:
         if missing:
             raise DataError(f"the table of stamps has no column {', '.join(missing)}")
         for name, column in self.table.items():
+            kinds = "biuf" if name in wanted[1:] else "biufUS"
+            if column.ndim != 1 or column.dtype.kind not in kinds:
+                found = f"{column.dtype} of shape {column.shape}"
+                raise DataError(f"column {name!r} is {found}, expected a number for each galaxy")
             if len(column) != count:
                 raise DataError(f"column {name!r} has {len(column)} rows for {count} galaxies")
 
@@ -173,8 +180,9 @@ class Stamps:
             DataError: the file is missing, truncated or of another kind.
         """
         with open_hdf5(Path(path)) as file:
-            if file.attrs.get("format") != FORMAT:
-                raise DataError(f"{path}: not a library of galaxies (format {file.attrs.get('format')!r})")
+            found = file.attrs.get("format")
+            if not isinstance(found, str) or found != FORMAT:
+                raise DataError(f"{path}: not a library of galaxies (format {shown(found)})")
             try:
                 return cls(
                     file["flux"][:].astype(np.float32, copy=False),
@@ -184,8 +192,8 @@ class Stamps:
                     float(file.attrs["pixel_scale"]),
                     np.asarray(file.attrs["psf_fwhm"], np.float32),
                 )
-            except (KeyError, TypeError, ValueError, OSError, DataError) as error:
-                raise DataError(f"{path}: not a library of galaxies: {error.args[0]}") from error
+            except Exception as error:  # a damaged file can raise anything
+                raise DataError(f"{path}: not a library of galaxies: {one_line(error)}") from error
 
 
 def reference_band(bands: Sequence[str]) -> int:

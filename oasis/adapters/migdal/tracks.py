@@ -68,6 +68,8 @@ RECOIL_IONISATION = (15.0, 660.0)  # keVee
 CELL = 0.2  # mm: deposits in one cubic cell become one point, where the detector blurs by 0.3 mm and more
 STORED_STEP = 1 / 64  # mm: stored coordinates are multiples of it, so that they compress
 BATCH = 500  # tracks followed at once
+OF_ELECTRONS = ("energy", "dx", "dy", "dz")  # columns that scenes use
+OF_RECOILS = ("ionisation", "species")
 LIBRARY = Path(__file__).with_name("tracks.h5")
 
 
@@ -197,9 +199,25 @@ def load_library(path: str | Path | None = None) -> tuple[Components, Components
         with open_hdf5(path) as file:
             if missing := sorted({"ER", "NR"} - set(file)):
                 raise DataError(f"{path}: no group {missing[0]!r}")
-            return Components.load(file["ER"]), Components.load(file["NR"])
+            electrons, recoils = Components.load(file["ER"]), Components.load(file["NR"])
+        _check_tracks(path, "ER", electrons, OF_ELECTRONS)
+        _check_tracks(path, "NR", recoils, OF_RECOILS)
+        return electrons, recoils
     except DataError as error:
         raise DataError(f"{error}, {mend}") from error
+
+
+def _check_tracks(path: Path, name: str, tracks: Components, columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in tracks.table]
+    if missing:
+        raise DataError(f"{path}: {name} has no column {missing[0]!r}")
+    if not len(tracks) or np.diff(tracks.offsets).min() < 1:
+        raise DataError(f"{path}: {name} has tracks without points, or no track")
+    if tracks.intensity.min() < 0 or np.add.reduceat(tracks.intensity, tracks.offsets[:-1]).min() <= 0:
+        raise DataError(f"{path}: {name} has negative numbers of electrons, or tracks without electrons")
+    wrong = [column for column in columns if not np.isfinite(tracks.table[column]).all()]
+    if wrong:
+        raise DataError(f"{path}: {name} has values of {wrong[0]!r} that are not finite")
 
 
 def screening(energy: Array) -> Array:

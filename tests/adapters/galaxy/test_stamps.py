@@ -150,6 +150,18 @@ def test_other_files_are_refused(tmp_path):
         del file["noise"]
     with pytest.raises(DataError, match=r"not a library of galaxies: .*noise"):
         Stamps.load(tmp_path / "cut.h5")
+    for name, value in (
+        *(("table/flux_r", np.full(3, value)) for value in (b"x", 1j)),
+        *(("table", 1.0), ("format", [1, 2]), ("bands", "[" * 9999), ("pixel_scale", 1e300)),
+    ):
+        library().save(tmp_path / "other.h5")
+        with h5py.File(tmp_path / "other.h5", "a") as file:
+            place = file if name.startswith("table") else file.attrs
+            del place[name]
+            place[name] = value
+        with pytest.raises(DataError, match=r"other\.h5: not a library of galaxies") as caught:
+            Stamps.load(tmp_path / "other.h5")
+        assert "\n" not in str(caught.value)
     (tmp_path / "short.h5").write_bytes((tmp_path / "cut.h5").read_bytes()[:3000])
     with pytest.raises(DataError, match="truncated"):
         Stamps.load(tmp_path / "short.h5")

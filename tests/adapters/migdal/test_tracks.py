@@ -12,6 +12,7 @@ What is compared with the tables of an independent Monte Carlo of the same physi
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -533,6 +534,38 @@ def test_load_says_what_is_wrong(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=f"{path.name}: {found}, expected a track library; write one with"):
             tracks.load_library(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("ER/intensity", lambda values: -values),
+        ("ER/points", lambda values: values * np.nan),
+        ("NR/intensity", lambda values: np.where(values > 0, np.inf, values)),
+        ("NR/intensity", lambda values: values * 0),
+        ("NR/points", lambda values: values.astype(float) * 1e300),
+        ("ER/table/dx", lambda values: values.astype("S4")),
+        ("ER/table/energy", lambda values: values * np.nan),
+        ("ER/table/energy", None),
+        ("NR/table/species", None),
+        ("NR/table", None),
+    ],
+)
+def test_damaged_tracks_are_one_line(tmp_path: Path, name: str, change: Any) -> None:
+    path = tmp_path / "tracks.h5"
+    with h5py.File(path, "w") as file:
+        for group, library in zip(("ER", "NR"), tracks.load_library(), strict=True):
+            Components.pack([library[index] for index in range(4)]).save(file.create_group(group))
+    tracks.load_library(path)
+    tracks.load_library.cache_clear()
+    with h5py.File(path, "a") as file:
+        values = None if change is None else change(file[name][()])
+        del file[name]
+        if values is not None:
+            file[name] = values
+    with pytest.raises(DataError, match=r"tracks\.h5.*expected a track library; write one with") as caught:
+        tracks.load_library(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_shipped_library_is_small_and_whole() -> None:
