@@ -1,4 +1,4 @@
-"""The galaxy adapters: blends of simulated or measured galaxies, and what is asked of them."""
+"""The galaxy adapters: blends of simulated or measured galaxies, and how the results are evaluated."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ PRESENT_NMGY = 0.01  # per pixel; the sky of the survey has a noise of 0.003 to 
 
 
 class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
-    """What both adapters have in common."""
+    """The common base of both adapters."""
 
     bands = len(survey.BANDS)
     unit = "nmgy"
@@ -53,7 +53,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
     study: ClassVar[Study]
 
     def scene(self, split: str) -> GalaxyScene:
-        """Return what the blends of a split are mixed from.
+        """Return the scene from which the blends of a split are mixed.
 
         Raises:
             ConfigError: a split without galaxies.
@@ -62,7 +62,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         return GalaxyScene(self.library, self._galaxies(split), self.classes, self.options.blend)
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
-        """Return flux, magnitude, colour, place and shape of every galaxy: `photometry.COLUMNS`."""
+        """Return flux, magnitude, colour, position and shape of every galaxy: `photometry.COLUMNS`."""
         noise, scale = noise_of(sample.meta, survey.BANDS), self.pixel_scale
         rows = object_columns(
             prediction.maps, sample.target, noise, survey.BANDS, scale, sample.image, sample.valid, self.single
@@ -70,7 +70,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         return dict(zip(self.classes, rows, strict=True))
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
-        """Return the figure `flux`: errors of flux, and what is missed, against how blended a galaxy is."""
+        """Return the figure `flux`: flux errors and the fraction of missed galaxies against blendedness."""
         study = self.study
         rows = study.rows(table)
         return {"flux": flux_figure({study.what: rows}, study.group if study.group in rows else None)}
@@ -100,13 +100,13 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         if options.simulated:
             parts.append(simulate_galaxies(options.simulated, self.seed, options.population))
         if not parts:
-            raise ConfigError("data.library: name files, or ask for simulated galaxies")
+            raise ConfigError("data.library: no galaxies: name files, or set simulated to a number above 0")
         try:
             library = Stamps.concatenate(parts)
         except DataError as error:
             raise DataError(
-                f"data.library: {error}; simulated galaxies are drawn as population.size and "
-                "population.pixel_scale say"
+                f"data.library: {error}; size and pixel scale of simulated galaxies are set by population.size "
+                "and population.pixel_scale"
             ) from None
         if library.bands != survey.BANDS:
             raise DataError(f"data.library.files: stamps in {list(library.bands)}, expected {list(survey.BANDS)}")
@@ -121,7 +121,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         if simulated and (split == "train" or self.options.library.held_out == "all"):
             parts.append(measured + split_indices(simulated, FRACTIONS, self.seed)[split])
         if not parts:
-            raise ConfigError("data.library.held_out: files, but data.library.files names none")
+            raise ConfigError("data.library.held_out: files, but data.library.files is empty: name a library")
         return np.concatenate(parts)
 
     def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:

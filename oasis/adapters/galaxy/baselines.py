@@ -1,7 +1,7 @@
 """Baselines on the same blends: the image itself, an oracle that splits its pixels, SEP, and scarlet2.
 
-Each gives for a batch the maps (b, N, B, H, W) in nmgy, in the place of a prediction; `Sep` also measures fluxes
-as catalogues do.
+Each returns maps (b, N, B, H, W) in nmgy for a batch, as a separator does; `Sep` also measures fluxes as
+catalogues do.
 
 References:
     Bertin and Arnouts (1996), A&AS 117, 393: SExtractor. Barbary (2016), JOSS 1, 58: SEP.
@@ -33,11 +33,11 @@ from oasis.options import Options
 
 Floats = NDArray[np.float64]
 
-MATCH_PIXELS = 5.0  # between a detection and the galaxy it is taken for
+MATCH_PIXELS = 5.0  # largest distance between a detection and the galaxy that it is matched with
 KRON_ELLIPSE = 6.0  # isophotal radii within which the Kron radius is measured, as SExtractor does
-MODEL_SIGMA = 0.7  # pixels, of the point-spread function that galaxies are modelled with, scarlet2's own choice
+MODEL_SIGMA = 0.7  # pixels, width of the point-spread function of the model frame, the default of scarlet2
 FIRST_SIZE = 3.0  # pixels
-FINE = 5  # parts of a pixel along each axis
+FINE = 5  # subpixels along each axis
 CORRECTIONS = np.linspace(0.5, 2.0, 301)
 GRID: Mapping[str, Sequence[Any]] = {
     "kernel": ("gaussian", "mexhat"),
@@ -57,14 +57,14 @@ GRID: Mapping[str, Sequence[Any]] = {
 
 
 def input_maps(batch: Batch) -> Tensor:
-    """Return the image itself as the map of every class: what one has without deblending."""
+    """Return the image itself as the map of every class: the result without any deblending."""
     return batch.image.unsqueeze(1).expand_as(batch.target)
 
 
 def oracle_mask_maps(batch: Batch) -> Tensor:
-    """Return the image split among the classes, each pixel given whole to the one that is truly brightest there.
+    """Return the image split among the classes: each pixel is assigned to the class that is truly brightest there.
 
-    No segmentation into masks that exclude each other can do better. Pixels without any true flux go to none.
+    No segmentation into disjoint masks can do better. Pixels without any true flux are assigned to no class.
 
     Example:
         >>> target = torch.tensor([3.0, 1.0, 0.0, 1.0, 2.0, 0.0]).view(1, 2, 1, 1, 3)
@@ -79,28 +79,28 @@ def oracle_mask_maps(batch: Batch) -> Tensor:
 
 
 class SepOptions(Options):
-    """How SEP detects, deblends and measures.
+    """Options of detection, deblending and photometry by SEP.
 
-    The defaults suit crowded images: SExtractor's filter for them, a Mexican hat, separates galaxies, and a
-    watershed then divides the light between them.
+    The defaults suit crowded images: a Mexican-hat filter, which SExtractor recommends for them, separates
+    galaxies, and a watershed then divides the pixels between them.
 
     Attributes:
         kernel: the filter of the detection image: `gaussian`, or `mexhat`, minus the Gaussian's Laplacian.
         kernel_fwhm: the full width at half maximum of the Gaussian, pixels; 0 for no filter.
         thresh: the detection threshold in the filtered image, in units of its noise.
-        minarea: pixels above it that a detection has at least.
+        minarea: the least number of pixels of a detection above the threshold.
         deblend_nthresh: thresholds between `thresh` and the peak, spaced logarithmically.
-        deblend_cont: share of the flux from which on a branch is an object of its own.
-        clean: remove what would not be detected without its brighter neighbour.
+        deblend_cont: fraction of the flux from which on a branch is an object of its own.
+        clean: remove objects that would not be detected without their brighter neighbour.
         grow: by a watershed, grow segments down to this level of the smoothed detection image, in units of the
             noise of the unsmoothed one; None for the segments that SEP gives.
         grow_sigma: standard deviation of the Gaussian that smooths it, pixels.
         flux: `kron`, within an ellipse of `kron_factor` Kron radii, or `isophotal`, in the object's own segment.
         kron_factor: SExtractor's first PHOT_AUTOPARAMS.
         min_radius: the smallest radius of the ellipse, pixels; a smaller ellipse becomes a circle of this radius.
-        neighbours: what takes the place of pixels of other objects: `mirror`, those opposite the object's centre
-            (SExtractor's MASK_TYPE CORRECT); `mask`, the mean of the ellipse; `none`, nothing.
-        correction: by which the fluxes of each band are multiplied, 1 without any.
+        neighbours: replacement for pixels of other objects: `mirror`, the pixels opposite the object's centre
+            (SExtractor's MASK_TYPE CORRECT); `mask`, the mean of the ellipse; `none`, no replacement.
+        correction: factor for the fluxes of each band; 1 if empty.
     """
 
     kernel: Literal["gaussian", "mexhat"] = "mexhat"
@@ -120,12 +120,12 @@ class SepOptions(Options):
 
 
 class Catalogue(NamedTuple):
-    """What SEP finds in one image.
+    """The catalogue that SEP makes of one image.
 
     Attributes:
         place: (n, 2) row and column of the centroids.
         flux: (n, B) nmgy.
-        segments: (H, W) the number of the object that a pixel belongs to, from 1 on, 0 for none.
+        segments: (H, W) the number of the object that a pixel belongs to, from 1 on; 0 for none.
     """
 
     place: Floats
@@ -141,9 +141,9 @@ class Sep:
 
     Attributes:
         bands: names of the B bands.
-        rest: the first class is the galaxy at the image's centre, and the last one all others together; if not,
-            each class is one galaxy, and the truth tells which detection is which.
-        options: how.
+        rest: if true, the first class is the galaxy at the image's centre and the last one all others together;
+            otherwise each class is one galaxy, and detections are matched with the true positions.
+        options: of detection, deblending and photometry.
     """
 
     bands: Sequence[str]
@@ -151,7 +151,7 @@ class Sep:
     options: SepOptions = field(default_factory=SepOptions)
 
     def maps(self, batch: Batch) -> Tensor:
-        """Return the image in the segments of the detections that belong to each class."""
+        """Return for each class the image within the segments of its detections."""
         maps = np.zeros(tuple(batch.target.shape), np.float32)
         for into, (sample, catalogue, owners) in zip(maps, self.measured(batch), strict=True):
             of_pixel = np.concatenate([[-1], owners])[catalogue.segments]
@@ -169,9 +169,9 @@ class Sep:
         )
 
     def measured(self, batch: Batch) -> Iterator[tuple[Sample, Catalogue, NDArray[np.intp]]]:
-        """Yield each sample, its image 0 where it is not valid, its catalogue and the class of each detection.
+        """Yield each sample, its image with 0 in invalid pixels, its catalogue and the class of each detection.
 
-        A detection that belongs to none has the class -1.
+        A detection without a class has -1.
         """
         for sample in batch.samples():
             sample = sample.replace(image=np.where(sample.valid, sample.image, 0))
@@ -192,7 +192,7 @@ def catalogue_of(image: NDArray[np.floating], noise: Floats, options: SepOptions
     Args:
         image: (B, H, W) nmgy, without background.
         noise: (B,) of a pixel, nmgy.
-        options: how.
+        options: of detection, deblending and photometry.
     """
     sep = import_extra("sep", extra="galaxy")
     bands = image.astype(np.float64)
@@ -267,7 +267,7 @@ def _kernel(options: SepOptions) -> Floats | None:
 
 
 def _grown(detection: Floats, segments: NDArray[np.int32], level: float, sigma: float) -> NDArray[np.int32]:
-    """Return segments that meet in the valleys between them and reach down to a level, by a watershed."""
+    """Return segments grown by a watershed: they extend down to a level and meet in the valleys between them."""
     watershed = import_extra("skimage.segmentation", extra="galaxy").watershed
     smooth = gaussian_filter(detection, sigma)
     return np.asarray(watershed(-smooth, segments, mask=(smooth > level) | (segments > 0)), np.int32)
@@ -287,11 +287,11 @@ def centroids(maps: NDArray[np.floating]) -> Floats:
 
 
 def match(found: Floats, wanted: Floats, within: float = MATCH_PIXELS) -> NDArray[np.intp]:
-    """Return for every detection which of the wanted places it is taken for, -1 for none (Hungarian method).
+    """Return for every detection the index of the galaxy matched with it, -1 for none (Hungarian algorithm).
 
     Args:
-        found: (n, 2) pixels.
-        wanted: (m, 2) pixels; NaN for none.
+        found: (n, 2) positions of detections, pixels.
+        wanted: (m, 2) positions of galaxies, pixels; NaN for none.
         within: largest distance between them, pixels.
 
     Example:
@@ -317,12 +317,12 @@ def _sums(flux: Floats, owners: NDArray[np.intp], classes: int) -> Floats:
 class Scarlet:
     """A joint fit of all galaxies that SEP detects, through the point-spread function, by scarlet2.
 
-    A galaxy is a spectrum times a shape: a Sersic profile, or pixels without any assumption but that they are not
-    negative, which leaves open whose light it is where galaxies overlap. Every blend is compiled and fitted on its
-    own, which takes seconds.
+    A galaxy is a spectrum times a shape: a Sersic profile, or non-negative pixels without further assumptions,
+    which leave the division of light ambiguous where galaxies overlap. Every blend is compiled and fitted
+    separately, which takes seconds.
 
     Attributes:
-        sep: detects, and tells which detection belongs to which class.
+        sep: detects galaxies and assigns them to classes.
         psf_fwhm: full width at half maximum of the Moffat profile in each of the B bands, arcsec.
         pixel_scale: arcsec.
         shape: `sersic` or `pixels`.
@@ -352,7 +352,7 @@ class Scarlet:
     def _fit(self, sample: Sample, places: Floats) -> NDArray[np.float32]:
         """Return the map of the galaxy at each place (n, B, H, W)."""
         scarlet = import_extra("scarlet2", extra="scarlet")
-        scarlet.set_validation(False)  # it prints its findings
+        scarlet.set_validation(False)  # it prints its progress
         image, noise = sample.image.astype(float), noise_of(sample.meta, self.sep.bands)[:, None, None]
         blend = scarlet.Observation(
             image,
@@ -381,7 +381,7 @@ class Scarlet:
         scarlet.Source(jnp.asarray(place), spectrum, shape)
 
     def _set_parameters(self, scarlet: ModuleType, scene: Any) -> None:
-        """State what is fitted, within which bounds and with which step."""
+        """Declare the fitted parameters with their bounds and step sizes."""
         constraints = import_extra("numpyro.distributions", extra="scarlet").constraints
         with scarlet.Parameters(scene):
             for number, one in enumerate(scene.sources):
@@ -403,7 +403,7 @@ class Scarlet:
 
 
 def _moffat(fwhm: Floats) -> Floats:
-    """Return Moffat profiles averaged over pixels (n, k, k), each with a sum of 1; their widths are in pixels."""
+    """Return Moffat profiles averaged over pixels (n, k, k), each with a sum of 1; widths are in pixels."""
     side = 2 * int(np.ceil(2 * fwhm.max())) + 1
     fine = (np.arange(side * FINE) + 0.5) / FINE - side / 2
     scale = np.array([survey.moffat_scale(one) for one in fwhm])
@@ -413,12 +413,12 @@ def _moffat(fwhm: Floats) -> Floats:
 
 
 class TunedSep(NamedTuple):
-    """The SEP that measures fluxes best.
+    """The result of tuning SEP.
 
     Attributes:
-        sep: with the chosen options, ready for use.
-        error: its mean absolute flux error on the samples it was tuned on, none counted above 100 %, in %.
-        trials: every choice that was tried, with its `error`.
+        sep: SEP with the options that measure fluxes best.
+        error: its mean absolute flux error on the samples used for tuning, each error capped at 100 %, in %.
+        trials: every setting that was tried, with its `error`.
     """
 
     sep: Sep
@@ -435,21 +435,22 @@ def tune_sep(
     draws: int = 60,
     seed: int = 0,
 ) -> TunedSep:
-    """Choose how SEP detects, deblends and measures by the mean absolute flux error in all bands.
+    """Tune detection, deblending and photometry by SEP: minimise the mean absolute flux error in all bands.
 
-    A missed object counts as an error of 100 %, and so does everything worse: a faint galaxy that gets the flux of
-    a bright one is off by thousands of per cent, and a mean over such errors is least where fluxes are too low.
+    A missed object counts as an error of 100 %, and larger errors are capped there: a faint galaxy that is
+    assigned the flux of a bright one is off by thousands of per cent, and minimising the mean of such errors would
+    favour fluxes that are too low.
 
-    The defaults and random choices from `GRID` come first; from the best one on, one option after the other is
-    changed for as long as that helps. Every choice has the factor for the fluxes of each band that serves it best.
+    The defaults and random settings from `GRID` are tried first; from the best of them, one option after the other
+    is changed for as long as the error falls. Every setting has its own best factor for the fluxes of each band.
 
     Args:
         dataset: validation samples.
         bands: names of the B bands.
         rest: as for `Sep`.
-        classes: indices of those whose fluxes count; all if None.
-        samples: how many of the data set are used, from the first on.
-        draws: random choices.
+        classes: indices of the classes whose fluxes count; all if None.
+        samples: number of samples to use, from the first on.
+        draws: number of random settings.
         seed: the seed of the draw.
     """
     batches = [collate([dataset[index]]) for index in range(min(samples, len(dataset)))]
@@ -477,7 +478,7 @@ def tune_sep(
 
 
 def _improved(best: SepOptions, error: Callable[[SepOptions], float]) -> SepOptions:
-    """Change one option after the other for as long as that helps."""
+    """Change one option after the other for as long as the error falls."""
     improved = True
     while improved:
         improved = False
@@ -489,9 +490,9 @@ def _improved(best: SepOptions, error: Callable[[SepOptions], float]) -> SepOpti
 
 
 def _best_correction(fluxes: Floats, true: Floats) -> tuple[float, tuple[float, ...]]:
-    """Return the mean absolute error of fluxes (n, N, B) in %, and the factor of each band that makes it least.
+    """Return the mean absolute error of fluxes (n, N, B) in %, and the factor of each band that minimises it.
 
-    No error counts for more than 100 %, and objects without true flux do not count.
+    Errors are capped at 100 %, and objects without true flux are ignored.
     """
     errors, factors = [], []
     for band in range(true.shape[-1]):

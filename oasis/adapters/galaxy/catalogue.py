@@ -22,7 +22,7 @@ from oasis.options import Options
 
 PLAIN = ("ra", "dec", "redshift", "petro_th50", "petro_th90", "mag_r", "sersic_nmgy_r", "wrong_size_warning")
 ALONE = ("none", "neither")
-"""How the campaigns name the answer that a galaxy neither merges nor is disturbed."""
+"""Names that the campaigns give to the answer that a galaxy is neither merging nor disturbed."""
 
 
 class Selection(Options):
@@ -30,8 +30,8 @@ class Selection(Options):
 
     Attributes:
         kind: `isolated` galaxies, `merging` ones (real blends, without truth), or `all`.
-        fraction: least share of the volunteers who see what `kind` says.
-        votes: least number of volunteers who were asked.
+        fraction: least fraction of the volunteers who agree that a galaxy is of this kind.
+        votes: least number of volunteers who voted.
         magnitudes: from the brightest to the faintest r magnitude, or None for any.
     """
 
@@ -48,7 +48,7 @@ def read_catalogue(path: str | Path) -> pd.DataFrame:
 
     Returns:
         One row per galaxy, indexed by its name (`iauname` or `id_str`), with `merging_*`, and with `mag_r` from
-        `sersic_nmgy_r` where it lacks it. What is not a number reads NaN.
+        `sersic_nmgy_r` where it lacks it. Values that are not numbers become NaN.
 
     Raises:
         DataError: a file that is missing, damaged, or names no galaxies.
@@ -87,10 +87,10 @@ def _plain_name(name: str) -> str:
 
 
 def why_not(catalogue: pd.DataFrame, selection: Selection | None = None) -> pd.Series:
-    """Say of each galaxy why it is not selected; an empty text where it is.
+    """Return for each galaxy the reason why it is not selected, or an empty text if it is.
 
-    Galaxies with a wrong size in the catalogue (`wrong_size_warning`) are never selected: the field of their
-    picture is wrong too.
+    Galaxies with a wrong size in the catalogue (`wrong_size_warning`) are never selected: the field of view of
+    their picture is wrong too.
 
     Raises:
         DataError: the catalogue lacks the columns that the selection needs.
@@ -130,7 +130,7 @@ def _column(catalogue: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _alone(catalogue: pd.DataFrame) -> tuple[str, pd.Series]:
-    """Return the share of votes that a galaxy does not merge, and its name."""
+    """Return the fraction of votes that a galaxy does not merge, and the name of its column."""
     for answer in ALONE:
         name = f"merging_{answer}_fraction"
         if name in catalogue:

@@ -1,4 +1,4 @@
-"""Images of the sky become a library of isolated galaxies: one grid, no sky, no neighbours, a list of the rest."""
+"""Conversion of sky images to a library of isolated galaxies: one grid, no sky, no neighbours."""
 
 import math
 from collections import Counter
@@ -43,48 +43,48 @@ Reason = Literal[
 ]
 
 THRESHOLD, FEWEST_PIXELS = 1.5, 8
-"""From how much noise on a pixel is detected, and how many pixels make an object."""
+"""Detection threshold of a pixel in units of the noise, and the minimum number of pixels of an object."""
 
 LEVELS, CONTRAST = 64, 0.002
-"""Levels at which peaks of an object are looked for, and the share of its light that makes one an object too.
+"""Number of deblending levels, and the fraction of the flux from which on a peak becomes an object of its own.
 
-With SExtractor's 32 and 0.005 stars of 4 % of a galaxy's flux stay part of it, as they do in a smoothed image.
+With SExtractor's 32 and 0.005, stars of 4 % of a galaxy's flux remain part of it, as they do in a smoothed image.
 """
 
 KRON = 2.5
-"""Kron radii that a galaxy reaches, for 94-99 % of its flux (Kron 1980, ApJS 43, 305; Bertin & Arnouts 1996)."""
+"""Extent of a galaxy in Kron radii, with 94-99 % of its flux (Kron 1980, ApJS 43, 305; Bertin & Arnouts 1996)."""
 
 GROW = 0.8
-"""How far neighbours reach beyond their detected pixels, arcsec."""
+"""Distance by which neighbours extend beyond their detected pixels, arcsec."""
 
 COARSER = 1.05
-"""How much coarser than the library's an image's pixels may be."""
+"""Largest ratio of an image's pixel scale to the library's."""
 
 OFF_CENTRE = 2.0
-"""How far off an image's centre its galaxy may lie, arcsec."""
+"""Largest distance of a galaxy from the centre of its image, arcsec."""
 
 UNEVEN = 2.0
-"""Scatter of the sky over that of differences within it, above which it contains more than noise."""
+"""Ratio of the scatter of the sky to that of its differences, above which the sky contains more than noise."""
 
 
 class Conversion(Options):
-    """How images become a library of stamps.
+    """Options of the conversion of images to a library of stamps.
 
     Attributes:
         pixel_scale: the pixel scale of the library, arcsec.
         size: the size of a stamp, pixels.
         bands: the bands of the library, in its order.
-        psf_fwhm: full width at half maximum of the point-spread function per band, arcsec, kept with the library;
-            None where unknown.
-        reading: what the files do not say.
-        catalogue: a Galaxy Zoo catalogue, which then gives pixel scales and selects; None takes all images.
-        selection: from the catalogue.
+        psf_fwhm: full width at half maximum of the point-spread function per band, arcsec, stored with the
+            library; None where unknown.
+        reading: facts that the files do not state.
+        catalogue: a Galaxy Zoo catalogue, which gives pixel scales and the selection; None accepts all images.
+        selection: the selection from the catalogue.
         magnitudes: from the brightest to the faintest magnitude in the reference band (r), or None for any.
-        approximate: whether pictures are taken, whose flux is approximate.
-        neighbours: most flux that neighbours may have within the galaxy, and most flux that may be filled in, as
-            shares of the galaxy's.
-        lost: most of the galaxy that may lie beyond the stamp (share of its flux) or the image (of its area).
-        limit: most galaxies to take, or None for all.
+        approximate: whether pictures are accepted, whose flux is approximate.
+        neighbours: largest flux of neighbours within the galaxy, and largest flux that may be filled in, both as
+            fractions of the galaxy's.
+        lost: largest part of the galaxy beyond the stamp (fraction of its flux) or the image (of its area).
+        limit: largest number of galaxies, or None for all.
     """
 
     pixel_scale: Arcsec = survey.PIXEL_SCALE
@@ -103,7 +103,7 @@ class Conversion(Options):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(set(self.bands)) != len(self.bands):
-            raise ValueError("bands have to differ")
+            raise ValueError("bands must differ from one another")
         if self.psf_fwhm is not None and len(self.psf_fwhm) != len(self.bands):
             raise ValueError(f"psf_fwhm has {len(self.psf_fwhm)} values for {len(self.bands)} bands")
         return self
@@ -111,7 +111,7 @@ class Conversion(Options):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A galaxy that is not in the library, and why."""
+    """A galaxy that is not in the library, and the reason."""
 
     name: str
     path: str
@@ -121,10 +121,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the images.
+    """The result of a conversion.
 
     Attributes:
-        kept: how many galaxies the library has.
+        kept: number of galaxies in the library.
         left_out: the others.
     """
 
@@ -133,7 +133,7 @@ class Report:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many were left out by reason, the most frequent first."""
+        """Number of galaxies left out by reason, the most frequent first."""
         return dict(Counter(one.reason for one in self.left_out).most_common())
 
     def __str__(self) -> str:
@@ -141,17 +141,17 @@ class Report:
         return f"{self.kept} galaxies" + (f", left out {len(self.left_out)}: {reasons}" if reasons else "")
 
     def save(self, path: str | Path) -> None:
-        """Write who was left out to a CSV file, one row each.
+        """Write the galaxies that were left out to a CSV file, one row each.
 
         Raises:
-            DataError: a place that cannot be written to.
+            DataError: a path that cannot be written to.
         """
         rows = [(readable(one.name), readable(one.path), one.reason, one.detail) for one in self.left_out]
         write_csv(pd.DataFrame(rows, columns=["name", "path", "reason", "detail"]), path)
 
 
 class RefusedError(DataError):
-    """An image that gives no stamp."""
+    """An image from which no stamp can be made."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -160,14 +160,14 @@ class RefusedError(DataError):
 
 @dataclass(frozen=True)
 class Galaxy:
-    """One galaxy cut out of an image.
+    """A galaxy cut out of an image.
 
     Attributes:
         flux: (B, s, s) nmgy per pixel, without sky and neighbours, 0 outside the galaxy.
         noise: (B,) of a pixel of sky, nmgy.
-        neighbours: flux of neighbours within the galaxy, as a share of its own, in the reference band.
-        filled: share of its flux that was filled in.
-        lost: share of its flux beyond the stamp.
+        neighbours: flux of neighbours within the galaxy, as a fraction of its own, in the reference band.
+        filled: fraction of its flux that was filled in.
+        lost: fraction of its flux beyond the stamp.
     """
 
     flux: Array
@@ -178,9 +178,9 @@ class Galaxy:
 
 
 def convert(source: str | Path, out: str | Path, options: Conversion | None = None) -> Report:
-    """Make a library of stamps of the images in a file or folder, and say what was left out and why.
+    """Make a library of stamps from the images in a file or folder, and report what was left out and why.
 
-    What was left out is also written beside the library, as `<out>.left_out.csv`.
+    The galaxies left out are also listed in `<out>.left_out.csv`, next to the library.
 
     Args:
         source: images as `oasis.adapters.galaxy.files.read_cutouts` reads them, with one galaxy in the centre.
@@ -188,7 +188,7 @@ def convert(source: str | Path, out: str | Path, options: Conversion | None = No
         options: see `Conversion`.
 
     Raises:
-        DataError: nothing to read, or no image that gives a stamp.
+        DataError: nothing to read, or no image from which a stamp can be made.
     """
     options = options or Conversion()
     found, left_out = _chosen(source, options)
@@ -210,7 +210,7 @@ def convert(source: str | Path, out: str | Path, options: Conversion | None = No
     report = Report(len(names), tuple(left_out))
     report.save(f"{out}.left_out.csv")
     if not galaxies:
-        raise DataError(f"{source}: no image gives a stamp ({report}); see {out}.left_out.csv")
+        raise DataError(f"{source}: no stamp could be made from any image ({report}); see {out}.left_out.csv")
     table = dict(
         zip(("approximate", "ra", "dec"), (np.array(column) for column in zip(*facts, strict=True)), strict=True)
     )
@@ -227,7 +227,7 @@ def convert(source: str | Path, out: str | Path, options: Conversion | None = No
 
 
 def _chosen(source: str | Path, options: Conversion) -> tuple[Iterator[Entry], list[LeftOut]]:
-    """Return the images to read, and the galaxies of the catalogue that are left out before."""
+    """Return the images to read, and the galaxies of the catalogue that are not selected."""
     if options.catalogue is None:
         return entries(find_files(source), options.reading), []
     table = read_catalogue(options.catalogue)
@@ -251,12 +251,12 @@ def _read(entry: Entry, options: Conversion) -> Cutout:
 
 
 def resample(images: NDArray[Any], pixel_scale: float, new_scale: float) -> Array:
-    r"""Put images on a grid of another pixel scale with the same centre; flux is conserved.
+    r"""Resample images to another pixel scale with the same centre; flux is conserved.
 
     .. math:: f'_{ij} = \sum_{kl} A_{ik} A_{jl} f_{kl}
 
-    with :math:`A_{ik}` the share of the old pixel `k` that lies in the new pixel `i` along one axis: exact for
-    parallel grids. New pixels lie wholly within the image; what is left over at its edges is lost.
+    with :math:`A_{ik}` the fraction of the old pixel `k` that lies in the new pixel `i` along one axis: exact for
+    parallel grids. New pixels lie entirely within the image; the remainder at its edges is lost.
 
     Args:
         images: (..., H, W) flux per pixel.
@@ -282,7 +282,7 @@ def resample(images: NDArray[Any], pixel_scale: float, new_scale: float) -> Arra
 
 
 def _overlap(length: int, ratio: float) -> sparse.csr_array:
-    """Return the share of each old pixel in each new one, `ratio` old pixels long, along one axis."""
+    """Return the fraction of each old pixel in each new one, `ratio` old pixels long, along one axis."""
     count = int(length / ratio + 1e-6)
     edges = (length - count * ratio) / 2 + ratio * np.arange(count + 1)
     old = np.arange(length)
@@ -293,14 +293,14 @@ def _overlap(length: int, ratio: float) -> sparse.csr_array:
 def extract(cutout: Cutout, options: Conversion) -> Galaxy:
     """Cut the central galaxy out of an image.
 
-    The image is put on the grid of the library. On the sum of its bands, each divided by the square of its noise,
-    objects are found and separated (sep, the code of SExtractor). The galaxy is the object in the centre: its
-    detected pixels and an ellipse of 2.5 Kron radii. Within these, pixels of neighbours and bad ones get the value
-    opposite the centroid of the galaxy, for galaxies look much the same when turned by 180 degrees. Outside
-    them the stamp reads 0. Nothing is shifted by parts of a pixel.
+    The image is resampled to the grid of the library. Objects are detected and deblended by SEP, the library of
+    SExtractor, on the sum of its bands, each divided by the square of its noise. The galaxy is the object in the
+    centre: its detected pixels and an ellipse of 2.5 Kron radii. Within these, bad pixels and pixels of neighbours
+    get the value on the opposite side of the galaxy's centroid, since galaxies look much the same when rotated by
+    180 degrees. Outside them the stamp is 0. Nothing is shifted by fractions of a pixel.
 
     Raises:
-        RefusedError: the image gives no stamp.
+        RefusedError: no stamp can be made from the image.
         MissingExtraError: sep is not installed.
     """
     flux, bad = _wanted(cutout, options)
@@ -334,14 +334,14 @@ def _wanted(cutout: Cutout, options: Conversion) -> tuple[Array, Mask]:
 
 @dataclass(frozen=True)
 class _Field:
-    """An image and what was found in it.
+    """An image and the objects detected in it.
 
     Attributes:
         flux: (B, H, W) without sky, nmgy per pixel.
         noise: (B,) of a pixel of sky.
-        detection: (H, W) the sum of bands that objects were found on, in units of its noise.
-        objects: sep's table of them.
-        labels: (H, W) which pixels they have, from 1.
+        detection: (H, W) the sum of bands on which objects were detected, in units of its noise.
+        objects: SEP's table of objects.
+        labels: (H, W) the object that each pixel belongs to, from 1 on; 0 for none.
     """
 
     flux: Array
@@ -357,14 +357,16 @@ class _Field:
 
 
 def _detect(flux: Array, bad: Mask, pixel_scale: float) -> _Field:
-    """Find objects, subtract the sky between them, and do so once more with what is then known of it."""
+    """Detect objects and subtract the sky between them; then repeat both on the sky-subtracted image."""
     sep = import_extra("sep", "galaxy")
     empty = ~bad
     _require_sky(empty)
     for _ in range(2):
         sky, noise = np.array([_clipped(band[empty]) for band in flux]).T
         if not noise.all():
-            raise RefusedError("no sky", "most of the sky has one value: no noise to tell objects from")
+            raise RefusedError(
+                "no sky", "most of the sky has one value: there is no noise to set a detection threshold from"
+            )
         flux = flux - sky[:, None, None].astype(np.float32)
         total = np.tensordot(1 / noise**2, flux, 1)
         middle, scatter = _clipped(total[empty])
@@ -379,9 +381,7 @@ def _detect(flux: Array, bad: Mask, pixel_scale: float) -> _Field:
         _require_sky(empty)
     unevenness = _unevenness(detection, empty, round(0.6 / pixel_scale) + 1)
     if unevenness > UNEVEN:
-        raise RefusedError(
-            "no sky", f"what is left of objects varies {unevenness:.1f} times as much as noise does"
-        )
+        raise RefusedError("no sky", f"the sky between objects varies {unevenness:.1f} times as much as its noise")
     return _Field(flux, noise, detection, objects, labels)
 
 
@@ -391,7 +391,7 @@ def _require_sky(empty: Mask) -> None:
 
 
 def _clipped(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the median of what lies within 3 sigma, and sigma from its lower half, which sources do not reach."""
+    """Return the 3-sigma-clipped median, and sigma from the lower half, which sources do not affect."""
     ordered = np.sort(values)
     for _ in range(5):
         middle = ordered[len(ordered) // 2]
@@ -402,7 +402,7 @@ def _clipped(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def _unevenness(image: Array, empty: Mask, lag: int) -> float:
-    """Return the scatter of empty pixels over that of their differences, taken far enough apart for noise."""
+    """Return the ratio of the scatter of empty pixels to that of differences of pixels with independent noise."""
     pairs = empty[:, lag:] & empty[:, :-lag]
     differences = (image[:, lag:] - image[:, :-lag])[pairs]
     if not differences.size:
@@ -422,7 +422,7 @@ def _central(field: _Field, pixel_scale: float) -> int:
     if field.labels[row, col]:
         return int(field.labels[row, col])
     if not len(field.objects):
-        raise RefusedError("no galaxy", "nothing stands out of the noise")
+        raise RefusedError("no galaxy", "no object is detected above the noise")
     distances = pixel_scale * np.hypot(field.objects["y"] - row, field.objects["x"] - col)
     if distances.min() > OFF_CENTRE:
         raise RefusedError("no galaxy", f"the nearest object is {distances.min():.1f} arcsec off the centre")
@@ -430,11 +430,11 @@ def _central(field: _Field, pixel_scale: float) -> int:
 
 
 def _ellipse(field: _Field, central: int, masked: Mask, lost: float) -> Mask:
-    """Return the pixels within the galaxy's ellipse, and refuse it where it is not within the image."""
+    """Return the pixels within the galaxy's ellipse; refuse an ellipse that extends beyond the image."""
     sep = import_extra("sep", "galaxy")
     x, y, a, b, theta = ([field.objects[key][central - 1]] for key in ("x", "y", "a", "b", "theta"))
     radius, _ = sep.kron_radius(field.detection, x, y, a, b, theta, 6.0, mask=masked)
-    reach = max(3.5, KRON * float(radius[0]))  # 3.5 where there is no radius, and at least, as in SExtractor
+    reach = max(3.5, KRON * float(radius[0]))  # 3.5 at least, and if there is no radius, as in SExtractor
     inside = np.zeros(field.labels.shape, bool)
     sep.mask_ellipse(inside, x, y, a, b, theta, [reach])
     beyond = 1 - inside.sum() / (math.pi * a[0] * b[0] * reach**2)
@@ -446,7 +446,7 @@ def _ellipse(field: _Field, central: int, masked: Mask, lost: float) -> Mask:
 def _cut(
     field: _Field, inside: Mask, others: Mask, bad: Mask, centre: tuple[float, float], options: Conversion
 ) -> Galaxy:
-    """Fill what is not known of the galaxy from the opposite side, and cut the stamp."""
+    """Fill hidden pixels of the galaxy from the opposite side, and cut the stamp."""
     whole, filled = _mirrored(field.flux, inside, ~(others | bad), centre)
     stamp = _window(whole, centre, options.size)
     name = options.bands[reference_band(options.bands)]
@@ -474,7 +474,7 @@ def _cut(
 
 
 def _mirrored(flux: Array, inside: Mask, known: Mask, centre: tuple[float, float]) -> tuple[Array, Mask]:
-    """Return the galaxy, 0 outside, with unknown pixels taken from the opposite side; and which these are."""
+    """Return the galaxy, 0 outside, with unknown pixels taken from the opposite side, and the mask of these."""
     height, width = inside.shape
     rows, cols = round(2 * centre[0]) - np.arange(height), round(2 * centre[1]) - np.arange(width)
     exists = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))

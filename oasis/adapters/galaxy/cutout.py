@@ -1,4 +1,4 @@
-"""Cutouts: one image of the sky each, as it is in a file, and the checks that all kinds of files share.
+"""Cutouts: single images of the sky as read from a file, and the checks that all file formats share.
 
 Cutouts of the DESI Legacy Imaging Surveys give flux per pixel of 0.262 arcsec whatever their own pixel scale is,
 because the service interpolates; they are multiplied by (pixel scale / 0.262)^2, so that fluxes add up.
@@ -17,7 +17,7 @@ from oasis.errors import DataError
 from oasis.options import Options
 
 MISSING = 0.2
-"""Share of a band's pixels that may be 0 or NaN; Galaxy Zoo discards what has more (arXiv 2102.08414)."""
+"""Fraction of a band's pixels that may be 0 or NaN; Galaxy Zoo discards images with more (arXiv 2102.08414)."""
 
 FITS = (".fits", ".fits.gz", ".fits.fz", ".fit")
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -34,10 +34,10 @@ class Cutout:
         bands: the B band names.
         pixel_scale: arcsec.
         name: the name of the object or the file.
-        approximate: whether the flux was recovered from a picture whose intensities are stretched.
+        approximate: whether the flux was recovered from a stretched picture.
         inverse_variance: (B, H, W) 1/nmgy^2, or None.
         bad: (H, W) pixels that must not be used, or None.
-        ra, dec: of the centre, degrees; NaN where unknown.
+        ra, dec: coordinates of the centre, degrees; NaN where unknown.
     """
 
     flux: Array
@@ -52,12 +52,12 @@ class Cutout:
 
 
 class Reading(Options):
-    """What files do not say of themselves.
+    """Facts about images that their files do not state.
 
     Attributes:
         bands: the names of the bands, in their order.
         pixel_scale: the pixel scale of the images, arcsec.
-        native_scale: side of the pixel that the values are the flux of, arcsec, where it is not the image's own.
+        native_scale: side of the pixel to which the flux values refer, arcsec, if it differs from the image's own.
         stretch: how the intensities of pictures were mapped: `galaxy_zoo` as for the Galaxy Zoo DECaLS release,
             `viewer` as in the Legacy Survey viewer and its JPEG cutouts.
     """
@@ -80,7 +80,7 @@ def object_name(path: Path) -> str:
 
 
 def checked(where: Path | str, cutout: Cutout, native_scale: float | None) -> Cutout:
-    """Refuse missing bands, mark missing pixels as bad, and count the flux in the image's own pixels."""
+    """Refuse missing bands, mark missing pixels as bad, and convert to flux per pixel of the image."""
     missing = (cutout.flux == 0) | ~np.isfinite(cutout.flux)
     for band, share in zip(cutout.bands, missing.mean(axis=(1, 2)), strict=True):
         if share > MISSING:

@@ -23,7 +23,7 @@ def detect(flux: Array) -> NDArray[np.float64]:
         flux: (B, H, W), most of it empty sky.
 
     Raises:
-        DataError: most of the sky has one value, or it is too crowded for SEP.
+        DataError: most of the sky has one value, or the image is too crowded for SEP.
         MissingExtraError: SEP is not installed.
 
     Example:
@@ -36,7 +36,7 @@ def detect(flux: Array) -> NDArray[np.float64]:
     sky = np.median(flux, axis=(1, 2), keepdims=True)
     noise = TO_SIGMA * np.median(np.abs(flux - sky), axis=(1, 2), keepdims=True)
     if not noise.all():
-        raise DataError("most of the sky has one value: no noise to tell objects from")
+        raise DataError("most of the sky has one value: there is no noise to set a detection threshold from")
     total = ((flux - sky) / noise**2).sum(axis=0)
     detection = np.ascontiguousarray(total / np.sqrt((1 / noise**2).sum()), np.float32)
     try:

@@ -1,4 +1,4 @@
-"""Figures of flux errors against how blended galaxies are."""
+"""Figures of flux errors against blendedness."""
 
 from collections.abc import Mapping
 
@@ -15,11 +15,11 @@ PANELS = {"median": "median flux error in r (%)", "mape": "mean |flux error| in 
 
 
 def flux_figure(tables: Mapping[str, pd.DataFrame], group: str | None = None) -> Figure:
-    """Draw median and mean absolute flux error, and the share missed, in bins of blendedness, with 95 % intervals.
+    """Draw median and mean absolute flux error, and the fraction missed, by blendedness, with 95 % intervals.
 
     Args:
         tables: rows of one class of an event table, by the name of the method.
-        group: the column that names the galaxy, where galaxies repeat.
+        group: the column that identifies the galaxy, if a galaxy can appear in several rows.
     """
     figure = Figure(figsize=(12, 4), layout="constrained")
     panels = figure.subplots(1, len(PANELS))

@@ -1,4 +1,4 @@
-"""Files of the sky, image by image: FITS, pictures and HDF5 collections, found in folders."""
+"""Image files of the sky, read one image at a time: FITS, pictures and HDF5 collections, found in folders."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ class Entry:
 def read_cutouts(
     source: str | Path, reading: Reading | None = None, pixel_scales: Mapping[str, float] | None = None
 ) -> Iterator[Cutout]:
-    """Read the images of a file or of a folder and the folders below it, one after another.
+    """Read the images of a file, or of a folder and its subfolders, one after another.
 
     Args:
         source: FITS (`.fits`, `.fits.gz`, `.fits.fz`), a picture (`.png`, `.jpg`), HDF5, or a folder of these.
             HDF5 contains `images`: flux (n, B, H, W) in pixels of 0.262 arcsec unless `reading` says otherwise, or
             pictures of the viewer (n, H, W, 3) with `pxscale`, as Galaxy10 DECaLS does; and `ra` and `dec`.
-        reading: what the files do not say.
-        pixel_scales: of pictures by name, arcsec, as `oasis.adapters.galaxy.catalogue.pixel_scales` gives them.
+        reading: facts that the files do not state.
+        pixel_scales: of pictures by name, arcsec; see `oasis.adapters.galaxy.catalogue.pixel_scales`.
 
     Raises:
         DataError: a file that cannot be used.
@@ -46,10 +46,10 @@ def read_cutouts(
 
 
 def find_files(source: str | Path) -> list[Path]:
-    """Return the files of a folder and the folders below it that may contain images, or the one file.
+    """Return the files of a folder and its subfolders that may contain images, or the one file.
 
     Raises:
-        DataError: there is no such place, or nothing in it.
+        DataError: there is no such file or folder, or no image in it.
     """
     source = Path(source)
     if source.is_file():
@@ -65,7 +65,7 @@ def find_files(source: str | Path) -> list[Path]:
 def entries(
     paths: Sequence[Path], reading: Reading | None = None, pixel_scales: Mapping[str, float] | None = None
 ) -> Iterator[Entry]:
-    """List the images of files without reading them; what is wrong with one shows when it is read."""
+    """List the images of files without reading them; errors are raised when an image is read."""
     reading, pixel_scales = reading or Reading(), pixel_scales or {}
     for path in paths:
         name = object_name(path)

@@ -16,7 +16,7 @@ from oasis.io.files import check_file
 from oasis.io.files import reading as guarded
 
 LEGACY_SURVEYS = ("DECaLS", "MzLS", "BASS", "LegacySurvey")
-"""What the header of a cutout says in SURVEY where its flux is per pixel of 0.262 arcsec."""
+"""Values of the header key SURVEY for cutouts whose flux is per pixel of 0.262 arcsec."""
 
 BAD_BITS = sum(1 << bit for bit in (1, 2, 3, 4, 5, 6, 7, 11))
 """Bits of MASKBITS that make a pixel bad: stars (1, 11), saturation (2-4), bad in all exposures (5-7).
@@ -31,10 +31,10 @@ def read_fits(path: str | Path, reading: Reading | None = None) -> Cutout:
     Args:
         path: the path of a file of shape (B, H, W) or, for one band, (H, W), with or without the planes INVVAR and
             MASKBITS.
-        reading: what the file does not say.
+        reading: facts that the file does not state.
 
     Raises:
-        DataError: a file that is truncated or of another kind, lacks bands, or does not say its pixel scale.
+        DataError: a file that is truncated, of another kind, or without a band or its pixel scale.
         MissingExtraError: astropy is not installed.
     """
     path, reading = Path(path), reading or Reading()
@@ -52,10 +52,10 @@ def pixels_of(
     """Return rows and columns (k, 2) of positions on the sky, in a FITS image that is put on another grid.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         sky: (k, 2) right ascension and declination, degrees.
         pixel_scale: of the grid, arcsec; its centre is that of the image.
-        reading: what the file does not say.
+        reading: facts that the file does not state.
 
     Raises:
         DataError: a file that cannot be read, or has no world coordinate system.
@@ -155,7 +155,7 @@ def _geometry(path: Path, header: Any, shape: tuple[int, ...], reading: Reading)
 
 
 def _native_scale(path: Path, header: Any) -> float | None:
-    """Return the pixel that the flux of a cutout from the service is counted in; None for other files."""
+    """Return the side of the pixel to which the flux of a service cutout refers, arcsec; None for other files."""
     survey = str(header.get("SURVEY", "")).strip()
     if not survey or "BANDS" not in header:
         return None

@@ -17,7 +17,7 @@ class LibraryOptions(Options):
 
     Attributes:
         simulated: how many are simulated.
-        population: what they are like, and on what grid they are drawn.
+        population: the distributions of their properties, and the grid on which they are drawn.
         files: libraries of stamps that `oasis convert --adapter galaxy` wrote, whose galaxies join the simulated
             ones; all of one pixel scale and one size of stamps.
         held_out: which of them validation and test blends are made of: `all`, or only those of `files`.
@@ -36,9 +36,9 @@ class GalaxyAdapterOptions(DataOptions):
         library: the galaxies.
         blend: how they are placed on one another and observed.
         events: blends per split.
-        files: by split: an HDF5 file of samples in the place of the mixing.
-        convert: how `oasis convert` makes a library of stamps of images.
-        reading: what the files that `oasis predict` reads do not say of themselves.
+        files: by split: an HDF5 file of samples, used instead of mixing.
+        convert: how `oasis convert` makes a library of stamps from images.
+        reading: facts that the files read by `oasis predict` do not state, such as their pixel scale.
     """
 
     library: LibraryOptions = LibraryOptions()

@@ -1,4 +1,4 @@
-"""Photometry of predicted galaxies against the true ones: flux, colour, place, shape and how blended each was."""
+"""Photometry of predicted galaxies compared with the true ones: flux, colour, position, shape and blendedness."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ APERTURE_ARCSEC = 2.0  # radius
 SSIM_PIXELS = 7  # side of the window, scikit-image's default
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 EDGES = (0.0, 0.05, 0.2, 0.5, 0.9)  # of blendedness
-TOLERANCE = 1e-4  # relative change of the moments at which they are settled
-ITERATIONS = 50  # at most, until they are
+TOLERANCE = 1e-4  # relative change of the moments below which they have converged
+ITERATIONS = 50  # at most
 
 COLUMNS = {
     "flux_<band>_true": "sum of the true map, nmgy",
@@ -35,7 +35,7 @@ COLUMNS = {
     "magnitude_<band>_failed": "1 where there is true flux and the predicted one is not positive, else 0",
     "colour_<blue>_<red>_error": "predicted - true colour of neighbouring bands, mag; NaN with either magnitude",
     "aperture_<band>_true": f"flux within {APERTURE_ARCSEC:g} arcsec of the true centroid, nmgy",
-    "aperture_<band>_predicted": "the same of the predicted map, in the same place",
+    "aperture_<band>_predicted": "the same for the predicted map, at the same position",
     "aperture_<band>_error": "their difference in % of the true one",
     "catastrophic": f"1 where the magnitude is off by more than {CATASTROPHIC_MAG} or has failed, or the object "
     "is missed, else 0; NaN without true flux",
@@ -43,11 +43,11 @@ COLUMNS = {
     "missed": f"1 where the predicted map, filtered by the true one, stays below {DETECTION_SIGMA:g} sigma, else "
     "0; NaN where there is no object or its own `snr` stays below",
     "invented": f"1 where there is no object and the predicted footprint has an snr from {DETECTION_SIGMA:g} on, "
-    "else 0; NaN where there is one",
+    "else 0; NaN if there is one",
     "blendedness": "1 - sum(g^2) / sum(g x blend) of the true maps: 0 alone, towards 1 under a brighter one",
     "separation": "to the nearest other galaxy, in units of the sum of both r50; NaN if there is none",
     "magnitude_difference": "magnitude of the object minus that of the brightest other map",
-    "r50": "radius around the true centroid that contains half of the true flux, arcsec, PSF included",
+    "r50": "radius around the true centroid that contains half of the true flux, arcsec, including the PSF",
     "footprint": "pixels in which the true map has a signal-to-noise of 1 or more, in quadrature over bands",
     "overlap_<k>_true": "true flux in its footprint where exactly k objects are present, itself included, nmgy",
     "overlap_<k>_error": "flux error within these pixels, %",
@@ -56,16 +56,16 @@ COLUMNS = {
     "psnr": "peak of the true map over the root mean square error in the footprint, dB",
     "cosine": "cosine between predicted and true map",
     "centroid_offset": "distance between the adaptive centroids of predicted and true map, arcsec",
-    "size_true": "det(covariance)^(1/4) of the adaptive moments of the true map, arcsec, PSF included",
+    "size_true": "det(covariance)^(1/4) of the adaptive moments of the true map, arcsec, including the PSF",
     "size_error": "(predicted - true) / true size x 100, %",
     "ellipticity_true": "|e| of the true map, e = (xx - yy, 2 xy) / (xx + yy) of the adaptive moments",
     "e1_error": "predicted - true e1; x runs along columns",
     "e2_error": "predicted - true e2",
-    "shape_failed": "1 where the moments of predicted or true map do not settle, else 0",
+    "shape_failed": "1 where the moments of the predicted or the true map do not converge, else 0",
     "conservation_error": "(sum of predicted maps - image) / image x 100 in the footprints of all objects, %; one "
     "value per event",
-    "residual_chi2": "mean of ((image - sum of predicted maps) / sigma)^2 over valid pixels and bands, 1 if all "
-    "is well; one value per event",
+    "residual_chi2": "mean of ((image - sum of predicted maps) / sigma)^2 over valid pixels and bands, near 1 if "
+    "the maps describe the image; one value per event",
 }
 """What `object_columns` returns; quantities without a band are those of the reference band, `snr` and `footprint`
 of all bands. Those of single galaxies (aperture, r50, separation, shape) are NaN for a map of several galaxies."""
@@ -75,7 +75,7 @@ def noise_of(meta: Mapping[str, Scalar], bands: Sequence[str]) -> Floats:
     """Return the noise per pixel of each band (B,) in nmgy, from a sample's `noise_<band>`.
 
     Raises:
-        DataError: the sample does not state it, or it is not positive.
+        DataError: the sample does not state it, or a value is 0 or negative.
     """
     noise = np.array([meta.get(f"noise_{band}", np.nan) for band in bands], dtype=float)
     if not (noise > 0).all():
@@ -88,7 +88,7 @@ def noise_of(meta: Mapping[str, Scalar], bands: Sequence[str]) -> Floats:
 
 @dataclass(frozen=True)
 class _Event:
-    """One event, in float64, with 0 where pixels are not valid; units and axes as for `object_columns`."""
+    """An event in float64, with 0 in invalid pixels; units and axes as for `object_columns`."""
 
     predicted: Floats
     true: Floats
@@ -108,7 +108,7 @@ class _Event:
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
-        """(N,) whether there is an object at all."""
+        """(N,) whether the true map contains an object."""
         return np.asarray((self.true > 0).any(axis=(1, 2, 3)))
 
     @cached_property
@@ -150,8 +150,7 @@ def object_columns(
         noise: (B,) standard deviation of a pixel of sky, nmgy.
         bands: names of the B bands, blue to red.
         pixel_scale: arcsec.
-        image: (B, H, W) the blend as observed; without it there are no columns `conservation_error` and
-            `residual_chi2`.
+        image: (B, H, W) the blend as observed; the columns `conservation_error` and `residual_chi2` need it.
         valid: (1, H, W) or (H, W), pixels that count; all if None.
         single: whether a map contains one galaxy at most, for all maps or for each.
 
@@ -187,7 +186,7 @@ def flux_columns(true: Floats, predicted: Floats, missed: Floats, bands: Sequenc
     Args:
         true: (n, B) nmgy.
         predicted: (n, B) nmgy.
-        missed: (n,) 1 for objects that were not found, NaN where that is not asked.
+        missed: (n,) 1 for objects that were not found, NaN for objects too faint to be detected.
         bands: names of the B bands.
     """
     columns: dict[str, Floats] = {}
@@ -225,7 +224,7 @@ def _detection_columns(event: _Event) -> dict[str, Floats]:
 
 def _aperture_columns(event: _Event) -> dict[str, Floats]:
     edge = APERTURE_ARCSEC / event.pixel_scale + 0.5
-    weight = np.clip(edge - event.radius, 0, 1)  # share of a pixel inside a circle, to first order
+    weight = np.clip(edge - event.radius, 0, 1)  # fraction of a pixel inside a circle, to first order
     true, predicted = (np.einsum("nbhw,nhw->nb", maps, weight) for maps in (event.true, event.predicted))
     columns: dict[str, Floats] = {}
     for at, band in enumerate(event.bands):
@@ -320,7 +319,7 @@ def _blend_columns(event: _Event, image: Floats, counted: NDArray[np.bool_]) -> 
 
 
 class Moments(NamedTuple):
-    """Adaptive moments of n maps; NaN where they do not settle.
+    """Adaptive moments of n maps; NaN where they do not converge.
 
     Attributes:
         centroid: (n, 2) x (along columns) and y, pixels.
@@ -343,14 +342,14 @@ class Moments(NamedTuple):
 
 
 def adaptive_moments(maps: NDArray[np.floating]) -> Moments:
-    r"""Return centroid and covariance of maps under the elliptical Gaussian that fits each of them best.
+    r"""Return centroid and covariance of maps, weighted by the elliptical Gaussian that fits each of them best.
 
     The weight `w` has the centroid and the covariance `C` at which
 
     .. math:: \langle x \rangle_w = x_0, \qquad \langle (x - x_0)(x - x_0)^T \rangle_w = C / 2,
 
-    so that noise and neighbours far out hardly count (Bernstein and Jarvis 2002, AJ 123, 583; Hirata and Seljak
-    2003, MNRAS 343, 459). Each step takes the map for a Gaussian and divides the weight out of the product.
+    so that noise and distant neighbours hardly contribute (Bernstein and Jarvis 2002, AJ 123, 583; Hirata and
+    Seljak 2003, MNRAS 343, 459). Each step treats the map as a Gaussian and divides the product by the weight.
 
     Args:
         maps: (n, H, W).
@@ -381,14 +380,14 @@ def adaptive_moments(maps: NDArray[np.floating]) -> Moments:
 
 
 def _first_guess(light: Floats, powers: Floats) -> tuple[Floats, Floats]:
-    """Return the brightest pixel, and a round Gaussian as wide as the pixels brighter than half of it."""
+    """Return the brightest pixel, and a round Gaussian as wide as the region above half of its value."""
     pixels = (light > light.max(axis=1, keepdims=True) / 2).sum(axis=1)
     variance = pixels / (2 * np.pi * np.log(2))  # of the Gaussian whose half maximum encloses as many
     return powers[1:3, light.argmax(axis=1)].T, variance[:, None] * [1, 0, 1]
 
 
 def _next_moments(light: Floats, powers: Floats, at: Floats, spread: Floats) -> tuple[Floats, Floats]:
-    """Return centroid and covariance if the map is a Gaussian; NaN where no such Gaussian lies in the image."""
+    """Return centroid and covariance, assuming a Gaussian map; NaN where no such Gaussian lies in the image."""
     weight = _inverse(spread)
     pull = _times(weight, at)
     exponent = np.column_stack([(pull * at).sum(axis=1) / -2, pull, weight * [-0.5, -1, -0.5]])
@@ -428,13 +427,13 @@ def _footprint(maps: Floats, sigma: Floats) -> NDArray[np.bool_]:
 
 
 def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
-    """Divide, with NaN where the denominator is not positive."""
+    """Divide; NaN where the denominator is 0 or negative."""
     below = np.asarray(denominator, dtype=float)
     return np.asarray(numerator / np.where(below > 0, below, np.nan))
 
 
 def _magnitude(flux: Floats) -> Floats:
-    """Return magnitudes, NaN where the flux is not positive."""
+    """Return magnitudes; NaN where the flux is 0 or negative."""
     return -2.5 * np.log10(np.where(flux > 0, flux, np.nan))
 
 
@@ -443,10 +442,11 @@ def _percent(predicted: ArrayLike, true: ArrayLike) -> Floats:
 
 
 def with_fluxes(table: pd.DataFrame, fluxes: ArrayLike, bands: Sequence[str]) -> pd.DataFrame:
-    """Return an event table with a catalogue's fluxes in the place of those summed from maps.
+    """Return an event table with the fluxes of a catalogue instead of those summed from maps.
 
-    All that follows from them is computed anew: errors, magnitudes, colours, `catastrophic`, `missed`, and
-    `intensity_predicted` and `delta_percent`. An object that is not in the catalogue has no flux: -100 %.
+    All columns that depend on them are recomputed: errors, magnitudes, colours, `catastrophic`, `missed`,
+    `intensity_predicted` and `delta_percent`. An object that is not in the catalogue has a flux of 0, so an error
+    of -100 %.
 
     Args:
         table: with the columns of `object_columns`.
@@ -472,7 +472,7 @@ def flux_error_table(
     band: str = "r",
     group: str | None = None,
 ) -> pd.DataFrame:
-    """Return how far fluxes are off in bins of a quantity, with 95 % intervals.
+    """Return flux errors in bins of a quantity, with 95 % intervals.
 
     Every object with true flux counts, also one that was missed.
 
@@ -481,13 +481,14 @@ def flux_error_table(
         by: the column to bin by.
         edges: the edges of the bins.
         band: whose fluxes.
-        group: the column that names the galaxy, where galaxies repeat: whole groups are resampled.
+        group: the column that identifies the galaxy, if a galaxy can appear in several rows: whole groups are
+            resampled.
 
     Returns:
-        One row per bin and a last one of all objects: `low`, `high`, `objects`, `undetectable` (those for which
-        `missed` is not asked), then of `flux_<band>_error` the `median`, the mean absolute error `mape` and
-        `sigma_mad` = 1.4826 x median absolute deviation, all in %, and the shares `catastrophic` (in the reference
-        band) and `missed`, each also with `_low` and `_high`.
+        One row per bin and a last one for all objects: `low`, `high`, `objects`, `undetectable` (number of objects
+        for which `missed` is undefined); the `median` of `flux_<band>_error`, its mean absolute value `mape` and
+        `sigma_mad` = 1.4826 x median absolute deviation, all in %; the fractions `catastrophic` (in the reference
+        band) and `missed`. Each also has `_low` and `_high`.
     """
     objects = table[table[f"flux_{band}_true"] > 0]
     bins = [(*one, one.contains(objects[by])) for one in bins_of(edges)]

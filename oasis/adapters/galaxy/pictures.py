@@ -1,4 +1,4 @@
-"""Pictures: PNG and JPEG images of surveys, whose stretched intensities are turned back into flux."""
+"""Pictures: PNG and JPEG images of surveys, whose stretched intensities are converted back to flux."""
 
 from pathlib import Path
 
@@ -20,8 +20,8 @@ def galaxy_zoo_flux(picture: NDArray[np.uint8]) -> Array:
     .. math:: v_b = \frac{A(f_b/s_b) - A(-0.5)}{A(300) - A(-0.5)}, \qquad A = \mathrm{arcsinh}
 
     with :math:`s` = 0.008, 0.014, 0.019 nmgy in g, r, z, in blue, green, red. Brighter pixels are clipped, and the
-    published pictures have faint pixels of lower colour contrast, which is not undone. Source: arXiv 2102.08414,
-    sec. 2.3, and https://github.com/zooniverse/decals.
+    colour contrast of faint pixels is reduced in the published pictures, which is not undone. Source: arXiv
+    2102.08414, sec. 2.3, and https://github.com/zooniverse/decals.
 
     Args:
         picture: (H, W, 3) red, green, blue.
@@ -78,7 +78,7 @@ def read_picture(path: Path, reading: Reading, pixel_scale: float | None) -> Cut
         raise DataError(f"{path}: a picture of mode {mode}, expected RGB with 8 bits each")
     if pixel_scale is None:
         raise DataError(
-            f"{path}: a picture does not say its pixel scale: give pixel_scale, or a catalogue with its "
+            f"{path}: a picture does not state its pixel scale: set pixel_scale, or name a catalogue with its "
             "petro_th50 and petro_th90"
         )
     return from_picture(path, picture, reading.stretch, pixel_scale, object_name(path))
@@ -93,7 +93,7 @@ def from_picture(
     ra: float = float("nan"),
     dec: float = float("nan"),
 ) -> Cutout:
-    """Make a cutout of a picture (H, W, 3) whose first row is the northern one."""
+    """Make a cutout from a picture (H, W, 3) whose first row is the northernmost."""
     flux = _FLUX[stretch](picture)[:, ::-1]
     cutout = Cutout(flux, BANDS, pixel_scale, name, approximate=True, ra=ra, dec=dec)
     return checked(where, cutout, PIXEL_SCALE)

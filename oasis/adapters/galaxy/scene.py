@@ -1,4 +1,4 @@
-"""Blends: a galaxy in the middle of the image and others around it, at separations and magnitudes drawn evenly."""
+"""Blends: a galaxy in the middle of the image and others around it, with uniform separations and magnitudes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,8 +18,8 @@ from oasis.errors import ConfigError, DataError
 from oasis.options import Options
 
 TARGET, NEIGHBOURS = "target", "neighbours"
-WINDOW = 0.01  # share of the library to either side of a wanted magnitude from which a neighbour is chosen
-PLACES = 16  # that are drawn for a neighbour until one keeps it away from the others
+WINDOW = 0.01  # fraction of the library on either side of a wanted magnitude from which a neighbour is chosen
+PLACES = 16  # positions drawn for a neighbour, at most, until one is far enough from all other galaxies
 
 
 Count = Annotated[int, Field(ge=1, le=1000)]
@@ -32,16 +32,17 @@ class BlendOptions(Options):
 
     Attributes:
         size: rows and columns of the image, pixels.
-        galaxies: the least and the largest number of galaxies in a blend; all numbers between are as likely.
+        galaxies: the least and the largest number of galaxies in a blend; all numbers in between are equally
+            likely.
         separation: least and largest distance of a neighbour from the galaxy in the middle, in units of the sum of
-            their half-light radii; drawn evenly, up to where the neighbour's centre would leave the image.
-        magnitudes: least and largest magnitude of a neighbour minus that of the galaxy in the middle; drawn evenly
-            over what the library has.
+            their half-light radii; uniform, up to where the neighbour's centre would leave the image.
+        magnitudes: least and largest magnitude of a neighbour minus that of the galaxy in the middle; uniform
+            within the range that the library covers.
         jitter: how far the middle galaxy may lie from the middle of the image, pixels along each axis.
         noise: the noise of the sky, in units of the survey's.
-        sky: noise of the survey by band, nmgy per pixel (1 sigma), in the place of DECaLS's.
+        sky: noise of the survey by band, nmgy per pixel (1 sigma), instead of that of DECaLS.
         poisson: add the shot noise of galaxies that carry no noise of their own.
-        gain: electrons per nmgy by band, in the place of DECaLS's.
+        gain: electrons per nmgy by band, instead of that of DECaLS.
     """
 
     size: int = Field(64, ge=8, le=8192)
@@ -59,16 +60,16 @@ class GalaxyScene(Scene):
     """Blends of the galaxies of a library, in nmgy per pixel.
 
     The classes are `("target", "neighbours")`, the galaxy in the middle and all others, or one class per galaxy,
-    in an order drawn at random, so that no class means a place or a brightness, and with empty maps where there
-    are fewer galaxies. Stamps are shifted by whole pixels, mirrored and turned by right angles: no pixel is
+    in random order, so that no class stands for a position or a brightness, and with empty maps where there
+    are fewer galaxies. Stamps are shifted by whole pixels, mirrored and rotated by right angles: no pixel is
     interpolated. A blend contains no galaxy twice, and no two closer than the least separation if there is room.
 
     Noise is added once, to the sum of the maps, with the variance
 
         max(sky^2 - sum of the variances that stamps bring to the pixel, 0) + flux of noise-free stamps / gain
 
-    since measured stamps have noise, of the sky and of their own photons, already. It is normal: the sky alone
-    counts some 500 electrons per pixel. Measured stamps may be negative, where their truth reads 0.
+    since measured stamps already contain the noise of the sky and of their own photons. It is Gaussian: the sky
+    alone gives some 500 electrons per pixel. Where a measured stamp is negative, the truth is set to 0.
 
     Args:
         stamps: the library, both measured and simulated galaxies.
@@ -78,7 +79,7 @@ class GalaxyScene(Scene):
 
     Raises:
         ConfigError: more galaxies per blend than there are classes or galaxies, or a band without noise or gain.
-        DataError: galaxies without light in the reference band.
+        DataError: galaxies without flux in the reference band.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class GalaxyScene(Scene):
         self.r50 = stamps.table["r50"] / stamps.pixel_scale  # pixels
         if not ((flux > 0).all() and np.isfinite(flux).all() and (self.r50[indices] > 0).all()):
             raise DataError(
-                "some galaxies of the library have no finite light in the reference band: leave them out"
+                "some galaxies of the library have no finite flux in the reference band: leave them out"
             )
         order = np.argsort(-flux, kind="stable")
         self.indices = np.asarray(indices)[order]  # from the brightest to the faintest
@@ -128,7 +129,7 @@ class GalaxyScene(Scene):
           library, NaN where there is none;
         - `neighbour_separation`: of the nearest neighbour from the galaxy in the middle, in units of the sum of
           their half-light radii; `neighbour_magnitude`: its magnitude minus that of the galaxy in the middle;
-        - `clipped`: how much was below 0, as a share of the flux in the reference band, in the worst stamp.
+        - `clipped`: the sum of negative pixels over the flux in the reference band, in the worst stamp.
 
         Metadata of each galaxy: `galaxy`, its number in the library; `row` and `col` of the pixel on which it is
         centred; `r50` (arcsec) and `flux_<band>` (nmgy) of the whole stamp.
@@ -204,7 +205,7 @@ class GalaxyScene(Scene):
         return centres
 
     def _stamp(self, name: str, galaxy: int, centre: NDArray[np.intp], rng: np.random.Generator) -> Placed:
-        """Return a stamp in one of its eight orientations, its central pixel on the pixel `centre`."""
+        """Return a stamp in one of its eight orientations, with its central pixel on the pixel `centre`."""
         flux = self.stamps.flux[galaxy]
         size, middle = flux.shape[-1], flux.shape[-1] // 2
         if rng.integers(2):

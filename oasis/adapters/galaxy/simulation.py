@@ -1,15 +1,17 @@
-"""Simulated galaxies: an exponential disc and a de Vaucouleurs bulge under the survey's point-spread function.
+"""Simulated galaxies: an exponential disc and a de Vaucouleurs bulge, convolved with the survey's PSF.
 
-Laws that the galaxies are drawn from, with r the AB magnitude in the r band:
+The distributions of their properties, with r the AB magnitude in the r band:
 
 - log10 of the half-light radius falls by 0.13 per magnitude from 1.9 arcsec at r = 17.5, with a log-normal scatter
-  of 0.3: what a galaxy of M_r = -20.9 and 3.5 kpc (Shen et al. 2003, late types) shows at redshifts of 0.1 to 0.5.
-- The bulge has a share of the light (in r) from a beta distribution, and 0.4 times the disc's half-light radius
-  with a log-normal scatter of 0.3.
-- Discs are 0.2 times as thick as wide and inclined at random (Hubble 1926): q^2 = 0.2^2 + (1 - 0.2^2) cos^2 i is
-  the square of their axis ratio, with cos i flat. Bulges have axis ratios of 0.6 to 1 and the disc's direction.
-- The g-r of discs is normal; that of bulges is redder by an amount with a scatter of its own (Allen et al. 2006:
-  bulges are redder than discs but follow their colours). r-z rises by 0.5 per magnitude of g-r, with a scatter.
+  of 0.3: as a galaxy of M_r = -20.9 and 3.5 kpc (Shen et al. 2003, late types) appears at redshifts of 0.1 to 0.5.
+- The bulge's fraction of the light (in r) follows a beta distribution; its half-light radius is 0.4 times the
+  disc's, with a log-normal scatter of 0.3.
+- Discs are 0.2 times as thick as wide and inclined at random (Hubble 1926): the square of their axis ratio is
+  q^2 = 0.2^2 + (1 - 0.2^2) cos^2 i, with cos i uniform. Bulges have axis ratios of 0.6 to 1 and the position angle
+  of the disc.
+- The g-r of discs is normally distributed; that of bulges is redder by an amount with a scatter of its own (Allen
+  et al. 2006: bulges are redder than discs but follow their colours). r-z rises by 0.5 per magnitude of g-r, with
+  scatter.
 
 Bulges end at 8 half-light radii, as in the catalogues of SDSS and DECaLS (Hogg and Lang 2013).
 
@@ -59,19 +61,19 @@ class GalaxyOptions(Options):
 
     Attributes:
         size: rows and columns of a stamp, pixels.
-        pixel_scale: side of a pixel, arcsec: that of the measured galaxies which simulated ones are to join.
+        pixel_scale: side of a pixel, arcsec; the same as that of measured galaxies, if these are used as well.
         magnitudes: the magnitudes of the brightest and the faintest galaxy, in r.
-        count_slope: numbers grow as 10^(slope x magnitude); 0 is flat, 0.6 that of nearby space.
+        count_slope: number counts grow as 10^(slope x magnitude); 0 is flat, 0.6 is that of a Euclidean universe.
         r50: median half-light radius at magnitude 17.5, before the point-spread function, arcsec.
-        r50_slope: by how much log10 of it falls per magnitude.
+        r50_slope: decrease of its log10 per magnitude.
         r50_scatter: standard deviation of its natural logarithm.
-        bulge_fraction: the two exponents of the beta distribution of the bulge's share of the light in r.
+        bulge_fraction: the two parameters of the beta distribution of the bulge's fraction of the light in r.
         bulge_size: median of the bulge's half-light radius over the disc's.
         g_r: mean and standard deviation of the disc's colour.
         bulge_g_r: mean and standard deviation of the bulge's colour minus the disc's.
-        r_z: mean of the disc's colour and standard deviation about the line on which it rises with g-r.
+        r_z: mean of the disc's colour, and standard deviation about its linear relation with g-r.
         psf_fwhm: full width at half maximum of the Moffat profile in g, r and z, arcsec.
-        contained: least share of the light inside the stamp, in every band: other galaxies are rejected and
+        contained: least fraction of the light inside the stamp, in every band: other galaxies are rejected and
             redrawn (by default about 11 %, mostly large, bright ones, which are therefore under-represented).
     """
 
@@ -96,17 +98,17 @@ class GalaxyOptions(Options):
 
 
 def simulate_galaxies(count: int, seed: int = 0, options: GalaxyOptions | None = None) -> Stamps:
-    """Draw galaxies without noise in g, r and z, as they are after the atmosphere, the telescope and the pixels.
+    """Draw noise-free images of galaxies in g, r and z, with the PSF and the pixels of the survey.
 
     Galaxy i is a pure function of (seed, i) and the options, so that a library can grow. The table contains
 
-    - `magnitude`: in r, of all light;
+    - `magnitude`: in r, of the total flux;
     - `flux_<band>` and `r50`: of the stamp, as `Stamps.measure` gives them;
-    - `r50_intrinsic`: half-light radius before it is flattened and blurred, arcsec;
-    - `bulge_fraction`: the bulge's share of the light in r;
+    - `r50_intrinsic`: half-light radius before inclination and PSF, arcsec;
+    - `bulge_fraction`: the bulge's fraction of the light in r;
     - `ellipticity`: 1 - b/a, weighted by the light of disc and bulge in r;
     - `position_angle`: from the direction of columns to that of rows, degrees;
-    - `redrawn`: how many galaxies did not fit the stamp before this one did.
+    - `redrawn`: number of galaxies that were rejected before this one fitted the stamp.
 
     Args:
         count: how many galaxies.
@@ -153,7 +155,7 @@ class _Galaxy:
 def _contained_galaxy(
     rng: np.random.Generator, options: GalaxyOptions, draw: "_Renderer"
 ) -> tuple[Array, dict[str, float]]:
-    """Draw galaxies until one has enough of its light inside the stamp."""
+    """Draw galaxies until the stamp contains enough of the light of one."""
     for redrawn in range(TRIES):
         galaxy = _random_galaxy(rng, options)
         if galaxy.table["r50_intrinsic"] > options.size * options.pixel_scale / 2:
@@ -163,8 +165,8 @@ def _contained_galaxy(
         if inside.min() >= options.contained:
             return stamp, galaxy.table | {"redrawn": redrawn}
     raise ConfigError(
-        f"size: of {TRIES} galaxies none had {options.contained:.0%} of its light in a stamp of {options.size} "
-        "pixels: let the stamps be larger, or the galaxies smaller"
+        f"size: none of {TRIES} galaxies had {options.contained:.0%} of its light in a stamp of {options.size} "
+        "pixels: make the stamps larger or the galaxies smaller"
     )
 
 
@@ -204,12 +206,13 @@ def _random_magnitude(rng: np.random.Generator, options: GalaxyOptions) -> float
 
 
 class _Renderer:
-    """Draws galaxies through the point-spread function and the pixels, (B, s, s) in nmgy per pixel.
+    """Renders galaxies with PSF and pixel response, (B, s, s) in nmgy per pixel.
 
-    In Fourier space, where blurring multiplies, disc and bulge are drawn once for all bands and the blurs once for
-    all galaxies. The grid is periodic and twice as wide as the stamp: of a galaxy that is contained in its stamp
-    some 0.05 % of the light comes back into it. Pixels wider than the survey's are sampled in `step` places along
-    each axis, of which every `step`-th is kept, so that the frequencies of the survey's own pixels are all there.
+    In Fourier space, where a convolution is a product, disc and bulge are drawn once for all bands and the
+    transfer functions once for all galaxies. The grid is periodic and twice as wide as the stamp: some 0.05 % of
+    the light of a galaxy that fits its stamp wraps around into it. Pixels wider than the survey's are sampled at
+    `step` points along each axis, of which every `step`-th is kept, so that all frequencies of the survey's own
+    pixels are included.
     """
 
     def __init__(self, options: GalaxyOptions) -> None:
@@ -257,7 +260,7 @@ def _composite_r50(bulge_fraction: float, bulge_size: float) -> float:
 
 
 def _light_within(radius: float, index: float, edge: float) -> float:
-    """Return the share of the light of a Sersic profile within a radius, in half-light radii."""
+    """Return the fraction of the light of a Sersic profile within a radius, in half-light radii."""
     b = _sersic_b(index, edge)
     return float(
         gammainc(2 * index, b * min(radius, edge) ** (1 / index)) / gammainc(2 * index, b * edge ** (1 / index))
@@ -266,7 +269,7 @@ def _light_within(radius: float, index: float, edge: float) -> float:
 
 @cache
 def _sersic_b(index: float, edge: float) -> float:
-    """Return b of the profile exp(-b (r / r50)^(1 / n)), cut at an edge, that has half of its light in r50."""
+    """Return b of the truncated profile exp(-b (r / r50)^(1 / n)) that has half of its light within r50."""
     return float(
         brentq(lambda b: gammainc(2 * index, b) / gammainc(2 * index, b * edge ** (1 / index)) - 0.5, 0.1, 20)
     )

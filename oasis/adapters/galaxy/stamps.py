@@ -30,12 +30,12 @@ class Stamps:
 
     Attributes:
         flux: (n, B, s, s) float32 nmgy per pixel, sky-subtracted; the galaxy's centroid is at the pixel
-            (s // 2, s // 2) to within a pixel, and what is not the galaxy reads 0.
+            (s // 2, s // 2) to within a pixel, and pixels outside the galaxy are 0.
         noise: (n, B) float32, the noise that the stamp itself still carries, nmgy per pixel (1 sigma); 0 for
             simulated galaxies.
-        table: truth quantities, one (n,) column each: `name`, `approximate` (whether the flux is a de-stretched
-            picture's), `r50` (half-light radius in the reference band, arcsec), `flux_<band>` (nmgy) and what else
-            is known.
+        table: truth quantities, one (n,) column each: `name`, `approximate` (whether the flux was recovered from
+            a stretched picture), `r50` (half-light radius in the reference band, arcsec), `flux_<band>` (nmgy) and
+            any further metadata.
         bands: the B band names.
         pixel_scale: arcsec.
         psf_fwhm: (B,) of the point-spread function, arcsec; NaN where unknown.
@@ -64,7 +64,7 @@ class Stamps:
                 f"the pixel scale is {self.pixel_scale}, expected {SMALLEST_PIXEL:g} to {LARGEST_PIXEL:g} arcsec"
             )
         if not (np.isfinite(self.flux).all() and np.isfinite(self.noise).all() and (self.noise >= 0).all()):
-            raise DataError("flux and noise have to be finite, and noise not negative")
+            raise DataError("flux and noise must be finite, and noise non-negative")
         wanted = ("name", "approximate", "r50", *(f"flux_{band}" for band in self.bands))
         missing = [name for name in wanted if name not in self.table]
         if missing:
@@ -93,7 +93,7 @@ class Stamps:
             flux: (n, B, s, s) nmgy per pixel.
             bands: the B band names.
             pixel_scale: arcsec.
-            table: further columns; `name` and `approximate` are numbered and False where they are not given.
+            table: further columns; by default `name` is a running number and `approximate` is False.
             noise: (n, B) of the stamps themselves, nmgy per pixel; by default none.
             psf_fwhm: (B,) arcsec, by default unknown.
 
@@ -134,13 +134,13 @@ class Stamps:
     def concatenate(cls, libraries: Sequence[Self]) -> Self:
         """Return one library of all galaxies, with the columns that all libraries have.
 
-        A point-spread function that differs between them is no longer known (NaN).
+        A point-spread function that differs between them becomes NaN.
 
         Raises:
             DataError: no library, or libraries of other bands, another pixel scale or size.
         """
         if not libraries:
-            raise DataError("there are no libraries of stamps to join")
+            raise DataError("no libraries of stamps to join")
         first = libraries[0]
         for library in libraries:
             if _grid(library) != _grid(first):
@@ -157,10 +157,10 @@ class Stamps:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the library to an HDF5 file, which appears when it is whole.
+        """Write the library to an HDF5 file, which appears once it is complete.
 
         Raises:
-            DataError: a place that cannot be written to.
+            DataError: a path that cannot be written to.
         """
         with replace_when_whole(Path(path)) as temporary, create_hdf5(temporary) as file:
             file.attrs.update(format=FORMAT, bands=json.dumps(self.bands), pixel_scale=self.pixel_scale)

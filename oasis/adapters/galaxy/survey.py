@@ -1,4 +1,4 @@
-"""The DECam Legacy Survey (DECaLS): bands, pixels, point-spread function, depth and the noise it implies.
+"""The DECam Legacy Survey (DECaLS): bands, pixels, point-spread function, depth and noise.
 
 Fluxes are in nanomaggies (nmgy): the AB magnitude is 22.5 - 2.5 log10(flux).
 
@@ -26,7 +26,7 @@ PIXEL_SCALE = 0.262  # arcsec
 ZERO_POINT = 22.5  # AB magnitude of 1 nmgy
 PSF_FWHM = {"g": 1.29, "r": 1.18, "z": 1.11}  # arcsec, median
 MOFFAT_BETA = 3.0  # stars of public coadds fit best with 2.5 to 4
-DEPTH = {"g": 24.7, "r": 23.9, "z": 23.0}  # AB magnitude at which a point source stands 5 sigma above the noise
+DEPTH = {"g": 24.7, "r": 23.9, "z": 23.0}  # AB magnitude at which a point source is 5 sigma above the noise
 
 EXPOSURE = {"g": 166.0, "r": 134.0, "z": 200.0}  # s in median conditions
 CAMERA_ZERO_POINT = {"g": 26.72, "r": 26.99, "z": 26.58}  # AB magnitude of 1 electron/s (surveycodex 1.3, DES)
@@ -53,15 +53,15 @@ def magnitude(flux: ArrayLike) -> NDArray[np.float64]:
 
 
 def moffat_scale(fwhm: float, beta: float = MOFFAT_BETA) -> float:
-    """Return the length a of the Moffat profile (1 + (r/a)^2)^-beta of a full width at half maximum."""
+    """Return the length a of the Moffat profile (1 + (r/a)^2)^-beta with a given full width at half maximum."""
     return fwhm / (2 * math.sqrt(2 ** (1 / beta) - 1))
 
 
 def sky_noise(band: str, pixel_scale: float = PIXEL_SCALE) -> float:
     """Return the noise of a pixel of empty sky (1 sigma), nmgy, from the depth of the survey.
 
-    The flux of a point source that is fitted with its profile p has the noise sigma sqrt(N) of N = 1 / sum(p^2)
-    pixels. A Moffat profile covers N = pi a^2 (2 beta - 1) / (beta - 1)^2 per pixel area. At the depth m,
+    The flux of a point source fitted with its profile p has the noise of N = 1 / sum(p^2) pixels, sigma sqrt(N).
+    A Moffat profile covers N = pi a^2 (2 beta - 1) / (beta - 1)^2 in units of the pixel area. At the depth m,
     sigma = 10^(0.4 (22.5 - m)) / (5 sqrt(N)).
 
     Raises:

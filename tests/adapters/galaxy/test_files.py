@@ -301,7 +301,7 @@ def test_a_picture_becomes_a_cutout_of_its_pixel_scale(tmp_path):
 def test_pictures_that_cannot_be_used_are_refused(tmp_path):
     picture = galaxy_zoo_picture(flux() * 0.01)
     path = save(tmp_path / "a.png", picture)
-    with pytest.raises(DataError, match=r"does not say its pixel scale: give pixel_scale, or a catalogue"):
+    with pytest.raises(DataError, match=r"does not state its pixel scale: set pixel_scale, or name a catalogue"):
         next(read_cutouts(path))
     save(tmp_path / "grey.png", picture[:, :, 0])
     with pytest.raises(DataError, match="mode L, expected RGB"):

@@ -123,7 +123,7 @@ def test_no_libraries_cannot_be_joined():
         ({"psf_fwhm": np.zeros(2, np.float32)}, "psf_fwhm"),
         ({"pixel_scale": 0.0}, "pixel scale is 0"),
         ({"flux": np.full((2, 3, 8, 8), np.nan, np.float32)}, "finite"),
-        ({"noise": -np.ones((2, 3), np.float32)}, "not negative"),
+        ({"noise": -np.ones((2, 3), np.float32)}, "noise non-negative"),
         ({"table": {"name": np.array(["a", "b"])}}, "no column approximate, r50, flux_g"),
     ],
 )
