@@ -1,4 +1,4 @@
-"""Particles at the vertex of a neutrino interaction, in a scintillator of 10 mm cubes read out as 3D images."""
+"""Particles at the vertex of a neutrino interaction, in 3D images of a scintillator of 10 mm cubes."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""The neutrino adapters: simulated vertices or those of the public release, and what is asked of them."""
+"""The neutrino adapters: simulated vertices or those of the public release, and how the results are evaluated."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -68,7 +68,7 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
     thresholds = 0.5  # charges are whole photoelectrons
     defaults = {
         "model": {"name": "unet", "base_channels": 32, "depth": 2},
-        "head": {"name": "fraction", "background": False},  # every photoelectron is some particle's
+        "head": {"name": "fraction", "background": False},  # every photoelectron belongs to a particle
         "objects": {"weight": 0.1},
         "scaling": {"name": "log", "scale": 10.0, "peak": False},
         "loss": {
@@ -108,7 +108,7 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
         )
 
     def scene(self, split: str) -> VertexScene:
-        """Return the events of the release, or what simulates them.
+        """Return the scene of the release, or the simulation.
 
         Raises:
             DataError: a release that cannot be read.
@@ -118,7 +118,7 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
         return SimulatedScene(self.composition, self.options.detector, self.options.energies)
 
     def count(self, split: str, scene: Scene) -> int:
-        """Return how many samples a split has: no more than the release has, by default all of them."""
+        """Return the number of samples of a split: at most those of the release, by default all of them."""
         wanted: int | None = getattr(self.options.events, split)
         if isinstance(scene, ReleaseScene):
             return min(wanted or len(scene), len(scene))
@@ -130,7 +130,7 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
         return None if folder is None else Release(folder, self.composition)
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
-        """Return charge, energy, direction and number of the particles, of maps and of predicted or fitted ones.
+        """Return charge, energy, direction and number of particles, from maps and from quantities.
 
         See `metrics.COLUMNS` and `metrics.OF_QUANTITIES`.
         """
@@ -148,19 +148,21 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
         maps: Array,
         quantities: Mapping[str, NDArray[Any]],
     ) -> Mapping[str, NDArray[Any]]:
-        """Fit the particles that are said to exist to images, through a renderer of their light: see `refinement`.
+        """Fit the particles that are predicted to be present to the images; see `refinement`.
 
         Raises:
-            ConfigError: a run without the section `objects`, at whose quantities the fit begins.
+            ConfigError: a run without the section `objects`, whose quantities are the starting point of the fit.
         """
         if "ke_predicted" not in quantities or context is None:
-            raise ConfigError("refine: the fit begins at predicted particles: train with the section objects")
-        answer = particles_of(quantities)
+            raise ConfigError("refine: the fit starts from predicted particles: train with the section objects")
+        initial = particles_of(quantities)
         exits = torch.from_numpy(muon_exits(context)).float()
         image = torch.from_numpy(images[:, 0])
-        ids = [crc32(one.tobytes()) for one in images]  # so that a fit does not depend on the others of its batch
+        ids = [
+            crc32(one.tobytes()) for one in images
+        ]  # so that a fit does not depend on the other events of its batch
         options = self.options.refinement
-        return refined_columns(refine(image, exits, answer, self._renderer, options, self.seed, ids))
+        return refined_columns(refine(image, exits, initial, self._renderer, options, self.seed, ids))
 
     @cached_property
     def _renderer(self) -> Renderer:
@@ -190,8 +192,8 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
         """Return charges in cubes (n, 1, 7, 7, 7), p.e., and the muons of the array `exit` (n, 7) as context.
 
         Raises:
-            DataError: a file that cannot be read, a volume of another size, or muons that are missing or not
-                finite.
+            DataError: a file that cannot be read, a volume of another size, or muons that are missing, NaN or
+                infinite.
         """
         image = self.as_images(read_array(path, key), dark)
         if image.shape[2:] != self.size:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 ENERGY_EDGES: Final = tuple(range(0, 61, 5))  # MeV
 BINS: Final = 60
-MOST: Final = 99  # nuclei of an event in figures; more are drawn as that
+MOST: Final = 99  # largest number of nuclei in figures; larger numbers are drawn as this one
 FAINT: Final = 2.0  # p.e. below which a cube is not drawn
 TOP: Final = 1000.0  # p.e. of the darkest cubes
 
 
 class Source(NamedTuple):
-    """Where particles come from, its colour in figures, and the columns of an event table that describe them."""
+    """A source of particles: its name, its colour in figures, and its columns in an event table."""
 
     name: str
     colour: str
@@ -52,14 +52,14 @@ def sources_of(table: pd.DataFrame) -> list[Source]:
 
 
 def counting_sources(table: pd.DataFrame) -> list[Source]:
-    """Return the sources that say how many nuclei there are: all but the fit, which keeps the set head's."""
+    """Return the sources with their own number of nuclei: all but the fit, which keeps that of the set head."""
     return [source for source in sources_of(table) if source.name != "fit"]
 
 
 def multiplicity_matrix(table: pd.DataFrame, found: str = "nuclei_found") -> pd.DataFrame:
-    """Return how many events there are by their true number of nuclei (rows) and the number found (columns).
+    """Return the number of events by the true number of nuclei (rows) and the number found (columns).
 
-    What lies below the diagonal has misses, what lies above it inventions; an event with both can lie on it.
+    Events below the diagonal have missed nuclei, those above it false ones; an event with both can lie on it.
 
     Example:
         >>> muons = pd.DataFrame({"nuclei_true": [1, 2, 2], "nuclei_found": [1, 1, 3]})
@@ -77,11 +77,11 @@ def multiplicity_matrix(table: pd.DataFrame, found: str = "nuclei_found") -> pd.
 
 
 def multiplicity_figure(table: pd.DataFrame, found: str = "nuclei_found") -> "Figure":
-    """Draw `multiplicity_matrix` as shares of each true number, with the share of each number found that is right.
+    """Draw `multiplicity_matrix` as fractions of each true number, with the precision of each number found.
 
     Args:
         table: an event table.
-        found: the column of the number that is found.
+        found: the column with the number found.
     """
     from matplotlib.figure import Figure
 
@@ -97,7 +97,7 @@ def multiplicity_figure(table: pd.DataFrame, found: str = "nuclei_found") -> "Fi
     for (true, number), share in np.ndenumerate(shares.to_numpy()):
         if share > 0:
             axes.text(number, true, f"{share:.2f}", ha="center", va="center", color="w" if share > 0.5 else "k")
-    axes.set(xlabel="nuclei found (below: share that is right)", ylabel="true nuclei")
+    axes.set(xlabel="nuclei found (below: fraction that is right)", ylabel="true nuclei")
     right = ["" if np.isnan(share) else f"{share:.2f}" for share in precision]
     axes.set_xticks(range(len(counts)), [f"{number}\n{share}" for number, share in enumerate(right)])
     axes.set_yticks(range(len(counts)))
@@ -105,7 +105,7 @@ def multiplicity_figure(table: pd.DataFrame, found: str = "nuclei_found") -> "Fi
 
 
 def visible_energy_figure(table: pd.DataFrame) -> "Figure":
-    """Draw the error of the summed kinetic energy of the nuclei, from each source and the image's charge alone.
+    """Draw the error of the summed kinetic energy of nuclei, from each source and from the image's charge alone.
 
     Args:
         table: an event table.
@@ -132,9 +132,9 @@ def visible_energy_figure(table: pd.DataFrame) -> "Figure":
 
 
 def nuclei_figure(table: pd.DataFrame) -> "Figure":
-    """Draw the energy error of contained nuclei and the angle to their direction, and how many are found.
+    """Draw energy error, angular error and detected fraction of contained nuclei.
 
-    Lines are medians, bands contain the middle half, for each source.
+    For each source, lines are medians and bands contain the middle half.
 
     Args:
         table: an event table.
@@ -165,16 +165,16 @@ def nuclei_figure(table: pd.DataFrame) -> "Figure":
 def event_figure(
     sample: Sample, maps: Array, classes: Sequence[str], quantities: Mapping[str, NDArray[Any]] | None = None
 ) -> "Figure":
-    """Draw an event in 3D: the image and each true particle above, and below it what was predicted.
+    """Draw an event in 3D: the image and each true particle above, the predictions below.
 
-    Arrows lead from the vertex along the directions, as far as a nucleus goes (true ones black, fitted or else
-    predicted ones red); a cross marks where the muon leaves.
+    Arrows lead from the vertex along the directions to the end of each nucleus' track (true ones black, fitted or
+    else predicted ones red); a cross marks the exit of the muon.
 
     Args:
         sample: the event.
         maps: (N, 7, 7, 7) predicted, p.e.
         classes: the N class names.
-        quantities: by column (N,), what was predicted or fitted of the particles.
+        quantities: by column (N,), the predicted or fitted quantities of the particles.
     """
     from matplotlib.figure import Figure
 
@@ -203,7 +203,7 @@ def event_figure(
 
 
 def _found(quantities: Mapping[str, NDArray[Any]], label: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Return vertex and way of a fitted or else a predicted nucleus, None where there is none."""
+    """Return vertex and track of a fitted or else a predicted nucleus, or None if there is none."""
     kind = "refined" if "ke_refined" in quantities else "predicted"
     if f"ke_{kind}" not in quantities or not quantities["presence_predicted"][label] > PRESENT_FROM:
         return None
@@ -214,7 +214,7 @@ def _found(quantities: Mapping[str, NDArray[Any]], label: int) -> tuple[NDArray[
 
 
 def _cubes(axes: Any, charge: NDArray[Any]) -> None:
-    """Draw the cubes with charge, the darker and the more opaque the more they have."""
+    """Draw the cubes with charge: more charge is darker and more opaque."""
     import matplotlib
 
     edges = np.indices([side + 1 for side in charge.shape]) * CUBE - HALF

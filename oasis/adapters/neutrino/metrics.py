@@ -1,9 +1,9 @@
-r"""What the maps of an event say of its particles: charge, energy, direction, number and vertex.
+r"""Particle properties measured on the maps of an event: charge, energy, direction, number and vertex.
 
-Nothing here looks at the truth to find a particle: a map with enough charge is one. The energy of a nucleus that
+Particles are found without the truth: a map with enough charge is a particle. The energy of a nucleus that
 stops in the volume follows from its charge through the quenched light :math:`E = L^{-1}(Q / Y)` (see
-`physics.Quenching`), or from how far its charge lies from the vertex, as calibrated on the simulation. The vertex
-lies on the muon's line, as far before its exit as the charge of its map says.
+`physics.Quenching`), or from the distance of its charge from the vertex, as calibrated on the simulation. The
+vertex lies on the line of the muon; its distance from the exit follows from the charge of the muon's map.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,51 +22,51 @@ from oasis.data.samples import Array, Sample
 from oasis.loss.distances import poisson_deviance
 
 COLUMNS: Final = {
-    "charge_shared": "p.e. of the true map in cubes that also contain charge of another particle",
+    "charge_shared": "p.e. of the true map in cubes that also contain charge from another particle",
     "charge_alone": "p.e. of the true map in the other cubes",
     "error_shared": "p.e., summed absolute error of the map in cubes that particles share",
     "error_alone": "p.e., summed absolute error of the map in the other cubes",
-    "split_error_shared": "p.e., error_shared of shares that are equal for all particles truly in a cube",
+    "split_error_shared": "p.e., `error_shared` of an equal split among all particles that are truly in a cube",
     "found": "1 where the predicted map has `least_charge` p.e. or more, else 0",
-    "ke_true": "MeV, kinetic energy at the vertex; NaN for a particle that is not there",
+    "ke_true": "MeV, kinetic energy at the vertex; NaN for an absent particle",
     "contained": "1 where a nucleus stops within the volume, else 0",
     "ke_charge": "MeV, from the charge of the map, for a nucleus that is found",
-    "ke_range": "MeV, from the distance of the map's charge from the vertex; says little within a cube (25 MeV)",
-    "angle": "degrees between the axis of the map and the true direction, for a nucleus that is there and found",
-    "nuclei_true": "how many nuclei the event has (in the muon's row, as all below)",
-    "nuclei_found": "how many maps of nuclei have `least_charge` p.e. or more",
+    "ke_range": "MeV, from the distance of the map's charge from the vertex; uninformative within a cube (25 MeV)",
+    "angle": "degrees between the axis of the map and the true direction, for a nucleus that is present and found",
+    "nuclei_true": "number of nuclei in the event (in the muon's row, as all below)",
+    "nuclei_found": "number of maps of nuclei with `least_charge` p.e. or more",
     "visible_energy_true": "MeV, summed kinetic energy of all nuclei",
     "visible_energy": "MeV, summed `ke_charge`",
-    "visible_energy_sum": "MeV, linear in the charge of the whole image: what is known without maps",
+    "visible_energy_sum": "MeV, linear in the charge of the whole image: the estimate without maps",
     "vertex_error": "mm between the vertex from the maps and the true one",
-    "image_deviance": "Poisson deviance of the image from the sum of the maps; 0 for maps that sum to the image",
+    "image_deviance": "Poisson deviance of the image from the sum of the maps; 0 if the maps add up to the image",
 }
 OF_QUANTITIES: Final = {
-    "found_{}": "1 where the nucleus is said to exist, else 0",
-    "nuclei_{}": "how many nuclei are said to exist (in the muon's row, as visible energy, vertex and deviance)",
+    "found_{}": "1 where the nucleus is predicted to be present, else 0",
+    "nuclei_{}": "number of nuclei predicted to be present (in the muon's row, as energy, vertex and deviance)",
     "visible_energy_{}": "MeV, summed kinetic energy of these",
     "vertex_error_{}": "mm between this vertex and the true one",
-    "angle_{}": "degrees between this direction and the true one, for a nucleus that is there and said to exist",
-    "deviance_{}": "Poisson deviance of the image from the charge that is expected of these particles",
+    "angle_{}": "degrees between this direction and the true one, for a nucleus that is present and found",
+    "deviance_{}": "Poisson deviance of the image from the charge expected for these particles",
 }
-FLOOR: Final = 0.01  # p.e. expected at least where there is charge, so that a deviance is finite
+FLOOR: Final = 0.01  # least expected charge in cubes with charge, p.e., so that the deviance is finite
 EVENTS: Final = 400  # simulated for the calibration
 TRACKS: Final = 50  # simulated per energy for the calibration
 STEP: Final = 5.0  # MeV between these energies
-PRESENT_FROM: Final = 0.5  # the probability
+PRESENT_FROM: Final = 0.5  # probability
 
 Rows = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
 class ChargeCalibration:
-    """What the simulation says of charge and range.
+    """The relation of energy to charge and range, from the simulation.
 
     Attributes:
         offset: MeV, of the visible energy as a linear function of an image's charge.
         slope: MeV per p.e.
         energy: (k,) MeV.
-        distance: (species, k) mm of the charge's centroid from the vertex, on average.
+        distance: (species, k) mean distance of the charge's centroid from the vertex, mm.
     """
 
     offset: float
@@ -77,7 +77,7 @@ class ChargeCalibration:
 
 @cache
 def calibrate(composition: Composition, detector: Detector, energies: tuple[float, float]) -> ChargeCalibration:
-    """Fit to simulated events and tracks, always the same ones; takes about 1 s."""
+    """Fit to simulated events and tracks, which are the same in every call; takes about 1 s."""
     scene = SimulatedScene(composition, detector, energies)
     events = [scene.event(index, keyed_rng(0, "calibration", index)) for index in range(EVENTS)]
     charge = [sum(one.charge.sum() for one in event.particles) for event in events]
@@ -103,13 +103,13 @@ def _distances(species: int, energies: Vector, detector: Detector) -> Vector:
 
 @dataclass(frozen=True)
 class Measurement:
-    """How the maps of an event are measured.
+    """Measurement of particle properties on the maps of an event.
 
     Attributes:
         classes: the N class names, the muon first.
-        detector: its light.
+        detector: the response of the detector.
         calibration: its calibration.
-        least_charge: p.e. from which a map is a particle.
+        least_charge: charge from which a map is a particle, p.e.
     """
 
     classes: Sequence[str]
@@ -138,11 +138,11 @@ class Measurement:
         return rows
 
     def quantity_columns(self, quantities: Mapping[str, Vector], kind: str, meta: Mapping[str, Any]) -> Rows:
-        """Return the columns `OF_QUANTITIES` except the deviance: of predicted or fitted particles.
+        """Return the columns `OF_QUANTITIES` of predicted or fitted particles, except the deviance.
 
         Args:
             quantities: by column (N,), of one event.
-            kind: what their names end with: `predicted` or `refined`.
+            kind: the suffix of their names: `predicted` or `refined`.
             meta: metadata of the event.
         """
         muon, *others = self.classes
@@ -218,7 +218,7 @@ def _charge_errors(maps: Vector, true: Vector, classes: Sequence[str]) -> dict[s
 
 
 def axis_of(charge: Vector, vertex: Vector) -> tuple[float, Vector]:
-    r"""Return how far the centroid of a map lies from the vertex (mm), and the map's axis, away from the vertex.
+    r"""Return the distance of a map's centroid from the vertex (mm), and the map's axis, away from the vertex.
 
     The axis is the principal one of the charge about the vertex, :math:`\sum_p q_p (r_p - v)(r_p - v)^T`.
 
@@ -234,12 +234,12 @@ def axis_of(charge: Vector, vertex: Vector) -> tuple[float, Vector]:
 
 
 def find_vertex(charge: Vector, meta: Mapping[str, Any], detector: Detector) -> Vector:
-    """Return the point of the muon's line from which its way out gives the charge of its map (3,), mm.
+    """Return the vertex (3,), mm: the point on the muon's line from which its path gives the charge of its map.
 
     Args:
         charge: (7, 7, 7) p.e. of the muon's map.
         meta: `EXIT_COLUMNS`.
-        detector: its light.
+        detector: the response of the detector.
     """
     numbers = np.array([meta[name] for name in EXIT_COLUMNS], dtype=float)
     stopping = float(physics.muon_stopping_power(numbers[3]))

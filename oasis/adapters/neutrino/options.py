@@ -12,12 +12,12 @@ from oasis.options import Options
 
 
 class EventCounts(Options):
-    """How many samples each split has; all there are of the release and 20,000, 1,000 and 4,000 simulated ones.
+    """Number of samples of each split; by default all of the release, or 20,000, 1,000 and 4,000 simulated ones.
 
     Attributes:
-        train: new ones in every epoch.
-        val: the same ones in every epoch.
-        test: held out.
+        train: training samples, new ones in every epoch.
+        val: validation samples, the same ones in every epoch.
+        test: held-out samples.
     """
 
     train: int | None = Field(None, ge=1, le=MOST)
@@ -30,14 +30,13 @@ class NeutrinoOptions(DataOptions):
 
     Attributes:
         events: samples per split.
-        order: the order of the protons' maps: by decreasing `energy`, or `any`, which leaves it to the separator
-            which proton each map belongs to.
-        release: the folder of the public data set, to be used instead of the simulation.
-        files: an HDF5 file of samples by split, to be used instead of both.
+        order: the order of the protons' maps: by decreasing `energy`, or `any`, with interchangeable protons.
+        release: the folder of the public data set, used instead of the simulation.
+        files: an HDF5 file of samples by split, used instead of both.
         energies: the energies of simulated nuclei, MeV.
-        least_charge: p.e. from which a map counts as a particle that is found.
-        detector: its light; for the release only what energies are measured with.
-        refinement: how `--refine` fits particles to images.
+        least_charge: charge from which a map counts as a detected particle, p.e.
+        detector: the response of the detector; with the release only used to measure energies.
+        refinement: options of the fit with `--refine`.
     """
 
     events: EventCounts = EventCounts()  # type: ignore[assignment]
@@ -52,5 +51,5 @@ class NeutrinoOptions(DataOptions):
     @classmethod
     def _bounds(cls, energies: tuple[float, float]) -> tuple[float, float]:
         if not 0 < energies[0] < energies[1] <= HIGHEST:
-            raise ValueError(f"expected two rising energies above 0 and up to {HIGHEST:g} MeV")
+            raise ValueError(f"expected two increasing energies above 0 and up to {HIGHEST:g} MeV")
         return energies

@@ -1,7 +1,7 @@
 r"""Protons, deuterons, tritons and muons in polystyrene: ranges, stopping powers and scintillation light.
 
-Energies are kinetic, in MeV; lengths are in mm. Nuclei of charge 1 and of the mass a (in proton masses) follow
-from the proton's table at the same velocity, energy E / a:
+Energies are kinetic, in MeV; lengths are in mm. Values for nuclei of charge 1 and mass a (in proton masses) follow
+from the table of the proton at the same velocity, energy E / a:
 
 .. math:: S_a(E) = S_p(E / a), \qquad R_a(E) = a R_p(E / a), \qquad L_a(E) = a L_p(E / a)
 
@@ -38,7 +38,7 @@ PSTAR: Final = np.array(
     ]
 )
 HIGHEST: Final = float(PSTAR[-1, 0])  # MeV
-NODES: Final = 2000  # of the tables that are looked up, evenly spaced in the logarithm of the energy
+NODES: Final = 2000  # of the interpolation tables, evenly spaced in the logarithm of the energy
 
 MUON_MASS: Final = 105.6584  # MeV
 ELECTRON_MASS: Final = 0.510999  # MeV
@@ -56,14 +56,14 @@ def stopping_power(energy: ArrayLike, mass: ArrayLike = 1.0) -> Array:
         mass: in proton masses.
 
     Example:
-        >>> stopping_power([10, 27.5]).round(2)  # of which PSTAR has 19.77
+        >>> stopping_power([10, 27.5]).round(2)  # PSTAR: 19.77 at 27.5 MeV
         array([45.  , 19.77])
     """
     return _log_log(np.asarray(energy, float) / np.asarray(mass), PSTAR[:, 1])
 
 
 def csda_range(energy: ArrayLike, mass: ArrayLike = 1.0) -> Array:
-    """Return the range of nuclei of charge 1 in mm: their path until they stop, as slowed down continuously.
+    """Return the range of nuclei of charge 1 in mm, in the continuous-slowing-down approximation.
 
     Example:
         >>> csda_range([10, 30, 60]).round(2)
@@ -83,13 +83,14 @@ class Quenching:
 
     .. math:: L(E) = \int_0^E \frac{dE'}{1 + k_B S(E')}
 
-    The light on a part of a track is the difference of L at the energies, or ranges, that remain at its two ends.
-    All three tables grow together, so that each gives any other by interpolation; they end at `HIGHEST`.
+    The light of a segment of a track is the difference of L between the residual energies, or ranges, at its two
+    ends. All three tables are monotonic, so that any follows from any other by interpolation; they end at
+    `HIGHEST`.
 
     Attributes:
         energy: (n,) MeV.
         length: (n,) mm, the range.
-        light: (n,) MeV, the energy that an unquenched particle needs for as much light.
+        light: (n,) MeV, the energy at which an unquenched particle gives as much light.
     """
 
     energy: Array
@@ -106,7 +107,7 @@ class Quenching:
         return self._scaled(energy, mass, self.energy, self.light)
 
     def light_of_range(self, length: ArrayLike, mass: ArrayLike = 1.0) -> Array:
-        """Return the light in MeV that is still to come at a distance in mm before the end of a track."""
+        """Return the light in MeV of the last part of a track, from a distance in mm before its end."""
         return self._scaled(length, mass, self.length, self.light)
 
     def energy_of_light(self, light: ArrayLike, mass: ArrayLike = 1.0) -> Array:
@@ -128,7 +129,7 @@ def quenching(birks: float) -> Quenching:
 
     Example:
         >>> tables = quenching(0.0126)
-        >>> (tables.light_of_energy(30.0) / 30).round(2)  # of 30 MeV a third gives no light
+        >>> (tables.light_of_energy(30.0) / 30).round(2)  # a third of 30 MeV is quenched
         np.float64(0.65)
     """
     energy = np.geomspace(PSTAR[0, 0], HIGHEST, NODES)
@@ -144,7 +145,7 @@ def muon_stopping_power(energy: ArrayLike) -> Array:
               - \beta^2 - \frac{\delta}{2} \right)
 
     Args:
-        energy: MeV, above the muon's mass or so.
+        energy: MeV, of the order of the muon's mass or more.
 
     Example:
         >>> (muon_stopping_power([300, 500, 1000]) * DENSITY).round(2)  # MeV / cm
@@ -163,7 +164,7 @@ def muon_stopping_power(energy: ArrayLike) -> Array:
 
 
 def landau_width(energy: ArrayLike) -> Array:
-    r"""Return the width of a muon's fluctuating energy loss in MeV per cm, :math:`\xi = K Z \rho / (2 A \beta^2)`.
+    r"""Return the width of the energy-loss distribution, :math:`\xi = K Z \rho / (2 A \beta^2)`, in MeV per cm.
 
     Example:
         >>> landau_width(1000.0).round(4)

@@ -1,15 +1,16 @@
-r"""Particles fitted to the image of an event by gradient descent through the renderer, from a network's answer on.
+r"""Particles fitted to the image of an event by gradient descent through the renderer, starting from a prediction.
 
-The vertex, the energies and the directions are described by coordinates u: how far they are from the answer, in
-units of how far that is trusted (the spreads of `RefinementOptions`). Minimised is
+The vertex, the energies and the directions are described by coordinates u: their distances from the initial
+values, which the network predicts, in units of the expected errors of these (the spreads of `RefinementOptions`).
+The fit minimises
 
 .. math:: D(u) + |u|^2, \qquad D(u) = 2 \sum_p I_p \ln \frac{I_p}{\lambda_p(u)} - I_p + \lambda_p(u),
 
-the Poisson deviance of the image I from the mean charge :math:`\lambda` plus the distance from the answer; it is
-minus twice the logarithm of the posterior probability if the errors of answers are normal. So the answer stays
-where the image tells nothing, as of the direction of a nucleus that stops within one cube. Against local minima
-there are several starts, drawn from those normal errors, and the faces between cubes are soft at first. No truth
-is needed.
+the Poisson deviance of the image I from the mean charge :math:`\lambda` plus the squared distance from the initial
+values: minus twice the logarithm of the posterior probability if the errors of predictions are normal. A quantity
+that the image does not constrain keeps its initial value, for instance the direction of a nucleus that stops
+within one cube. To avoid local minima, the fit has several starting points, drawn from these normal errors, and
+the faces between cubes are soft at first. No truth is needed.
 """
 
 import math
@@ -33,28 +34,31 @@ from oasis.errors import DataError
 from oasis.loss.distances import poisson_deviance
 from oasis.options import Options
 
-LOWEST: Final = 0.1  # MeV of an answer from which a fit starts
+LOWEST: Final = 0.1  # MeV, the least initial energy
 BETAS: Final = (0.8, 0.95)  # of Adam: shorter memories than usual, as there are few steps
-STAGES: Final = 4  # of falling softness, for L-BFGS, which needs a function that stays the same
-STILL: Final = 0.7  # of the steps, after which the softness is the last one
+STAGES: Final = 4  # of decreasing softness, for L-BFGS, which needs a fixed function
+STILL: Final = 0.7  # fraction of the steps after which the softness stays at its last value
 
-Width = Annotated[float, Field(gt=0, lt=9)]  # mm; a face reaches no other one
+Width = Annotated[float, Field(gt=0, lt=9)]  # mm; soft faces of a cube do not overlap
 Objective = Callable[[Tensor, float], Tensor]
 
 
 class RefinementOptions(Options):
-    """How particles are fitted.
+    """Options of the fit of particles.
 
     Attributes:
-        method: the optimiser. L-BFGS moves all events of a batch by one common step length.
+        method: the optimiser. L-BFGS moves all events of a batch with one common step length.
         steps: number of steps of the optimiser.
         learning_rate: that of Adam's first step, in units of the spreads; it falls to 0 along a cosine.
-        starts: fits of every event, the first from the answer, the others from around it; the best is kept.
-        softness: mm, widths of the faces between cubes in the first and in the last step, between them geometric.
-        background: p.e. expected in every cube besides, so that charge far from all tracks has a finite slope.
-        energy_spread: expected relative error of the answer's energies.
-        direction_spread: degrees, expected error of its directions along each of two axes.
-        vertex_spread: mm, expected error of its vertex along each axis.
+        starts: fits of every event, the first from the predicted values, the others from random values around
+            them; the best is kept.
+        softness: mm, widths of the faces between cubes in the first and the last step, with geometric steps
+            between.
+        background: p.e. expected in every cube in addition, so that charge far from all tracks has a finite
+            gradient.
+        energy_spread: expected relative error of predicted energies.
+        direction_spread: degrees, expected error of predicted directions along each of two axes.
+        vertex_spread: mm, expected error of the predicted vertex along each axis.
     """
 
     method: Literal["adam", "lbfgs"] = "adam"
@@ -73,9 +77,10 @@ class Refined:
     """Particles of b events after their fit.
 
     Attributes:
-        particles: the fitted ones, or the answer where no fit was better.
-        deviance_before: (b,) Poisson deviance of the image from the answer's charge, see `image_deviance`.
-        deviance_after: (b,) of the image from the fitted particles' charge; never larger.
+        particles: the fitted particles, or the initial ones where no fit was better.
+        deviance_before: (b,) Poisson deviance of the image from the charge of the initial particles, see
+            `image_deviance`.
+        deviance_after: (b,) of the image from the charge of the fitted particles; never larger.
     """
 
     particles: Particles
@@ -85,43 +90,43 @@ class Refined:
 
 @dataclass(frozen=True, eq=False)
 class _Coordinates:
-    """Particles of b events as functions of u (b, 3 + 3 K): vertex, logarithms of energies, turns of directions.
+    """Particles of b events as functions of u (b, 3 + 3 K): vertex, log energies, rotations of directions.
 
     Attributes:
-        answer: the particles at 0.
-        axes: (b, K, 2, 3) unit vectors, at right angles to the directions and to each other.
-        options: with the spreads.
+        initial: the particles at u = 0.
+        axes: (b, K, 2, 3) unit vectors, orthogonal to the directions and to each other.
+        options: the options with the spreads.
     """
 
-    answer: Particles
+    initial: Particles
     axes: Tensor
     options: RefinementOptions
 
     @classmethod
-    def around(cls, answer: Particles, options: RefinementOptions) -> Self:
-        """Return coordinates around an answer, whose energies are moved into the range of the tables."""
-        present = answer.present
-        energy = torch.where(present, answer.energy, 1.0).clamp(LOWEST, HIGHEST)
-        direction = F.normalize(torch.where(present[..., None], answer.direction, 1.0), dim=-1)
+    def around(cls, initial: Particles, options: RefinementOptions) -> Self:
+        """Return coordinates around initial particles, whose energies are clipped to the range of the tables."""
+        present = initial.present
+        energy = torch.where(present, initial.energy, 1.0).clamp(LOWEST, HIGHEST)
+        direction = F.normalize(torch.where(present[..., None], initial.direction, 1.0), dim=-1)
         least = F.one_hot(direction.abs().argmin(dim=-1), 3).to(direction)
         first = F.normalize(torch.linalg.cross(direction, least), dim=-1)
         axes = torch.stack([first, torch.linalg.cross(direction, first)], dim=-2)
-        return cls(Particles(answer.vertex, energy, direction, present), axes, options)
+        return cls(Particles(initial.vertex, energy, direction, present), axes, options)
 
     def __call__(self, u: Tensor) -> Particles:
-        """Return the particles; a turn follows a great circle."""
-        nuclei, spread = self.answer.energy.shape[1], self.options
-        vertex = self.answer.vertex + spread.vertex_spread * u[:, :3]
-        energy = self.answer.energy * (spread.energy_spread * u[:, 3 : 3 + nuclei]).exp()
+        """Return the particles; directions are rotated along great circles."""
+        nuclei, spread = self.initial.energy.shape[1], self.options
+        vertex = self.initial.vertex + spread.vertex_spread * u[:, :3]
+        energy = self.initial.energy * (spread.energy_spread * u[:, 3 : 3 + nuclei]).exp()
         turn = math.radians(spread.direction_spread) * u[:, 3 + nuclei :].reshape(-1, nuclei, 2)
-        angle = (turn.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()  # its slope at 0 is finite
+        angle = (turn.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()  # its gradient at 0 is finite
         across = (turn[..., None] * self.axes).sum(dim=-2)
-        direction = angle.cos() * self.answer.direction + torch.sinc(angle / math.pi) * across
-        return Particles(vertex, energy.clamp(max=HIGHEST), direction, self.answer.present)
+        direction = angle.cos() * self.initial.direction + torch.sinc(angle / math.pi) * across
+        return Particles(vertex, energy.clamp(max=HIGHEST), direction, self.initial.present)
 
 
 def image_deviance(image: Tensor, expected: Tensor) -> Tensor:
-    """Return the Poisson deviance (b,) of images (b, 7, 7, 7), of at least `FLOOR` expected where there is charge.
+    """Return the Poisson deviance (b,) of images (b, 7, 7, 7), with `FLOOR` expected at least where there is charge.
 
     Example:
         >>> image_deviance(torch.tensor([[4.0, 0.0]]), torch.tensor([[2.0, 1.0]]))
@@ -133,57 +138,57 @@ def image_deviance(image: Tensor, expected: Tensor) -> Tensor:
 def refine(
     image: Tensor,
     exits: Tensor,
-    answer: Particles,
+    initial: Particles,
     renderer: Renderer,
     options: RefinementOptions,
     seed: int = 0,
     ids: Iterable[int] | None = None,
 ) -> Refined:
-    """Fit the particles of b events, all at once; which slots contain a particle stays as it is.
+    """Fit the particles of b events at once; the slots that contain a particle are fixed.
 
     Args:
         image: (b, 7, 7, 7) p.e.
         exits: (b, 7) where the muons leave, `EXIT_COLUMNS`.
-        answer: the answer of the network.
+        initial: the initial particles, predicted by the network.
         renderer: on the device of the tensors.
         options: the options of the fit.
-        seed: the seed of the starts.
-        ids: (b,) numbers of the events, to which their starts are keyed; 0 to b - 1 if None.
+        seed: the seed of the starting points.
+        ids: (b,) numbers of the events, which determine their starting points; 0 to b - 1 if None.
 
     Raises:
-        DataError: a number is not finite.
+        DataError: a number is NaN or infinite.
     """
-    _check(image, exits, answer)
-    numbers = range(len(answer)) if ids is None else ids
-    shape = options.starts, 3 + 3 * answer.energy.shape[1]
+    _check(image, exits, initial)
+    numbers = range(len(initial)) if ids is None else ids
+    shape = options.starts, 3 + 3 * initial.energy.shape[1]
     draws = np.stack([keyed_rng(seed, "refinement", index).standard_normal(shape) for index in numbers], axis=1)
     draws[0] = 0
-    event = torch.arange(len(answer), device=image.device).repeat(options.starts)
+    event = torch.arange(len(initial), device=image.device).repeat(options.starts)
     start = torch.as_tensor(draws, dtype=image.dtype, device=image.device).flatten(0, 1)
-    u, particles = _fit(image[event], exits[event], answer.at(event), renderer, start, options)
+    u, particles = _fit(image[event], exits[event], initial.at(event), renderer, start, options)
     with torch.no_grad():
-        before = image_deviance(image, renderer.total(answer, exits))
+        before = image_deviance(image, renderer.total(initial, exits))
         after = image_deviance(image[event], renderer.total(particles, exits[event]))
     objective = (after + u.square().sum(dim=1)).reshape(options.starts, -1)
-    best = objective.argmin(dim=0) * len(answer) + event[: len(answer)]
+    best = objective.argmin(dim=0) * len(initial) + event[: len(initial)]
     better = objective.amin(dim=0) < before  # then the deviance is lower, too
-    return Refined(_choose(better, particles.at(best), answer), before, torch.where(better, after[best], before))
+    return Refined(_choose(better, particles.at(best), initial), before, torch.where(better, after[best], before))
 
 
-def _check(image: Tensor, exits: Tensor, answer: Particles) -> None:
-    present = answer.present
-    numbers = (image, exits, answer.vertex, answer.energy[present], answer.direction[present])
+def _check(image: Tensor, exits: Tensor, initial: Particles) -> None:
+    present = initial.present
+    numbers = (image, exits, initial.vertex, initial.energy[present], initial.direction[present])
     names = ("image", "exits", "vertex", "energy", "direction")
     for name, values in zip(names, numbers, strict=True):
         if not values.isfinite().all():
-            raise DataError(f"{name}: found a number that is not finite; leave out events without an answer")
+            raise DataError(f"{name}: found NaN or infinity; leave out events without a prediction")
 
 
 def _fit(
-    image: Tensor, exits: Tensor, answer: Particles, renderer: Renderer, start: Tensor, options: RefinementOptions
+    image: Tensor, exits: Tensor, initial: Particles, renderer: Renderer, start: Tensor, options: RefinementOptions
 ) -> tuple[Tensor, Particles]:
-    """Return the coordinates (n, 3 + 3 K) at which n fits from `start` end, and their particles."""
-    coordinates = _Coordinates.around(answer, options)
+    """Return the final coordinates (n, 3 + 3 K) of n fits from `start`, and their particles."""
+    coordinates = _Coordinates.around(initial, options)
 
     def objective(u: Tensor, softness: float) -> Tensor:
         expected = renderer.total(coordinates(u), exits, softness) + options.background
@@ -227,7 +232,7 @@ def _softness(progress: float, options: RefinementOptions) -> float:
 
 
 def _choose(first: Tensor, one: Particles, other: Particles) -> Particles:
-    """Return, by event, the particles of one where `first` (b,) says so, else those of the other."""
+    """Return, by event, the particles of `one` where `first` (b,) is true, else those of `other`."""
     nuclei = first[:, None] & other.present
     return Particles(
         torch.where(first[:, None], one.vertex, other.vertex),
@@ -250,7 +255,7 @@ def particles_of(quantities: Mapping[str, NDArray[Any]]) -> Particles:
 
 
 def refined_columns(found: Refined) -> dict[str, NDArray[Any]]:
-    """Return fitted particles as columns (b, N) of an event table; NaN for the muon and what does not exist."""
+    """Return fitted particles as columns (b, N) of an event table; NaN for the muon and absent particles."""
     particles = found.particles
     absent = ~particles.present
     of_nuclei = {f"d{axis}": particles.direction[..., place] for place, axis in enumerate(AXES)}

@@ -1,12 +1,12 @@
-"""The public data set, read as it is: one particle per file, and tables of the particles that start together.
+"""The public data set in its original format: one particle per file, and tables of particles that start together.
 
     dataset_p/event{}.npz, dataset_mu/..., dataset_D+/..., dataset_T+/...
     metadata/dataset_p_metadata.pkl, ..., metadata/dataset_indices.pkl
 
 A metadata file is a tuple of seven; its sixth entry lists the particles that start in each of many small cells of
-the central cube. An event is one muon and some nuclei of one cell. Which of them belong to which split, and how
-far validation and test events are shifted, is drawn as the authors' code draws it, from the same generators with
-the same seeds, so that the events are theirs. Training events are drawn anew in every epoch.
+the central cube. An event is one muon and some nuclei of one cell. The division into splits and the shifts of
+validation and test events are drawn as in the authors' code, from the same generators with the same seeds, so that
+the events are identical to theirs. Training events are drawn afresh in every epoch.
 
 Source: Alonso-Monsalve et al., arXiv 2310.19695, doi 10.1038/s42005-024-01669-8; the data set, doi
 10.5281/zenodo.10075198; its code, https://github.com/saulam/NeutrinoVertex-DL.
@@ -41,12 +41,12 @@ DAMAGED: Final = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFil
 
 @dataclass(frozen=True)
 class StoredParticle:
-    """One particle as it is in its file, in the frame of the central cube.
+    """A particle as read from its file, in the frame of the central cube.
 
     Attributes:
         particle: its kinematics, and its charge (9, 9, 9).
         start: (3,) mm.
-        exits: where a muon leaves the volume of 9 cubes, and that of 7.
+        exits: the exits of a muon from the volume of 9 cubes and from that of 7.
     """
 
     particle: Particle
@@ -59,13 +59,13 @@ class Release:
 
     Args:
         folder: the folder with `dataset_p`, `metadata` and so on.
-        composition: the composition of the events; only its species are looked for.
+        composition: the composition of the events; only its species are read.
 
     Attributes:
         cells: the keys of the cells, in the order of the protons' table.
 
     Raises:
-        DataError: metadata that are missing, of another form, or not about the same cells.
+        DataError: metadata that are missing, have another format, or describe different cells.
     """
 
     def __init__(self, folder: str | Path, composition: Composition) -> None:
@@ -102,14 +102,14 @@ class Release:
             raise DataError(f"{path}: expected a list of event numbers for every cell") from None
 
     def _shuffle(self) -> None:
-        """Shuffle the particles of every cell, species by species within a cell, as the authors do."""
+        """Shuffle the particles of every cell, one species after the other, as in the authors' code."""
         shuffle = random.Random(SEED).shuffle
         for cell in self.cells:
             for table in self._tables.values():
                 shuffle(table[cell])
 
     def _draw_held_out(self) -> NDArray[np.intp]:
-        """Draw how many nuclei of a cell are for validation and for testing (2, cells, 3), as the authors do."""
+        """Draw the numbers of nuclei for validation and testing (2, cells, 3), as in the authors' code."""
         draw = np.random.RandomState(SEED)
         numbers = np.zeros((2, len(self.cells), 3), np.intp)
         for column, most in enumerate(self.composition.most):
@@ -125,10 +125,10 @@ class Release:
     def candidates(self, cell: int, split: str) -> list[list[int]]:
         """Return the event numbers of a split's muons, protons, deuterons and tritons in a cell.
 
-        The last nuclei of a cell are for testing, those before them for validation; of the muons one each.
+        The last nuclei of a cell are for testing, those before them for validation; one muon is used for each.
 
         Args:
-            cell: its place in `cells`.
+            cell: its index in `cells`.
             split: `train`, `val` or `test`.
         """
         parts = []
@@ -164,7 +164,7 @@ class Release:
         """Read one particle.
 
         Raises:
-            DataError: no such file, an array that is missing or contains no plain numbers, no hits, a particle
+            DataError: no such file, an array that is missing or contains Python objects, no hits, a particle
                 outside the volume, or a muon that stops in it.
         """
         path = self.folder / f"dataset_{FOLDERS[species]}" / f"event{number}.npz"
@@ -187,7 +187,7 @@ class _Arrays:
     archive: Any
 
     def numbers(self, name: str, *shape: int) -> Vector:
-        """Return an array of finite numbers of a shape, where -1 means any length; one number for none."""
+        """Return an array of finite numbers with a given shape, where -1 means any length, () a single number."""
         if name not in self.archive.files:
             raise DataError(f"{self.path}: no array {name!r}; found {', '.join(self.archive.files)}")
         values = self.archive[name]
@@ -211,7 +211,7 @@ class _Arrays:
         return energy, np.array([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)])
 
     def exit(self, ending: str) -> Exit:
-        """Return where the muon leaves one of the volumes."""
+        """Return the state of the muon where it leaves one of the volumes."""
         energy, direction = self.kinematics(ending)
         return Exit(self.numbers(f"pos{ending}", 3), energy, direction)
 
@@ -254,14 +254,14 @@ def _charge(arrays: _Arrays) -> NDArray[np.float32]:
 
 
 class ReleaseScene(VertexScene):
-    """Events of a split, one for every cell that has particles for one.
+    """Events of a split, one for every cell with enough particles.
 
     Args:
         release: the data set.
         split: `train`, `val` or `test`.
 
     Raises:
-        DataError: no cell has particles for an event.
+        DataError: no cell has enough particles for an event.
     """
 
     def __init__(self, release: Release, split: str) -> None:
@@ -280,7 +280,7 @@ class ReleaseScene(VertexScene):
         return bool(muons) and any(nuclei)
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
-        """Place the particles of an event; `cell` is the place of its cell in the tables."""
+        """Place the particles of an event; `cell` is the index of its cell in the tables."""
         placed, truth = super().place(index, rng)
         return placed, {"cell": self.cells[index], **truth}
 
@@ -307,11 +307,12 @@ class ReleaseScene(VertexScene):
 
 
 def shifted_exit(outer: Exit, inner: Exit, shift: NDArray[np.integer]) -> Exit:
-    """Return where a muon leaves the volume of 7 cubes after its image has been shifted by whole cubes.
+    """Return the exit of a muon from the volume of 7 cubes after its image has been shifted by whole cubes.
 
-    Without a shift across the face that it leaves through, that is the inner exit. With one, kinematics are those
-    of the outer exit; the position is the outer exit for a shift inwards, and for one outwards the point as far
-    before the inner exit as that is before the outer one. In the end the position is moved onto the surface.
+    Without a shift across the face through which it leaves, this is the inner exit. Otherwise the kinematics are
+    those of the outer exit. The position is the outer exit for a shift inwards; for a shift outwards it is the
+    inner exit, extrapolated backwards by the distance between the two exits. Finally the position is moved onto
+    the surface.
 
     Args:
         outer: the exit from the volume of 9 cubes, before the shift.

@@ -1,14 +1,15 @@
 r"""Charge images as differentiable functions of the particles of an event, for many events at once.
 
 The images are those of `simulation.expected_charge`, except that the faces between cubes can be soft, so that a
-track beside a cube gives it some charge, and hence a slope. The track of a nucleus is cut into segments of equal
-light, which are short at the Bragg peak, and that of the muon into segments of equal length. Along every axis a
-segment of length h and direction d is shared between the two cubes at a plane by a ramp as wide as
+track next to a cube contributes some charge to it, and hence a gradient. The track of a nucleus is cut into
+segments of equal light, which are short at the Bragg peak, and that of the muon into segments of equal length.
+Along every axis a segment of length h and direction d is shared between the two cubes at a plane by a ramp of
+width
 
 .. math:: w = \sqrt{s^2 + h^2 d^2}
 
-for the softness s; its share in a cube is the product over the axes. Without softness a segment that crosses one
-plane is shared exactly as the plane cuts it; only those that cross two or three planes are approximated.
+for the softness s; its fraction in a cube is the product over the axes. Without softness a segment that crosses
+one plane is divided exactly; only segments that cross two or three planes are approximated.
 """
 
 from collections.abc import Sequence
@@ -23,12 +24,12 @@ from torch import Tensor, nn
 from oasis.adapters.neutrino import physics
 from oasis.adapters.neutrino.simulation import CUBE, CUBES, Detector
 
-PADDED: Final = CUBES + 4  # cubes along each axis: a layer whose light leaks in, and one for all that lies beyond
+PADDED: Final = CUBES + 4  # cubes along each axis: a layer whose light leaks in, and one for everything beyond
 SEGMENTS: Final = 48  # of every track
 NUCLEUS_STEP: Final = 0.1  # MeV, of the tables of nuclei
 MUON_STEP: Final = 5.0  # MeV, of the table of muons
 MUON_LIMIT: Final = 3000.0  # MeV
-NARROW: Final = 1e-3  # mm, the least softness and path: no division by zero
+NARROW: Final = 1e-3  # mm, the least softness and path length, against division by zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Particles:
         return len(self.vertex)
 
     def at(self, index: Tensor) -> Self:
-        """Return the events of `index` (n,), in its order; an event may be repeated."""
+        """Return the events with the indices (n,), in that order; an event may be repeated."""
         return type(self)(self.vertex[index], self.energy[index], self.direction[index], self.present[index])
 
 
@@ -60,8 +61,8 @@ class Renderer(nn.Module):
 
     Args:
         species: the species of the K slots of nuclei, names of `physics.MASSES`.
-        detector: its light.
-        segments: the segments of every track.
+        detector: the response of the detector.
+        segments: number of segments of every track.
 
     Example:
         >>> renderer = Renderer(["proton"], Detector())
@@ -94,14 +95,15 @@ class Renderer(nn.Module):
 
         Args:
             particles: the particles of b events.
-            exits: (b, 7) where the muons leave, `EXIT_COLUMNS`; they go there straight from the vertex.
-            softness: mm, the width of the faces between cubes; less than some 9.
+            exits: (b, 7) the exits of the muons, `EXIT_COLUMNS`; muons are straight lines from the vertex to
+                there.
+            softness: mm, the width of the faces between cubes; below about 9.
         """
         images = torch.arange(1 + len(self.mass), device=exits.device)
         return _voxelise(self._segments(particles, exits), softness, images, self.detector.crosstalk)
 
     def total(self, particles: Particles, exits: Tensor, softness: float = 0.0) -> Tensor:
-        """Return the mean charge of all particles (b, 7, 7, 7); faster than the sum of the single images."""
+        """Return the mean charge of all particles together (b, 7, 7, 7); faster than the sum of single images."""
         image = torch.zeros(1, dtype=torch.long, device=exits.device)
         return _voxelise(self._segments(particles, exits), softness, image, self.detector.crosstalk)[:, 0]
 
@@ -114,7 +116,7 @@ class Renderer(nn.Module):
         return _Segments(self.detector.light_yield * light, middle, along * ends.diff()[:, None])
 
     def _nuclei(self, particles: Particles) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the light of a segment (b, K), MeV, the ends of all (b, K, m + 1), mm, directions (b, K, 3)."""
+        """Return the light per segment (b, K), MeV, the segments' ends (b, K, m + 1), mm, directions (b, K, 3)."""
         present = particles.present
         energy = torch.where(present, particles.energy, 1.0) / self.mass
         table = self.mass[:, None] * _look_up(self.nuclei, energy / NUCLEUS_STEP)
@@ -122,12 +124,12 @@ class Renderer(nn.Module):
         return torch.where(present, table[..., 0], 0.0), table[..., 1:], direction
 
     def _muon(self, particles: Particles, exits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the same of the muon (b, 1), (b, 1, m + 1), (b, 1, 3), as far as it gives light to any cube."""
+        """Return the same for the muon, (b, 1), (b, 1, m + 1), (b, 1, 3), as far as its light reaches any cube."""
         position, energy, onward = exits[:, :3], exits[:, 3:4], exits[:, 4:]
         way = position - particles.vertex
         path = torch.linalg.vector_norm(way, dim=1, keepdim=True).clamp(min=NARROW)
         loss = energy
-        for before in (0, path):  # a muon's loss is that at its vertex, as in the simulation
+        for before in (0, path):  # the muon's loss is constant along its path, as in the simulation
             loss = _look_up(self.muons, (energy + loss * before)[:, 0] / MUON_STEP - 1)
         length = path + _way_out(position, onward, (CUBES + 2) * CUBE / 2)
         stopping = loss * physics.MM_PER_CM / physics.DENSITY
@@ -151,7 +153,7 @@ class _Segments:
 
 
 def _nuclei(detector: Detector, segments: int) -> NDArray[np.float64]:
-    """Return of protons (n, 1 + m + 1) the light of one of m segments, MeV, and their ends along the track, mm."""
+    """Return for protons (n, 1 + m + 1) the light of one of m segments, MeV, and their ends on the track, mm."""
     tables = detector.quenching
     energy = np.arange(0, physics.HIGHEST + NUCLEUS_STEP / 2, NUCLEUS_STEP)
     light = tables.light_of_energy(energy)[:, None]
@@ -167,7 +169,7 @@ def _look_up(table: Tensor, place: Tensor) -> Tensor:
 
 
 def _way_out(start: Tensor, direction: Tensor, half: float) -> Tensor:
-    """Return how far it is from points (b, 3) within a cubic volume to its surface (b, 1); see `simulation`."""
+    """Return the distance from points (b, 3) within a cubic volume to its surface (b, 1); see `simulation`."""
     distance = (half * direction.sign() - start) / direction
     return torch.where(direction == 0, torch.inf, distance).amin(dim=1, keepdim=True)
 
@@ -178,11 +180,11 @@ def _voxelise(segments: _Segments, softness: float, image: Tensor, crosstalk: fl
     Args:
         segments: the segments of t tracks.
         softness: mm.
-        image: (t,) which image from 0 on each track belongs to, or (1,) for all.
+        image: (t,) the index of the image of each track, or (1,) for all.
         crosstalk: see `Detector`.
     """
     place = segments.middle / CUBE + PADDED / 2
-    plane = place.detach().round().clamp(1, PADDED - 1)  # the nearest one; no segment reaches another
+    plane = place.detach().round().clamp(1, PADDED - 1)  # the nearest plane; no segment reaches another one
     width = (segments.extent.square() + max(softness, NARROW) ** 2).sqrt() / CUBE
     ahead = ((place - plane) / width + 0.5).clamp(0, 1)
     x, y, z = torch.stack([1 - ahead, ahead], dim=1).unbind(2)  # each (b, 2, t, m): behind and ahead of the plane
@@ -198,7 +200,7 @@ def _voxelise(segments: _Segments, softness: float, image: Tensor, crosstalk: fl
 
 
 def _leak(charge: Tensor, crosstalk: float) -> Tensor:
-    """Return the inner cubes (..., 7, 7, 7) of charge (..., 9, 9, 9) after its leaking through their faces."""
+    """Return the inner cubes (..., 7, 7, 7) of charge (..., 9, 9, 9) after cross-talk through their faces."""
     here = slice(1, -1)
     leaked = (1 - 6 * crosstalk) * charge[..., here, here, here]
     for side in (slice(-2), slice(2, None)):

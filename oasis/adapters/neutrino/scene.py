@@ -18,7 +18,7 @@ Vector = NDArray[np.float64]
 
 HALF: Final = CUBE * CUBES / 2  # mm, of the volume
 MUON_ENERGIES: Final = (300.0, 1000.0)  # MeV
-SHIFT: Final = 1  # cubes by which the cube of the vertex lies off the centre at most
+SHIFT: Final = 1  # largest distance of the vertex's cube from the centre along each axis, cubes
 AXES: Final = ("x", "y", "z")
 QUANTITIES: Final = ("ke", "dx", "dy", "dz", "length")  # of a particle
 EXIT_COLUMNS: Final = ("exit_x", "exit_y", "exit_z", "exit_ke", "exit_dx", "exit_dy", "exit_dz")
@@ -27,13 +27,13 @@ CONTEXT: Final = len(EXIT_COLUMNS) + 1
 
 @dataclass(frozen=True)
 class Composition:
-    """Which particles an event has besides its muon.
+    """The numbers of particles in an event besides its muon.
 
     Attributes:
-        fewest: protons.
-        protons: at most.
-        deuterons: at most.
-        tritons: at most.
+        fewest: least number of protons.
+        protons: largest number of protons.
+        deuterons: largest number of deuterons.
+        tritons: largest number of tritons.
     """
 
     fewest: int
@@ -57,7 +57,7 @@ class Composition:
 
         Args:
             rng: the source of randomness.
-            available: number of each to choose from.
+            available: number of particles of each species to choose from.
         """
         most = [min(pair) for pair in zip(self.most, available or self.most, strict=True)]
         least = [min(self.fewest, most[0]), 0, 0]
@@ -73,13 +73,13 @@ CONFIGURATION_2: Final = Composition(fewest=0, protons=4, deuterons=1, tritons=1
 
 @dataclass(frozen=True)
 class Particle:
-    """One particle of an event.
+    """A particle of an event.
 
     Attributes:
         species: its name in `SPECIES`.
         energy: MeV at the vertex.
         direction: (3,) unit vector at the vertex.
-        length: mm of its path, for a muon as far as it is followed.
+        length: mm of its path, for a muon only within the simulated volume.
         charge: (s, s, s) p.e.
     """
 
@@ -91,13 +91,13 @@ class Particle:
 
     @property
     def truth(self) -> dict[str, float]:
-        """Kinetic energy, direction and length by the names of `QUANTITIES`."""
+        """Kinetic energy, direction and length, by the names of `QUANTITIES`."""
         return dict(zip(QUANTITIES, map(float, (self.energy, *self.direction, self.length)), strict=True))
 
 
 @dataclass(frozen=True)
 class Exit:
-    """Where a muon leaves the volume.
+    """The state of a muon where it leaves the volume.
 
     Attributes:
         position: (3,) mm.
@@ -112,13 +112,13 @@ class Exit:
 
 @dataclass(frozen=True)
 class Event:
-    """One event.
+    """An event.
 
     Attributes:
         particles: the muon first.
         vertex: (3,) mm.
         exit: the exit of the muon.
-        origin: the cube of the volume on which the first cube of every charge image lies.
+        origin: the position of the first cube of every charge image in the volume, cubes.
     """
 
     particles: Sequence[Particle]
@@ -128,7 +128,7 @@ class Event:
 
 
 class VertexScene(Scene):
-    """Events of a composition, from wherever a subclass takes them.
+    """Events of a composition; subclasses supply them.
 
     Args:
         composition: the composition of the events.
@@ -144,7 +144,7 @@ class VertexScene(Scene):
         """Return event `index`, its nuclei in any order."""
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
-        """Place the particles of an event, protons named in the order of their energy."""
+        """Place the particles of an event, with protons numbered by decreasing energy."""
         event = self.event(index, rng)
         named = name_particles(event.particles)
         vertex = {f"vertex_{axis}": float(place) for axis, place in zip(AXES, event.vertex, strict=True)}
@@ -169,21 +169,21 @@ class VertexScene(Scene):
 
 
 def name_particles(particles: Sequence[Particle]) -> dict[str, Particle]:
-    """Return particles by class: protons are numbered from 1 on in the order of falling energy."""
+    """Return particles by class: protons are numbered from 1 on by decreasing energy."""
     protons = sorted((one for one in particles if one.species == "proton"), key=lambda one: -one.energy)
     others = {one.species: one for one in particles if one.species != "proton"}
     return others | {f"proton_{rank}": one for rank, one in enumerate(protons, start=1)}
 
 
 class SimulatedScene(VertexScene):
-    """Events whose directions are isotropic and whose energies are uniform.
+    """Simulated events with isotropic directions and uniform energies.
 
-    The vertex is uniform in a cube of the detector, which lies at the centre of the volume or beside it.
+    The vertex is uniform in a cube of the detector, at the centre of the volume or next to it.
 
     Args:
         composition: the composition of the events.
-        detector: its light.
-        energies: the energies of the nuclei, MeV.
+        detector: the response of the detector.
+        energies: the range of the energies of nuclei, MeV.
     """
 
     def __init__(self, composition: Composition, detector: Detector, energies: tuple[float, float]) -> None:
@@ -209,7 +209,7 @@ class SimulatedScene(VertexScene):
 
 
 def leave(start: Vector, direction: Vector, energy: float) -> Exit:
-    """Return where a muon leaves the volume, after the mean loss of energy on its way."""
+    """Return the state of a muon where it leaves the volume, after the mean energy loss along its path."""
     path = way_out(start[None], direction[None])[0]
     loss = float(muon_stopping_power(energy)) * DENSITY * path / MM_PER_CM
     return Exit(start + path * direction, energy - loss, direction)
@@ -239,7 +239,7 @@ def muon_context(exits: ArrayLike) -> Array:
 
 
 def muon_exits(context: Array) -> Vector:
-    """Return what `muon_context` was made of (n, 7), with energies beyond `MUON_ENERGIES` at these.
+    """Return the exits (n, 7) from which `muon_context` was made, with energies clipped to `MUON_ENERGIES`.
 
     Example:
         >>> muon_exits(muon_context([[35, 0, 5, 400, 1, 0, 0]])).round(3)

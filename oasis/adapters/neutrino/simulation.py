@@ -1,11 +1,12 @@
 r"""Charge images of straight tracks in a scintillator of cubes: quenched light, cross-talk, photon statistics.
 
-A track is cut where it crosses from cube to cube; each piece gives the light between the ranges that remain at its
-two ends (`physics.Quenching`), so that no step length is involved. Then light leaks through the faces of every
-cube, and photoelectrons (p.e.) are drawn. Multiple scattering and range straggling move the end of a stopping
-proton by some per cent of its range, little against a cube, and are left out, as are nuclear interactions.
+A track is cut where it crosses from cube to cube; the light of each segment follows from the residual ranges at
+its two ends (`physics.Quenching`), so that no step length is involved. Then light leaks through the faces of every
+cube, and photoelectrons (p.e.) are drawn. Multiple scattering and range straggling, which move the end of a
+stopping proton by some per cent of its range, little compared with a cube, are neglected, as are nuclear
+interactions.
 
-The volume is centred on 0; lengths are in mm, energies in MeV.
+The volume is centred on the origin; lengths are in mm, energies in MeV.
 
 References:
     Moyal (1955), Phil. Mag. 46, 263: approximation of the distribution of energy losses.
@@ -32,14 +33,15 @@ FAR: Final = 1e4  # mm: a muon goes further than any volume
 
 
 class Detector(Options):
-    """From energy to photoelectrons.
+    """The response of the detector, from energy to photoelectrons.
 
     Attributes:
-        light_yield: p.e. per MeV of unquenched energy; 75 gives some 150 for a muon across a cube of 10 mm.
+        light_yield: p.e. per MeV of unquenched energy; 75 gives some 150 p.e. for a muon that crosses a cube of
+            10 mm.
         birks: Birks' constant, g / (MeV cm2); published values for plastics are 0.009 to 0.022.
-        crosstalk: share of a cube's light that leaks through each of its six faces.
-        threshold: cubes with fewer p.e. are read as 0.
-        fluctuations: let the muon's energy loss fluctuate.
+        crosstalk: fraction of a cube's light that leaks through each of its six faces.
+        threshold: cubes with fewer p.e. are set to 0.
+        fluctuations: simulate fluctuations of the muon's energy loss.
     """
 
     light_yield: float = Field(75.0, gt=0, le=1e6)
@@ -75,7 +77,7 @@ class Tracks:
 
     @property
     def length(self) -> Array:
-        """(n,) mm to where they stop; infinite for muons."""
+        """(n,) length until they stop, mm; infinite for muons."""
         nuclei = self.species > 0
         length = np.full(len(self), np.inf)
         length[nuclei] = physics.csda_range(self.energy[nuclei], MASS_OF[self.species[nuclei]])
@@ -85,12 +87,12 @@ class Tracks:
 def expected_charge(tracks: Tracks, detector: Detector, rng: np.random.Generator | None = None) -> Array:
     """Return the mean charge of every track in every cube (n, 7, 7, 7), p.e.
 
-    Light of one layer of cubes around the volume leaks in.
+    Light from one layer of cubes around the volume leaks in.
 
     Args:
-        tracks: n of them.
-        detector: its light.
-        rng: of the muons' fluctuating energy loss; the mean loss if None.
+        tracks: n tracks.
+        detector: the response of the detector.
+        rng: the source of fluctuations of the muons' energy loss; the mean loss if None.
 
     Example:
         >>> proton = Tracks(np.array([1]), np.array([30.0]), np.zeros((1, 3)), np.array([[0, 0, 1.0]]))
@@ -139,7 +141,7 @@ def _light(tracks: Tracks, crossings: Array, detector: Detector, rng: np.random.
 
 
 def _leak(charge: Array, crosstalk: float) -> Array:
-    """Return charge (n, *S) after a share of it has leaked through each face of its cube."""
+    """Return charge (n, *S) after a fraction of it has leaked through each face of its cube."""
     leaked = (1 - 2 * (charge.ndim - 1) * crosstalk) * charge
     for axis in range(1, charge.ndim):
         ahead, behind = (tuple([slice(None)] * axis + [part]) for part in (slice(1, None), slice(-1)))
@@ -154,11 +156,11 @@ def simulate(
     """Draw the charge of every track in every cube (n, 7, 7, 7), p.e.
 
     Args:
-        tracks: n of them.
-        detector: its light.
+        tracks: n tracks.
+        detector: the response of the detector.
         rng: the source of randomness.
-        event: (n,) the number of the event that each belongs to, from 0 on; all in one if None. Where the sum of
-            an event stays below the threshold, its tracks have no charge.
+        event: (n,) the number of the event of each track, from 0 on; a single event if None. In cubes where the
+            sum of an event is below the threshold, its tracks have no charge.
     """
     charge = rng.poisson(expected_charge(tracks, detector, rng)).astype(np.float32)
     event = np.zeros(len(tracks), np.intp) if event is None else event
@@ -169,7 +171,7 @@ def simulate(
 
 
 def way_out(start: Array, direction: Array, half: float = CUBE * CUBES / 2) -> Array:
-    """Return how far it is from points (n, 3) within a cubic volume to its surface along directions (n, 3), mm.
+    """Return the distance from points (n, 3) within a cubic volume to its surface along directions (n, 3), mm.
 
     Example:
         >>> way_out(np.array([[5.0, 0, 0]]), np.array([[1.0, 0, 0]]))

@@ -191,7 +191,7 @@ def test_fits_need_no_truth_and_do_not_depend_on_their_batch(root, tmp_path):
 
 def test_a_fit_begins_at_predicted_numbers(root):
     setup = setup_of(root, objects=None)
-    with pytest.raises(ConfigError, match="refine: the fit begins at predicted particles"):
+    with pytest.raises(ConfigError, match="refine: the fit starts from predicted particles"):
         evaluate(setup.new_separator((7, 7, 7)), setup.dataset("val"), setup.adapter, workers=0, refine=True)
 
 
@@ -239,7 +239,7 @@ def test_an_empty_image_has_empty_maps(root):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"energies": [0, 60]}, r"data.energies: expected two rising energies above 0 and up to 80 MeV"),
+        ({"energies": [0, 60]}, r"data.energies: expected two increasing energies above 0 and up to 80 MeV"),
         ({"energies": [30, 20]}, "data.energies"),
         ({"energies": [1, 200]}, "data.energies"),
         ({"order": "size"}, "data.order"),

@@ -1,4 +1,4 @@
-"""Fits from spoilt answers, against the truth, the likelihood of numpy, and a peer's minimiser."""
+"""Fits from distorted predictions, against the truth, the likelihood of numpy, and a peer's minimiser."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def deviance(image, expected):
 
 
 class Events:
-    """Simulated events, what is true of them, and an answer with errors like a network's."""
+    """Simulated events, what is true of them, and an initial with errors like a network's."""
 
     def __init__(self, composition, count=COUNT, spoil=1.0):
         self.species = [name.partition("_")[0] for name in composition.classes[1:]]
@@ -41,17 +41,17 @@ class Events:
         self.truth = Particles(vertex, energy, direction, energy.isfinite())
         noise = torch.Generator().manual_seed(1)
         turned = direction + 0.25 * spoil * torch.randn(direction.shape, generator=noise)
-        self.answer = Particles(
+        self.initial = Particles(
             vertex + 1.2 * spoil * torch.randn(vertex.shape, generator=noise),
             energy * (0.15 * spoil * torch.randn(energy.shape, generator=noise)).exp(),
             turned / turned.norm(dim=-1, keepdim=True),
             energy.isfinite(),
         )
 
-    def refine(self, options, answer=None, index=None, **known):
+    def refine(self, options, initial=None, index=None, **known):
         index = torch.arange(len(self.image)) if index is None else torch.tensor(index)
-        answer = (answer or self.answer).at(index)
-        return refine(self.image[index], self.exits[index], answer, self.renderer, options, **known)
+        initial = (initial or self.initial).at(index)
+        return refine(self.image[index], self.exits[index], initial, self.renderer, options, **known)
 
     @property
     def renderer(self):
@@ -95,7 +95,7 @@ def refined(events):
 
 def test_deviances_are_those_of_the_simulation(events, refined):
     for index in range(COUNT):
-        before, after = events.deviance(index, events.answer), events.deviance(index, refined.particles)
+        before, after = events.deviance(index, events.initial), events.deviance(index, refined.particles)
         assert refined.deviance_before[index].item() == pytest.approx(before, rel=0.01, abs=8)
         assert refined.deviance_after[index].item() == pytest.approx(after, rel=0.01, abs=8)
 
@@ -107,7 +107,7 @@ def test_a_fit_comes_nearer_to_the_truth_and_explains_the_image_as_well(composit
     true = np.array([events.deviance(index, events.truth) for index in range(COUNT)])
     assert refined.deviance_before.median() > 1000
     assert np.median(refined.deviance_after) < np.median(true) + 10  # some 50, of as many cubes with charge
-    before, after = events.errors(events.answer), events.errors(refined.particles)
+    before, after = events.errors(events.initial), events.errors(refined.particles)
     assert after[0] < 0.9 * before[0]
     assert after[1] < 0.9 * before[1]
 
@@ -118,13 +118,13 @@ def test_lbfgs_fits_too(events):
 
 
 def test_the_minimum_is_that_of_another_minimiser():
-    """One nucleus, from the same answer, with the charge of the simulation and Nelder's and Mead's simplex."""
+    """One nucleus, from the same initial, with the charge of the simulation and Nelder's and Mead's simplex."""
     events = Events(CONFIGURATION_1, 12)
     options = RefinementOptions(steps=150, starts=3)
     for index in np.nonzero((events.truth.present.sum(dim=1) == 1).numpy())[0][:2]:
-        answer = events.answer.at(torch.tensor([index]))
-        vertex, energy = answer.vertex[0].double().numpy(), answer.energy[0, 0].item()
-        direction = answer.direction[0, 0].double().numpy()
+        initial = events.initial.at(torch.tensor([index]))
+        vertex, energy = initial.vertex[0].double().numpy(), initial.energy[0, 0].item()
+        direction = initial.direction[0, 0].double().numpy()
         across = np.linalg.svd(direction[None])[2][1:]
         image = events.image[index].double().numpy()
 
@@ -156,7 +156,7 @@ def test_the_minimum_is_that_of_another_minimiser():
 def test_a_fit_is_never_worse_than_the_answer(events, refined):
     assert (refined.deviance_after <= refined.deviance_before).all()
     wild = RefinementOptions(steps=1, starts=1, learning_rate=50.0)
-    kept = events.refine(wild, answer=events.truth)
+    kept = events.refine(wild, initial=events.truth)
     assert (kept.deviance_after == kept.deviance_before).all()
     for name in ("vertex", "energy", "direction"):
         expected = getattr(events.truth, name)
@@ -164,7 +164,7 @@ def test_a_fit_is_never_worse_than_the_answer(events, refined):
 
 
 def test_empty_slots_stay_as_they_are(events, refined):
-    present = events.answer.present
+    present = events.initial.present
     assert (refined.particles.present == present).all()
     assert refined.particles.energy[~present].isnan().all()
     assert refined.particles.energy[present].isfinite().all()
@@ -191,22 +191,22 @@ def test_a_fit_depends_on_the_number_of_its_event_alone(events):
 def test_a_trusted_answer_stays(events):
     trust = {"energy_spread": 1e-4, "direction_spread": 0.01, "vertex_spread": 1e-3}
     kept = events.refine(FEW.model_copy(update=trust)).particles
-    present = events.answer.present
-    assert (kept.vertex - events.answer.vertex).abs().max() < 0.1
-    assert (kept.energy / events.answer.energy - 1)[present].abs().max() < 0.01
-    assert (kept.direction * events.answer.direction).sum(dim=-1)[present].min() > 0.999
+    present = events.initial.present
+    assert (kept.vertex - events.initial.vertex).abs().max() < 0.1
+    assert (kept.energy / events.initial.energy - 1)[present].abs().max() < 0.01
+    assert (kept.direction * events.initial.direction).sum(dim=-1)[present].min() > 0.999
 
 
 def test_steps_are_in_units_of_the_spreads(events):
     """The first step of Adam is the learning rate, along every coordinate."""
     options = RefinementOptions(steps=1, starts=1, learning_rate=0.1)
-    stepped, answer = events.refine(options), events.answer
+    stepped, initial = events.refine(options), events.initial
     moved = stepped.deviance_after < stepped.deviance_before
     assert moved.sum() > COUNT / 2
-    present = answer.present & moved[:, None]
-    vertex = (stepped.particles.vertex - answer.vertex)[moved].abs().median().item()
-    energy = (stepped.particles.energy / answer.energy).log()[present].abs().median().item()
-    turn = torch.linalg.cross(stepped.particles.direction, answer.direction)[present].norm(dim=-1).median().item()
+    present = initial.present & moved[:, None]
+    vertex = (stepped.particles.vertex - initial.vertex)[moved].abs().median().item()
+    energy = (stepped.particles.energy / initial.energy).log()[present].abs().median().item()
+    turn = torch.linalg.cross(stepped.particles.direction, initial.direction)[present].norm(dim=-1).median().item()
     assert vertex == pytest.approx(0.1 * options.vertex_spread, rel=1e-3)
     assert energy == pytest.approx(0.1 * options.energy_spread, rel=1e-3)
     assert np.degrees(np.arcsin(turn)) == pytest.approx(0.1 * 2**0.5 * options.direction_spread, rel=1e-3)
@@ -214,10 +214,10 @@ def test_steps_are_in_units_of_the_spreads(events):
 
 @pytest.mark.parametrize("name", ["image", "exits", "energy"])
 def test_numbers_that_are_not_finite_are_named(events, name):
-    image, exits, answer = events.image.clone(), events.exits.clone(), events.answer.at(torch.arange(COUNT))
-    {"image": image, "exits": exits, "energy": answer.energy}[name][0] = torch.nan
+    image, exits, initial = events.image.clone(), events.exits.clone(), events.initial.at(torch.arange(COUNT))
+    {"image": image, "exits": exits, "energy": initial.energy}[name][0] = torch.nan
     with pytest.raises(DataError, match=name):
-        refine(image, exits, answer, events.renderer, FEW)
+        refine(image, exits, initial, events.renderer, FEW)
 
 
 def test_a_face_as_wide_as_a_cube_is_refused():
