@@ -1,10 +1,10 @@
-"""How many principal curves of simulated electron tracks are fitted per second on one core.
+"""Number of principal curves of simulated electron tracks that are fitted per second on one core.
 
     OMP_NUM_THREADS=1 python benchmarks/curves.py --tracks 300
 
-More threads do not help such small matrices. The tracks are true maps of the MIGDAL simulation on the camera's
-whole field, 4 to 15 keV. It also says by how much the axis at the vertex turns when points are drawn in the place
-of weights, and when the fit goes on until the curve hardly changes.
+More threads do not help with such small matrices. The tracks are true maps of the MIGDAL simulation on the
+camera's whole field, 4 to 15 keV. Also printed is the rotation of the axis at the vertex if points are drawn
+instead of weighted, and if the fit is iterated until the curve hardly changes.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main() -> None:
         middle, most = np.percentile(turned, [50, 90])
         print(
             f"{name:16s} {len(tracks) / wall:5.0f} fits/s, {len(tracks) / processor:5.0f} per second of processor "
-            f"time; axis turned by {middle:.1f} degrees (median), {most:.1f} (90 %)"
+            f"time; axis rotated by {middle:.1f} degrees (median), {most:.1f} (90 %)"
         )
 
 

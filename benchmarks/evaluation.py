@@ -1,10 +1,10 @@
-"""How much of an evaluation is inference, and whether its memory grows with the number of events.
+"""The fraction of an evaluation that is inference, and whether its memory grows with the number of events.
 
     python benchmarks/evaluation.py --base 32 --size 288 512
 
 The time of `evaluate` is divided, batch by batch, into loading, inference and the rest: metrics and event table.
-Events come from memory, or are mixed on the way by the MIGDAL simulation, in this process. Peak memory is that of
-the process above what it held before, as Linux counts it.
+Events come from memory, or are mixed during the evaluation by the MIGDAL simulation, in this process. Peak memory
+is the increase of the resident memory of the process, as Linux counts it.
 """
 
 import argparse
@@ -29,7 +29,7 @@ KEPT = 8  # different samples in memory
 
 
 class InMemory(SampleDataset):
-    """The first samples of a data set, over and over."""
+    """The first samples of a data set, repeated."""
 
     def __init__(self, source: SampleDataset, length: int) -> None:
         self.samples = [source[index] for index in range(min(KEPT, length, len(source)))]
@@ -39,12 +39,12 @@ class InMemory(SampleDataset):
         return self.length
 
     def sample(self, index: int, epoch: int) -> Sample:
-        """Return a sample that was made before."""
+        """Return one of the samples in memory."""
         return self.samples[index % len(self.samples)]
 
 
 class Clock:
-    """Adds up the seconds that a function, or the steps of an iterator, take."""
+    """Sums the seconds that a function, or the steps of an iterator, take."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -84,7 +84,7 @@ def measure(separator: Separator, adapter: MigdalAdapter, dataset: SampleDataset
 
 
 def peak_bytes(step: Callable[[], object]) -> int:
-    """Return by how much a step raises the peak of the process."""
+    """Return the increase of the peak memory of the process by a step."""
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     step()
@@ -97,7 +97,7 @@ def _status(key: str) -> int:
 
 
 def main() -> None:
-    """Print shares of time, then peaks of memory."""
+    """Print fractions of time, then peaks of memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=int, default=32, help="channels of the first level, a multiple of 8")
     parser.add_argument("--size", type=int, nargs=2, default=(288, 512), metavar=("H", "W"))

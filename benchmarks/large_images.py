@@ -3,9 +3,9 @@
     python benchmarks/large_images.py --out large.json              # both
     python benchmarks/large_images.py mosaic --side 8192            # a quarter of the mosaic
 
-The network is small and not trained; an image of noise with bright spots is written to a file first. The
-separation runs in a process of its own, whose largest resident memory is reported, beside that of the same process
-before it has read anything.
+The network is small and untrained; an image of noise with bright spots is written to a file first. The
+separation runs in a process of its own, whose peak resident memory is reported, together with that of the same
+process before it has read anything.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Volume(Mosaic):
 
 
 def image(path: Path, kind: str, side: int) -> None:
-    """Write an image of noise with bright spots, a slab at a time."""
+    """Write an image of noise with bright spots, one slab at a time."""
     rng = np.random.default_rng(0)
     array = np.lib.format.open_memmap(path, "w+", np.float32, (side,) * DIMS[kind])
     step = max(2**24 // side ** (DIMS[kind] - 1), 1)
@@ -77,9 +77,9 @@ def separate(kind: str, source: Path, out: Path, memory: str, channels: int, dep
 
 
 def peak() -> int:
-    """Return the largest resident memory of this process so far, in bytes.
+    """Return the peak resident memory of this process so far, in bytes.
 
-    That of getrusage begins with what the parent had when it started the process.
+    The value of getrusage would include the memory of the parent when it started the process.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -88,7 +88,7 @@ def peak() -> int:
 
 
 def measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what one image takes."""
+    """Return time and memory for one image."""
     side = arguments.side or SIDES[kind]
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -108,7 +108,7 @@ def measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def network(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what was given."""
+    """Return the options of the command line."""
     return {"channels": arguments.channels, "depth": arguments.depth, "memory": arguments.memory}
 
 
@@ -120,7 +120,9 @@ def main() -> None:
     parser.add_argument("--memory", default="2GB", help="of the process")
     parser.add_argument("--channels", type=int, default=4, help="of the network's first level")
     parser.add_argument("--depth", type=int, default=2, help="levels of the network")
-    parser.add_argument("--folder", help="for the image and the maps; the system's for temporary files by default")
+    parser.add_argument(
+        "--folder", help="folder for the image and the maps; by default the system's folder for temporary files"
+    )
     parser.add_argument("--out", type=Path, help="a JSON file")
     arguments = parser.parse_args()
     unknown = set(arguments.kinds) - set(SIDES)

@@ -1,11 +1,11 @@
-"""Time and memory of the overlap loss against the number of classes and of pixels, and against 2^N masks.
+"""Time and memory of the overlap loss by number of classes and pixels, compared with the method of 2^N masks.
 
     python benchmarks/loss.py --figure docs/figures/loss_cost.png
 
-The other way of the comparison is the public code of the paper for two classes carried on to N: a mask of zeros
-and ones for each of the 2^N regions, the product of who is present and who is not, and the weighted sum of all
-masks. Both are timed in turns, forwards and backwards, on the same maps. Memory is the peak of the process above
-what it held before, as Linux counts it.
+The method of masks is the public code of the paper for two classes, generalised to N: a mask of zeros and ones for
+each of the 2^N regions, the product of the presence or absence of all classes, and the weighted sum of all masks.
+Both are timed in turns, forward and backward, on the same maps. Memory is the increase of the peak of the process,
+as Linux counts it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from oasis.loss.overlap import OverlapLoss
 
 EPSILON = 1e-6
 FRAME = (288, 512)  # of the paper's camera
-MASKS = 8  # classes up to which the other way is tried
+MASKS = 8  # largest number of classes for the method of masks
 
 
 def masked_loss(prediction: Tensor, target: Tensor, table: Tensor) -> Tensor:
@@ -46,20 +46,20 @@ def masked_loss(prediction: Tensor, target: Tensor, table: Tensor) -> Tensor:
 
 
 def draw(batch: int, classes: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return maps (b, N, *S) of which half of the pixels are empty."""
+    """Return maps (b, N, *S); half of the pixels are empty."""
     prediction, target = torch.rand(2, batch, classes, *size)
     return prediction.requires_grad_(), (target - 0.5).clamp_min(0)
 
 
 def seconds(step: Callable[[], Tensor]) -> float:
-    """Return how long a forward and a backward pass take."""
+    """Return the duration of a forward and a backward pass."""
     start = time.perf_counter()
     step().backward()
     return time.perf_counter() - start
 
 
 def peak_bytes(step: Callable[[], Tensor]) -> int:
-    """Return by how much a forward and a backward pass raise the peak of the process."""
+    """Return the increase of the peak memory of the process by a forward and a backward pass."""
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
@@ -73,7 +73,7 @@ def _status(key: str) -> int:
 
 
 def measure(batch: int, classes: int, size: tuple[int, int], repeats: int, masks: bool) -> dict[str, float]:
-    """Return the median times in ms and the peaks in MiB of both ways; those of the masks only if asked for."""
+    """Return the median times in ms and the peaks in MiB; those of the masks only with `masks`."""
     prediction, target = draw(batch, classes, size)
     names = [f"c{label}" for label in range(classes)]
     loss = OverlapLoss(names, region_weights={"rule": "size", "weights": {2: 6}} if classes > 1 else None)

@@ -1,7 +1,7 @@
-"""How fast a training step and an inference are, beside the same network as a plain PyTorch module.
+"""Speed of a training step and of inference, compared with the same network as a plain PyTorch module.
 
-The plain module is the paper's description written down: contiguous float32, 1-wide convolution after the
-interpolation. Both take the same loss, gradient clipping and AdamW, in turns, in one process:
+The plain module follows the paper's description literally: contiguous float32, 1-wide convolution after the
+interpolation. Both use the same loss, gradient clipping and AdamW, in turns, in one process:
 
     python benchmarks/speed.py --base 32 --size 288 512 --batch 4 --threads 1
 """
@@ -41,7 +41,7 @@ class PlainBlock(nn.Sequential):
 
 
 class PlainUNet(nn.Module):
-    """The paper's network as anyone would write it first."""
+    """The paper's network in a straightforward implementation."""
 
     def __init__(self, classes: int, base: int) -> None:
         super().__init__()
@@ -89,13 +89,13 @@ class Step:
         self.optimizer.zero_grad()
 
     def infer(self, image: Tensor) -> None:
-        """Image to scaled maps."""
+        """Return the scaled maps of an image."""
         with torch.inference_mode(), self.context():
             F.softplus(self.network(image).float())
 
 
 def draw_data(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a sparse image, its two targets and a valid mask: values do not matter here, shapes do."""
+    """Return a sparse image, its two targets and a valid mask; only their shapes matter here."""
     generator = torch.Generator().manual_seed(0)
     target = torch.rand((batch, len(CLASSES), *size), generator=generator)
     target = target * (target > 0.9)
@@ -103,7 +103,7 @@ def draw_data(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor
 
 
 def time_in_turns(repeats: int, **tasks: Callable[[], object]) -> dict[str, list[float]]:
-    """Return the seconds of every run of each task, after one run that does not count."""
+    """Return the seconds of every run of each task, after one warm-up run."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for turn, (name, task) in product(range(repeats + 1), tasks.items()):
         start = time.perf_counter()

@@ -78,5 +78,5 @@ class MicroscopyAdapter(Adapter[MicroscopyOptions]):
     study = Study("fibre", "overlap_fraction", "share of the fibre under cells", (0, 0.1, 0.2, 0.3, 0.4, 0.6))
 
     def scene(self, split: str) -> MicroscopyScene:
-        """Return what images are mixed from."""
+        """Return the scene from which images are mixed."""
         return MicroscopyScene(self.options)

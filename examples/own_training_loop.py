@@ -1,6 +1,7 @@
 """The overlap loss in a training loop of plain PyTorch, with a network of segmentation-models-pytorch.
 
-Nothing else of oasis-seg is used: maps come from a softplus, and the loss compares square roots of intensities.
+Only the loss of oasis-seg is used: maps are the softplus of the network's output, and the loss compares square
+roots of intensities.
 
     python examples/own_training_loop.py --steps 300
 """
@@ -41,12 +42,12 @@ def error_in_overlap(model: torch.nn.Module, images: Tensor, target: Tensor) -> 
     model.train()
     shared = (target > 0).all(1)
     true, found = ((values[:, 0] * shared).sum((1, 2)) for values in (target, maps))
-    held = true > 20
-    return float(((found - true) / true)[held].median()) * 100
+    bright = true > 20
+    return float(((found - true) / true)[bright].median()) * 100
 
 
 def main() -> None:
-    """Train and print the error on images that were not trained on."""
+    """Train, and print the error on held-out images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--encoder", default="resnet18")

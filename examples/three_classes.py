@@ -1,6 +1,7 @@
 """Three classes, seven overlap regions: nuclei, vesicles and membranes in one fluorescence channel.
 
-Trains one small model for each way to weight the regions, at equal budget, and prints the error in every region:
+Trains one small model for each rule for the region weights, on equal budgets, and prints the error in every
+region:
 
     python examples/three_classes.py --epochs 10 --images 1024 --seeds 3
 """
@@ -78,7 +79,7 @@ class BlobAdapter(Adapter[BlobOptions]):
     }
 
     def scene(self, split: str) -> BlobScene:
-        """Return what images are mixed from."""
+        """Return the scene from which images are mixed."""
         return BlobScene()
 
 

@@ -1,12 +1,12 @@
-"""Compare separators with SExtractor's method and with what an ideal mask could do, on the same held-out blends.
+"""Compare separators with SExtractor's method and with an ideal mask, on the same held-out blends.
 
     python examples/galaxy/compare.py runs/galaxy runs/galaxy-unweighted
 
-SEP, the library of SExtractor, is tuned on validation blends of the first run, or on training ones
-(--tune-split). All methods are measured on its test blends: flux errors of the galaxy in the middle (of all,
-where classes are interchangeable) in every band and what is missed, in bins of blendedness and with 95 % intervals
-that draw whole galaxies. With --split val it is the validation blends, to choose between settings; SEP then may
-have been tuned on some of them.
+SEP, the library of SExtractor, is tuned on validation blends of the first run, or on training blends
+(--tune-split). All methods are evaluated on its test blends: flux errors of the galaxy in the middle (of all,
+where classes are interchangeable) in every band and the fraction missed, in bins of blendedness, with 95 %
+intervals from resampling whole galaxies. With --split val they are evaluated on validation blends, to choose
+between settings; SEP may then have been tuned on some of them.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from oasis.stats.bins import bins_of
 
 
 def of_runs(runs: dict[str, Run], split: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Give the event table of every run on the blends of the first one."""
+    """Yield the event table of every run on the blends of the first one."""
     first = next(iter(runs.values()))
     for name, run in runs.items():
         yield name, first.measure(first.dataset(split), run.separator())
@@ -40,7 +40,7 @@ def of_runs(runs: dict[str, Run], split: str) -> Iterator[tuple[str, pd.DataFram
 def of_baselines(
     run: Run, split: str, samples: int, draws: int, tune_split: str = "val"
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Give the event table of every baseline, SEP last."""
+    """Yield the event table of every baseline, SEP last."""
     blends, adapter = run.dataset(split), run.adapter
     yield "input", evaluate_maps(input_maps, blends, adapter)
     yield "oracle mask", evaluate_maps(oracle_mask_maps, blends, adapter)
@@ -60,7 +60,7 @@ def galaxies_of(table: pd.DataFrame, adapter: GalaxyAdapter | GalaxiesAdapter) -
 
 
 def print_counts(rows: pd.DataFrame) -> None:
-    """Print how many galaxies every bin of blendedness holds, and how many different ones."""
+    """Print the numbers of rows and of different galaxies in every bin of blendedness."""
     print("\ngalaxies by blendedness, and how many of them are different ones")
     for one in bins_of(EDGES):
         chosen = rows[one.contains(rows["blendedness"])]
@@ -68,7 +68,7 @@ def print_counts(rows: pd.DataFrame) -> None:
 
 
 def print_shares(tables: dict[str, pd.DataFrame]) -> None:
-    """Print what is missed or off by more than a factor of two, and how many empty maps hold a galaxy."""
+    """Print the fractions missed or off by more than a factor of two, and the number of false galaxies."""
     bins = [*(one.name for one in bins_of(EDGES)), "all"]
     for column, words in (("missed", "missed"), ("catastrophic", "missed or off in r by more than a factor of 2")):
         print(f"\nshare {words} (%) by blendedness")
@@ -80,7 +80,7 @@ def print_shares(tables: dict[str, pd.DataFrame]) -> None:
     for name, rows in tables.items():
         empty = rows["invented"].dropna()
         if len(empty):
-            print(f"{name}: a galaxy in {empty.sum():.0f} of {len(empty)} maps that ought to be empty")
+            print(f"{name}: a galaxy in {empty.sum():.0f} of {len(empty)} maps that should be empty")
 
 
 def print_errors(tables: dict[str, pd.DataFrame]) -> None:
@@ -100,7 +100,7 @@ def print_errors(tables: dict[str, pd.DataFrame]) -> None:
 
 
 def print_differences(tables: dict[str, pd.DataFrame]) -> None:
-    """Print by how much the mean absolute flux error in r of the first method is below that of the others."""
+    """Print the mean absolute flux error in r of each other method minus that of the first."""
     first, *others = tables
     print(f"\nmean absolute flux error in r (%) of others minus that of {first}, the same blends drawn for both")
     for name in others:
@@ -120,13 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
     parser.add_argument(
-        "--split", choices=("val", "test"), default="test", help="whose blends they are measured on"
+        "--split", choices=("val", "test"), default="test", help="split on whose blends they are evaluated"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/galaxy_comparison"), help="folder of the results")
-    parser.add_argument("--tune-on", type=int, default=150, help="blends that SEP is tuned on")
-    parser.add_argument("--tune-split", choices=("train", "val"), default="val", help="whose blends these are")
+    parser.add_argument("--tune-on", type=int, default=150, help="number of blends for tuning SEP")
+    parser.add_argument("--tune-split", choices=("train", "val"), default="val", help="split of these blends")
     parser.add_argument("--set", action="append", default=[], help="change a key of all runs, as for oasis")
-    parser.add_argument("--draws", type=int, default=60, help="settings of SEP to try at random")
+    parser.add_argument("--draws", type=int, default=60, help="number of random settings of SEP to try")
     options = parser.parse_args()
     runs = {folder.name: Run(folder, options.set) for folder in options.runs}
     if len(runs) < len(options.runs):

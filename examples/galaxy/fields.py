@@ -1,9 +1,9 @@
-"""Separate the galaxy in the middle of images of the sky and draw what comes out, one row per image.
+"""Separate the galaxy in the middle of images of the sky and draw the results, one row per image.
 
     python examples/galaxy/fields.py runs/galaxy-real crowded/ --pixel-scale 0.15
 
-Each image is put on the grid of the run's library and cut to the size that the run was trained on. There being no
-truth, what the maps leave of the image is drawn, in units of the noise of the survey.
+Each image is resampled to the grid of the run's library and cropped to the size that the run was trained on. Since
+there is no truth, the residual of the image is drawn, in units of the noise of the survey.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from oasis.evaluation.figures import save_figure
 from oasis.inference.sources import image_files
 from oasis.run import Run
 
-FAINTEST, BRIGHTEST = 2.0, 1000.0  # of colours, in units of the sky's noise: linear below, white above
-RESIDUAL = 5.0  # at which its colours end, in the same units
+FAINTEST, BRIGHTEST = 2.0, 1000.0  # of the colour scale, in units of the sky noise: linear below, white above
+RESIDUAL = 5.0  # limit of the residual's colour scale, in the same units
 
 Array = NDArray[np.float32]
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a trained run of the adapter galaxy")
     parser.add_argument("images", type=Path, help="FITS cutouts or pictures")
-    parser.add_argument("--pixel-scale", type=float, help="of images that do not state it, arcsec")
+    parser.add_argument("--pixel-scale", type=float, help="pixel scale of images that do not state it, arcsec")
     parser.add_argument("--out", type=Path, default=Path("runs/galaxy_fields.png"), help="the figure")
     options = parser.parse_args()
     run = Run(options.run, [f"data.reading.pixel_scale={options.pixel_scale or 'null'}"])
@@ -49,7 +49,7 @@ def main() -> None:
             panel.set_title(f"{name}, {magnitude(values)}", fontsize=8)
         rest = (image - sum(maps.values())) / noise
         axes[-1].imshow(rest[1], origin="lower", cmap="RdBu_r", vmin=-RESIDUAL, vmax=RESIDUAL)
-        axes[-1].set_title(f"rest in r, ±{RESIDUAL:g} sigma of the sky", fontsize=8)
+        axes[-1].set_title(f"residual in r, ±{RESIDUAL:g} sigma of the sky", fontsize=8)
         axes[0].set_ylabel(object_name(path), fontsize=7)
         print(object_name(path), *(f"{name} {magnitude(values)}" for name, values in maps.items()), sep="  ")
     for panel in rows.flat:
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def middle(image: Array, size: tuple[int, ...] | None) -> Array:
-    """Return the middle of an image (B, H, W), of a size (H, W) at most."""
+    """Return the middle of an image (B, H, W), with at most the given size (H, W)."""
     rows, columns = (
         slice((have - want) // 2, (have - want) // 2 + want) if have > want else slice(None)
         for have, want in zip(image.shape[1:], size or image.shape[1:], strict=True)

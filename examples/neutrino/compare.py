@@ -2,7 +2,7 @@
 
     python examples/neutrino/compare.py runs/neutrino runs/neutrino-unweighted --refine
 
-Every number has its 95 % interval, which draws whole events.
+Every result has a 95 % interval from resampling whole events.
 """
 
 import argparse
@@ -38,13 +38,13 @@ def middle(values: Values) -> Values:
 
 
 def half_width(values: Values) -> Values:
-    """Return half of the range of the middle 68 % over the last axis: the resolution."""
+    """Return half of the width of the middle 68 % over the last axis: the resolution."""
     low, high = np.nanquantile(values, [0.16, 0.84], axis=-1)
     return np.asarray((high - low) / 2)
 
 
 def estimate(rows: pd.DataFrame, values: pd.Series, statistic: Callable[[Values], Values] = middle) -> Estimate:
-    """Return a statistic of rows; rows without a value do not count."""
+    """Return a statistic of rows; rows without a value are ignored."""
     known = values.notna()
     return bootstrap(values[known].to_numpy(float), statistic, groups=rows.loc[known, "id"].to_numpy())
 
@@ -62,7 +62,7 @@ def load_runs(folders: Sequence[Path]) -> dict[str, Run]:
 
 
 def print_table(title: str, columns: Sequence[str], rows: dict[str, Sequence[str]]) -> None:
-    """Print texts in columns."""
+    """Print a table of texts."""
     print(f"\n{title}")
     width = max(map(len, rows)) + 2
     cells = max([len(cell) for row in [columns, *rows.values()] for cell in row]) + 2
@@ -72,7 +72,7 @@ def print_table(title: str, columns: Sequence[str], rows: dict[str, Sequence[str
 
 
 def misplaced(table: pd.DataFrame) -> pd.DataFrame:
-    """Return for every event which share of charge (%) lies in the wrong map, and other errors of runs."""
+    """Return for every event the fraction of charge (%) in the wrong map, and other errors of runs."""
     events = table.groupby("id", sort=False).sum(numeric_only=True)
     shares = {
         "shared cubes": ("error_shared", "charge_shared"),
@@ -80,10 +80,14 @@ def misplaced(table: pd.DataFrame) -> pd.DataFrame:
         "other cubes": ("error_alone", "charge_alone"),
     }
     columns = {
-        name: 50 * events[error] / events[charge].where(events[charge] > 0)  # each p.e. is missing and too many
+        name: 50
+        * events[error]
+        / events[charge].where(
+            events[charge] > 0
+        )  # each misplaced p.e. is missing in one map and extra in another
         for name, (error, charge) in shares.items()
     }
-    columns["intensity_true"] = events["intensity_true"]  # by which a comparison knows that events are the same
+    columns["intensity_true"] = events["intensity_true"]  # the columns by which a comparison identifies events
     muons = table[table["class"] == "muon"].set_index("id")
     for source in sources_of(table):
         error = muons[source.visible_energy] - muons["visible_energy_true"]
@@ -93,7 +97,7 @@ def misplaced(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def print_misplaced(tables: dict[str, pd.DataFrame]) -> None:
-    """Print the medians of `misplaced`, and by how much runs differ from the first one on the same events."""
+    """Print the medians of `misplaced`, and the differences of runs from the first one on the same events."""
     events = {name: misplaced(table) for name, table in tables.items()}
     first, *others = events
     shares = ["shared cubes", "equal split there", "other cubes"]
@@ -106,7 +110,7 @@ def print_misplaced(tables: dict[str, pd.DataFrame]) -> None:
             pair = [events[name][["id", "intensity_true", column]].dropna() for name in (first, other)]
             rows[column].append(f"{paired_difference(*pair, middle, (column,)):+.2f}")
     if others:
-        print_table(f"medians of others less those of {first}, the same events", others, rows)
+        print_table(f"medians of others minus those of {first}, the same events", others, rows)
 
 
 def energy_errors(table: pd.DataFrame, statistic: Callable[[Values], Values], by: str) -> dict[str, list[str]]:
@@ -135,7 +139,7 @@ def angles(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def found(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the share of nuclei that are found, by energy, and of slots without one in which one is invented."""
+    """Return the fraction of nuclei that are found, by energy, and of empty slots with a false nucleus."""
     nuclei = table[table["class"] != "muon"]
     bins = [one.contains(nuclei["ke_true"]) for one in bins_of(ENERGIES)]
     bins.append(nuclei["ke_true"].isna().to_numpy())
@@ -147,7 +151,7 @@ def found(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def whole(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Return for every source: the share of events with the right number, energy, vertex and deviance."""
+    """Return for every source the fraction of events with the right number, and energy, vertex and deviance."""
     muons = table[table["class"] == "muon"]
     error = muons["visible_energy_sum"] - muons["visible_energy_true"]
     rows = {
@@ -185,7 +189,7 @@ def print_run(name: str, table: pd.DataFrame) -> None:
     print_table(f"{name}: its resolution (MeV)", counts, energy_errors(table, half_width, "number"))
     lengths = [f"{one.name} mm" for one in bins_of(LENGTHS)]
     print_table(f"{name}: median angle to the true direction (degrees)", lengths, angles(table))
-    print_table(f"{name}: nuclei found, and invented where there is none", [*energies, "no nucleus"], found(table))
+    print_table(f"{name}: nuclei found, and false nuclei in empty slots", [*energies, "no nucleus"], found(table))
     for source in counting_sources(table):
         print(f"\n{name}: events by true number of nuclei and number from the {source.name}")
         print(multiplicity_matrix(table, source.number).to_string())
@@ -206,9 +210,9 @@ def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
-    parser.add_argument("--refine", action="store_true", help="fit the particles to the images too")
+    parser.add_argument("--refine", action="store_true", help="also fit the particles to the images")
     parser.add_argument("--split", default="test", help="val or test")
-    parser.add_argument("--events", type=int, nargs="*", default=[], help="numbers of test events to draw")
+    parser.add_argument("--events", type=int, nargs="*", default=[], help="indices of test events to draw")
     parser.add_argument("--out", type=Path, default=Path("runs/neutrino_comparison"), help="folder of the results")
     options = parser.parse_args()
     runs = load_runs(options.runs)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every number of docs/neutrino.md: trains three networks, one by one. Run it from the folder that holds examples/.
+# Every number of docs/neutrino.md: trains three networks in turn. Run it from the folder that contains examples/.
 set -e
 runs=runs/neutrino_study
 train() { name=$1; shift; oasis train examples/neutrino/quickstart.yaml --run $runs/$name "$@"; }

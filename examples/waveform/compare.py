@@ -1,8 +1,8 @@
-"""Compare networks with triggers on held-out waveforms: what they find at an equal rate of false positives.
+"""Compare networks with triggers on held-out waveforms: their efficiency at equal false-positive rates.
 
-The triggers are a threshold on the waveform and two matched filters. One is made for the noise, whose spectrum it
-knows. The other is made, as in an experiment, of measured waveforms: those of the training split without a pulse,
-so that it knows how the structured background is correlated too.
+The triggers are a threshold on the waveform and two matched filters. One uses the true spectrum of the noise. The
+other uses, as in an experiment, the covariance of measured waveforms: those of the training split without a pulse,
+so that it includes the correlations of the structured background.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def triggers_of(run: Run) -> dict[str, Trigger]:
 
 
 def columns_of_triggers(run: Run, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return for each trigger what it says of every test waveform, beside the truth in an event table."""
+    """Return the results of each trigger for every test waveform, with the truth from an event table."""
     test = run.dataset("test")
     waveforms = np.stack([test[index].image[0] for index in range(len(test))]).astype(float)
     columns = {}
@@ -86,7 +86,7 @@ def columns_of_networks(runs: dict[str, Run]) -> dict[str, pd.DataFrame]:
 
 
 def efficiencies(columns: dict[str, pd.DataFrame], false_rate: float) -> dict[str, pd.DataFrame]:
-    """Return what every method finds in bins of the signal-to-noise ratio."""
+    """Return the efficiency of every method in bins of the signal-to-noise ratio."""
     tables = {}
     for name, rows in columns.items():
         there = rows["amplitude_true"] > 0
@@ -125,7 +125,7 @@ def print_errors(columns: dict[str, pd.DataFrame], tables: dict[str, pd.DataFram
 
 
 def efficiency_figure(tables: dict[str, pd.DataFrame], false_rate: float) -> Figure:
-    """Draw the share of pulses found against the signal-to-noise ratio."""
+    """Draw the fraction of pulses found against the signal-to-noise ratio."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots()
     colours = cycle(COLOURS)
@@ -140,7 +140,7 @@ def efficiency_figure(tables: dict[str, pd.DataFrame], false_rate: float) -> Fig
     axes.set(
         xscale="log",
         xlabel="signal amplitude / rms of the noise",
-        ylabel=f"share found at {100 * false_rate:g} % false positives",
+        ylabel=f"fraction found at {100 * false_rate:g} % false positives",
     )
     axes.set(ylim=(0, 1.02), xticks=EDGES[1:], xticklabels=[f"{edge:g}" for edge in EDGES[1:]])
     axes.minorticks_off()
@@ -170,7 +170,12 @@ def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
-    parser.add_argument("--false-rate", type=float, default=0.01, help="share of waveforms without a pulse")
+    parser.add_argument(
+        "--false-rate",
+        type=float,
+        default=0.01,
+        help="false-positive rate: fraction of waveforms without a pulse that are accepted",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/waveform_comparison"), help="folder of the figures")
     parser.add_argument(
         "--set", action="append", default=[], help="change a key of all: data.background={pulses: 0, pickup: 0}"
@@ -181,9 +186,7 @@ def main() -> None:
     first = next(iter(columns))
     columns |= columns_of_triggers(runs[first], columns[first])
     tables = efficiencies(columns, options.false_rate)
-    print(
-        f"share of pulses found at {options.false_rate:.2%} false positives [95 % interval], by amplitude / noise"
-    )
+    print(f"pulses found at {options.false_rate:.2%} false positives [95 % interval], by amplitude / noise")
     print_efficiencies(tables)
     print_errors(columns, tables)
     figures = {

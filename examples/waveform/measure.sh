@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every number of docs/waveform.md: trains five networks, one by one. Run it from the folder that holds examples/.
+# Every number of docs/waveform.md: trains five networks in turn. Run it from the folder that contains examples/.
 set -e
 runs=runs/waveform_study
 train() { name=$1; shift; oasis train examples/waveform/quickstart.yaml --run $runs/$name "$@"; }
@@ -12,7 +12,7 @@ for name in weighted unweighted softplus fraction; do oasis evaluate $runs/$name
 oasis compare $runs/unweighted $runs/weighted
 oasis compare $runs/softplus $runs/fraction $runs/weighted
 
-# against triggers: with the structured background, then with noise alone
+# comparison with triggers: with the structured background, then with noise alone
 set -- $runs/weighted $runs/unweighted $runs/softplus $runs/fraction
 python examples/waveform/compare.py "$@" --out $runs/comparison
 python examples/waveform/compare.py "$@" --out $runs/comparison_noise --set 'data.background={pulses: 0, pickup: 0}'

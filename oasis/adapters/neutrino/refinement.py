@@ -126,7 +126,7 @@ class _Coordinates:
 
 
 def image_deviance(image: Tensor, expected: Tensor) -> Tensor:
-    """Return the Poisson deviance (b,) of images (b, 7, 7, 7), with `FLOOR` expected at least where there is charge.
+    """Return the Poisson deviance (b,) of images (b, 7, 7, 7), expecting `FLOOR` or more where there is charge.
 
     Example:
         >>> image_deviance(torch.tensor([[4.0, 0.0]]), torch.tensor([[2.0, 1.0]]))
