@@ -171,7 +171,7 @@ def ablate(
     from oasis.ablation.search import run_search
 
     varied = load_ablation(ablation, changes, run, trust_code)
-    with going_on(lambda: "go on with the same command, which keeps what is done"):
+    with going_on(lambda: "resume with the same command, which keeps finished work"):
         typer.echo(run_search(varied, workers, trials) if search else run_grid(varied, workers))
 
 

@@ -17,7 +17,7 @@ import typer
 from oasis.errors import ConfigError, OasisError
 from oasis.io.interrupts import never_lost
 
-REFUSED = 2  # exit code of errors that the user can mend
+REFUSED = 2  # exit code of errors that the user can correct
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # of click, which typer carries within or depends on
 

@@ -1,4 +1,4 @@
-"""The errors a user can cause: one line each, with what was found, what was expected and how to mend it."""
+"""The errors a user can cause: one line each, with what was found, what was expected and how to correct it."""
 
 import importlib
 import reprlib
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 class OasisError(Exception):
-    """An error that the user can mend; the command line prints it as one line and exits with 2."""
+    """An error that the user can correct; the command line prints it as one line and exits with 2."""
 
 
 class ConfigError(OasisError):

@@ -115,7 +115,7 @@ def _first_problem(options: type[BaseModel], error: ValidationError, where: str)
 
 
 def _hint(problem: Mapping[str, Any]) -> str:
-    """Return how to mend text that YAML does not read as text, such as a class called NO."""
+    """Return how to correct text that YAML does not read as text, such as a class called NO."""
     found = problem["input"]
     if problem["type"] != "string_type" or not isinstance(found, bool | int | float):
         return ""

@@ -369,7 +369,7 @@ class Run:
         words = ["oasis", "train", "--resume", str(self.folder)]
         words += [word for change in changes for word in ("--set", change)]
         words += ["--trust-code"] if code_names(self.config.model_dump()) else []
-        return f"go on from the last whole epoch with  {shlex.join(words)}"
+        return f"resume from the last complete epoch with  {shlex.join(words)}"
 
     def _check_folder(self, resume: bool) -> None:
         if resume:
@@ -382,8 +382,8 @@ class Run:
         if found is not None:
             folder = shlex.quote(str(self.folder))
             raise DataError(
-                f"{self.folder}: holds a run already ({found.name}): go on with  oasis train --resume {folder}  "
-                "or choose another --run"
+                f"{self.folder}: contains a run already ({found.name}): resume it with  "
+                f"oasis train --resume {folder}  or choose another --run"
             )
         outputs = {
             self.files.config: is_run_config,

@@ -191,7 +191,7 @@ def test_mistakes_are_one_line_and_exit_code_2(arguments, message, config, toy_r
 def test_a_run_is_not_overwritten(config, toy_run, capsys):
     before = (toy_run / "model.safetensors").stat().st_mtime_ns
     assert run(["train", str(config), "--run", str(toy_run)]) == 2
-    assert "holds a run already" in capsys.readouterr().err
+    assert "contains a run already" in capsys.readouterr().err
     assert (toy_run / "model.safetensors").stat().st_mtime_ns == before
 
 

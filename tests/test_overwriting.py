@@ -219,7 +219,7 @@ def test_what_a_first_epoch_left_is_no_run_but_a_run_without_checkpoints_is(plac
     shutil.rmtree("again/checkpoints")
     capsys.readouterr()
     assert command(["train", "run/config.yaml", "--run", "again"]) == 2
-    assert "holds a run already" in capsys.readouterr().err
+    assert "contains a run already" in capsys.readouterr().err
 
 
 def test_an_ablation_does_not_write_over_its_file(place, capsys):

@@ -176,7 +176,7 @@ def test_how_to_go_on_is_a_command_that_does(toy_values, tmp_path):
 
 def test_how_to_go_on_without_code_of_the_users(pulses_run):
     how = Run(pulses_run).how_to_go_on()
-    assert how == f"go on from the last whole epoch with  oasis train --resume {pulses_run}"
+    assert how == f"resume from the last complete epoch with  oasis train --resume {pulses_run}"
 
 
 def test_single_objects_are_tabulated_where_maps_are_grouped(toy_run, tmp_path):

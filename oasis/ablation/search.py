@@ -33,7 +33,7 @@ def run_search(ablation: Ablation, workers: int = 1, trials: int | None = None) 
         trials: number of trials, instead of that in the options.
 
     Raises:
-        ConfigError: no search is stated, or the folder holds one of another space.
+        ConfigError: no search is stated, or the folder contains one of another space.
         ModelError: trials failed.
     """
     if not ablation.options.search or not ablation.options.objective:
@@ -91,7 +91,7 @@ class Searched(Jobs):
         """Return the existing trials.
 
         Raises:
-            ConfigError: the folder holds a search of another space.
+            ConfigError: the folder contains a search of another space.
         """
         seed = self.ablation.seeds[0]
         return [self.ablation.trial(self._point(params), seed) for params in self._proposals()[: self.total]]
@@ -141,11 +141,11 @@ class Searched(Jobs):
         found = read_json(path)
         proposals = found.get("proposals")
         if found.get("space") != self._space() or not isinstance(proposals, list):
-            raise ConfigError(f"{path}: holds a search of another space: choose another folder")
+            raise ConfigError(f"{path}: contains a search of another space: choose another folder")
         for number, params in enumerate(proposals):
             if not self._is_point(params):
                 raise ConfigError(
-                    f"{path}: proposal {number} is {shown(params)}, which is no point of the space of this "
+                    f"{path}: proposal {number} is {shown(params)}, which is not a point in the space of this "
                     "search: choose another folder"
                 )
         return proposals

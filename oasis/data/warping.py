@@ -216,7 +216,7 @@ def warp(
 
 
 def _divided(warped: Array, sample: Sample) -> Sample:
-    """Return a sample with the parts of a stack in the place of its own."""
+    """Return a sample with its arrays replaced by those of a stack."""
     lengths = [len(sample.image), sample.target.shape[0] * sample.target.shape[1], 1]
     image, target, valid, context = np.split(warped, np.cumsum(lengths))
     return sample.replace(

@@ -15,7 +15,7 @@ from oasis.adapters.reading import images_shape
 from oasis.data.images import Images
 from oasis.data.mixing import keyed_rng
 from oasis.errors import DataError
-from oasis.inference.sources import problem, read_images
+from oasis.inference.sources import REPLACE, problem, read_images
 from oasis.inference.windows import Place
 from oasis.io.parts import Index, Parts, open_parts
 from oasis.scaling import FittedScale
@@ -182,7 +182,7 @@ def survey(separator: Separator, images: Large, index: int) -> Survey:
         wrong = ~np.isfinite(values)
         if wrong.any():
             first = np.argwhere(wrong)[0] + [0, *[one.start for one in place]]
-            raise DataError(f"pixels are NaN or infinite, the first at {tuple(first.tolist())}: mask or mend them")
+            raise DataError(f"pixels are NaN or infinite, the first at {tuple(first.tolist())}: {REPLACE}")
         flat = values.reshape(len(values), -1)
         blank = blank and not flat.any()
         if share == 1:

@@ -102,7 +102,7 @@ def _at_level(path: Path, level: int | None) -> Path:
 
 
 def check_job(job: Job) -> None:
-    """Check that what is asked for goes together."""
+    """Check that the requested options are compatible."""
     check_same_classes(job.separator, job.adapter)
     if job.spread:
         check_spread(job.adapter)

@@ -75,7 +75,7 @@ class Regional:
         trained = job.separator.options.trained_size
         if trained is None:
             raise ConfigError(
-                "regions: the separator does not state the size that it was trained on: train it anew"
+                "regions: the separator does not state the size that it was trained on: train it again"
             )
         self.job, self.trained = job, trained
         self.file: RegionFile | None = None

@@ -17,6 +17,9 @@ from oasis.io.files import reading
 from oasis.io.zarr_files import is_zarr
 
 MOST_NAMED = 10  # maximum number of frames listed in a message
+REPLACE = (
+    "replace them with finite values, such as 0, or mark them as bad pixels in the mask of the adapter's read"
+)
 
 
 def image_files(
@@ -122,7 +125,8 @@ def problem(images: Images, place: int) -> str:
         wrong &= images.mask[place]
     if wrong.any():
         first = tuple(int(position) for position in np.argwhere(wrong)[0])
-        return f"{int(wrong.sum())} pixels are NaN or infinite, the first at {first}: mask or mend them"
+        return f"{int(wrong.sum())} pixels are NaN or infinite, the first at {first}: {REPLACE}"
     if context is not None and not np.isfinite(context[place]).all():
-        return f"{int((~np.isfinite(context[place])).sum())} values of its context are NaN or infinite: mend them"
+        found = int((~np.isfinite(context[place])).sum())
+        return f"{found} values of its context are NaN or infinite: give finite ones"
     return ""

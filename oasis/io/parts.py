@@ -82,7 +82,7 @@ def _checked(path: Path, array: Any) -> Any:
 
 
 class _Mapped:
-    """An array that is mapped into memory anew for every part, so that the parts before do not stay there."""
+    """An array that is mapped into memory separately for every part, so that earlier parts do not stay there."""
 
     def __init__(self, path: Path, load: Callable[[], NDArray[Any]]) -> None:
         self._path, self._load = path, load

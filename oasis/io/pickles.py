@@ -1,8 +1,9 @@
 """Pickles of data frames and of plain values, read as data: nothing that a file names is imported or called.
 
 A pickle is a program: it names functions and calls them. Here its calls are only recorded, and only where they
-name one of the few makers of a plain frame or array; what they make is then built anew from the numbers and texts
-in those records. That also makes the reader independent of the versions of pandas and numpy that wrote the file.
+name one of the few constructors of a plain frame or array; their results are then rebuilt from the numbers and
+texts in those records. That also makes the reader independent of the versions of pandas and numpy that wrote the
+file.
 """
 
 import bz2

@@ -269,5 +269,6 @@ def check_image(image: Tensor, where: str = "image") -> None:
     if wrong.any():
         first = tuple(int(position) for position in wrong.nonzero()[0])
         raise DataError(
-            f"{where}: {int(wrong.sum())} pixels are NaN or infinite, the first at {first}: mask or mend them"
+            f"{where}: {int(wrong.sum())} pixels are NaN or infinite, the first at {first}: replace them with "
+            "finite values, such as 0"
         )

@@ -196,8 +196,10 @@ def _resampled_rates(
     for of_signal, of_background in _resample_both(*codes, resamples, seed):
         kept = of_background[:, orders[1]].cumsum(axis=1)
         allowed = _allowed(false_rate, kept[:, -1:])
-        apart = (kept.max() + 1) * np.arange(len(kept))[:, None]  # offsets the rows, so that one search serves all
-        place = np.searchsorted((kept + apart).ravel(), allowed + apart, side="right")
+        offset = (kept.max() + 1) * np.arange(len(kept))[
+            :, None
+        ]  # separates the rows, so that one search serves all
+        place = np.searchsorted((kept + offset).ravel(), allowed + offset, side="right")
         place -= kept.shape[1] * np.arange(len(kept))[:, None]
         passed = _cumulated(of_signal[:, orders[0]])
         blocks.append(np.take_along_axis(passed, above[place], axis=1) / passed[:, -1:])

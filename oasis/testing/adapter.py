@@ -1,4 +1,4 @@
-"""The check of an adapter, whose error says in one line how to mend it."""
+"""The check of an adapter, whose error says in one line how to correct it."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +51,7 @@ def check_adapter(
             read, if it supports such files.
 
     Raises:
-        ContractError: the first violation, and how to mend it.
+        ContractError: the first violation, and how to correct it.
         OasisError: raised by the adapter itself.
 
     Example:

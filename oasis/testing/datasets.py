@@ -27,7 +27,10 @@ def reproducible(case: Case) -> None:
                 f"{split}[0] differs between epochs: samples that are not trained on have to stay the same",
             )
     val, test = (case.samples[split][0] for split in ("val", "test"))
-    require(not np.array_equal(val.image, test.image), "val[0] and test[0] are the same image: keep splits apart")
+    require(
+        not np.array_equal(val.image, test.image),
+        "val[0] and test[0] are the same image: keep the splits separate",
+    )
     mixed = case.datasets["train"]
     if isinstance(mixed, Mixer):
         require(not same(mixed[(1, 0)], mixed[(0, 0)]), "train[0] is the same in every epoch: use the generator")

@@ -34,7 +34,9 @@ def shapes(case: Case) -> None:
             if values is not None:
                 require(values.dtype == np.float32, f"{where}: {name} is {values.dtype}: give float32")
                 require(
-                    np.isfinite(values).all(), f"{where}: {name} has values that are not finite: mask or mend them"
+                    np.isfinite(values).all(),
+                    f"{where}: {name} has NaN or infinite values: give finite values everywhere, such as 0, and "
+                    "set valid to False where they must not count",
                 )
         require(sample.valid.dtype == bool, f"{where}: valid is {sample.valid.dtype}: give bool")
         require(sample.valid.any(), f"{where}: no pixel is valid: let observe return where the truth counts")

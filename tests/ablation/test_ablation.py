@@ -406,7 +406,7 @@ def test_the_best_point_is_compared_with_the_base_on_test_events(study):
     assert "dot of best against base on the same 7 events" in text
     assert "single seed" not in text
     assert (ablation.folder / "search.txt").read_text() == text + "\n"
-    with pytest.raises(ConfigError, match="holds a search of another space: choose another folder"):
+    with pytest.raises(ConfigError, match="contains a search of another space: choose another folder"):
         run_search(study(**{**SEARCH, "search": {"overlap": [1, 2]}}))
 
 

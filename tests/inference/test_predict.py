@@ -99,7 +99,8 @@ def test_bad_frames_are_named_by_their_number_in_the_file_and_the_rest_goes_on(
     assert found.images == 27
     ((path, error),) = found.failed.items()
     assert str(error) == (
-        f"{path}: frame 3: 1 pixels are NaN or infinite, the first at (0, 2, 1): mask or mend them; "
+        f"{path}: frame 3: 1 pixels are NaN or infinite, the first at (0, 2, 1): replace them with finite values, "
+        "such as 0, or mark them as bad pixels in the mask of the adapter's read; "
         "left out 3 of 30 frames: 3, 17, 18"
     )
     assert found.objects["frame"].tolist() == [number for number in good for _ in range(2)]
@@ -133,7 +134,7 @@ def test_context_that_is_not_finite_costs_its_frame():
     context[2, 1, 3] = np.nan
     frames = Frames(Images(np.ones((4, 1, 5), np.float32), context), {})
     assert [numbers.tolist() for numbers, _ in frames.batches(3)] == [[0, 1], [3]]
-    assert frames.problems == {2: "1 values of its context are NaN or infinite: mend them"}
+    assert frames.problems == {2: "1 values of its context are NaN or infinite: give finite ones"}
 
 
 def test_links_that_lead_nowhere_and_hidden_files_do_not_cost_the_folder(

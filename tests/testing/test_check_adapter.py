@@ -207,7 +207,7 @@ BROKEN = {
     "half precision": (mixed_by(Half), "target is float16: give float32"),
     "NaN in the image": (
         changed(observe=lambda target, image, valid: (np.where(image > 6, np.nan, image), valid)),
-        "image has values that are not finite",
+        "image has NaN or infinite values",
     ),
     "a negative truth": (
         changed(place=flipped)
@@ -244,7 +244,7 @@ BROKEN = {
     "validation that drifts": (mixed_by(Drifting), "differs between epochs"),
     "splits that are the same": (
         {"dataset": same_splits},
-        "has the id .* of train|are the same image: keep splits apart",
+        "has the id .* of train|are the same image: keep the splits separate",
     ),
     "training that stays the same": (mixed_by(Mixer), "train.0. is the same in every epoch"),
     "what cannot be pickled": (mixed_by(Closed, fixed=("val", "test")), "cannot be handed to worker processes"),

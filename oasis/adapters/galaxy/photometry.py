@@ -243,12 +243,12 @@ def _truth_columns(event: _Event) -> dict[str, Floats]:
     others = np.where(np.eye(len(flux), dtype=bool), 0, flux).max(axis=1)
     blended = 1 - _ratio((light**2).sum(axis=(1, 2)), (light * light.sum(axis=0)).sum(axis=(1, 2)))
     r50 = np.where(event.single, half_light_radius(light, event.pixel_scale), np.nan)
-    apart = np.linalg.norm(event.centroid[:, None] - event.centroid, axis=2) * event.pixel_scale
-    apart /= r50[:, None] + r50
-    apart = np.where(np.eye(len(flux), dtype=bool) | np.isnan(apart), np.inf, apart).min(axis=1)
+    distance = np.linalg.norm(event.centroid[:, None] - event.centroid, axis=2) * event.pixel_scale
+    distance /= r50[:, None] + r50
+    nearest = np.where(np.eye(len(flux), dtype=bool) | np.isnan(distance), np.inf, distance).min(axis=1)
     return {
         "blendedness": np.maximum(blended, 0),
-        "separation": np.where(np.isfinite(apart), apart, np.nan),
+        "separation": np.where(np.isfinite(nearest), nearest, np.nan),
         "magnitude_difference": _magnitude(_ratio(flux, others)),
         "r50": r50,
         "footprint": event.footprint.sum(axis=(1, 2)).astype(float),

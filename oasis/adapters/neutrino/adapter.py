@@ -229,7 +229,7 @@ def _read_muons(path: Path) -> Array:
         exits = read_array(path, "exit")
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ").partition(": choose")[0]
-        raise DataError(f"{path}: needs beside the images {wanted} ({reason})") from None
+        raise DataError(f"{path}: needs, in addition to the images, {wanted} ({reason})") from None
     if exits.ndim != 2 or exits.shape[1] != len(EXIT_COLUMNS) or not np.isfinite(exits).all():
         raise DataError(f"{path}: exit has shape {exits.shape} or is not finite, expected {wanted}")
     return muon_context(exits)

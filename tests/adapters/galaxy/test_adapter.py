@@ -214,7 +214,7 @@ def test_samples_may_come_from_a_file(adapter, tmp_path):
     ("options", "message"),
     [
         ({"library": {"simulated": 0}}, "no galaxies: name files, or set simulated"),
-        ({"library": {"simulated": 40, "held_out": "files"}}, "names none"),
+        ({"library": {"simulated": 40, "held_out": "files"}}, "is empty: name a library"),
         ({"library": {"simulated": 40}, "events": {"test": 0}}, r"data\.events\.test: expected at least 1 sample"),
         ({"library": {"files": ["nowhere.h5"]}}, r"nowhere\.h5"),
     ],

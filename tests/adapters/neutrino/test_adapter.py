@@ -150,7 +150,9 @@ def test_measured_images_come_with_the_muons_exit(root, tmp_path):
     table = evaluate(separator, setup.dataset("val"), setup.adapter, workers=0)
     np.testing.assert_allclose(report.objects["ke_predicted"], table["ke_predicted"][: 3 * 6], rtol=0.02, atol=0.2)
     np.savez(tmp_path / "events.npz", image=images)
-    with pytest.raises(DataError, match=r"events.npz: needs beside the images an array exit \(events, 7\)"):
+    with pytest.raises(
+        DataError, match=r"events.npz: needs, in addition to the images, an array exit \(events, 7\)"
+    ):
         predict(separator, setup.adapter, tmp_path / "events.npz", tmp_path / "maps.h5")
     np.savez(tmp_path / "events.npz", image=images, exit=exits[:2])
     with pytest.raises(
