@@ -302,13 +302,13 @@ class Run:
         return Separator.load(self.folder, device, trust_code=recorded.get("model.name") in self._trusted)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Keep other processes from writing to the run, except those that share a training with this one.
 
         Raises:
             BusyError: another process is writing to it.
         """
-        with self._lock.held() if self.is_main else nullcontext():
+        with self._lock.locked() if self.is_main else nullcontext():
             yield
 
     def save(self) -> None:
@@ -336,7 +336,7 @@ class Run:
             DataError: the folder already contains a run, and `resume` is not set.
         """
         check_study(self.adapter)
-        with self.held():
+        with self.locked():
             return self._train(resume)
 
     def _train(self, resume: bool) -> Separator:
@@ -451,7 +451,7 @@ class Run:
             ModelError: the run has no separator yet.
             BusyError: another process is writing to the run.
         """
-        with self.held():
+        with self.locked():
             return self._evaluate(split, refine, workers)
 
     def _evaluate(self, split: str, refine: bool, workers: int) -> Evaluation:
@@ -494,7 +494,7 @@ class Run:
             if found is None:
                 logger.info("%s: what larger images do to the maps was not measured yet: measuring", self.folder)
                 found = self._measured_size(separator, self.dataset("test"))
-                with suppress(OasisError), self.held():  # another user's run, or one that cannot be written to
+                with suppress(OasisError), self.locked():  # another user's run, or one that cannot be written to
                     _keep(found, self.files.size_check)
         except OasisError as error:
             logger.warning("%s: what larger images do to the maps is not known: %s", self.folder, error)
@@ -512,7 +512,7 @@ class Run:
             DataError: there are too few events.
             BusyError: another process is writing to the run.
         """
-        with self.held():
+        with self.locked():
             table = self.measure(self.dataset(split), workers=workers, calibrating=True)
             calibration = Calibration.fit(as_predicted(table), self.adapter.classes, self.config.calibration)
             calibration.save(self.files.calibration)
@@ -646,7 +646,7 @@ class Run:
         """
         path = Path(out) if out is not None else (Path("report.html") if others else self.files.report)
         check_outputs({path: is_report}, own=[self.files.report], force=force)
-        with self.held():
+        with self.locked():
             write_report([self, *others], path, events)
         return path
 

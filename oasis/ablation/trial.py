@@ -64,7 +64,7 @@ class Trial:
     def attempt(self, split: str) -> bool:
         """Do the remaining work, and return False if another process is already working on it."""
         try:
-            with self.run.held():
+            with self.run.locked():
                 self._complete(split)
         except BusyError:
             return False

@@ -71,7 +71,7 @@ class SizeCheck(Stored):
         return f"{self.samples} samples of {trained} pixels embedded in {larger} of background: {self.changes()}"
 
 
-def lay_into(sample: Sample, size: Sequence[int], thresholds: Tensor, rng: np.random.Generator) -> Sample:
+def embed_in(sample: Sample, size: Sequence[int], thresholds: Tensor, rng: np.random.Generator) -> Sample:
     """Return a sample at the centre of a larger image of its own background.
 
     The background consists of pieces of the sample in which no class is present, of the largest possible size up
@@ -86,7 +86,7 @@ def lay_into(sample: Sample, size: Sequence[int], thresholds: Tensor, rng: np.ra
     Example:
         >>> image = np.array([[0.5, 9.0, 0.5]], np.float32)
         >>> sample = Sample(image, np.array([[[0, 9, 0]]], np.float32), np.ones((1, 3), bool))
-        >>> lay_into(sample, [7], torch.zeros(1), np.random.default_rng(0)).image
+        >>> embed_in(sample, [7], torch.zeros(1), np.random.default_rng(0)).image
         array([[0.5, 0.5, 0.5, 9. , 0.5, 0.5, 0.5]], dtype=float32)
     """
     place = middle(sample.image.shape[1:], size)
@@ -183,7 +183,7 @@ def _compared(
     separator: Separator, sample: Sample, size: Sequence[int], thresholds: Tensor, index: int
 ) -> tuple[NDArray[np.float64], ...]:
     """Return the intensities (N,) of a sample alone, inside and outside in its surroundings, and in truth."""
-    large = lay_into(sample, size, thresholds, keyed_rng(0, "surroundings", index))
+    large = embed_in(sample, size, thresholds, keyed_rng(0, "surroundings", index))
     place = middle(sample.image.shape[1:], size)
     alone, around = (_maps(separator, one.image) for one in (sample, large))
     within, whole = _sums(around[:, :, *place]), _sums(around)

@@ -166,13 +166,13 @@ class Counts:
     Attributes:
         iou: (N,) IoU summed over matches.
         matched: (N,) true positives.
-        false: (N,) predicted instances without a match.
+        unmatched: (N,) predicted instances without a match.
         missed: (N,) true instances without a match.
     """
 
     iou: Floats
     matched: Integers
-    false: Integers
+    unmatched: Integers
     missed: Integers
 
 
@@ -184,7 +184,7 @@ def count(
     by: Overlap = "mask",
     blind: bool = False,
 ) -> Counts:
-    """Match the instances of one image and count matches, false and missed instances by class.
+    """Match the instances of one image and count matched, unmatched and missed instances by class.
 
     Args:
         predicted: instances.
@@ -230,7 +230,7 @@ def panoptic_quality(counts: Sequence[Counts], names: Sequence[str], resamples: 
     rows = []
     for label, name in enumerate(names):
         sums = np.array(
-            [[one.iou[label], one.matched[label], one.false[label], one.missed[label]] for one in counts]
+            [[one.iou[label], one.matched[label], one.unmatched[label], one.missed[label]] for one in counts]
         )
         total = dict(zip(("matched", "false", "missed"), sums.sum(axis=0)[1:].astype(int).tolist(), strict=True))
         row: dict[str, Any] = {"class": name, **total}

@@ -30,7 +30,7 @@ class FolderLock:
         self._lock = FileLock(folder / LOCK, timeout=0)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the lock during the block.
 
         Raises:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from oasis.loss.symmetry import mean_of_alike
+from oasis.loss.symmetry import mean_over_swaps
 from oasis.loss.weights import LearnedWeights
 
 
@@ -28,8 +28,8 @@ class LearnedTable(nn.Module):
     Args:
         rule: `rate` and `limit`.
         start: (2^N,) the initial weights.
-        alike: (2^N,) from `representatives`: regions with the same representative share their weight, so that
-            swapping interchangeable classes still changes nothing.
+        representative: (2^N,) from `representatives`: regions with the same representative share their weight, so
+            that swapping interchangeable classes still changes nothing.
 
     Example:
         >>> learned = LearnedTable(LearnedWeights(rule="learned", rate=0.1), torch.ones(4))
@@ -40,15 +40,15 @@ class LearnedTable(nn.Module):
 
     start: Tensor
     growth: Tensor
-    alike: Tensor | None
+    representative: Tensor | None
 
-    def __init__(self, rule: LearnedWeights, start: Tensor, alike: Tensor | None = None) -> None:
+    def __init__(self, rule: LearnedWeights, start: Tensor, representative: Tensor | None = None) -> None:
         super().__init__()
         self.rate = rule.rate
         self.bound = math.log(rule.limit)
         self.register_buffer("start", start.double())
         self.register_buffer("growth", torch.zeros_like(self.start))  # log of the weight over its start
-        self.register_buffer("alike", alike, persistent=False)
+        self.register_buffer("representative", representative, persistent=False)
 
     @property
     def table(self) -> Tensor:
@@ -64,8 +64,8 @@ class LearnedTable(nn.Module):
             pixels: (2^N,) number of pixels of every region.
         """
         errors, pixels = errors.double(), pixels.double()
-        if self.alike is not None:
-            errors, pixels = mean_of_alike(errors, self.alike), mean_of_alike(pixels, self.alike)
+        if self.representative is not None:
+            errors, pixels = (mean_over_swaps(sums, self.representative) for sums in (errors, pixels))
         seen = pixels * self.start > 0
         means = torch.where(seen, errors / pixels, 0)
         average = means.sum() / seen.sum()

@@ -103,8 +103,8 @@ class OverlapLoss(nn.Module):
         table = rule.table(self.classes, region_counts)
         self.register_buffer("fixed_table", table, persistent=False)
         self.groups = self._groups(interchangeable)
-        alike = representatives(self.classes, interchangeable) if interchangeable else None
-        self.learned = LearnedTable(rule, table, alike) if isinstance(rule, LearnedWeights) else None
+        representative = representatives(self.classes, interchangeable) if interchangeable else None
+        self.learned = LearnedTable(rule, table, representative) if isinstance(rule, LearnedWeights) else None
         further = find_terms(terms, self.classes, limits)
         weights_of_terms = {
             "regression": check_weight(regression, "regression"),

@@ -57,14 +57,14 @@ def share_counts(
         >>> share_counts({0: 90, 1: 4, 2: 6}, ("a", "b"), [["a", "b"]])
         {0: 90.0, 1: 5.0, 2: 5.0}
     """
-    shared = mean_of_alike(pixels_by_code(counts, classes), representatives(classes, groups))
+    shared = mean_over_swaps(pixels_by_code(counts, classes), representatives(classes, groups))
     return {code: pixels for code, pixels in enumerate(shared.tolist()) if pixels > 0}
 
 
-def mean_of_alike(sums: Tensor, alike: Tensor) -> Tensor:
-    """Return the means of sums (2^N,) over the regions that share their weight; see `representatives`."""
-    means = torch.zeros_like(sums).scatter_reduce(0, alike, sums, "mean", include_self=False)
-    return means[alike]
+def mean_over_swaps(sums: Tensor, representative: Tensor) -> Tensor:
+    """Return the means of sums (2^N,) over the regions with the same representative; see `representatives`."""
+    means = torch.zeros_like(sums).scatter_reduce(0, representative, sums, "mean", include_self=False)
+    return means[representative]
 
 
 def check_interchangeable(table: Tensor, classes: Sequence[str], groups: Sequence[Sequence[str]]) -> None:
@@ -80,10 +80,10 @@ def check_interchangeable(table: Tensor, classes: Sequence[str], groups: Sequenc
             ...
         oasis.errors.ConfigError: region_weights: 'a' weighs 3 but 'b' weighs 1, and they are interchangeable: ...
     """
-    alike = representatives(classes, groups)
+    representative = representatives(classes, groups)
     table = table.detach().cpu()
-    for code in (~torch.isclose(table, table[alike], rtol=1e-5, atol=0)).nonzero()[:1, 0].tolist():
-        one, other = int(alike[code]), code
+    for code in (~torch.isclose(table, table[representative], rtol=1e-5, atol=0)).nonzero()[:1, 0].tolist():
+        one, other = int(representative[code]), code
         raise ConfigError(
             f"region_weights: {region_name(one, classes)!r} weighs {table[one]:g} but "
             f"{region_name(other, classes)!r} weighs {table[other]:g}, and they are interchangeable: "

@@ -129,7 +129,7 @@ def test_one_process_at_a_time_writes_to_a_run(toy_run):
         lambda: other.calibrate(workers=0),
         lambda: other.report(events=0),
     )
-    with one.held():
+    with one.locked():
         for action in actions:
             with pytest.raises(OasisError, match="is writing to this run"):
                 action()
@@ -139,11 +139,11 @@ def test_one_process_at_a_time_writes_to_a_run(toy_run):
 
 def test_processes_that_share_a_training_share_its_lock(toy_run, monkeypatch):
     one, other = (Run(toy_run, ["training.devices=2"], trust_code=True) for _ in range(2))
-    with one.held():
+    with one.locked():
         for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
             with monkeypatch.context() as patched:
                 patched.setenv(name, "1")
-                with other.held():
+                with other.locked():
                     pass
-                with pytest.raises(OasisError), Run(toy_run, trust_code=True).held():
+                with pytest.raises(OasisError), Run(toy_run, trust_code=True).locked():
                     pass

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from oasis.data.samples import Sample
-from oasis.evaluation.surroundings import check_size, lay_into, middle
+from oasis.evaluation.surroundings import check_size, embed_in, middle
 from oasis.separator.options import SeparatorOptions
 from oasis.separator.separator import Separator
 
@@ -12,7 +12,7 @@ def test_the_background_goes_on_around_a_sample(toy):
     sample = toy.dataset("test")[0]
     size = [2 * length for length in sample.image.shape[1:]]
     limits = torch.tensor(list(toy.adapter.limits.values()))
-    large = lay_into(sample, size, limits, np.random.default_rng(0))
+    large = embed_in(sample, size, limits, np.random.default_rng(0))
     place = middle(sample.image.shape[1:], size)
     np.testing.assert_array_equal(large.image[:, *place], sample.image)
     np.testing.assert_array_equal(large.target[:, :, *place], sample.target)
@@ -87,7 +87,7 @@ def test_noise_keeps_its_correlations_in_the_background():
     )
     target = np.zeros((1, 1, 64, 64), np.float32)
     target[..., 20:30, 20:30] = 5
-    large = lay_into(Sample(smooth, target, np.ones((1, 64, 64), bool)), (192, 192), torch.zeros(1), rng)
+    large = embed_in(Sample(smooth, target, np.ones((1, 64, 64), bool)), (192, 192), torch.zeros(1), rng)
     outside = large.image[0, :60]
     along = np.mean(outside[:, 1:] * outside[:, :-1]) / np.mean(outside**2)
     assert 0.4 < along < 0.55  # 0.5 but for seams; 0 for pixels that are drawn one by one

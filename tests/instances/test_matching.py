@@ -104,7 +104,7 @@ def test_disjoint_instances_against_monai(threshold):
                 for name in ("rq", "sq", "pq")
             )
             matched = found.matched[label]
-            half = matched + (found.false[label] + found.missed[label]) / 2
+            half = matched + (found.unmatched[label] + found.missed[label]) / 2
             assert matched / half == pytest.approx(rq, abs=1e-5)
             if matched:
                 assert found.iou[label] / matched == pytest.approx(sq, abs=1e-5)
@@ -139,7 +139,7 @@ def test_an_instance_may_overlap_several_and_matches_one():
     long = Instances.pack((1, 8), [0], [range(8)], [np.ones(8)])
     parts = Instances.pack((1, 8), [0, 0], [range(5), range(4, 8)], [np.ones(5), np.ones(4)])
     found = count(long, parts, 1, threshold=0.4)
-    assert (found.matched[0], found.false[0], found.missed[0]) == (1, 0, 1)
+    assert (found.matched[0], found.unmatched[0], found.missed[0]) == (1, 0, 1)
     assert found.iou[0] == pytest.approx(5 / 8)
 
 
@@ -154,7 +154,7 @@ def test_classes_do_not_match_unless_blind():
     one = Instances.pack((1, 4), [0], [[0, 1]], [[1, 1]])
     other = Instances.pack((1, 4), [1], [[0, 1]], [[1, 1]])
     apart = count(one, other, 2)
-    assert (apart.matched.tolist(), apart.false.tolist(), apart.missed.tolist()) == ([0, 0], [1, 0], [0, 1])
+    assert (apart.matched.tolist(), apart.unmatched.tolist(), apart.missed.tolist()) == ([0, 0], [1, 0], [0, 1])
     assert count(one, other, 2, blind=True).matched.tolist() == [1]
 
 

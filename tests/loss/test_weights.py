@@ -286,10 +286,10 @@ def test_representatives_are_the_least_of_all_permutations(groups: list[list[int
 @given(seed=st.integers(0, 999), group=st.permutations(range(5)).flatmap(lambda p: st.just(p[:3])))
 def test_a_table_is_refused_when_a_swap_changes_it(seed: int, group: list[int]) -> None:
     members = [NAMES[member] for member in group]
-    alike = representatives(NAMES, [members])
-    table = torch.from_numpy(np.random.default_rng(seed).uniform(1, 2, 32))[alike]
+    representative = representatives(NAMES, [members])
+    table = torch.from_numpy(np.random.default_rng(seed).uniform(1, 2, 32))[representative]
     check_interchangeable(table, NAMES, [members])
-    changed = next(code for code in range(31, -1, -1) if alike[code] != code)
+    changed = next(code for code in range(31, -1, -1) if representative[code] != code)
     table[changed] *= 1.001
     with pytest.raises(ConfigError, match="are interchangeable"):
         check_interchangeable(table, NAMES, [members])
@@ -307,8 +307,8 @@ def test_rules_that_treat_classes_alike_pass(values: dict[str, Any]) -> None:
 
 
 def test_interchangeable_classes_learn_together() -> None:
-    alike = representatives(NAMES[:3], [["ER", "muon"]])
-    ours = LearnedTable(LearnedWeights(rule="learned", rate=0.3), torch.ones(8), alike)
+    representative = representatives(NAMES[:3], [["ER", "muon"]])
+    ours = LearnedTable(LearnedWeights(rule="learned", rate=0.3), torch.ones(8), representative)
     rng = np.random.default_rng(0)
     for _ in range(50):
         pixels = torch.from_numpy(rng.integers(0, 30, 8) * rng.integers(0, 2, 8))
