@@ -31,7 +31,7 @@ from oasis.evaluation.calibration import Calibration
 from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, read_table, write_table
 from oasis.evaluation.figures import write_figures
-from oasis.evaluation.identity import identified
+from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.evaluation.instances import InstanceCollector
 from oasis.evaluation.summary import Summary, check_study, summarise
 from oasis.evaluation.surroundings import SizeCheck, check_size
@@ -476,7 +476,8 @@ class Run:
         found = Evaluation(table, summary, coverage, figures, check)
         if collector is None or collector.table is None:
             return found
-        instances = identified(collector.table, self.fingerprint, self.adapter.unit)
+        run = separator.options.identity.get(CONFIGURATION)
+        instances = identified(collector.table, run, self.adapter.unit)
         write_table(instances, self.files.instances(split))
         return found._replace(instances=instances, quality=collector.quality)
 

@@ -59,6 +59,8 @@ class Ablation:
     def trial(self, point: Mapping[str, Any], seed: int) -> Trial:
         """Return the training at a point; its folder is named by the fingerprint of its configuration.
 
+        A folder of an earlier version keeps its name.
+
         Raises:
             ConfigError: the configuration has no such key, or the value is invalid.
         """
@@ -70,7 +72,10 @@ class Ablation:
             if name in point:
                 set_key(values, above, _number(point[name], name) * weight_at(values, below))
         run = Run.from_values(values, in_words(point) or "base")
-        return Trial(run.moved_to(self.folder / "trials" / run.fingerprint), self.study, point)
+        folder, earlier = (
+            self.folder / "trials" / name for name in (run.fingerprint, run.config.earlier_fingerprint)
+        )
+        return Trial(run.moved_to(earlier if earlier.is_dir() else folder), self.study, point)
 
     def row(self, trial: Trial, split: str) -> dict[str, Any]:
         """Return the row of a trial: its varied values and its metrics."""

@@ -79,6 +79,14 @@ class RunConfig(Options):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that identify what maps follow from, wherever the run is."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"run", "grouping"}), sort_keys=True)
+        """Twelve digits that identify the settings on which the maps depend."""
+        return self._digits({"run": True, "grouping": True, "training": {"workers"}})
+
+    @property
+    def earlier_fingerprint(self) -> str:
+        """The fingerprint in earlier versions, which included the number of processes that prepare samples."""
+        return self._digits({"run": True, "grouping": True})
+
+    def _digits(self, exclude: dict[str, Any]) -> str:
+        text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

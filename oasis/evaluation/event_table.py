@@ -279,11 +279,6 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return numerator / torch.where(denominator > 0, denominator, torch.nan)
 
 
-def table_path(run: Path, split: str = "test") -> Path:
-    """Return the path of the event table of a split in a run's folder."""
-    return run / ("events.parquet" if split == "test" else f"events_{split}.parquet")
-
-
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
     """Write an event table as Parquet.
 

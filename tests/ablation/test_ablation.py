@@ -27,7 +27,7 @@ from oasis.ablation.search import Searched, run_search
 from oasis.ablation.trial import Trial
 from oasis.data.mixing import Mixer
 from oasis.errors import ConfigError, DataError, MissingExtraError, ModelError, OasisError
-from oasis.evaluation.event_table import read_table, table_path
+from oasis.evaluation.event_table import read_table
 from oasis.evaluation.summary import summarise
 from oasis.run import Run
 
@@ -81,6 +81,12 @@ def test_trials_are_told_apart_by_their_configuration_alone(study):
     assert {folder.parent for folder in folders} == {study().folder / "trials"}
     assert study(grid={}).trial({"overlap": 2}, 1).folder in folders
     assert study(["training.clip=2"]).trial({"overlap": 2}, 1).folder not in folders
+    assert study(["training.workers=3"]).trial({"overlap": 2}, 1).folder in folders
+    config = study().trial({}, 0).run.config
+    assert config.earlier_fingerprint != config.fingerprint
+    earlier = study().folder / "trials" / config.earlier_fingerprint
+    earlier.mkdir(parents=True)
+    assert study().trial({}, 0).folder == earlier
 
 
 def test_sections_that_are_null_can_be_set(study):
@@ -243,7 +249,7 @@ def test_a_trial_that_is_killed_while_measured_is_not_trained_on(study, monkeypa
     assert trial.metrics("test")["auc"] >= 0
     assert trial.attempt("val")
     assert set(trial.state["metrics"]) == {"test", "val"}
-    assert table_path(trial.folder, "val").exists()
+    assert trial.run.files.events("val").exists()
 
 
 def interrupt(*_, **__):
@@ -428,7 +434,7 @@ def test_a_proposal_outside_of_the_space_is_refused(study, params):
     jobs.ablation.folder.mkdir(parents=True)
     text = json.dumps({"space": jobs._space(), "proposals": [params]})
     (jobs.ablation.folder / "search.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"search\.json: proposal 0 is .* no point of the space"):
+    with pytest.raises(ConfigError, match=r"search\.json: proposal 0 is .* not a point in the space"):
         jobs.trials()
 
 

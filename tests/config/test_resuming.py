@@ -1,5 +1,7 @@
 """Which settings may change when a run goes on, and that the rest of the training obeys them."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -147,3 +149,24 @@ def test_processes_that_share_a_training_share_its_lock(toy_run, monkeypatch):
                     pass
                 with pytest.raises(OasisError), Run(toy_run, trust_code=True).locked():
                     pass
+
+
+def test_the_number_of_workers_is_not_in_the_fingerprint(toy_values):
+    fingerprints = set()
+    for changes in ({}, {"training": {"workers": 3}}, {"run": "elsewhere"}, {"training": {"epochs": 9}}):
+        fingerprints.add(Run.from_values({**toy_values, **changes}).fingerprint)
+    assert len(fingerprints) == 2
+
+
+def test_a_run_with_the_fingerprint_of_an_earlier_version_goes_on(pulses_run, tmp_path, monkeypatch):
+    shutil.copytree(pulses_run, tmp_path / "run")
+    monkeypatch.setattr(RunConfig, "fingerprint", RunConfig.earlier_fingerprint)
+    run = Run(tmp_path / "run", ["training.epochs=2", "grouping={pulse_1: {}, pulse_2: {}}"])
+    stored = run.separator().options.identity["configuration"]
+    assert stored != run.fingerprint
+    found = run.evaluate(workers=0)
+    assert set(found.table["configuration"]) == set(found.instances["configuration"]) == {stored}
+    assert run.report().is_file()
+    assert len(run.log) == 1
+    run.train(resume=True)
+    assert len(run.log) == 2
