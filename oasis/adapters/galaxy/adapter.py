@@ -132,7 +132,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         Raises:
             DataError: a file that cannot be read, or has other bands.
         """
-        if not path.name.lower().endswith(SUFFIXES) or path.suffix.lower() in ARRAYS:
+        if _is_array(path):
             return super().read(path, key, dark)
         cutouts = list(read_cutouts(path, self.options.reading))
         wrong = next((one for one in cutouts if one.bands != survey.BANDS), None)
@@ -168,13 +168,19 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
 
     def reads_parts(self, path: Path) -> bool:
         """Return whether a file is an array of nmgy per pixel on the grid of the library."""
-        return path.suffix.lower() in ARRAYS
+        return _is_array(path)
 
     def convert(self, source: Path, out: Path) -> int:
         """Turn images of single galaxies into a library of stamps, as `data.convert` says; see `convert`."""
         report = convert(source, out, self.options.convert)
         logger.info("%s", report)
         return report.kept
+
+
+def _is_array(path: Path) -> bool:
+    """Return whether a file is a plain array, and not a FITS cutout or a picture with a grid of its own."""
+    name = path.name.lower()
+    return not name.endswith(FITS) and (path.suffix.lower() in ARRAYS or not name.endswith(SUFFIXES))
 
 
 class GalaxyAdapter(_BlendAdapter):

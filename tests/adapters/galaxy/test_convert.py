@@ -175,11 +175,11 @@ GALAXY = disc(150, 300.0)
         (sky(GALAXY + disc(150, 200, at=(8, 20))), {}, "not isolated", "neighbours add"),
         (sky(GALAXY), {"magnitudes": (10, 15)}, "magnitude", "r = 16.3. is not within 10 and 15"),
         (sky(GALAXY), {"pixel_scale": 0.2}, "coarse pixels", "0.262 arcsec, the library's have 0.2"),
-        (sky(np.zeros((150, 150))), {}, "no galaxy", "nothing|off the centre"),
+        (sky(np.zeros((150, 150))), {}, "no galaxy", "no object is detected|off the centre"),
         (sky(disc(150, 300.0, at=(30, 30))), {}, "no galaxy", "11.[01] arcsec off the centre"),
         (sky(disc(150, 3e5, 40, ratio=1)), {}, "no sky", "varies .* times as much as its noise"),
         (sky(GALAXY, noise=np.zeros(3)).round(2), {}, "no sky", "no noise"),
-        (-sky(GALAXY), {}, "no galaxy", "nothing|off the centre"),
+        (-sky(GALAXY), {}, "no galaxy", "no object is detected|off the centre"),
     ],
 )
 def test_what_gives_no_stamp_is_refused_with_its_reason(image, options, reason, detail):
