@@ -186,6 +186,7 @@ def test_single_objects_are_tabulated_where_maps_are_grouped(toy_run, tmp_path):
     run = Run(plain.folder, ["grouping={dot: {pixels: 2}, bar: {}}"], trust_code=True)
     assert run.fingerprint == plain.fingerprint
     found = run.evaluate()
+    assert set(found.instances["configuration"]) == set(found.table["configuration"])
     stored = pd.read_parquet(run.files.instances())
     pd.testing.assert_frame_equal(stored, found.instances, check_dtype=False)
     seen = found.instances[found.instances["outcome"] != "false"]
