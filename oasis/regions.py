@@ -22,8 +22,9 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: no names, too many, a duplicate name, or a name that could not be part of a region's name.
     """
-    if isinstance(classes, str) or not 1 <= len(classes) <= MAX_CLASSES:
-        raise ConfigError(f"classes: expected 1 to {MAX_CLASSES} names, found {classes!r}")
+    several = isinstance(classes, Sequence) and not isinstance(classes, str)
+    if not several or not 1 <= len(classes) <= MAX_CLASSES:
+        raise ConfigError(f"classes: expected 1 to {MAX_CLASSES} names, such as ('ER', 'NR'), found {classes!r}")
     for name in classes:
         if not isinstance(name, str) or name != name.strip() or not name or "&" in name or name == BACKGROUND:
             raise ConfigError(
@@ -136,12 +137,15 @@ def weight_table(classes: Sequence[str], weights: Mapping[str, float] | None = N
 
 
 def per_class(
-    classes: Sequence[str], values: Mapping[str, float] | float | None, default: float, where: str
+    classes: Sequence[str],
+    values: Mapping[str, float] | list[float] | tuple[float, ...] | float | None,
+    default: float,
+    where: str,
 ) -> Tensor:
-    """Return one number per class from a mapping by name (unnamed: `default`) or a single number.
+    """Return one number per class from a mapping by name (unnamed: `default`), a number for each, or a single one.
 
     Raises:
-        ConfigError: an unknown class, or a number that is negative or not finite.
+        ConfigError: an unknown class, another number of them, or a number that is negative or not finite.
 
     Example:
         >>> per_class(("ER", "NR"), {"ER": 5}, 1.0, "class_weights")
@@ -149,6 +153,10 @@ def per_class(
     """
     if values is None:
         values = {}
+    elif isinstance(values, list | tuple):
+        if len(values) != len(classes):
+            raise ConfigError(f"{where}: expected a number for each of {list(classes)}, found {list(values)}")
+        values = dict(zip(classes, values, strict=True))
     elif not isinstance(values, Mapping):
         values = dict.fromkeys(classes, values)
     for name in values:

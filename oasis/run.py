@@ -365,7 +365,7 @@ class Run:
             changes: changes to the saved configuration with which it was resumed.
         """
         if not os.path.exists(self.files.last):
-            return "no epoch was completed: begin again with the same command"
+            return f"{self.folder}: no epoch was completed: begin again with the same command"
         words = ["oasis", "train", "--resume", str(self.folder)]
         words += [word for change in changes for word in ("--set", change)]
         words += ["--trust-code"] if code_names(self.config.model_dump()) else []

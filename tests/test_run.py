@@ -166,7 +166,7 @@ def test_changes_that_cannot_be_read(tmp_path, toy_values, change):
 
 def test_how_to_go_on_is_a_command_that_does(toy_values, tmp_path):
     run = Run.from_values({**toy_values, "run": str(tmp_path / "a run"), "training": {"epochs": 1}})
-    assert run.how_to_go_on() == "no epoch was completed: begin again with the same command"
+    assert run.how_to_go_on() == f"{run.folder}: no epoch was completed: begin again with the same command"
     run.train()
     command = run.how_to_go_on(["training.epochs=2"]).partition("with  ")[2]
     found = subprocess.run([sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True)

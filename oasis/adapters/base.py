@@ -225,7 +225,7 @@ class Adapter(ABC, Generic[OptionsT]):
         if len(scene.shape) != self.spatial_dims + 1 or scene.shape[0] != self.bands:
             raise ConfigError(
                 f"{where} has shape {tuple(scene.shape)}, expected {self.bands} bands and {self.spatial_dims} "
-                "spatial axes"
+                "spatial axes: set bands and spatial_dims of the adapter, or the shape of the scene"
             )
 
     def count(self, split: str, scene: Scene) -> int:

@@ -15,7 +15,7 @@ from oasis.data.mixing import SampleDataset
 from oasis.drawing import COLOURS, add_legend, error_bars, note_empty_panels, say_no_data
 from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.detection import detection_scores
-from oasis.evaluation.gallery import gallery_figure, gallery_indices
+from oasis.evaluation.gallery import SHOWN, chosen_events, class_gallery, gallery_figure, gallery_indices
 from oasis.evaluation.summary import Summary
 from oasis.io.files import replace_when_whole
 from oasis.separator.separator import Separator
@@ -135,6 +135,11 @@ def write_figures(
         events = gallery_indices(table, summary.study)
         if adapter.spatial_dims > 1 and events:
             figures["gallery"] = gallery_figure(separator, dataset, events, adapter, summary.study.name)
+        elif events:
+            labels = {index: f"{quantity:.3g}" for index, quantity in events.items()}
+            figures["gallery"] = class_gallery(separator, dataset, labels, adapter, summary.study.label)
+    elif len(table):
+        figures["gallery"] = class_gallery(separator, dataset, chosen_events(table, None, SHOWN), adapter)
     figures |= adapter.figures(table)
     return [save_figure(figure, folder / f"{title}.png") for title, figure in figures.items()]
 

@@ -1,6 +1,6 @@
 """Gallery: the choice of events to show, and a figure of them in two or three dimensions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -12,13 +12,15 @@ from oasis.adapters.base import Adapter
 from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Array, Sample, collate
-from oasis.drawing import say_no_data
+from oasis.drawing import RED, say_no_data
 from oasis.evaluation.batches import predict_batch
 from oasis.evaluation.pictures import difference, top_of, view, window
 from oasis.separator.separator import Separator
 
+SHOWN = 8  # events of a gallery
 
-def gallery_indices(table: pd.DataFrame, study: Study, count: int = 8) -> dict[int, float]:
+
+def gallery_indices(table: pd.DataFrame, study: Study, count: int = SHOWN) -> dict[int, float]:
     """Return indices of events that cover the range of the study's quantity evenly, with its value in each."""
     rows = study.rows(table.reset_index(drop=True))
     rows = rows.set_axis(rows.index // table["class"].nunique())
@@ -136,3 +138,62 @@ def _event_row(
             bar.set_ticks([0, *(10.0**decades)])
             bar.minorticks_off()
     bar.set_label(unit, fontsize=7)
+
+
+def class_gallery(
+    separator: Separator, dataset: SampleDataset, events: Mapping[int, str], adapter: Adapter, label: str = ""
+) -> Figure:
+    """Draw events of any dimension: input, and of every class truth and prediction; lines in one dimension.
+
+    Args:
+        separator: the separator to be shown.
+        dataset: the data set of the events.
+        events: indices of the events, with what to call them.
+        adapter: the adapter of the domain.
+        label: what they are called by.
+    """
+    pictures = 1 + len(adapter.classes) * (1 if adapter.spatial_dims == 1 else 2)
+    figure = Figure(figsize=(2.6 * pictures, 2.1 * len(events)), layout="constrained")
+    grid = figure.subplots(len(events), pictures, squeeze=False)
+    for axes, (index, name) in zip(grid, events.items(), strict=True):
+        sample = dataset[index]
+        part = window(sample.valid[0])
+        pairs = zip(sample.target, predicted_maps(separator, sample, adapter), strict=True)
+        shown = [(view(true, part), view(predicted, part)) for true, predicted in pairs]
+        axes[0].set_ylabel(name, fontsize=9)
+        (_lines if adapter.spatial_dims == 1 else _pictures)(axes, view(sample.image, part), shown)
+    titles = ["input"]
+    for name in adapter.classes:
+        titles += [name] if adapter.spatial_dims == 1 else [f"{name}: truth", f"{name}: prediction"]
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=10)
+    if adapter.spatial_dims == 1:
+        grid[0, -1].legend(["truth", "prediction"], fontsize=7)
+    unit = f"intensity ({adapter.unit})" if adapter.unit and adapter.spatial_dims == 1 else ""
+    figure.supylabel(", ".join(filter(None, [label, unit])), fontsize=10)
+    return figure
+
+
+def _lines(axes: NDArray[np.object_], image: Array, maps: Sequence[tuple[Array, Array]]) -> None:
+    """Draw the rows of one event as lines over the pixels; infinite values leave a gap."""
+    axes[0].plot(_finite(image), color="grey", linewidth=0.7)
+    for one, (true, predicted) in zip(axes[1:], maps, strict=True):
+        one.plot(_finite(true), color="black", linewidth=1.2)
+        one.plot(_finite(predicted), color=RED, linewidth=0.8)
+    for one in axes:
+        one.tick_params(labelsize=6)
+
+
+def _pictures(axes: NDArray[np.object_], image: Array, maps: Sequence[tuple[Array, Array]]) -> None:
+    """Draw the row of one event as pictures, truth and prediction on one scale."""
+    axes[0].imshow(_finite(image), vmin=0, vmax=max(top_of(image), 1e-6), cmap="viridis")
+    for place, (true, predicted) in enumerate(maps):
+        top = max(top_of(true), top_of(predicted), 1e-6)
+        for one, values in zip(axes[1 + 2 * place : 3 + 2 * place], (true, predicted), strict=True):
+            one.imshow(_finite(values), vmin=0, vmax=top, cmap="viridis")
+    for one in axes:
+        one.set(xticks=[], yticks=[])
+
+
+def _finite(values: Array) -> Array:
+    return np.where(np.isfinite(values), values, np.nan)

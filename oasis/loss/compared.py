@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from oasis.errors import DataError
-from oasis.loss.ratio import Ratio
+from oasis.loss.ratio import Ratio, known
 from oasis.loss.regression import regression_and_smoothness
 from oasis.loss.terms import MapPair
 from oasis.scaling import FittedScale
@@ -103,7 +103,7 @@ class Compared:
 
 def _check_finite(regression: Ratio, target: Tensor, weights: Tensor, classes: Sequence[str]) -> None:
     """Check that the target is finite where it has weight; it is inspected only if its sum is not finite."""
-    if torch.compiler.is_compiling() or bool(regression.numerator.isfinite().all()):
+    if torch.compiler.is_compiling() or known(regression.numerator.isfinite().all()) is not False:
         return
     wrong = ~target.isfinite() & (weights > 0).unsqueeze(1)
     if wrong.any():

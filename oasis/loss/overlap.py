@@ -4,6 +4,7 @@ Source of the equations: OASIS, arXiv 2510.06194. Everything is computed in at l
 and pixels that are not valid do not count, even if they are NaN.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,13 +16,15 @@ from oasis.loss.compared import Compared
 from oasis.loss.distances import Distance, find_distance
 from oasis.loss.learned import LearnedTable
 from oasis.loss.matching import matching_order, reorder
-from oasis.loss.ratio import Reduction
+from oasis.loss.ratio import Reduction, known
 from oasis.loss.regression import pixel_weights
 from oasis.loss.symmetry import check_interchangeable, representatives, share_counts
 from oasis.loss.terms import Term, find_terms
 from oasis.loss.weights import LearnedWeights, Rule, parse_rule
 from oasis.regions import check_classes, check_weight, per_class, present, region_codes
 from oasis.scaling import FittedScale
+
+logger = logging.getLogger(__name__)
 
 
 class OverlapLoss(nn.Module):
@@ -33,7 +36,7 @@ class OverlapLoss(nn.Module):
 
     Args:
         classes: the N class names.
-        class_weights: weight of each class's error by name; unnamed classes weigh 1.
+        class_weights: weight of each class's error by name, or in the order of the classes; unnamed ones weigh 1.
         region_weights: weight of each region by name (`{"ER": 3, "ER&NR": 6}`; unnamed regions weigh 1,
             `"background"` is the region where no class is present), or a rule of `oasis.loss.weights` that
             determines them all (`{"rule": "size", "weights": {2: 6}}`).
@@ -72,7 +75,7 @@ class OverlapLoss(nn.Module):
     def __init__(
         self,
         classes: Sequence[str],
-        class_weights: Mapping[str, float] | None = None,
+        class_weights: Mapping[str, float] | list[float] | tuple[float, ...] | None = None,
         region_weights: Mapping[str, Any] | Rule | None = None,
         regression: float = 1.0,
         smoothness: float = 0.01,
@@ -90,6 +93,7 @@ class OverlapLoss(nn.Module):
         if spatial_dims not in (None, 1, 2, 3):
             raise ConfigError(f"spatial_dims: expected 1, 2 or 3, found {spatial_dims!r}")
         self.classes = check_classes(classes)
+        self._inspected = False  # whether predictions were looked at, which takes time
         self.reduction: Reduction = reduction
         self.spatial_dims = spatial_dims
         self.distance = find_distance(distance)
@@ -154,6 +158,7 @@ class OverlapLoss(nn.Module):
         valid = self._check(prediction, target, valid, codes)
         prediction, target = _at_least_float32(prediction), _at_least_float32(target)
         codes = self.regions(target) if codes is None else codes
+        self._warn_of_negative(prediction)
         order = None
         if self.groups:
             weights = self.weights(codes, valid, target)
@@ -202,6 +207,17 @@ class OverlapLoss(nn.Module):
     def weights(self, codes: Tensor, valid: Tensor | None, like: Tensor) -> Tensor:
         """Return the weight of every pixel, as `pixel_weights` does."""
         return pixel_weights(codes, self.table.to(like.dtype), None if valid is None else valid[:, 0])
+
+    def _warn_of_negative(self, prediction: Tensor) -> None:
+        """Log that the first predictions are negative, which intensities are not."""
+        if self._inspected or torch.compiler.is_compiling():
+            return
+        self._inspected = True
+        if known((prediction.detach() < 0).any()):
+            logger.warning(
+                "the loss is given negative predictions, but intensities are at least 0: apply softplus to the "
+                "output of the network, or a head of oasis.separator.heads"
+            )
 
     def _groups(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
         """Return groups as indices, after a check that their members share weights and thresholds."""

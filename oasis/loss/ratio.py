@@ -37,6 +37,19 @@ class Ratio(NamedTuple):
         return mean_of(self.totals(reduction))
 
 
+def known(condition: Tensor) -> bool | None:
+    """Return whether a condition, a scalar, is true; None where its value is not known, as under `torch.func`.
+
+    Example:
+        >>> known(torch.tensor(True))
+        True
+    """
+    try:
+        return bool(condition)
+    except RuntimeError:  # torch.func.vmap, and traces that hold no values
+        return None
+
+
 def mean_of(totals: Tensor) -> Tensor:
     """Return the mean from accumulated `Ratio.totals`."""
     return totals[0] / (totals[1] + EPSILON)

@@ -15,7 +15,7 @@ from PIL import Image
 from oasis.adapters import Study
 from oasis.data.samples import Sample
 from oasis.evaluation.figures import save_figure
-from oasis.evaluation.gallery import chosen_events, gallery_figure, gallery_indices
+from oasis.evaluation.gallery import chosen_events, class_gallery, gallery_figure, gallery_indices
 from oasis.evaluation.pictures import colour_scale, event_pictures, view, window
 from oasis.run import Run
 
@@ -212,3 +212,27 @@ def test_a_volume_is_drawn_with_the_gaps_between_its_views(tmp_path):
         low, high = axes.images[0].get_clim()
         assert np.isfinite([low, high]).all()
         assert low < high
+
+
+@pytest.mark.parametrize("with_study", [True, False])
+def test_lines_are_drawn_in_one_dimension(pulses_run, with_study):
+    run = Run(pulses_run)
+    events = {0: "worst", 1: "best"}
+    figure = class_gallery(
+        run.separator(), run.dataset("test"), events, run.adapter, "energy" if with_study else ""
+    )
+    grid = np.array(figure.axes).reshape(2, 1 + len(run.adapter.classes))
+    assert [axes.get_title() for axes in grid[0]] == ["input", *run.adapter.classes]
+    sample = run.dataset("test")[1]
+    for axes, true in zip(grid[1, 1:], sample.target, strict=True):
+        drawn, predicted = (line.get_ydata() for line in axes.lines)
+        np.testing.assert_array_equal(drawn, true[0][: len(drawn)])
+        assert predicted.shape == drawn.shape
+    assert run.adapter.unit in figure.get_supylabel()
+
+
+def test_classes_are_drawn_side_by_side_without_a_study(toy, toy_separator):
+    figure = class_gallery(toy_separator, toy.dataset("test"), {0: "worst", 3: "best"}, toy.adapter)
+    titles = [axes.get_title() for axes in figure.axes[:5]]
+    assert titles == ["input", "dot: truth", "dot: prediction", "bar: truth", "bar: prediction"]
+    assert len(figure.axes) == 10

@@ -558,3 +558,28 @@ def test_subclasses_of_tensors_are_compared_as_tensors():
     value = loss(annotated, target.as_subclass(Annotated))
     value.backward()
     torch.testing.assert_close(annotated.grad.as_subclass(torch.Tensor), plain.grad)
+
+
+def test_weights_of_classes_can_be_given_in_their_order():
+    assert OverlapLoss(("a", "b"), class_weights=[1, 5]).class_weights.tolist() == [1, 5]
+    with pytest.raises(
+        ConfigError, match=r"class_weights: expected a number for each of \['a', 'b'\], found \[1\]"
+    ):
+        OverlapLoss(("a", "b"), class_weights=[1])
+
+
+def test_a_number_of_classes_is_refused():
+    with pytest.raises(ConfigError, match=r"classes: expected 1 to 20 names, such as .* found 2"):
+        OverlapLoss(2)
+
+
+def test_negative_predictions_are_named_once(caplog):
+    loss, target = OverlapLoss(("a", "b")), torch.rand(1, 2, 5)
+    loss(target - 1, target)
+    loss(target - 1, target)
+    (message,) = caplog.messages
+    assert "negative predictions" in message
+    assert "softplus" in message
+    caplog.clear()
+    OverlapLoss(("a", "b"))(target, target)
+    assert not caplog.messages

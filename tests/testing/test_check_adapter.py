@@ -332,7 +332,11 @@ def test_an_adapter_without_classes_is_no_traceback():
         ({"defaults": {"scaling": {"skale": 1}}}, ConfigError, "Broken.defaults.scaling.skale: unknown key"),
         ({"defaults": {"loss": {"region_weights": {"dot&ring": 2}}}}, ConfigError, "ring"),
         ({"classes": ("dot", "dot")}, ConfigError, "duplicate name 'dot'"),
-        ({"bands": 2}, ConfigError, r"the scene of train has shape \(1, 16, 16\), expected 2 bands"),
+        (
+            {"bands": 2},
+            ConfigError,
+            r"the scene of train has shape \(1, 16, 16\), expected 2 bands .* axes: set bands and spatial_dims",
+        ),
         ({"spatial_dims": 1}, ConfigError, r"the scene of train has shape \(1, 16, 16\), expected 1 bands and 1"),
         (
             {"classes": ("dot", "ring"), "quantities": Quantities(), "study": None},
