@@ -12,6 +12,7 @@ SMALL = {
     "evaluation": "--base 8 --size 32 32 --batch 2 --events 2",
     "large_images": "mosaic --side 64",
     "loss": "--batch 1 --size 16 16 --classes 2 --repeats 1",
+    "peers": "--base 8 --size 32 32 --events 2 --side 64 --threads 1 --repeats 1",
     "speed": "--base 8 --size 16 16 --batch 1 --threads 1 --repeats 1",
 }
 
@@ -25,5 +26,6 @@ def test_benchmark_prints_its_figures(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [name, *SMALL[name].split()])
+    monkeypatch.syspath_prepend(FOLDER)
     runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
     assert any(character.isdigit() for character in capsys.readouterr().out)

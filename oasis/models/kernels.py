@@ -2,8 +2,8 @@
 
 Convolutions are fastest in channels-last memory, for which torch's performance on a CPU is uneven. With fewer
 channels per group than a vector register holds, the backward pass of a group normalisation is several times slower
-than necessary. Without AVX-512 the same is true of the weight gradient of a wide two-dimensional convolution, so
-that wide networks train in contiguous memory there.
+than necessary. Without AVX-512 two-dimensional networks are faster in contiguous memory if they normalise groups,
+for which torch's own normalisation is fast and exact, and in training if they are wide, for the weight gradient.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,22 +25,23 @@ WIDE = 32  # channels at full resolution at which contiguous memory becomes fast
 TOLERANCE = 1e-4  # tolerance of the self-test in float32
 
 
-def memory_format(x: Tensor, width: int) -> torch.memory_format:
-    """Return the memory format in which convolutions of `x` (b, c, *S) are fastest on its device.
+def memory_format(x: Tensor, width: int, grouped: bool = False) -> torch.memory_format:
+    """Return the memory format in which a network is fastest for `x` (b, c, *S) on its device.
 
     On an unknown CPU it is torch's default.
 
     Args:
         x: the image.
         width: channels of the network at full resolution.
+        grouped: whether its features are normalised in groups of channels.
 
     Example:
         >>> memory_format(torch.zeros(1, 2, 5), width=8)
         torch.contiguous_format
     """
     bits = vector_bits() if x.device.type == "cpu" else None
-    trains_wide = x.ndim == 4 and width >= WIDE and torch.is_grad_enabled()
-    if bits == 0 or (bits == 256 and trains_wide):
+    contiguous = grouped or (width >= WIDE and torch.is_grad_enabled())
+    if bits == 0 or (bits == 256 and x.ndim == 4 and contiguous):
         return torch.contiguous_format
     return MEMORY_FORMATS[x.ndim - 2]
 

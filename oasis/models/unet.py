@@ -106,7 +106,7 @@ class UNet(Backbone):
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return (b, out_channels, *S) and the output of the bottleneck."""
-        wanted = memory_format(image, self.output.in_channels)
+        wanted = memory_format(image, self.output.in_channels, self.sees_whole_frame)
         x = image.to(memory_format=wanted)
         x = x if self.stem is None else self.stem(x)
         skips = []

@@ -111,6 +111,8 @@ def test_the_memory_format_is_what_the_processor_convolves_fastest(bits: int) ->
         assert (memory_format(image, 32) == torch.channels_last) is (bits > 0)
     assert (memory_format(image, 32) == torch.channels_last) is (bits == 512)
     assert (memory_format(image, 8) == torch.channels_last) is (bits > 0)
+    assert (memory_format(image, 8, grouped=True) == torch.channels_last) is (bits == 512)
+    assert (memory_format(volume, 8, grouped=True) == torch.channels_last_3d) is (bits > 0)
     assert (memory_format(volume, 32) == torch.channels_last_3d) is (bits > 0)
     assert memory_format(image.to("meta"), 32) == torch.channels_last
 
