@@ -1,6 +1,7 @@
 """The command `oasis`: each of its verbs is a few lines over a public function."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,6 +56,36 @@ def oasis(
     ] = False,
 ) -> None:
     """What is common to all commands."""
+
+
+@app.command()
+@verb
+def init(
+    adapter: Annotated[str, typer.Argument(help="an installed domain, as oasis adapters lists them")],
+    out: Annotated[Path | None, typer.Option(help="the YAML file; by default NAME.yaml")] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the quickstart configuration of a domain."""
+    from oasis.starting.quickstarts import write_quickstart
+
+    path = write_quickstart(adapter, out, force)
+    typer.echo(f"{path}: train it with  oasis train {shlex.quote(str(path))}")
+
+
+@app.command("new-adapter")
+@verb
+def new_adapter(
+    name: Annotated[str, typer.Argument(help="the name of the domain")],
+    dims: Annotated[int, typer.Option(help="number of spatial axes of its images", min=1, max=3)] = 2,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write an adapter for a domain of one's own, which trains as it is, its configuration and its test."""
+    from oasis.starting.new_adapter import write_adapter
+
+    paths = write_adapter(name, dims, force=force)
+    typer.echo(f"{', '.join(map(str, paths))}: train it with  oasis train {paths[1]}")
 
 
 @app.command()
