@@ -16,7 +16,7 @@ from oasis.loss.compared import Compared
 from oasis.loss.distances import Distance, find_distance
 from oasis.loss.learned import LearnedTable
 from oasis.loss.matching import matching_order, reorder
-from oasis.loss.ratio import Reduction, known
+from oasis.loss.ratio import Reduction, known, mean_of
 from oasis.loss.regression import pixel_weights
 from oasis.loss.symmetry import check_interchangeable, representatives, share_counts
 from oasis.loss.terms import Term, find_terms
@@ -203,6 +203,48 @@ class OverlapLoss(nn.Module):
             DataError: the shapes are inconsistent, or the target is not finite where it is valid.
         """
         return self.terms(prediction, target, valid, codes, scale, image)["total"]
+
+    def denominators(
+        self,
+        target: Tensor,
+        valid: Tensor | None = None,
+        codes: Tensor | None = None,
+        scale: FittedScale | None = None,
+        image: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return what each term is divided by, which does not depend on the prediction; see `share`."""
+        valid = self._check(target, target, valid, codes)
+        target = _at_least_float32(target).detach()
+        codes = self.regions(target) if codes is None else codes
+        ratios = Compared(self, target, target, valid, codes, scale, image).ratios()
+        return {name: ratio.totals(self.reduction)[1] for name, ratio in ratios.items()}
+
+    def share(
+        self, prediction: Tensor, target: Tensor, denominators: Mapping[str, Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Return the share of a part in the loss of a larger batch: the shares of all parts add up to that loss.
+
+        The same holds for gradients, so that they can be accumulated part by part.
+
+        Args:
+            prediction: (b, N, *S) maps of the part.
+            target: (b, N, *S) its true maps.
+            denominators: sums over all parts of what `denominators` returns.
+            *args: further arguments as for `forward`.
+            **kwargs: further arguments as for `forward`.
+
+        Example:
+            >>> loss = OverlapLoss(("a", "b"), class_weights={"a": 5})
+            >>> target = torch.tensor([[[4.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [0.0, 0.0]]])
+            >>> parts = [target[:1], target[1:]]
+            >>> known = [loss.denominators(part) for part in parts]
+            >>> sums = {name: sum(part[name] for part in known) for name in known[0]}
+            >>> sum(loss.share(part + 1, part, sums) for part in parts) == loss(target + 1, target)
+            tensor(True)
+        """
+        ratios = self.compare(prediction, target, *args, **kwargs).ratios()
+        sums = {name: ratio.totals(self.reduction)[0] for name, ratio in ratios.items()}
+        return self.combine({name: mean_of(torch.stack([sums[name], denominators[name]])) for name in sums})
 
     def weights(self, codes: Tensor, valid: Tensor | None, like: Tensor) -> Tensor:
         """Return the weight of every pixel, as `pixel_weights` does."""

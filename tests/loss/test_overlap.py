@@ -583,3 +583,27 @@ def test_negative_predictions_are_named_once(caplog):
     caplog.clear()
     OverlapLoss(("a", "b"))(target, target)
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("reduction", ["batch", "sample"])
+def test_shares_of_uneven_parts_add_up_to_the_loss_and_gradient_of_the_batch(reduction):
+    options = {"class_weights": {"a": 5}, "region_weights": {"a&b": 9}, "interchangeable": [], "thresholds": 0.5}
+    terms = {"intensity": {"weight": 0.3, "floor": 1.0}}
+    loss = OverlapLoss(("a", "b"), reduction=reduction, smoothness=0.1, terms=terms, **options)
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(6, 2, 9, 8, generator=generator, dtype=torch.float64)
+    target[3:] *= 0.1
+    valid = torch.rand(6, 1, 9, 8, generator=generator) < 0.8
+    valid[5] = False
+    prediction = torch.rand(6, 2, 9, 8, generator=generator, dtype=torch.float64).requires_grad_()
+    whole = loss(prediction, target, valid)
+    (expected,) = torch.autograd.grad(whole, prediction)
+    parts = [slice(0, 1), slice(1, 5), slice(5, 6)]
+    known = [loss.denominators(target[part], valid[part]) for part in parts]
+    sums = {name: sum(one[name] for one in known) for name in known[0]}
+    shares = [loss.share(prediction[part], target[part], sums, valid[part]) for part in parts]
+    (gradient,) = torch.autograd.grad(sum(shares), prediction)
+    torch.testing.assert_close(sum(shares), whole)
+    torch.testing.assert_close(gradient, expected)
+    mean = sum(loss(prediction[part], target[part], valid[part]) for part in parts) / len(parts)
+    assert abs(mean.item() / whole.item() - 1) > 0.01
