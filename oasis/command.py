@@ -17,6 +17,7 @@ import typer
 from oasis.errors import ConfigError, OasisError
 from oasis.io.interrupts import never_lost
 
+TYPER_INTERRUPTED = 130  # what typer returns for a KeyboardInterrupt before a verb begins
 REFUSED = 2  # exit code of errors that the user can correct
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # of click, which typer carries within or depends on
@@ -74,7 +75,12 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
         try:
             code = app(arguments, standalone_mode=False)
             sys.stdout.flush()
+            if code == TYPER_INTERRUPTED:
+                return _interrupted(received, "")
             return code if isinstance(code, int) else 0
+        except SystemExit as stop:  # from code of the user, which must not look like the end of the command
+            say(f"code that the configuration names ended the program (exit {stop.code}): let it raise an error")
+            return REFUSED
         except typer.Exit as stop:
             return stop.exit_code
         except (EndedError, KeyboardInterrupt, typer.Abort) as end:

@@ -33,7 +33,7 @@ def find_device(name: torch.device | str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         count = torch.cuda.device_count()
         known = ["cpu", *(f"cuda:{number}" for number in range(count))]
         raise ConfigError(f"device {str(name)!r}: not available here; known: {', '.join(known)}") from error

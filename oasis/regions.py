@@ -20,16 +20,19 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     """Return the class names as a tuple.
 
     Raises:
-        ConfigError: no names, too many, a duplicate name, or a name that could not be part of a region's name.
+        ConfigError: no names, too many, a duplicate name, or a name that could not be part of a region's name or of
+            a path in a file.
     """
     several = isinstance(classes, Sequence) and not isinstance(classes, str)
     if not several or not 1 <= len(classes) <= MAX_CLASSES:
         raise ConfigError(f"classes: expected 1 to {MAX_CLASSES} names, such as ('ER', 'NR'), found {classes!r}")
     for name in classes:
-        if not isinstance(name, str) or name != name.strip() or not name or "&" in name or name == BACKGROUND:
+        if not isinstance(name, str) or name != name.strip() or not name.strip(".") or name == BACKGROUND:
             raise ConfigError(
-                f"classes: {name!r} cannot name a class (empty, '&' in it, spaces around it, or {BACKGROUND!r})"
+                f"classes: {name!r} cannot name a class (empty, dots alone, spaces around it, or {BACKGROUND!r})"
             )
+        if "&" in name or "/" in name:
+            raise ConfigError(f"classes: {name!r} cannot name a class: '&' and '/' separate names")
     if len(set(classes)) < len(classes):
         twice = next(name for name in classes if list(classes).count(name) > 1)
         raise ConfigError(f"classes: duplicate name {twice!r} in {list(classes)}")

@@ -3,7 +3,7 @@
 import logging
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -261,8 +261,12 @@ class Run:
 
         Raises:
             ConfigError: there is no such split.
+            DataError: it has no samples.
         """
-        return self.adapter.dataset(_known(split))
+        found = self.adapter.dataset(_known(split))
+        if not isinstance(found, Sized) or not len(found):
+            raise DataError(f"the data set of {split} is empty: {type(self.adapter).__name__} gives no samples")
+        return found
 
     def region_statistics(self, split: str = "train", samples: int | None = None) -> RegionStatistics:
         """Return the pixels and the intensity of every region in a split."""

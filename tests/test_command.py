@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Annotated
 
 import pytest
 import typer
@@ -86,10 +87,21 @@ def test_a_command_that_is_ended_says_how_to_go_on(capsys):
     assert capsys.readouterr().err == "interrupted; all files are intact: wait on\n"
 
 
-def test_a_signal_while_modules_are_imported_is_one_line(tmp_path):
-    (tmp_path / "typer.py").write_text(
-        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
-    )
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_a_verb_begins_is_one_line(capsys, number):
+    app = typer.Typer()
+
+    @app.command()
+    def waits(value: Annotated[str, typer.Option(callback=lambda value: os.kill(os.getpid(), number))] = ""):
+        pass
+
+    assert run_command(app, []) == 128 + number
+    assert capsys.readouterr().err.strip().startswith("interrupted; all files are intact")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_modules_are_imported_is_one_line(tmp_path, number):
+    (tmp_path / "typer.py").write_text(f"import os, signal, time\nos.kill(os.getpid(), {number})\ntime.sleep(9)\n")
     path = os.pathsep.join([str(tmp_path), *sys.path])
     found = subprocess.run(
         [sys.executable, "-m", "oasis", "adapters"],
@@ -97,7 +109,14 @@ def test_a_signal_while_modules_are_imported_is_one_line(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert (found.returncode, found.stdout, found.stderr) == (130, "", "interrupted\n")
+    line = "interrupted; all files are intact: begin again with the same command\n"
+    assert (found.returncode, found.stdout, found.stderr) == (128 + number, "", line)
+
+
+def test_code_of_the_user_that_ends_the_program_is_said(capsys):
+    code, line = ended(capsys, SystemExit(0))
+    assert code == 2
+    assert "ended the program (exit 0)" in line
 
 
 def test_output_that_cannot_be_written_is_said(tmp_path):

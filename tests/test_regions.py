@@ -73,6 +73,8 @@ def test_numbers_per_class(values: dict[str, float] | float | None, expected: li
         tuple(map(str, range(MAX_CLASSES + 1))),
         (" ER", "NR"),  # region names are stripped, so that no region could be named by it
         ("ER", "NR\n"),
+        ("a/b", "NR"),  # paths in files are made of them
+        ("..", "NR"),
     ],
 )
 def test_names_that_no_region_could_be_named_by_are_refused(classes: tuple[str, ...]) -> None:

@@ -288,6 +288,8 @@ class OverlapLoss(nn.Module):
             raise DataError(
                 f"expected (batch, {len(self.classes)} classes, *spatial), found {tuple(prediction.shape)}"
             )
+        if 0 in prediction.shape[2:]:
+            raise DataError(f"images without pixels, of shape {tuple(prediction.shape)}")
         if self.spatial_dims is not None and self.spatial_dims > prediction.ndim - 2:
             raise DataError(
                 f"expected {self.spatial_dims} axes after batch and classes, found {tuple(prediction.shape)}"

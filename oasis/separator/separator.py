@@ -193,6 +193,8 @@ class Separator(nn.Module):
                 f"{what} of shape {shape}: expected {dims} spatial axes after an axis of {channels} "
                 "channels, and for several images a batch axis before it"
             )
+        if 0 in batch.shape[2:]:
+            raise DataError(f"{what} of shape {shape}: has no pixels")
         return batch
 
     def save(self, folder: str | Path) -> Path:
