@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oasis.command import REFUSED, going_on, named, run_command, say, verb
+from oasis.command import REFUSED, ended_in_order, going_on, lengths, named, run_command, say, verb
 from oasis.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -294,6 +294,57 @@ def export(
     path, card = Run(run, trust_code=trust_code).export(out, kind, size, force)
     difference = card.check.difference if card.check is not None else 0
     typer.echo(f"{path}: {card.sizes}; differs from the run by {difference:.1e} of the brightest pixel at most")
+
+
+@app.command()
+@verb
+def stream(
+    run: RunPath,
+    source: Annotated[
+        str,
+        typer.Argument(help="a folder or a file (.tif, .h5) that grows, or - for raw frames on standard input"),
+    ],
+    out: Annotated[Path, typer.Option(help="the store for the maps: .zarr")],
+    dark: Annotated[Path | None, typer.Option(help="a dark frame to subtract")] = None,
+    key: Annotated[str | None, typer.Option(help="the array in an .h5 file")] = None,
+    shape: Annotated[str, typer.Option(help="of a raw frame: 1152,2048")] = "",
+    dtype: Annotated[str, typer.Option(help="of the numbers of raw frames: uint16, <f4")] = "",
+    window: Annotated[str | None, typer.Option(help="how frames are cut: whole or regions")] = None,
+    regions: Annotated[Path | None, typer.Option(help="boxes or positions, as for predict")] = None,
+    queue: Annotated[int, typer.Option(help="frames that may wait", min=1, max=100_000)] = 64,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="drop frames that find the queue full, and count them")
+    ] = False,
+    idle: Annotated[
+        float | None, typer.Option(help="end after so many seconds without a new frame", min=0.0)
+    ] = None,
+    every: Annotated[float, typer.Option(help="seconds between lines about rate and latency", min=0.1)] = 10.0,
+    force: Force = False,
+    changes: Changes = [],  # noqa: B006
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Separate frames as they come, until the source ends or Ctrl-C: maps, table, rate and latency."""
+    from oasis.inference.options import WindowOptions
+    from oasis.run import Run
+
+    cut = WindowOptions.parse({"kind": window, "regions": regions and str(regions)})
+    # unbuffered: a thread that waits in a buffer at the end of the process would abort it
+    frames = open(0, "rb", buffering=0, closefd=False) if source == "-" else source  # noqa: SIM115
+    described = Run(run, changes, trust_code)
+    with ended_in_order() as stop:
+        found = described.stream(
+            frames, out, dark, key, lengths(shape), dtype, cut, queue, drop, idle, every,
+            lambda state: None if quiet else typer.echo(state.text()), stop, force,
+        )  # fmt: skip
+    typer.echo(found.text())
+    for (path, number), why in list(found.left_out.items())[:1]:
+        say(f"{path}: frame {number}: {why}; left out {len(found.left_out)} frames")
+    if found.error is not None:
+        say(found.error)
+    typer.echo(f"{out}: maps of {found.frames} frames; {out.with_suffix('.csv')}: intensities")
+    if found.error is not None or found.left_out:
+        raise typer.Exit(REFUSED)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 
@@ -103,6 +103,41 @@ def named(folder: str | None) -> str | None:
     if folder is not None and not folder.strip():
         raise ConfigError("--run: expected the path of a folder, found an empty text")
     return folder
+
+
+@contextmanager
+def ended_in_order() -> Iterator[threading.Event]:
+    """Yield an event that the first SIGINT or SIGTERM sets; the second one raises as usual."""
+    stop, handlers = threading.Event(), dict[int, Any]()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() and callable(handlers[number]):
+            handlers[number](number, frame)
+        stop.set()
+
+    if threading.current_thread() is threading.main_thread():
+        handlers |= {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def lengths(text: str) -> tuple[int, ...]:
+    """Return lengths of axes from a text.
+
+    Raises:
+        ConfigError: something else.
+
+    Example:
+        >>> lengths("1152,2048"), lengths("")
+        ((1152, 2048), ())
+    """
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise ConfigError(f"--shape: expected lengths such as 1152,2048, found {text!r}") from None
 
 
 def _interrupted(received: list[int], how: str) -> int:

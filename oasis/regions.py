@@ -20,8 +20,8 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     """Return the class names as a tuple.
 
     Raises:
-        ConfigError: no names, too many, a duplicate name, or a name that could not be part of a region's name or of
-            a path in a file.
+        ConfigError: no names, too many, a duplicate name, or a name that could not be in that of a region or in
+            a path.
     """
     several = isinstance(classes, Sequence) and not isinstance(classes, str)
     if not several or not 1 <= len(classes) <= MAX_CLASSES:

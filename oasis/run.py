@@ -3,11 +3,12 @@
 import logging
 import os
 import shlex
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,9 @@ from oasis.inference.plan import Plan, Unit
 from oasis.inference.predict import predict
 from oasis.inference.predicted import Predicted, tables_of
 from oasis.inference.reader import Reader
-from oasis.inference.zarr_store import MapStore
+from oasis.inference.stream import QUEUE, Streamed, StreamOutput, stream
+from oasis.inference.stream_sources import Watch, frames_of, raw_frames
+from oasis.inference.zarr_store import MapStore, cleared, held
 from oasis.io.arrays import read_array
 from oasis.io.files import digest
 from oasis.io.kept_code import KeptCode
@@ -66,7 +69,7 @@ from oasis.io.run_files import RunFiles
 from oasis.io.tables import read_csv, write_csv
 from oasis.io.texts import write_text
 from oasis.io.yaml_text import read_yaml, yaml_text
-from oasis.io.zarr_files import is_zarr
+from oasis.io.zarr_files import ZARR, is_zarr
 from oasis.loss.overlap import OverlapLoss
 from oasis.plugins import code_file
 from oasis.progress import watched
@@ -607,6 +610,76 @@ class Run:
 
             return predict(separator, self.adapter, source, out, *settings, check, window, grouping, force, runner)
 
+    def stream(
+        self,
+        source: str | Path | BinaryIO,
+        out: str | Path,
+        dark: str | Path | None = None,
+        key: str | None = None,
+        shape: Sequence[int] = (),
+        dtype: str = "",
+        window: WindowOptions | None = None,
+        queue: int = QUEUE,
+        drop: bool = False,
+        idle: float | None = None,
+        every: float = 10.0,
+        report: Callable[[Streamed], None] | None = None,
+        stop: threading.Event | None = None,
+        force: bool = False,
+    ) -> Streamed:
+        """Separate frames as they come; what is complete is on disk, whatever happens to the process.
+
+        Args:
+            source: a folder to which files are added, a TIFF or HDF5 file that grows, or a stream of raw bytes.
+            out: a `.zarr` store to which maps are appended; rows are appended to the `.csv` beside it.
+            dark: a dark frame to subtract.
+            key: the array in an HDF5 file.
+            shape: of a frame of raw bytes.
+            dtype: of its numbers, such as `<u2`.
+            window: whole frames or regions of interest.
+            queue: frames that may wait.
+            drop: drop a frame that finds the queue full; else its source waits.
+            idle: seconds without a frame after which the stream ends; by default it does not.
+            every: seconds between reports.
+            report: is told the state, and what was dropped.
+            stop: ends the stream when it is set; the frames that wait are still separated.
+            force: replace an earlier output.
+
+        Returns:
+            The number of frames, those dropped and left out, rate and latencies, and what ended the stream early.
+
+        Raises:
+            ConfigError: the source or the output cannot be of this kind.
+            DataError: the output exists, or cannot be written to.
+        """
+        out, window, stop = Path(out), window or WindowOptions(), stop or threading.Event()
+        if out.suffix.lower() != ZARR:
+            raise ConfigError(f"{out}: stream: maps are appended to zarr: name an output .zarr")
+        if window.kind == "tiles":
+            raise ConfigError("stream: frames are separated whole or in regions, not by tiles")
+        table, _ = tables_of(out)
+        path = source if isinstance(source, str | Path) else None
+        inputs = [one for one in (path, dark, window.regions) if one is not None]
+        check_outputs({out: _is_never, table: _is_never}, inputs, force=force)
+        frame, watch = None if dark is None else read_array(dark), Watch(stop.is_set, idle)
+        if path is not None:
+            frames = frames_of(Path(path), self.adapter, watch, key, frame)
+        else:
+            frames = raw_frames(source, self.adapter, watch, shape, dtype, frame)  # type: ignore[arg-type]
+        separator, calibration = self.separator(best_device()), self.calibration
+        choice = Choice(separator, partial(self._known_size, separator), window.kind)
+        job = Job(separator, self.adapter, self._needs_spread, False, window, choice)
+        with held(out):
+            cleared(out, force)
+            options = separator.options
+            facts = {"classes": list(options.classes), "unit": options.unit, "identity": options.identity}
+            further = None if calibration is None else (lambda rows: rows.join(calibration.intervals(rows)))
+            output = StreamOutput(out, facts, table, further)
+            try:
+                return stream(job, frames, output, stop, queue, drop, every, report)
+            finally:
+                output.close()
+
     def simulate(self, out: str | Path, split: str = "test", force: bool = False) -> int:
         """Write the samples of a split to an HDF5 file and return their number.
 
@@ -705,6 +778,11 @@ class Run:
             DataError: a file of the run is missing or damaged.
         """
         return gather(self)
+
+
+def _is_never(path: Path) -> bool:
+    """Return that a file is not to be replaced without being told to: a stream does not come again."""
+    return False
 
 
 def _blockwise(

@@ -223,6 +223,22 @@ def is_store(path: Path) -> bool:
     return any((path / name).is_file() for name in METADATA) or not any(path.iterdir())
 
 
+def cleared(path: Path, replace: bool) -> None:
+    """Remove a store that is to be replaced by another one.
+
+    Raises:
+        DataError: it is not to be replaced, or is no store.
+    """
+    if not os.path.lexists(path):
+        return
+    whole = path.is_dir() and not path.is_symlink() and is_store(path)
+    if not replace or not whole:
+        mend = "choose another name, or pass --force to replace it" if whole else "choose another name"
+        raise DataError(f"{path}: exists: {mend}")
+    with writing(path):
+        shutil.rmtree(path)
+
+
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """Keep other commands from writing to a store during the block.
