@@ -148,7 +148,7 @@ def find_weights(source: str | Path) -> Path:
     if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         parent = path.parent
         if parent.is_dir():
-            names = [entry.name for entry in parent.iterdir() if (entry / WEIGHTS).is_file()]
+            names = [entry.name for entry in parent.iterdir() if entry.is_dir()]
             raise ModelError(
                 f"{source}: no such run; {nearest(path.name, names) if names else 'there is none in this folder'}"
             )
