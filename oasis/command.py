@@ -167,6 +167,8 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{where}{error.strerror or error}"
+    if isinstance(error, UnicodeEncodeError):  # of a path, where the locale knows ASCII only
+        return f"{error.object!r}: cannot be a path under this locale ({error.encoding}): set PYTHONUTF8=1"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
         return "there is not enough memory: use fewer or smaller images, or a smaller training.batch_size"
     return None

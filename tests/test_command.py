@@ -37,6 +37,10 @@ def ended(capsys, error):
             FileNotFoundError(2, "No such file or directory", b"caf\xe9"),
             "oasis: caf\\udce9: No such file or directory\n",
         ),
+        (
+            UnicodeEncodeError("ascii", "läufe/a", 1, 2, "ordinal not in range(128)"),
+            "oasis: 'läufe/a': cannot be a path under this locale (ascii): set PYTHONUTF8=1\n",
+        ),
         (MemoryError(), "oasis: there is not enough memory"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),

@@ -332,6 +332,7 @@ def test_what_does_not_fit_is_refused_by_name(arguments: dict[str, Any], words: 
         ({"codes": (1, 4, 5)}, None, ["codes", "(1, 4, 5)", "(2, 4, 5)"]),
         ({"codes": (2, 4, 6)}, None, ["codes", "(2, 4, 6)", "(2, 4, 5)"]),
         ({}, 3, ["(2, 2, 4, 5)", "3"]),
+        ({"prediction": (2, 2, 0, 5), "target": (2, 2, 0, 5)}, None, ["without pixels", "(2, 2, 0, 5)"]),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(
