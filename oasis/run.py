@@ -49,7 +49,7 @@ from oasis.inference.predict import predict
 from oasis.inference.predicted import Predicted, tables_of
 from oasis.inference.reader import Reader
 from oasis.inference.stream import QUEUE, Streamed, StreamOutput, stream
-from oasis.inference.stream_sources import Watch, frames_of, raw_frames
+from oasis.inference.stream_sources import Watch, open_frames
 from oasis.inference.zarr_store import MapStore, cleared, held
 from oasis.io.arrays import read_array
 from oasis.io.files import digest
@@ -539,7 +539,7 @@ class Run:
         cluster: str | None = None,
         workers: int | None = None,
     ) -> Predicted:
-        """Separate the images of a file or folder, and write the maps and a table of intensities.
+        """Separate the images of a file or folder; return the table that is written, with intervals if calibrated.
 
         Args:
             source: a file or a folder.
@@ -551,31 +551,26 @@ class Run:
             refine: also fit the domain's model to each image.
             force: replace files that are not earlier outputs.
             window: how images are cut: whole, by tiles, or into regions of interest.
-            cluster: separate on a Dask cluster, `local`, `slurm` or the address of a scheduler, for a zarr store.
+            cluster: of Dask, for a zarr store: `local`, `slurm` or the address of a scheduler.
             workers: how many the cluster starts.
-
-        Returns:
-            The number of images, the files that failed, and the table, with intervals if the run is calibrated.
 
         Raises:
             DataError: the output must not be written, or no image could be used.
         """
-        table, instances = tables_of(Path(out))
-        window = window or WindowOptions()
+        (table, instances), window = tables_of(Path(out)), window or WindowOptions()
         inputs = [path for path in (source, dark, window.regions) if path is not None]
         outputs = {Path(out): is_maps, table: is_intensities}
         if self.config.grouping:
             outputs[instances] = is_intensities
         check_outputs(outputs, inputs, force=force)
-        calibration, spread = self.calibration, spread or self._needs_spread
-        settings = (None if dark is None else read_array(dark), key, spread, refine)
+        settings = (None if dark is None else read_array(dark), key, spread or self._needs_spread, refine)
         if cluster is None:
             separator = self.separator(best_device())
             check, grouping = partial(self._known_size, separator), self.config.grouping
             found = predict(separator, self.adapter, source, out, *settings, check, window, grouping, force)
         else:
             found = self._predict_on(cluster, workers, source, out, settings, window, force)
-        if calibration is not None:
+        if (calibration := self.calibration) is not None:
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
         write_csv(found.objects, table)
         if found.instances is not None:
@@ -641,44 +636,37 @@ class Run:
             drop: drop a frame that finds the queue full; else its source waits.
             idle: seconds without a frame after which the stream ends; by default it does not.
             every: seconds between reports.
-            report: is told the state, and what was dropped.
+            report: is told the state, which is returned at the end.
             stop: ends the stream when it is set; the frames that wait are still separated.
             force: replace an earlier output.
-
-        Returns:
-            The number of frames, those dropped and left out, rate and latencies, and what ended the stream early.
 
         Raises:
             ConfigError: the source or the output cannot be of this kind.
             DataError: the output exists, or cannot be written to.
         """
         out, window, stop = Path(out), window or WindowOptions(), stop or threading.Event()
-        if out.suffix.lower() != ZARR:
-            raise ConfigError(f"{out}: stream: maps are appended to zarr: name an output .zarr")
-        if window.kind == "tiles":
-            raise ConfigError("stream: frames are separated whole or in regions, not by tiles")
-        table, _ = tables_of(out)
         path = source if isinstance(source, str | Path) else None
-        inputs = [one for one in (path, dark, window.regions) if one is not None]
-        check_outputs({out: _is_never, table: _is_never}, inputs, force=force)
-        frame, watch = None if dark is None else read_array(dark), Watch(stop.is_set, idle)
-        if path is not None:
-            frames = frames_of(Path(path), self.adapter, watch, key, frame)
-        else:
-            frames = raw_frames(source, self.adapter, watch, shape, dtype, frame)  # type: ignore[arg-type]
-        separator, calibration = self.separator(best_device()), self.calibration
+        table = _stream_table(out, window, [one for one in (path, dark, window.regions) if one is not None], force)
+        frame = None if dark is None else read_array(dark)
+        frames = open_frames(source, self.adapter, Watch(stop.is_set, idle), key, frame, shape, dtype)
+        separator = self.separator(best_device())
         choice = Choice(separator, partial(self._known_size, separator), window.kind)
         job = Job(separator, self.adapter, self._needs_spread, False, window, choice)
-        with held(out):
-            cleared(out, force)
-            options = separator.options
-            facts = {"classes": list(options.classes), "unit": options.unit, "identity": options.identity}
-            further = None if calibration is None else (lambda rows: rows.join(calibration.intervals(rows)))
-            output = StreamOutput(out, facts, table, further)
-            try:
-                return stream(job, frames, output, stop, queue, drop, every, report)
-            finally:
-                output.close()
+        with held(out), self._stream_output(separator, out, table, force) as output:
+            return stream(job, frames, output, stop, queue, drop, every, report)
+
+    @contextmanager
+    def _stream_output(self, separator: Separator, out: Path, table: Path, force: bool) -> Iterator[StreamOutput]:
+        """Open the output of a stream, and close it whatever happens."""
+        cleared(out, force)
+        options, calibration = separator.options, self.calibration
+        facts = {"classes": list(options.classes), "unit": options.unit, "identity": options.identity}
+        further = None if calibration is None else (lambda rows: rows.join(calibration.intervals(rows)))
+        output = StreamOutput(out, facts, table, further)
+        try:
+            yield output
+        finally:
+            output.close()
 
     def simulate(self, out: str | Path, split: str = "test", force: bool = False) -> int:
         """Write the samples of a split to an HDF5 file and return their number.
@@ -838,3 +826,19 @@ def _known(split: str) -> str:
     if split not in SPLITS:
         raise ConfigError(f"split: unknown {split!r}; {nearest(split, SPLITS)}")
     return split
+
+
+def _stream_table(out: Path, window: WindowOptions, inputs: Sequence[str | Path], force: bool) -> Path:
+    """Check the output of a stream and return the path of its table.
+
+    Raises:
+        ConfigError: the output is no zarr store, or frames would be cut into tiles.
+        DataError: the output must not be written.
+    """
+    if out.suffix.lower() != ZARR:
+        raise ConfigError(f"{out}: stream: maps are appended to zarr: name an output .zarr")
+    if window.kind == "tiles":
+        raise ConfigError("stream: frames are separated whole or in regions, not by tiles")
+    table, _ = tables_of(out)
+    check_outputs({out: _is_never, table: _is_never}, inputs, force=force)
+    return table

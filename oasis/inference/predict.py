@@ -48,27 +48,21 @@ def predict(
 ) -> Predicted:
     """Separate every image of a file or folder and write the maps to HDF5, `.npz` or zarr.
 
-    The output contains `maps/<class>` (n, B, *S), `source` and `frame` of every image, and as attributes the
-    classes, the unit and the identity of the run. If an adapter reads masks, the good pixels are the array `mask`
-    (n, 1, *S): bad ones have no influence on the maps and are not counted in the intensities. Files and single
-    images that cannot be used are reported and left out. A blank image, all zero, has blank maps. Memory does not
-    grow with the number of images in a file, except for what its adapter reads.
+    Bad pixels of a mask have no influence and are not counted. Files and single images that cannot be used are
+    reported and left out.
 
     Args:
         separator: the separator to apply.
         adapter: the adapter, which reads the files.
         source: a file or a folder.
-        out: `.h5`, `.hdf5` or `.npz`, which appears when it is complete; or `.zarr`, which is written in parts,
-            and continued by the same call where an earlier one was interrupted: see `oasis.inference.stored`.
+        out: `.h5`, `.hdf5` or `.npz`, which appears when it is complete; or `.zarr`, in parts: see `stored`.
         dark: a dark frame to subtract.
         key: the array in `.npz` and HDF5 files.
-        spread: also write the standard deviation of every pixel over the symmetries of the image, as
-            `spread/<class>`, which takes a pass for each.
+        spread: also write the standard deviation over the symmetries of the image, which takes a pass for each.
         refine: also add the columns of the adapter's `refine`.
-        size_check: measures the effect of larger surroundings on the maps; called if images have another size than
-            in training, which are refused if their maps would differ.
+        size_check: called if images have another size than in training, which it may refuse.
         window: how images are cut.
-        grouping: how the maps of whole images are grouped into instances, by class.
+        grouping: how maps are grouped into instances, by class.
         replace: replace a zarr store of another run, other files or other options.
         runner: processes the units of a zarr store.
 
@@ -77,9 +71,8 @@ def predict(
         BusyError: another process is writing to the output.
         DataError: the output is of another kind or cannot be written to, or no image could be used.
     """
-    out = Path(out)
+    out, window = Path(out), window or WindowOptions()
     check_kind(out)
-    window = window or WindowOptions()
     choice = Choice(separator, size_check, window.kind)
     job = Job(separator, adapter, spread, refine, window, choice, grouping or {})
     check_job(job)

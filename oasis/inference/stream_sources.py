@@ -63,6 +63,21 @@ class Watch:
         return True
 
 
+def open_frames(
+    source: str | Path | BinaryIO,
+    adapter: Adapter[Any],
+    watch: Watch,
+    key: str | None,
+    dark: NDArray[Any] | None,
+    shape: Sequence[int],
+    dtype: str,
+) -> Iterator[Frame]:
+    """Return the frames of a path, as `frames_of`, or of raw bytes, as `raw_frames`."""
+    if isinstance(source, str | Path):
+        return frames_of(Path(source), adapter, watch, key, dark)
+    return raw_frames(source, adapter, watch, shape, dtype, dark)
+
+
 def frames_of(
     source: Path, adapter: Adapter[Any], watch: Watch, key: str | None = None, dark: NDArray[Any] | None = None
 ) -> Iterator[Frame]:
