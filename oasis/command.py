@@ -79,6 +79,8 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
                 return _interrupted(received, "")
             return code if isinstance(code, int) else 0
         except SystemExit as stop:  # from code of the user, which must not look like the end of the command
+            if isinstance(stop.__context__, OSError):  # typer ends a command so whose reader closed the pipe
+                return 1
             say(f"code that the configuration names ended the program (exit {stop.code}): let it raise an error")
             return REFUSED
         except typer.Exit as stop:

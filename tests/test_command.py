@@ -1,5 +1,6 @@
 """How commands end: one line for what a user can cause, for a system that fails, and for signals."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -121,6 +122,17 @@ def test_code_of_the_user_that_ends_the_program_is_said(capsys):
     code, line = ended(capsys, SystemExit(0))
     assert code == 2
     assert "ended the program (exit 0)" in line
+
+
+def test_a_reader_that_closes_the_pipe_is_no_error(capsys):
+    def prints(*_, **__):
+        try:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        except OSError:
+            sys.exit(1)
+
+    assert run_command(prints, []) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_output_that_cannot_be_written_is_said(tmp_path):
