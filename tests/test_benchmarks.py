@@ -11,6 +11,7 @@ SMALL = {
     "curves": "--tracks 2",
     "evaluation": "--base 8 --size 32 32 --batch 2 --events 2",
     "large_images": "mosaic --side 64",
+    "exports": "unet",
     "loss": "--batch 1 --size 16 16 --classes 2 --repeats 1",
     "peers": "--base 8 --size 32 32 --events 2 --side 64 --threads 1 --repeats 1",
     "speed": "--base 8 --size 16 16 --batch 1 --threads 1 --repeats 1",

@@ -90,7 +90,7 @@ def test_bounds_rise(name):
         ("galaxy", {"blend": {"sky": {"g": -1}}}, r"data\.blend\.sky\.g"),
         ("galaxy", {"library": {"simulated": -5}}, r"data\.library\.simulated"),
         ("galaxy", {"reading": {"pixel_scale": 0}}, r"data\.reading\.pixel_scale"),
-        ("neutrino", {"energies": [60, 1]}, r"data\.energies: expected two rising"),
+        ("neutrino", {"energies": [60, 1]}, r"data\.energies: expected two increasing"),
         ("neutrino", {"events": {"val": 0}}, r"data\.events\.val"),
     ],
 )

@@ -71,12 +71,12 @@ def test_outcomes_are_those_that_count_gives(images):
     counts = [count(one, other, 2) for one, other in zip(predicted, true, strict=True)]
     for found, expected in zip(counts_of(table, CLASSES, len(true)), counts, strict=True):
         np.testing.assert_allclose(found.iou, expected.iou)
-        for name in ("matched", "false", "missed"):
+        for name in ("matched", "unmatched", "missed"):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     for label, name in enumerate(CLASSES):
         rows = table[table["class"] == name]
-        for outcome in ("matched", "false", "missed"):
-            assert (rows["outcome"] == outcome).sum() == sum(getattr(each, outcome)[label] for each in counts)
+        for outcome, counted in (("matched", "matched"), ("false", "unmatched"), ("missed", "missed")):
+            assert (rows["outcome"] == outcome).sum() == sum(getattr(each, counted)[label] for each in counts)
         assert rows["iou"].sum() == pytest.approx(sum(each.iou[label] for each in counts))
     assert table["iou"].notna().equals(table["outcome"] == "matched")
 

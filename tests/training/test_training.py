@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from oasis.data.samples import collate
-from oasis.errors import ConfigError, MissingExtraError, ModelError
+from oasis.errors import ConfigError, DataError, MissingExtraError, ModelError
 from oasis.run import Run
 from oasis.separator.separator import Separator
 from oasis.training.fit import fit
@@ -238,7 +238,7 @@ def test_resume_needs_a_checkpoint(toy):
 
 
 def test_too_few_samples(toy_values):
-    with pytest.raises(ConfigError, match="too few"):
+    with pytest.raises(DataError, match="the data set of val is empty"):
         Run.from_values({**toy_values, "data": {"val": 0}}).train()
 
 

@@ -404,7 +404,7 @@ def test_options_that_cannot_be_are_refused(values, words):
 def test_galaxies_without_light_are_refused():
     flux = gaussians(5)
     flux[2] = 0
-    with pytest.raises(DataError, match="no light"):
+    with pytest.raises(DataError, match="no finite flux"):
         GalaxyScene(library_of(flux), np.arange(5), TWO, BlendOptions())
     GalaxyScene(library_of(flux), np.array([0, 1, 3, 4]), TWO, BlendOptions())
 

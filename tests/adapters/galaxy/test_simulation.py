@@ -225,7 +225,7 @@ def test_a_galaxy_that_leaves_its_stamp_is_drawn_again():
     assert (some.table["redrawn"] > 0).sum() > 10
     total = survey.nanomaggies(some.table["magnitude"])
     assert (some.table["flux_r"] / total).min() >= 0.96
-    with pytest.raises(ConfigError, match="none had 97% of its light"):
+    with pytest.raises(ConfigError, match="none of 100 galaxies had 97% of its light"):
         simulate_galaxies(1, options=GalaxyOptions(size=32, r50=20.0, r50_slope=0.0))
 
 
