@@ -2,6 +2,7 @@
 
 import importlib
 import reprlib
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 from types import ModuleType
@@ -34,6 +35,8 @@ class MissingExtraError(OasisError):
 def import_extra(module: str, extra: str) -> ModuleType:
     """Import `module`, or raise a `MissingExtraError` that names the extra which installs it.
 
+    What the module does to Ctrl-C and SIGTERM when it is imported is undone.
+
     Raises:
         MissingExtraError: `module` is not installed.
 
@@ -41,10 +44,15 @@ def import_extra(module: str, extra: str) -> ModuleType:
         >>> import_extra("json", extra="track").__name__
         'json'
     """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{module} is not installed: run  pip install 'oasis-seg[{extra}]'") from error
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
 
 MOST_NAMES = 40  # listed in a hint

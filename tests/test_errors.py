@@ -1,5 +1,8 @@
 """Errors and their hints."""
 
+import signal
+from pathlib import Path
+
 import pytest
 
 from oasis import errors
@@ -33,3 +36,12 @@ def test_a_missing_package_names_the_extra_that_brings_it() -> None:
 
 def test_a_hint_keeps_the_case_of_the_known_name() -> None:
     assert errors.nearest("monai/unet", ["monai/UNet", "monai/VNet"]) == "did you mean 'monai/UNet'?"
+
+
+def test_an_extra_cannot_take_the_signals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library for clusters ends the program on Ctrl-C from its import on."""
+    (tmp_path / "takes_signals.py").write_text("import signal\nsignal.signal(signal.SIGINT, lambda *_: None)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    assert errors.import_extra("takes_signals", "x").__name__ == "takes_signals"
+    assert signal.getsignal(signal.SIGINT) is before
