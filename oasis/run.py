@@ -559,10 +559,9 @@ class Run:
         """
         (table, instances), window = tables_of(Path(out)), window or WindowOptions()
         inputs = [path for path in (source, dark, window.regions) if path is not None]
-        outputs = {Path(out): is_maps, table: is_intensities}
-        if self.config.grouping:
-            outputs[instances] = is_intensities
-        check_outputs(outputs, inputs, force=force)
+        grouped = {instances: is_intensities} if self.config.grouping else {}
+        check_outputs({Path(out): is_maps, table: is_intensities, **grouped}, inputs, force=force)
+        calibration = self.calibration  # before anything is written, since it may be damaged
         settings = (None if dark is None else read_array(dark), key, spread or self._needs_spread, refine)
         if cluster is None:
             separator = self.separator(best_device())
@@ -570,7 +569,7 @@ class Run:
             found = predict(separator, self.adapter, source, out, *settings, check, window, grouping, force)
         else:
             found = self._predict_on(cluster, workers, source, out, settings, window, force)
-        if (calibration := self.calibration) is not None:
+        if calibration is not None:
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
         write_csv(found.objects, table)
         if found.instances is not None:
@@ -658,8 +657,8 @@ class Run:
     @contextmanager
     def _stream_output(self, separator: Separator, out: Path, table: Path, force: bool) -> Iterator[StreamOutput]:
         """Open the output of a stream, and close it whatever happens."""
-        cleared(out, force)
         options, calibration = separator.options, self.calibration
+        cleared(out, force)
         facts = {"classes": list(options.classes), "unit": options.unit, "identity": options.identity}
         further = None if calibration is None else (lambda rows: rows.join(calibration.intervals(rows)))
         output = StreamOutput(out, facts, table, further)
