@@ -50,7 +50,7 @@ from oasis.inference.predicted import Predicted, tables_of
 from oasis.inference.reader import Reader
 from oasis.inference.stream import QUEUE, Streamed, StreamOutput, stream
 from oasis.inference.stream_sources import Watch, open_frames
-from oasis.inference.zarr_store import MapStore, cleared, held
+from oasis.inference.zarr_store import MapStore, held, make_way
 from oasis.io.arrays import read_array
 from oasis.io.files import digest
 from oasis.io.kept_code import KeptCode
@@ -658,7 +658,7 @@ class Run:
     def _stream_output(self, separator: Separator, out: Path, table: Path, force: bool) -> Iterator[StreamOutput]:
         """Open the output of a stream, and close it whatever happens."""
         options, calibration = separator.options, self.calibration
-        cleared(out, force)
+        make_way(out, force)
         facts = {"classes": list(options.classes), "unit": options.unit, "identity": options.identity}
         further = None if calibration is None else (lambda rows: rows.join(calibration.intervals(rows)))
         output = StreamOutput(out, facts, table, further)

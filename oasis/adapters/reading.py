@@ -40,6 +40,23 @@ def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[An
     return images - dark
 
 
+def leading_axes(axes: int, bands: int, spatial_dims: int) -> tuple[bool, bool]:
+    """Return whether an array of images has an axis of images, and one of bands; those of length 1 may be missing.
+
+    Args:
+        axes: number of axes of the array.
+        bands: number of bands.
+        spatial_dims: number of spatial axes.
+
+    Example:
+        >>> leading_axes(3, bands=1, spatial_dims=2), leading_axes(3, bands=4, spatial_dims=2)
+        ((True, False), (False, True))
+    """
+    lead = axes - spatial_dims
+    has_bands = lead > 0 and (bands > 1 or lead == 2)
+    return lead - has_bands > 0, has_bands
+
+
 def images_shape(shape: Sequence[int], bands: int, spatial_dims: int) -> tuple[int, ...]:
     """Return the shape (n, B, *S) that an array has as images.
 

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.reading import images_shape
+from oasis.adapters.reading import images_shape, leading_axes
 from oasis.data.images import Images
 from oasis.data.mixing import keyed_rng
 from oasis.errors import DataError
 from oasis.inference.sources import REPLACE, problem, read_images
 from oasis.inference.windows import Place
+from oasis.io.arrays import native
 from oasis.io.parts import Index, Parts, open_parts
 from oasis.scaling import FittedScale
 from oasis.separator.separator import Separator
@@ -105,9 +106,8 @@ class _FromFile:
         self.shape = images_shape(parts.shape, adapter.bands, adapter.spatial_dims)
         self.position: dict[str, NDArray[Any]] = {}
         self._parts, self._adapter, self._dark = parts, adapter, dark
-        lead = len(parts.shape) - adapter.spatial_dims
-        self._has_bands = lead > 0 and (adapter.bands > 1 or lead == 2)
-        self._has_images = lead - self._has_bands > 0
+        found = leading_axes(len(parts.shape), adapter.bands, adapter.spatial_dims)
+        self._has_images, self._has_bands = found
 
     def part(self, index: int, place: Place) -> NDArray[np.float32]:
         lead: Index = (*[index] * self._has_images, *[slice(None)] * self._has_bands)
@@ -116,7 +116,7 @@ class _FromFile:
         dark = None
         if self._dark is not None:
             dark = self._dark[tuple([slice(None)] * (self._dark.ndim - len(place)) + list(place))]
-        images: NDArray[np.float32] = self._adapter.as_images(raw.astype(raw.dtype.newbyteorder("=")), dark)
+        images: NDArray[np.float32] = self._adapter.as_images(native(raw), dark)
         return images[0]  # type: ignore[no-any-return]
 
     def context(self, index: int, place: Place) -> NDArray[np.float32] | None:

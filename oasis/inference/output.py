@@ -8,16 +8,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from oasis.errors import DataError
+from oasis.errors import DataError, OasisError
 from oasis.evaluation.event_table import WITHOUT_TRUTH
+from oasis.evaluation.identity import CONFIGURATION, identified
+from oasis.inference.predicted import Predicted
 from oasis.inference.rows import Rows
 from oasis.inference.sinks import Sink
 from oasis.io.files import readable
 from oasis.progress import Progress
+from oasis.separator.options import SeparatorOptions
 
 BATCH = 8  # images per forward pass
 MASK = "mask"  # the array of good pixels in the output
 MASKED = "masked_fraction"  # column: bad pixels as a fraction of the visible ones
+
+
+def check_same_size(size: tuple[int, ...], earlier: tuple[int, ...] | None) -> None:
+    """Check that images have the size of earlier ones, if there were any.
+
+    Raises:
+        DataError: they have not.
+    """
+    if earlier is not None and size != earlier:
+        found, expected = (" x ".join(map(str, each)) for each in (size, earlier))
+        raise DataError(
+            f"images are {found} pixels, earlier ones were {expected}: write each size to its own output file"
+        )
 
 
 class Output:
@@ -43,11 +59,7 @@ class Output:
         Raises:
             DataError: they have not.
         """
-        if self.size is not None and size != self.size:
-            found, expected = (" x ".join(map(str, each)) for each in (size, self.size))
-            raise DataError(
-                f"images are {found} pixels, earlier ones were {expected}: write each size to its own output file"
-            )
+        check_same_size(size, self.size)
 
     def add(
         self,
@@ -93,6 +105,17 @@ class Output:
         columns: dict[str, ArrayLike] = {str(name): table[name].to_numpy() for name in table if name != "image"}
         frame = np.asarray(numbers)[table["image"].to_numpy(int)]
         self.instances.add({"source": [readable(path)] * len(table), "frame": frame, **columns})
+
+    def predicted(self, failed: Mapping[Path, OasisError], options: SeparatorOptions) -> Predicted:
+        """Return the result of a prediction, whose tables state the run and the unit.
+
+        Args:
+            failed: the files that could not be used, completely or in part, and why.
+            options: the options of the separator.
+        """
+        run, unit = options.identity.get(CONFIGURATION), options.unit
+        instances = identified(self.instances.table(), run, unit) if self.instances else None
+        return Predicted(self.count, failed, identified(self.table(), run, unit), instances)
 
     def table(self) -> pd.DataFrame:
         """Return one row per image and class, or per region and class."""

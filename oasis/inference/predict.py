@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import check_same_classes, check_spread
-from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.inference.choice import Choice, Measure
 from oasis.inference.job import Job
 from oasis.inference.options import WindowOptions
@@ -116,9 +115,7 @@ def _predicted(
             failed = _separate_files(job, files, output, dark, key)
         if not output.count:
             raise next(iter(failed.values()))
-    run, unit = separator.options.identity.get(CONFIGURATION), separator.options.unit
-    instances = identified(output.instances.table(), run, unit) if output.instances else None
-    return Predicted(output.count, failed, identified(output.table(), run, unit), instances)
+    return output.predicted(failed, separator.options)
 
 
 def _separate_files(

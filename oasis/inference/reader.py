@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.reading import images_shape
+from oasis.adapters.reading import images_shape, leading_axes
 from oasis.data.images import Images
 from oasis.inference.large import Large, open_large
 from oasis.inference.sources import read_images
+from oasis.io.arrays import native
 from oasis.io.parts import Parts, open_parts
 
 
@@ -99,16 +100,14 @@ class Reader:
             yield parts
 
     def _has_images(self, parts: Parts) -> bool:
-        lead = len(parts.shape) - self.adapter.spatial_dims
-        has_bands = lead > 0 and (self.adapter.bands > 1 or lead == 2)
-        return lead - has_bands > 0
+        return leading_axes(len(parts.shape), self.adapter.bands, self.adapter.spatial_dims)[0]
 
     def _converted(self, parts: Parts, start: int, stop: int) -> Images:
         place = [slice(0, length) for length in parts.shape]
         if self._has_images(parts):
             place[0] = slice(start, stop)
         raw = np.asarray(parts[tuple(place)])
-        return Images(self.adapter.as_images(raw.astype(raw.dtype.newbyteorder("="), copy=False), self.dark))
+        return Images(self.adapter.as_images(native(raw), self.dark))
 
     def _read(self, path: Path) -> Images:
         if self._whole is None or self._whole[0] != path:

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import ConfigError, DataError, OasisError
-from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.inference.blockwise import Blockwise, gather
 from oasis.inference.job import Job
 from oasis.inference.memory import CHUNK
-from oasis.inference.output import MASK
+from oasis.inference.output import MASK, check_same_size
 from oasis.inference.plan import Plan, Planned, Unit
 from oasis.inference.predicted import Predicted
 from oasis.inference.reader import Reader, Shape
@@ -98,9 +97,7 @@ def _gathered(job: Job, store: MapStore, plan: Plan, reader: Reader) -> Predicte
         error = left_out(Path(path), found, counts[path])
         if error is not None:
             failed[Path(path)] = error
-    run, unit = job.separator.options.identity.get(CONFIGURATION), job.separator.options.unit
-    instances = identified(output.instances.table(), run, unit) if output.instances else None
-    return Predicted(output.count, failed, identified(output.table(), run, unit), instances)
+    return output.predicted(failed, job.separator.options)
 
 
 def facts_of_call(
@@ -160,11 +157,7 @@ def _plan(job: Job, files: Sequence[Path], reader: Reader) -> Plan:
     for path in files:
         try:
             shape = _large_shape(reader, path) if by_blocks else reader.shape(path)
-            if size is not None and shape.size != size:
-                found, expected = (" x ".join(map(str, each)) for each in (shape.size, size))
-                raise DataError(
-                    f"images are {found} pixels, earlier ones were {expected}: write each size to its own"
-                )
+            check_same_size(shape.size, size)
             if regional is None:
                 job.choice.check_size(shape.size, path)
             elif by_blocks:

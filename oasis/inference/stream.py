@@ -16,12 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from oasis.data.images import Images
 from oasis.errors import DataError, OasisError, import_extra
 from oasis.inference.job import Job
-from oasis.inference.output import BATCH, Output
+from oasis.inference.output import BATCH, MASK, Output
 from oasis.inference.regional import Regional
 from oasis.inference.rows import Rows
 from oasis.inference.stream_sources import Frame
@@ -251,8 +251,8 @@ class StreamOutput(Output):
         self._arrays: dict[str, Any] = {}
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
-        """Write rows of an array behind those of earlier frames."""
-        if name == "source":
+        """Write rows of an array behind those of earlier frames; names of files and masks are not stored."""
+        if name in ("source", MASK):
             return
         with writing(self.path):
             if name not in self._arrays:
@@ -265,18 +265,6 @@ class StreamOutput(Output):
             if array.shape[0] < stop:
                 array.resize((-(-stop // GROWN) * GROWN, *rows.shape[1:]))
             array[self.count : stop] = rows
-
-    def add(
-        self,
-        path: Path,
-        numbers: NDArray[np.intp],
-        size: tuple[int, ...],
-        mask: NDArray[np.bool_] | None,
-        arrays: Mapping[str, NDArray[Any]],
-        columns: Mapping[str, ArrayLike],
-    ) -> None:
-        """Append frames of a file."""
-        super().add(path, numbers, size, None, arrays, columns)
 
     def flush(self) -> None:
         """Write the rows of the frames since the last flush."""

@@ -16,6 +16,7 @@ from oasis.data.images import Images
 from oasis.errors import ConfigError, DataError
 from oasis.inference.reader import Reader
 from oasis.inference.sources import image_files
+from oasis.io.arrays import native
 from oasis.io.containers import opened_dataset
 from oasis.io.files import one_line
 
@@ -145,8 +146,7 @@ def _converted(
     for number, raw in enumerate(frames):
         arrived = time.monotonic()
         watch.noted()
-        native = raw.astype(raw.dtype.newbyteorder("="), copy=False)
-        yield Frame(path, number, Images(adapter.as_images(native, dark)), arrived)
+        yield Frame(path, number, Images(adapter.as_images(native(raw), dark)), arrived)
 
 
 def _of_bytes(

@@ -209,12 +209,7 @@ def open_store(path: Path, facts: Mapping[str, Any], replace: bool) -> MapStore 
         problem = f"contains maps of {named}"
     else:
         problem = "exists and is not an earlier output of this command"
-    whole = path.is_dir() and not path.is_symlink() and (found is not None or is_store(path))
-    if not replace or not whole:
-        mend = "choose another name, or pass --force to replace it" if whole else "choose another name"
-        raise DataError(f"{path}: {problem}: {mend}")
-    with writing(path):
-        shutil.rmtree(path)
+    make_way(path, replace, problem)
     return None
 
 
@@ -223,8 +218,13 @@ def is_store(path: Path) -> bool:
     return any((path / name).is_file() for name in METADATA) or not any(path.iterdir())
 
 
-def cleared(path: Path, replace: bool) -> None:
-    """Remove a store that is to be replaced by another one.
+def make_way(path: Path, replace: bool, problem: str = "exists") -> None:
+    """Remove a store, if there is one, that is to be replaced by another one.
+
+    Args:
+        path: of the store.
+        replace: whether it may be removed.
+        problem: why it cannot stay.
 
     Raises:
         DataError: it is not to be replaced, or is no store.
@@ -234,7 +234,7 @@ def cleared(path: Path, replace: bool) -> None:
     whole = path.is_dir() and not path.is_symlink() and is_store(path)
     if not replace or not whole:
         mend = "choose another name, or pass --force to replace it" if whole else "choose another name"
-        raise DataError(f"{path}: exists: {mend}")
+        raise DataError(f"{path}: {problem}: {mend}")
     with writing(path):
         shutil.rmtree(path)
 

@@ -91,6 +91,16 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
         values = np.asarray(READERS[suffix](path, key))
     if values.dtype.kind not in "fiub" or not values.size or not values.ndim:
         raise DataError(f"{path}: contains no numeric array (dtype {values.dtype}, shape {values.shape})")
+    return native(values)
+
+
+def native(values: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers in the byte order of this machine, the same array if they are in it.
+
+    Example:
+        >>> native(np.zeros(1, ">f4")).dtype == np.float32
+        True
+    """
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 

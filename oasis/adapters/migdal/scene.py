@@ -103,7 +103,9 @@ class MigdalScene(Scene):
             placed.append(Placed(NR, self._other_recoil(window, rng)[None], (0, 0)))
         top = extent.row + round(place["vertex_row"])
         seen = self.artefacts.visible_rows((top, top + extent.height), window.height, rng)
-        return [replace(one, values=one.values * seen[:, None]) for one in placed], meta
+        if not seen.all():
+            placed = [replace(one, values=one.values * seen[:, None]) for one in placed]
+        return placed, meta
 
     def observe(
         self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
@@ -158,8 +160,12 @@ class MigdalScene(Scene):
                 for first, side, length in zip(extent[:2], extent[2:], detector.shape, strict=True)
             )
         )
-        gain = detector.gain * rng.normal(1.0, detector.gain_smear)
-        return _Vertex(row, col, rng.uniform(*detector.drift_cm), gain)
+        return self._at(row, col, rng)
+
+    def _at(self, row: float, col: float, rng: np.random.Generator) -> _Vertex:
+        """Return a vertex at a position, of random gain and drift distance."""
+        gain = self.detector.gain * rng.normal(1.0, self.detector.gain_smear)
+        return _Vertex(row, col, rng.uniform(*self.detector.drift_cm), gain)
 
     def _recoil(
         self,
@@ -183,8 +189,7 @@ class MigdalScene(Scene):
         """Return the light of a further nuclear recoil somewhere in a window."""
         recoil = self.recoils[int(rng.choice(self.recoil_indices, p=self.recoil_shares))]
         row, col = (first + rng.uniform(0, side) for first, side in zip(window[:2], window[2:], strict=True))
-        gain = self.detector.gain * rng.normal(1.0, self.detector.gain_smear)
-        vertex = _Vertex(row, col, rng.uniform(*self.detector.drift_cm), gain)
+        vertex = self._at(row, col, rng)
         return self._recoil(recoil, None if self.options.recoils else random_rotation(rng), vertex, window, rng)[0]
 
     def _electron(
