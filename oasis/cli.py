@@ -233,6 +233,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="the file for the maps: .h5, .npz or .zarr")],
     dark: Annotated[Path | None, typer.Option(help="a dark frame to subtract")] = None,
     key: Annotated[str | None, typer.Option(help="the array in .npz and .h5 files")] = None,
+    axes: Annotated[str | None, typer.Option(help="the axes of the arrays, such as CZYX")] = None,
     spread: Annotated[
         bool, typer.Option("--spread", help="also write the spread of the maps over all orientations")
     ] = False,
@@ -263,6 +264,7 @@ def predict(
     cut = WindowOptions.parse(
         {"kind": window, "tile": tile, "memory": memory, "regions": regions and str(regions), "level": level}
     )
+    changes = changes if axes is None else [*changes, f"data.axes={axes}"]
     kept = "go on with the same command, which keeps what is done" if out.suffix.lower() == ".zarr" else ""
     with going_on(lambda: kept):
         described = Run(run, changes, trust_code)

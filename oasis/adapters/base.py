@@ -1,5 +1,6 @@
 """The contract of an adapter, which provides a domain with training, evaluation and prediction."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
+from oasis.adapters.axes import SPATIAL, ArrangedParts, arrangement
 from oasis.adapters.options import DataOptions
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.reading import as_images
@@ -23,12 +25,17 @@ from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError, shown
 from oasis.instances.grouping import Grouping
 from oasis.io.arrays import SUFFIXES, as_image_array, read_array
+from oasis.io.axes import AxisFacts
+from oasis.io.labelled import read_labelled
+from oasis.io.parts import Parts, facts_of
 from oasis.options import Options
 from oasis.regions import per_class, present
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 ATTEMPTS = 200  # samples to search for an object before concluding that there is none
 
@@ -82,6 +89,7 @@ class Adapter(ABC, Generic[OptionsT]):
         self.options = cast(OptionsT, options)
         self.seed = seed
         self._chosen_thresholds = thresholds
+        self._shown: set[str] = set()  # what was said of the axes of files
 
     @property
     def limits(self) -> dict[str, float]:
@@ -349,8 +357,9 @@ class Adapter(ABC, Generic[OptionsT]):
     def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
         """Return the measured images of a file in physical units, for `oasis predict`.
 
-        The default is the array of a file unchanged, and its array `context` if the domain has a context. A domain
-        whose files state bad pixels, coordinates or units overrides this.
+        The default is the array of a file, its axes as the file or the option `axes` names them, and its array
+        `context` if the domain has a context. A domain whose files state bad pixels, coordinates or units
+        overrides this.
 
         Args:
             path: the path of the file.
@@ -360,9 +369,49 @@ class Adapter(ABC, Generic[OptionsT]):
         Raises:
             DataError: the file cannot be read, or does not contain images of this domain.
         """
-        image = self.as_images(read_array(path, key), dark)
+        values, facts = self.named_axes(path, *read_labelled(path, key))
+        found = arrangement(facts, values.shape, self.bands, self.spatial_dims, str(path))
+        image = self.as_images(values if found is None else found.apply(values), dark)
         context = as_image_array(read_array(path, "context"), f"{path}: context") if self.context else None
-        return Images(image, context, source=str(path))
+        if found is None:
+            return Images(image, context, source=str(path))
+        self._show(path, found.text(facts, values.shape))
+        letters = SPATIAL[-self.spatial_dims :]
+        sizes = tuple(facts.pixel_size.get(name, 0.0) for name in letters)
+        known = sizes if all(sizes) and image.shape[2:] == found.size(values.shape) else ()
+        axes = tuple(letters.lower())
+        return Images(image, context, None, axes, known, facts.pixel_unit if known else "", source=str(path))
+
+    def named_axes(self, path: Path, values: Any, facts: AxisFacts) -> tuple[Any, AxisFacts]:
+        """Return an array of a file and what is known of its axes: by the option `axes`, else by the file.
+
+        Raises:
+            DataError: the option does not have a letter for every axis.
+        """
+        stated = getattr(self.options, "axes", None)
+        return values, facts if stated is None else facts.renamed(stated, len(values.shape), str(path))
+
+    def arranged_parts(self, path: Path, parts: Parts) -> Parts | None:
+        """Return the array of a file as images (n, B, *S) if its axes are named, else as it is.
+
+        Returns:
+            None if images lie along several axes, so that the file has to be read as a whole.
+
+        Raises:
+            DataError: the axes do not fit.
+        """
+        _, facts = self.named_axes(path, parts, facts_of(parts))
+        found = arrangement(facts, parts.shape, self.bands, self.spatial_dims, str(path))
+        if found is None:
+            return parts
+        self._show(path, found.text(facts, parts.shape))
+        return ArrangedParts(parts, found) if len(found.images) < 2 else None
+
+    def _show(self, path: Path, text: str) -> None:
+        """Log what the axes of a file were taken for, once for every kind of file."""
+        if text not in self._shown:
+            self._shown.add(text)
+            logger.info("%s: %s", path, text)
 
     def reads_parts(self, path: Path) -> bool:
         """Return whether a part of an image in a file can be read and interpreted without the rest.

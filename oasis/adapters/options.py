@@ -74,6 +74,8 @@ class DataOptions(Options):
     Attributes:
         events: samples per split.
         files: files of samples by split, used instead of the simulation.
+        axes: the axes of the arrays in image files, one letter for each, such as `CZYX`: T (times), C (channels),
+            Z, Y, X or I (images); by default those that a file states, else by its shape.
 
     Example:
         >>> class Cells(DataOptions):
@@ -84,6 +86,7 @@ class DataOptions(Options):
 
     events: SplitCounts = SplitCounts(train=2000, val=200, test=1000)
     files: SplitFiles = SplitFiles()
+    axes: str | None = Field(None, pattern="^[TCZYXI]+$")
 
     @field_validator("events", mode="before")
     @classmethod

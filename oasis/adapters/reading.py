@@ -87,14 +87,19 @@ def images_shape(shape: Sequence[int], bands: int, spatial_dims: int) -> tuple[i
 
 
 def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:
-    """Check that a last axis of length 3 or 4 is not one of colours, which would be read as many narrow images.
+    """Check that a last axis of length 2 to 4 is not one of colours or columns, read as many narrow images.
 
     Raises:
         DataError: it seems to be one.
     """
-    colours = len(shape) == spatial_dims + 1 and shape[-1] in (3, 4) and all(length > 4 for length in shape[:-1])
+    colours = len(shape) == spatial_dims + 1 and shape[-1] in (2, 3, 4) and all(n > 4 for n in shape[:-1])
+    if colours and spatial_dims == 1:
+        raise DataError(
+            f"an array of shape {shape} looks like a table of {shape[-1]} columns, but every row is a signal: "
+            "choose a column (--key), call the first one time, or write one signal per row"
+        )
     if bands == 1 and colours:
         raise DataError(
             f"an array of shape {shape} looks like one image of {shape[-1]} colours or channels, but images of "
-            "this domain have 1 band: choose a channel"
+            "this domain have 1 band: choose a channel, or state the axes (--axes)"
         )

@@ -144,7 +144,8 @@ def open_large(
     if adapter.context or not adapter.reads_parts(path):
         yield InMemory(read_images(adapter, path, key, dark), adapter)
         return
-    with open_parts(path, key) as parts:
+    with open_parts(path, key) as stored:
+        parts = None if stored is None else adapter.arranged_parts(path, stored)
         if parts is None:
             yield InMemory(read_images(adapter, path, key, dark), adapter)
             return

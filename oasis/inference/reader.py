@@ -94,7 +94,8 @@ class Reader:
         if type(adapter).read is not Adapter.read or adapter.context:
             yield None
             return
-        with open_parts(path, self.key) as parts:
+        with open_parts(path, self.key) as stored:
+            parts = None if stored is None else adapter.arranged_parts(path, stored)
             if parts is not None:
                 images_shape(parts.shape, adapter.bands, adapter.spatial_dims)
             yield parts

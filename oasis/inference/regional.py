@@ -324,7 +324,8 @@ def needs_parts(job: Job, path: Path, key: str | None) -> bool:
     adapter = job.adapter
     if adapter.context or not adapter.reads_parts(path):
         return False
-    with open_parts(path, key) as parts:
+    with open_parts(path, key) as stored:
+        parts = None if stored is None else adapter.arranged_parts(path, stored)
         return parts is not None and prod(parts.shape[max(len(parts.shape) - adapter.spatial_dims, 0) :]) > PARTS
 
 

@@ -127,7 +127,8 @@ def needs_tiles(job: Job, path: Path, key: str | None) -> bool:
         return False
     if adapter.context or not adapter.reads_parts(path):
         return False
-    with open_parts(path, key) as parts:
+    with open_parts(path, key) as stored:
+        parts = None if stored is None else adapter.arranged_parts(path, stored)
         if parts is None:
             return False
         size = parts.shape[max(len(parts.shape) - adapter.spatial_dims, 0) :]

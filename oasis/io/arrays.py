@@ -11,6 +11,7 @@ from oasis.errors import DataError
 from oasis.io.containers import chosen_name, read_hdf5, read_matlab
 from oasis.io.files import check_file, one_line, reading
 from oasis.io.fits import FITS, read_fits
+from oasis.io.png import PNG, read_png
 from oasis.io.tables import is_number
 from oasis.io.tiff import read_tiff
 from oasis.io.zarr_files import ZARR, is_zarr, read_zarr
@@ -67,8 +68,8 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
     """Read the numbers of an image file.
 
     Args:
-        path: the path of a file `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5`, `.hdf5`, `.mat`, `.csv` or
-            `.fits`, or of a folder `.zarr`.
+        path: the path of a file `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5`, `.hdf5`, `.mat`, `.csv`,
+            `.png` or `.fits`, or of a folder `.zarr`.
         key: the name of the array in an `.npz`, `.mat` or HDF5 file or zarr group; required if there are several
             and none is named `image` or `adu`. The column of a CSV file with a header, the unit of a FITS file.
 
@@ -89,6 +90,15 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
         raise DataError(f"{path}: unknown kind of file; expected {', '.join(SUFFIXES)}")
     with reading(path):
         values = np.asarray(READERS[suffix](path, key))
+    return checked_numbers(path, values)
+
+
+def checked_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
+    """Return what was read from a file, in the byte order of this machine.
+
+    Raises:
+        DataError: it is not an array of numbers.
+    """
     if values.dtype.kind not in "fiub" or not values.size or not values.ndim:
         raise DataError(f"{path}: contains no numeric array (dtype {values.dtype}, shape {values.shape})")
     return native(values)
@@ -150,7 +160,9 @@ READERS: Final[Mapping[str, Callable[[Path, str | None], NDArray[Any]]]] = {
     **dict.fromkeys((".h5", ".hdf5"), read_hdf5),
     ".mat": read_matlab,
     ".csv": _from_csv,
+    PNG: read_png,
     **dict.fromkeys(FITS, read_fits),
     ZARR: read_zarr,
 }
-SUFFIXES: Final = tuple(READERS)
+SUFFIXES: Final = tuple(suffix for suffix in READERS if suffix != PNG)
+"""Suffixes of the images in a folder; pictures in PNG are often previews of them, and are read where named."""

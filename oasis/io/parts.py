@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -13,17 +14,18 @@ import tifffile
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.io.axes import AxisFacts
 from oasis.io.containers import opened_dataset
 from oasis.io.files import check_file, reading
 from oasis.io.fits import FITS, open_fits
-from oasis.io.tiff import CHANNELS, check_chain
+from oasis.io.tiff import CHANNELS, check_chain, tiff_facts
 from oasis.io.zarr_files import is_zarr, open_zarr
 
 Index = tuple[int | slice, ...]
 
 
 class Parts(Protocol):
-    """An array that is read part by part."""
+    """An array that is read part by part; one whose file names its axes has further `facts`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,6 +77,12 @@ def open_parts(path: Path, key: str | None = None) -> Iterator[Parts | None]:
         yield None
 
 
+def facts_of(parts: Parts) -> AxisFacts:
+    """Return what the file of an array states about its axes."""
+    found: AxisFacts = getattr(parts, "facts", AxisFacts())
+    return found
+
+
 def _checked(path: Path, array: Any) -> Any:
     if array.dtype.kind not in "fiub" or not prod(array.shape) or not array.shape:
         raise DataError(f"{path}: contains no numeric array (dtype {array.dtype}, shape {array.shape})")
@@ -84,8 +92,8 @@ def _checked(path: Path, array: Any) -> Any:
 class _Mapped:
     """An array that is mapped into memory separately for every part, so that earlier parts do not stay there."""
 
-    def __init__(self, path: Path, load: Callable[[], NDArray[Any]]) -> None:
-        self._path, self._load = path, load
+    def __init__(self, path: Path, load: Callable[[], NDArray[Any]], facts: AxisFacts = AxisFacts()) -> None:  # noqa: B008
+        self._path, self._load, self.facts = path, load, facts
         array = load()
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype[Any] = array.dtype
@@ -114,10 +122,11 @@ class TiffPages:
     Args:
         path: of the file.
         pages: of one size and type.
+        facts: what the file states about the axes.
     """
 
-    def __init__(self, path: Path, pages: list[Any]) -> None:
-        self._path, self._pages = path, pages
+    def __init__(self, path: Path, pages: list[Any], facts: AxisFacts) -> None:
+        self._path, self._pages, self.facts = path, pages, facts
         first = pages[0]
         self.shape: tuple[int, ...] = (*[len(pages)] * (len(pages) > 1), *first.shape)
         self.dtype: np.dtype[Any] = np.dtype(first.dtype)
@@ -175,12 +184,17 @@ def _pages(path: Path, file: tifffile.TiffFile) -> Parts | None:
     check_chain(file)
     if len(file.series) != 1 or any(axis in CHANNELS for axis in file.series[0].axes):
         return None
-    series = file.series[0]
+    series, facts = file.series[0], tiff_facts(file)
     if series.dataoffset is not None and not file.pages.first.is_tiled:
-        mapped = _Mapped(path, partial(tifffile.memmap, path, mode="r", series=0))
+        mapped = _Mapped(path, partial(tifffile.memmap, path, mode="r", series=0), facts)
+        if len(mapped.shape) != len(facts.names):
+            return None
         return mapped if mapped.shape[-2:] == file.pages.first.shape else None
     pages = [page.aspage() for page in series.pages if page is not None]
     shapes = {(page.shape, page.dtype, page.samplesperpixel, page.imagedepth) for page in pages}
     if len(shapes) != 1 or len(pages[0].shape) != 2 or pages[0].samplesperpixel != 1 or pages[0].imagedepth != 1:
         return None
-    return TiffPages(path, pages) if len(pages) == len(series.pages) else None
+    names = [name for name, length in zip(series.axes, series.shape, strict=True) if length > 1 or name in "YX"]
+    if len(pages) != len(series.pages) or len(names) != 2 + (len(pages) > 1):
+        return None
+    return TiffPages(path, pages, replace(facts, names="".join(names)))

@@ -1,17 +1,22 @@
-"""TIFF files: their pages as one stack, with channels on the axis of the bands of an image."""
+"""TIFF files: their pages as one stack, with the axes that OME, ImageJ or the file itself states."""
 
 import struct
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from oasis.errors import MissingExtraError
+from oasis.io.axes import AxisFacts
 from oasis.io.files import one_line
 
 CHANNELS: Final = "CS"  # axes of channels: those of OME and ImageJ, and the samples of a colour picture
+MICRON: Final = "µm"
 
 
 def read_tiff(path: Path, key: str | None = None) -> NDArray[Any]:
@@ -30,14 +35,32 @@ def read_tiff(path: Path, key: str | None = None) -> NDArray[Any]:
         MissingExtraError: tifffile needs imagecodecs for the compression.
         ValueError: the chain of pages is cut short, or other damage; tifffile raises further errors.
     """
+    stack, facts = read_tiff_axes(path)
+    if "C" not in facts.names:
+        return stack
+    return stack.reshape(-1, *stack.shape[facts.names.index("C") :])
+
+
+def read_tiff_axes(path: Path) -> tuple[NDArray[Any], AxisFacts]:
+    """Read all pages of a TIFF file, and what it states about them.
+
+    Returns:
+        The array with all axes of the file; the samples of a colour picture are its axis C, before rows and
+        columns. Several images in one file are along an axis I.
+
+    Raises:
+        MissingExtraError: tifffile needs imagecodecs for the compression.
+        ValueError: the chain of pages is cut short, or other damage; tifffile raises further errors.
+    """
     with tifffile.TiffFile(path) as file:
         check_chain(file)
         stacks = [_stack(series, path) for series in file.series]
-        channels = any(axis in CHANNELS for series in file.series for axis in series.axes)
+        facts = tiff_facts(file)
     if len(stacks) == 1:
-        return stacks[0]
-    axes = 3 if channels else 2
-    return np.concatenate([stack.reshape(-1, *stack.shape[-axes:]) for stack in stacks])
+        return stacks[0][0], replace(facts, names=stacks[0][1])
+    axes = 3 if any("C" in names for _, names in stacks) else 2
+    joined = np.concatenate([stack.reshape(-1, *stack.shape[-axes:]) for stack, _ in stacks])
+    return joined, replace(facts, names=f"I{'CYX'[3 - axes :]}")
 
 
 def check_chain(file: tifffile.TiffFile) -> None:
@@ -54,8 +77,48 @@ def check_chain(file: tifffile.TiffFile) -> None:
         raise ValueError(f"the file ends after {len(file.pages)} pages, but refers to a further one")
 
 
-def _stack(series: tifffile.TiffPageSeries, path: Path) -> NDArray[Any]:
-    """Return a series as (pages, channels, rows, columns), or as it is if it has no channels."""
+def tiff_facts(file: tifffile.TiffFile) -> AxisFacts:
+    """Return what an open file states about its first series: axes, pixel sizes, names of channels.
+
+    Resolutions in inches, which programs write without a meaning, are not sizes of pixels.
+    """
+    names = file.series[0].axes
+    with suppress(ValueError, SyntaxError, TypeError, ArithmeticError):  # sizes that are damaged are not known
+        if file.is_ome and file.ome_metadata:
+            return _of_ome(names, file.ome_metadata)
+        if file.is_imagej and file.imagej_metadata:
+            return _of_imagej(names, file)
+    return AxisFacts(names)
+
+
+def _of_ome(names: str, text: str) -> AxisFacts:
+    pixels = ElementTree.fromstring(text).find(".//{*}Pixels")
+    if pixels is None:
+        return AxisFacts(names)
+    given = {axis: pixels.get(f"PhysicalSize{axis}") for axis in "XYZ"}
+    sizes = {axis: float(value) for axis, value in given.items() if value is not None}
+    unit = pixels.get("PhysicalSizeXUnit", MICRON) if sizes else ""
+    channels = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
+    return AxisFacts(names, sizes, unit, tuple(name for name in channels if name))
+
+
+def _of_imagej(names: str, file: tifffile.TiffFile) -> AxisFacts:
+    metadata = file.imagej_metadata or {}
+    unit = str(metadata.get("unit", "")).replace("\\u00B5", "µ")
+    if unit.lower() in ("", "pixel", "pixels", "inch", "null"):
+        return AxisFacts(names)
+    sizes: dict[str, float] = {}
+    for axis, tag in (("X", "XResolution"), ("Y", "YResolution")):
+        given = file.pages.first.tags.get(tag)
+        if given is not None and given.value[0]:
+            sizes[axis] = given.value[1] / given.value[0]
+    if metadata.get("spacing"):
+        sizes["Z"] = float(metadata["spacing"])
+    return AxisFacts(names, sizes, MICRON if unit.lower() in ("micron", "microns", "um", MICRON) else unit)
+
+
+def _stack(series: tifffile.TiffPageSeries, path: Path) -> tuple[NDArray[Any], str]:
+    """Return a series and its axes, the samples of a colour picture as an axis C before rows and columns."""
     try:
         stack = np.asarray(series.asarray())
     except (ValueError, ImportError) as error:
@@ -65,12 +128,11 @@ def _stack(series: tifffile.TiffPageSeries, path: Path) -> NDArray[Any]:
                 "run  pip install 'oasis-seg[tiff]'"
             ) from error
         raise
-    found = [place for place, axis in enumerate(series.axes) if axis in CHANNELS]
-    if not found:
-        return stack
-    if len(found) > 1:
-        raise ValueError(f"its axes {series.axes} state two kinds of channels: split the colours into channels")
-    (place,) = found
-    if series.axes[place] == "S":
-        stack, place = np.moveaxis(stack, place, -3), stack.ndim - 3
-    return stack.reshape(-1, *stack.shape[place:])
+    names = series.axes
+    if sum(axis in CHANNELS for axis in names) > 1:
+        raise ValueError(f"its axes {names} state two kinds of channels: split the colours into channels")
+    if "S" in names:
+        place = names.index("S")
+        rest = names.replace("S", "")
+        return np.moveaxis(stack, place, -3), f"{rest[:-2]}C{rest[-2:]}"
+    return stack, names

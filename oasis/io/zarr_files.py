@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import ConfigError, DataError, import_extra
+from oasis.io.axes import AxisFacts
 from oasis.io.containers import chosen_name
 from oasis.io.files import reading
 
 ZARR: Final = ".zarr"
+MICRONS: Final = {"micrometer": "µm", "micrometre": "µm"}
 BROKEN: Final = "not a readable zarr array"
 
 
@@ -91,10 +93,11 @@ class ZarrArray:
         path: of the array, for messages.
         array: of zarr.
         axes: for every axis of the images that of the array, or None for an axis of length 1 that it lacks.
+        facts: what the store states about the axes of the images.
     """
 
-    def __init__(self, path: Path, array: Any, axes: Sequence[int | None]) -> None:
-        self._path, self._array, self._axes = path, array, axes
+    def __init__(self, path: Path, array: Any, axes: Sequence[int | None], facts: AxisFacts) -> None:
+        self._path, self._array, self._axes, self.facts = path, array, axes, facts
         self.shape: tuple[int, ...] = tuple(1 if axis is None else array.shape[axis] for axis in axes)
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
 
@@ -141,7 +144,15 @@ def open_zarr(path: Path, key: str | None = None) -> ZarrArray:
         _check_codecs(where, node)
         if node.dtype.kind not in "fiub" or not node.size or not node.shape:
             raise DataError(f"{where}: contains no numeric array (dtype {node.dtype}, shape {node.shape})")
-    return ZarrArray(where, node, _of_images(axes, node.shape) if axes else range(node.ndim))
+    if not axes:
+        return ZarrArray(where, node, range(node.ndim), AxisFacts())
+    places = _of_images(axes, node.shape)
+    letters = "".join("T" if place is None else axes[place].upper() for place in places)
+    level = next((one for one in levels if (path / one.path) == where), levels[0])
+    sizes = {name.upper(): length for name, length in zip(axes, level.scale, strict=True) if name in "zyx"}
+    units = {unit for name, unit in zip(axes, level.units, strict=True) if name in "zyx"} - {""}
+    unit = units.pop() if len(units) == 1 else ""
+    return ZarrArray(where, node, places, AxisFacts(letters, sizes if unit else {}, MICRONS.get(unit, unit)))
 
 
 def read_zarr(path: Path, key: str | None = None) -> NDArray[Any]:

@@ -108,11 +108,17 @@ class Volume(Plain):
 
 
 @pytest.mark.parametrize(
-    ("adapter", "shape"), [(Plain, (24, 20, 3)), (Plain, (24, 20, 4)), (Line, (100, 3)), (Volume, (9, 9, 9, 3))]
+    ("adapter", "shape"), [(Plain, (24, 20, 3)), (Plain, (24, 20, 4)), (Volume, (9, 9, 9, 3))]
 )
 def test_colours_are_not_taken_for_narrow_images(adapter, shape):
     with pytest.raises(DataError, match=rf"looks like one image of {shape[-1]} colours"):
         adapter().as_images(np.ones(shape))
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_columns_are_not_taken_for_short_signals(columns):
+    with pytest.raises(DataError, match=f"looks like a table of {columns} columns"):
+        Line().as_images(np.ones((100, columns)))
 
 
 @pytest.mark.parametrize(("adapter", "shape"), [(Plain, (24, 3)), (Plain, (2, 1, 24, 3)), (TwoBands, (2, 24, 3))])

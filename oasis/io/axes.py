@@ -1,0 +1,52 @@
+"""Axes: what the axes of a stored array mean, how long its pixels are, and what its channels are called."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from oasis.errors import DataError
+
+KNOWN = "TCZYX"  # times, channels and the three spatial axes; I counts images, Q is not known
+
+
+@dataclass(frozen=True)
+class AxisFacts:
+    """What a file states about the axes of its array.
+
+    Attributes:
+        names: one capital letter for every axis: T, C, Z, Y, X; I for images, Q for an axis that the file does not
+            name; empty where it says nothing.
+        pixel_size: length of a pixel, by the letter of its spatial axis.
+        pixel_unit: the unit of `pixel_size`.
+        channels: names of the channels.
+
+    Example:
+        >>> AxisFacts("CYX").sizes((3, 64, 48))
+        'C=3, Y=64, X=48'
+    """
+
+    names: str = ""
+    pixel_size: Mapping[str, float] = field(default_factory=dict)
+    pixel_unit: str = ""
+    channels: tuple[str, ...] = ()
+
+    def sizes(self, shape: Sequence[int]) -> str:
+        """Return the axes with their lengths, as a text for people."""
+        return ", ".join(f"{name}={length}" for name, length in zip(self.names, shape, strict=True))
+
+    def renamed(self, names: str, axes: int, where: str) -> "AxisFacts":
+        """Return the facts with other names of axes, which a user states.
+
+        Args:
+            names: the letters.
+            axes: number of axes of the array.
+            where: the file, for the message.
+
+        Raises:
+            DataError: there are not as many letters as axes.
+        """
+        if len(names) != len(set(names)) or not {*names} <= {*KNOWN, "I"} or len(names) != axes:
+            raise DataError(
+                f"{where}: axes: {names!r} for an array of {axes} axes: expected one letter for each, of "
+                f"{', '.join(KNOWN)} and I (images)"
+            )
+        return replace(self, names=names)

@@ -1,0 +1,196 @@
+"""Axes of image files: every layout of TIFF gives the same images, whole and by parts, or is refused."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from oasis.adapters import Adapter
+from oasis.errors import DataError
+from oasis.inference.large import open_large
+from oasis.inference.reader import Reader
+from oasis.io.axes import AxisFacts
+
+
+def domain(bands, dims, **options):
+    class Domain(Adapter):
+        classes = ("a",)
+
+    Domain.bands, Domain.spatial_dims = bands, dims
+    return Domain(options)
+
+
+def stored(path, axes, sizes, kind, order="TZCYX"):
+    """Write an array with these axes; return it as (T, Z, C, Y, X), made by moving axes one by one."""
+    values = np.random.default_rng(0).integers(0, 60000, [sizes[name] for name in axes]).astype(np.uint16)
+    if kind == "ome":
+        metadata = {"axes": axes, "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2, "PhysicalSizeZ": 1.5}
+        tifffile.imwrite(path, values, ome=True, metadata=metadata)
+    elif kind == "imagej":
+        tifffile.imwrite(path, values, imagej=True, metadata={"axes": axes})
+    else:
+        np.save(path, values)
+    full = values[(...,) + (None,) * sum(name not in axes for name in order)]
+    named = axes + "".join(name for name in order if name not in axes)
+    return np.moveaxis(full, range(5), [order.index(name) for name in named])
+
+
+SIZES = {"T": 2, "Z": 5, "C": 3, "Y": 20, "X": 30}
+
+
+@pytest.mark.parametrize("axes", ["CZYX", "ZCYX", "TZCYX", "TCZYX", "CYX", "TCYX"])
+def test_bands_are_the_channels_wherever_they_are_stored(tmp_path, axes):
+    full = stored(tmp_path / "a.ome.tif", axes, SIZES, "ome")
+    dims = 3 if "Z" in axes else 2
+    times, planes = full.shape[:2]
+    expected = full.transpose(0, 2, 1, 3, 4) if dims == 3 else full.reshape(times * planes, 3, 20, 30)
+    found = domain(3, dims).read(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(found.image, expected)
+    assert found.axes == ("z", "y", "x")[-dims:]
+    assert found.pixel_size == (1.5, 0.2, 0.1)[-dims:]
+    assert found.pixel_unit == "µm"
+
+
+@pytest.mark.parametrize(("axes", "dims"), [("ZYX", 3), ("TZYX", 3), ("TYX", 2), ("ZYX", 2), ("TZYX", 2)])
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_parts_of_images_are_those_of_the_whole(tmp_path, axes, dims, kind):
+    path = tmp_path / "a.ome.tif" if kind == "ome" else tmp_path / "a.tif"
+    full = stored(path, axes, SIZES, kind)
+    expected = full[:, None, :, 0] if dims == 3 else full.reshape(-1, 1, 20, 30)
+    adapter = domain(1, dims)
+    np.testing.assert_array_equal(adapter.read(path).image, expected)
+    reader = Reader(adapter)
+    assert reader.shape(path).images == len(expected)
+    np.testing.assert_array_equal(
+        reader.images(path, 1, 2).image if len(expected) > 1 else expected,
+        expected[1:2] if len(expected) > 1 else expected,
+    )
+    with open_large(adapter, path) as large:
+        assert large.shape == expected.shape
+        place = (slice(1, 4), slice(3, 9), slice(10, 30))[-dims:]
+        last = len(expected) - 1
+        np.testing.assert_array_equal(large.part(last, place), expected[last][:, *place])
+
+
+@pytest.mark.parametrize(
+    ("axes", "bands", "dims", "words"),
+    [
+        ("CZYX", 2, 3, "3 channels, expected 2"),
+        ("CYX", 1, 2, "3 channels, expected 1 for images of 1 band"),
+        ("ZYX", 3, 2, "1 channel, expected 3"),
+        ("TYX", 1, 3, "no Z, expected ZYX.*--axes ZYX"),
+        ("YX", 1, 3, "no Z"),
+    ],
+)
+def test_axes_that_do_not_fit_are_refused_with_the_mend(tmp_path, axes, bands, dims, words):
+    stored(tmp_path / "a.ome.tif", axes, SIZES, "ome")
+    with pytest.raises(DataError, match=words):
+        domain(bands, dims).read(tmp_path / "a.ome.tif")
+    with pytest.raises(DataError, match=words), open_large(domain(bands, dims), tmp_path / "a.ome.tif"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.ome.tif"])
+def test_axes_can_be_stated(tmp_path, name):
+    full = stored(tmp_path / name, "ZYX", SIZES, "ome" if name.endswith("tif") else "npy")
+    found = domain(5, 2, axes="CYX").read(tmp_path / name)
+    np.testing.assert_array_equal(found.image, full[:, :, 0])
+    swapped = domain(1, 2, axes="IXY").read(tmp_path / name)
+    np.testing.assert_array_equal(swapped.image, full[0].transpose(0, 1, 3, 2))
+    with open_large(domain(1, 2, axes="IXY"), tmp_path / name) as large:
+        np.testing.assert_array_equal(
+            large.part(2, (slice(0, 7), slice(3, 5))), full[0, 2, :, 3:5, :7].swapaxes(1, 2)
+        )
+    with pytest.raises(DataError, match="'YX' for an array of 3 axes"):
+        domain(1, 2, axes="YX").read(tmp_path / name)
+
+
+def test_what_axes_were_taken_for_is_said_once(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    stored(tmp_path / "a.ome.tif", "TCYX", SIZES, "ome")
+    adapter = domain(3, 2)
+    adapter.read(tmp_path / "a.ome.tif")
+    adapter.read(tmp_path / "a.ome.tif")
+    (said,) = caplog.messages
+    assert said.endswith("axes T=2, C=3, Y=20, X=30: 2 images along T, 3 bands, 20 x 30 pixels")
+
+
+def test_an_unnamed_last_axis_of_two_is_not_a_narrow_image(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30, 2), np.uint8), photometric="minisblack")
+    with pytest.raises(DataError, match="2 colours or channels"):
+        domain(1, 2).read(tmp_path / "a.tif")
+    assert domain(2, 2, axes="YXC").read(tmp_path / "a.tif").image.shape == (1, 2, 20, 30)
+
+
+def test_pixel_sizes_of_imagej_are_in_its_unit(tmp_path):
+    values = np.zeros((4, 20, 30), np.uint16)
+    metadata = {"axes": "ZYX", "spacing": 0.5, "unit": "um"}
+    tifffile.imwrite(tmp_path / "a.tif", values, imagej=True, resolution=(10, 5), metadata=metadata)
+    found = domain(1, 3).read(tmp_path / "a.tif")
+    assert found.pixel_size == (0.5, 0.2, 0.1)
+    assert found.pixel_unit == "µm"
+
+
+def test_ome_zarr_states_its_axes_and_pixel_sizes(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.create_group(tmp_path / "a.zarr")
+    values = np.random.default_rng(0).random((3, 5, 20, 30), np.float32)
+    group.create_array("0", data=values)
+    axes = [{"name": "c", "type": "channel"}]
+    axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    scale = [{"type": "scale", "scale": [1, 2.0, 0.5, 0.25]}]
+    images = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}]
+    group.attrs["ome"] = json.loads(json.dumps({"version": "0.5", "multiscales": images}))
+    found = domain(3, 3).read(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(found.image[0], values)
+    assert (found.pixel_size, found.pixel_unit) == ((2.0, 0.5, 0.25), "µm")
+    with pytest.raises(DataError, match="3 channels, expected 5"):
+        domain(5, 3).read(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(
+    ("header", "samples"), [("time,counts", 1), ("Time (s),a,b", 2), ("retention_time (min),signal", 1)]
+)
+def test_a_table_of_times_is_one_signal_for_each_further_column(tmp_path, header, samples):
+    rows = np.column_stack([np.arange(40) * 0.5, *[np.random.default_rng(k).random(40) for k in range(samples)]])
+    np.savetxt(tmp_path / "a.csv", rows, delimiter=",", header=header, comments="")
+    found = domain(1, 1).read(tmp_path / "a.csv")
+    np.testing.assert_array_equal(found.image, rows[:, 1:].T[:, None].astype(np.float32))
+    assert found.pixel_size == (0.5,)
+    assert found.pixel_unit == header.partition("(")[2].partition(")")[0]
+
+
+@pytest.mark.parametrize("header", ["a,b", "counts,time"])
+def test_other_tables_of_two_columns_are_refused_as_signals(tmp_path, header):
+    np.savetxt(
+        tmp_path / "a.csv", np.random.default_rng(0).random((40, 2)), delimiter=",", header=header, comments=""
+    )
+    with pytest.raises(DataError, match="looks like a table of 2 columns"):
+        domain(1, 1).read(tmp_path / "a.csv")
+    assert domain(1, 1).read(tmp_path / "a.csv", key=header.split(",")[0]).image.shape == (1, 1, 40)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_grey_pictures_are_read_exactly(tmp_path, kind):
+    values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (20, 30)).astype(kind)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(domain(1, 2).read(tmp_path / "a.png").image[0, 0], values)
+
+
+def test_colours_of_pictures_are_bands(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(domain(3, 2).read(tmp_path / "a.png").image[0], values.transpose(2, 0, 1))
+    with pytest.raises(DataError, match="3 channels, expected 1"):
+        domain(1, 2).read(tmp_path / "a.png")
+    Image.fromarray(values).convert("P").save(tmp_path / "p.png")
+    with pytest.raises(DataError, match="palette"):
+        domain(1, 2).read(tmp_path / "p.png")
+
+
+def test_stated_axes_are_checked():
+    with pytest.raises(DataError, match="expected one letter for each"):
+        AxisFacts().renamed("YY", 2, "a.npy")
