@@ -1,11 +1,13 @@
 """Loading: the samples that each process reads in every epoch, and the workers that read them."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 from zlib import crc32
@@ -245,7 +247,15 @@ def _shared(samples: Sequence[Sample | _Failed], collate: Callable[..., Any]) ->
     try:
         return batch.share_memory()
     except (OSError, RuntimeError) as error:
+        _remove_unshared()
         return _Failed(_WithoutWorkersError(f"they cannot share memory: {one_line(error)}"))
+
+
+def _remove_unshared() -> None:
+    """Remove the files that torch has created in shared memory and could not fill, which nothing else removes."""
+    if torch.multiprocessing.get_sharing_strategy() == "file_descriptor":  # files in use have no name
+        for path in Path("/dev/shm").glob(f"torch_{os.getpid()}_*"):
+            path.unlink(missing_ok=True)
 
 
 def _opened(batch: B | _Failed) -> B:
@@ -254,7 +264,14 @@ def _opened(batch: B | _Failed) -> B:
     return batch
 
 
-@cache
 def _warn(reason: str) -> None:
-    """Log once that workers are abandoned."""
-    logger.warning("samples are prepared without worker processes from now on (%s)", reason)
+    """Log that workers are abandoned, once for all loaders of this process."""
+    if not _reasons():
+        logger.warning("samples are prepared without worker processes from now on (%s)", reason)
+    _reasons().append(reason)
+
+
+@cache
+def _reasons() -> list[str]:
+    """Return why workers were abandoned in this process."""
+    return []

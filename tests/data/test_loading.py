@@ -2,7 +2,10 @@
 
 import logging
 import os
+import resource
 import signal
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oasis.data.loading import EpochSampler, make_loader
-from oasis.data.loading import _warn as warn
+from oasis.data.loading import _reasons as reasons
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import DataError
@@ -155,7 +158,7 @@ class Dying(Counting):
 
 
 def test_workers_that_die_are_given_up_and_no_sample_is_lost(caplog: pytest.LogCaptureFixture) -> None:
-    warn.cache_clear()
+    reasons.cache_clear()
     with caplog.at_level(logging.WARNING):
         loader = make_loader(Dying(), EpochSampler(11, shuffle=False), 2, workers=2)
         found = [meta["id"] for batch in loader for meta in batch.meta]
@@ -171,7 +174,7 @@ def test_a_machine_without_shared_memory_has_its_samples_prepared_by_one_process
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    warn.cache_clear()
+    reasons.cache_clear()
     monkeypatch.setattr(torch.Tensor if what == "share_memory_" else torch.multiprocessing, what, full)
     with caplog.at_level(logging.WARNING):
         loader = make_loader(Counting(), EpochSampler(11, shuffle=False), 2, workers=2)
@@ -181,3 +184,34 @@ def test_a_machine_without_shared_memory_has_its_samples_prepared_by_one_process
         record.getMessage() for record in caplog.records[:1]
     ]
     assert "No space left" in caplog.text
+
+
+class Cramped(Counting):
+    """Lets worker processes write no files, and notes who they are."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.parent = folder, os.getpid()
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        if os.getpid() != self.parent:
+            (self.folder / str(os.getpid())).mkdir(exist_ok=True)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        return super().sample(index, epoch)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lists /dev/shm")
+def test_two_loaders_without_shared_memory_warn_once_and_leave_nothing_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reasons.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            loader = make_loader(Cramped(tmp_path), EpochSampler(11, shuffle=False), 2, workers=2)
+            assert [meta["id"] for batch in loader for meta in batch.meta] == list(range(11))
+    workers = os.listdir(tmp_path)
+    assert workers
+    assert not [name for name in os.listdir("/dev/shm") if name.split("_")[1:2] in [[pid] for pid in workers]]
+    assert [record.getMessage() for record in caplog.records if "without worker" in record.getMessage()] == [
+        caplog.records[0].getMessage()
+    ]
