@@ -253,7 +253,8 @@ def _shared(samples: Sequence[Sample | _Failed], collate: Callable[..., Any]) ->
 
 def _remove_unshared() -> None:
     """Remove the files that torch has created in shared memory and could not fill, which nothing else removes."""
-    if torch.multiprocessing.get_sharing_strategy() == "file_descriptor":  # files in use have no name
+    strategy = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
+    if strategy == "file_descriptor":  # files in use have no name
         for path in Path("/dev/shm").glob(f"torch_{os.getpid()}_*"):
             path.unlink(missing_ok=True)
 
