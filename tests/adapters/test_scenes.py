@@ -15,6 +15,7 @@ KEPT = json.loads((Path(__file__).parent / "kept_samples.json").read_text())
 OPTIONS = {"galaxy": {"library": {"simulated": 40}}, "galaxies": {"library": {"simulated": 40}}}
 KEYS = [(0, 0), (1, 0), (2, 3), (3, 1)]
 TRUTH = {  # of the components of a class: name of the component's quantity, and of the same one of the sample
+    "cygno": {"recoil": {"sensor": "sensor"}},
     "migdal": {"ER": {"energy": "ER_energy", "dz": "ER_dz"}, "NR": {"energy": "NR_energy", "track": "NR_track"}},
     "galaxy": {"target": {"galaxy": "target_galaxy"}},
     "galaxies": {name: {"galaxy": f"{name}_galaxy"} for name in ("galaxy_1", "galaxy_2", "galaxy_3", "galaxy_4")},

@@ -1,0 +1,225 @@
+"""Noise of the camera: simulated pixels with tails, or the frames of a measured pedestal run.
+
+Gaussian noise alone makes a threshold look perfect. What it has to survive are pixels that are noisier than others
+(hot), pixels that jump between two levels (random telegraph signals), some of which were quiet while the pedestal
+was taken, and noise that all pixels of a row share.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from oasis.adapters.options import Rising
+from oasis.errors import DataError
+from oasis.options import Options
+
+Array = NDArray[np.float32]
+Shape = tuple[int, int]
+
+FEWEST_FRAMES = 2  # of a pedestal run: one frame has no rms
+
+Factor = Annotated[float, Field(ge=1, le=1e3)]
+Jump = Annotated[float, Field(ge=0, le=1e4)]
+Duty = Annotated[float, Field(gt=0, le=1)]
+
+
+class PixelNoise(ABC):
+    """The noise of the pixels of a window, after the pedestal was subtracted.
+
+    Attributes:
+        rms: (H, W) counts, as the pedestal run measured it.
+    """
+
+    rms: Array
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Return the noise of one frame (H, W), counts."""
+
+
+class Noise(ABC):
+    """The noise of a camera."""
+
+    @abstractmethod
+    def pixels(self, key: int, shape: Shape) -> PixelNoise:
+        """Return the pixels of a window; the key says which."""
+
+
+class NoiseOptions(Options):
+    """The options of simulated noise.
+
+    Attributes:
+        rms: mean rms of a pixel, counts.
+        spread: relative standard deviation of the rms from pixel to pixel.
+        hot: fraction of hot pixels.
+        hot_factor: range of their rms, in units of that of others.
+        telegraph: fraction of pixels that jump between two levels.
+        telegraph_counts: range of the height of their jump, counts; half of them jump down.
+        telegraph_duty: range of the share of frames in which one is on its other level, uniform in the logarithm.
+        row: rms of the noise that the pixels of a row share, counts.
+        frames: frames of the pedestal run from which mean and rms of each pixel are known.
+
+    Example:
+        >>> noise = SyntheticNoise(NoiseOptions()).pixels(7, (64, 64))
+        >>> noise.draw(np.random.default_rng(0)).shape, bool(2.1 < np.median(noise.rms) < 2.5)
+        ((64, 64), True)
+    """
+
+    rms: float = Field(2.3, gt=0, le=1e4)
+    spread: float = Field(0.13, gt=0, le=1)
+    hot: float = Field(0.003, ge=0, le=1)
+    hot_factor: Annotated[tuple[Factor, Factor], Rising] = (2.0, 8.0)
+    telegraph: float = Field(0.001, ge=0, le=1)
+    telegraph_counts: Annotated[tuple[Jump, Jump], Rising] = (10.0, 50.0)
+    telegraph_duty: Annotated[tuple[Duty, Duty], Rising] = (0.005, 0.5)
+    row: float = Field(0.15, ge=0, le=1e4)
+    frames: int = Field(100, ge=FEWEST_FRAMES, le=100_000)
+
+
+class SyntheticNoise(Noise):
+    """Simulated noise, with new pixels for every key.
+
+    Args:
+        options: what the pixels are like.
+    """
+
+    def __init__(self, options: NoiseOptions) -> None:
+        self.options = options
+
+    def pixels(self, key: int, shape: Shape) -> "SyntheticPixels":
+        """Return the pixels of a window, and what a pedestal run measured of them."""
+        options, rng = self.options, np.random.default_rng(key)
+        rms = rng.gamma(options.spread**-2, options.rms * options.spread**2, shape)
+        hot = rng.random(shape) < options.hot
+        rms[hot] *= rng.uniform(*options.hot_factor, int(hot.sum()))
+        places = np.flatnonzero(rng.random(shape) < options.telegraph)
+        jump = rng.uniform(*options.telegraph_counts, len(places)) * rng.choice([-1.0, 1.0], len(places))
+        low, high = np.log(options.telegraph_duty)
+        duty = np.exp(rng.uniform(low, high, len(places)))
+        seen = rng.binomial(options.frames, duty) / options.frames  # in the pedestal run
+        level = rng.uniform(-0.5, 0.5, shape)
+        mean = level + rng.standard_normal(shape) * rms / np.sqrt(options.frames)
+        variance = (rms**2 + options.row**2 + 1 / 12) * rng.chisquare(options.frames - 1, shape)
+        variance /= options.frames - 1
+        mean.flat[places] += jump * seen
+        variance.flat[places] += jump**2 * seen * (1 - seen)
+        measured = np.sqrt(variance).astype(np.float32)
+        return SyntheticPixels(measured, rms, level, mean, places, jump, duty, options.row)
+
+
+@dataclass(frozen=True)
+class SyntheticPixels(PixelNoise):
+    """Simulated pixels.
+
+    Attributes:
+        rms: (H, W) as measured.
+        sigma: (H, W) the true rms of the Gaussian part.
+        level: (H, W) the true mean, between -0.5 and 0.5 counts: it decides how values are rounded.
+        mean: (H, W) the measured mean, which is subtracted.
+        places: (k,) flat index of the pixels that jump.
+        jump: (k,) counts.
+        duty: (k,) the probability that they have jumped.
+        row: rms of the noise of rows, counts.
+    """
+
+    rms: Array
+    sigma: NDArray[np.float64]
+    level: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    places: NDArray[np.intp]
+    jump: NDArray[np.float64]
+    duty: NDArray[np.float64]
+    row: float
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Return the noise of one frame; raw counts are integers."""
+        values = rng.standard_normal(self.sigma.shape, np.float32) * self.sigma + self.level
+        values += self.row * rng.standard_normal((len(values), 1))
+        values.flat[self.places] += np.where(rng.random(len(self.places)) < self.duty, self.jump, 0)
+        return np.asarray(np.rint(values) - self.mean, np.float32)
+
+
+class MeasuredNoise(Noise):
+    """The noise of a pedestal run, at random places of the sensor.
+
+    Args:
+        frames: (n, H, W) frames from which noise is drawn, counts.
+        mean: (H, W) the pedestal, which is subtracted.
+        rms: (H, W) its rms.
+        whole: draw whole frames, which keep the correlations of pixels; by default each pixel is drawn from its
+            own frames independently, which gives more frames than were taken.
+
+    Raises:
+        DataError: the sizes differ.
+    """
+
+    def __init__(self, frames: NDArray[Any], mean: Array, rms: Array, whole: bool = False) -> None:
+        if frames.ndim != 3 or frames.shape[1:] != mean.shape or mean.shape != rms.shape:
+            raise DataError(
+                f"a pedestal of {mean.shape} pixels with an rms of {rms.shape} does not fit frames of shape "
+                f"{frames.shape}: expected (frames, rows, columns) of the same sensor"
+            )
+        self.frames, self.mean, self.rms, self.whole = frames, mean, rms, whole
+
+    def pixels(self, key: int, shape: Shape) -> "MeasuredPixels":
+        """Return a random window of the sensor.
+
+        Raises:
+            DataError: the sensor is smaller than the window.
+        """
+        if any(side > length for side, length in zip(shape, self.mean.shape, strict=True)):
+            raise DataError(f"data.pedestal: frames of {self.mean.shape} pixels are smaller than a window {shape}")
+        rng = np.random.default_rng(key)
+        row, col = (int(rng.integers(n - side + 1)) for n, side in zip(self.mean.shape, shape, strict=True))
+        window = slice(row, row + shape[0]), slice(col, col + shape[1])
+        return MeasuredPixels(self.rms[window], self.frames[:, *window], self.mean[window], self.whole)
+
+
+@dataclass(frozen=True)
+class MeasuredPixels(PixelNoise):
+    """A window of measured frames (n, H, W), with the mean (H, W) that is subtracted."""
+
+    rms: Array
+    frames: NDArray[Any]
+    mean: Array
+    whole: bool
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Return one of the frames, or in each pixel the value of a random one."""
+        if self.whole:
+            chosen = self.frames[rng.integers(len(self.frames))]
+        else:
+            pick = rng.integers(len(self.frames), size=(1, *self.mean.shape))
+            chosen = np.take_along_axis(self.frames, pick, axis=0)[0]
+        return np.asarray(np.asarray(chosen, np.float64) - self.mean, np.float32)
+
+
+def pedestal_of(frames: Sequence[NDArray[Any]] | NDArray[Any], where: str) -> tuple[Array, Array]:
+    """Return mean and rms (H, W) of the frames of a pedestal run.
+
+    Args:
+        frames: (n, H, W) or n frames.
+        where: the file, for messages.
+
+    Raises:
+        DataError: there is only one frame, or a value is not finite.
+    """
+    if len(frames) < FEWEST_FRAMES:
+        raise DataError(f"{where}: a pedestal run of {len(frames)} frame has no rms: name a run of 100 or more")
+    total, squares = np.zeros(frames[0].shape), np.zeros(frames[0].shape)
+    first = np.asarray(frames[0], np.float64)
+    for frame in frames:
+        above = frame - first  # so that squares are of small numbers
+        total += above
+        squares += above**2
+    count = len(frames)
+    mean = first + total / count
+    variance = (squares - total**2 / count) / (count - 1)
+    if not np.isfinite(mean).all():
+        raise DataError(f"{where}: pixels of the pedestal run are NaN or infinite: leave these frames out")
+    return mean.astype(np.float32), np.sqrt(np.maximum(variance, 0)).astype(np.float32)
