@@ -230,7 +230,13 @@ def calibrate(
 def predict(
     run: RunPath,
     source: Annotated[Path, typer.Argument(help="an image file (.npy, .tif, .h5, .zarr) or a folder of them")],
-    out: Annotated[Path, typer.Option(help="the file for the maps: .h5, .npz or .zarr")],
+    out: Annotated[
+        Path, typer.Option(help="the file for the maps: .h5, .npz, .ome.tif or .zarr; with --each a folder")
+    ],
+    each: Annotated[str | None, typer.Option(help="write one file for every input: ome.tif, h5 or npz")] = None,
+    previews: Annotated[
+        bool, typer.Option("--previews", help="also write a picture of every input and its maps")
+    ] = False,
     dark: Annotated[Path | None, typer.Option(help="a dark frame to subtract")] = None,
     key: Annotated[str | None, typer.Option(help="the array in .npz and .h5 files")] = None,
     axes: Annotated[str | None, typer.Option(help="the axes of the arrays, such as CZYX")] = None,
@@ -258,6 +264,7 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Separate images: a map per class, and a table of intensities, with intervals if the run is calibrated."""
+    from oasis.inference.destinations import OutputOptions
     from oasis.inference.options import WindowOptions
     from oasis.run import Run
 
@@ -268,7 +275,8 @@ def predict(
     kept = "go on with the same command, which keeps what is done" if out.suffix.lower() == ".zarr" else ""
     with going_on(lambda: kept):
         described = Run(run, changes, trust_code)
-        found = described.predict(source, out, dark, key, spread, refine, force, cut, cluster, workers)
+        outputs = OutputOptions.parse({"each": each, "previews": previews})
+        found = described.predict(source, out, dark, key, spread, refine, force, cut, cluster, workers, outputs)
     for error in found.failed.values():
         say(error)
     intervals = " with intervals" if "intensity_low" in found.objects else ""

@@ -42,6 +42,7 @@ from oasis.export.export import ExportFacts, export_separator, recognisers
 from oasis.export.runtimes import find_runtime
 from oasis.inference.blockwise import Blockwise
 from oasis.inference.choice import Choice
+from oasis.inference.destinations import OutputOptions, outputs_of
 from oasis.inference.job import Job
 from oasis.inference.options import WindowOptions
 from oasis.inference.plan import Plan, Unit
@@ -57,8 +58,6 @@ from oasis.io.kept_code import KeptCode
 from oasis.io.locks import FolderLock
 from oasis.io.outputs import (
     check_outputs,
-    is_intensities,
-    is_maps,
     is_report,
     is_run_config,
     is_separator_options,
@@ -538,13 +537,15 @@ class Run:
         window: WindowOptions | None = None,
         cluster: str | None = None,
         workers: int | None = None,
+        outputs: OutputOptions | None = None,
     ) -> Predicted:
         """Separate the images of a file or folder; return the table that is written, with intervals if calibrated.
 
         Args:
             source: a file or a folder.
-            out: `.h5`, `.hdf5`, `.npz` or `.zarr`; the table is beside it, as `.csv`, and for maps grouped
-                into instances a row for each as `_instances.csv`. A zarr store that was interrupted is continued.
+            out: `.h5`, `.hdf5`, `.npz`, `.ome.tif` or `.zarr`, or a folder; the table is beside it, as `.csv`, and
+                for maps grouped into instances a row for each as `_instances.csv`. A zarr store that was
+                interrupted is continued.
             dark: a dark frame to subtract.
             key: the array in `.npz` and HDF5 files.
             spread: also write the standard deviation of the maps over the symmetries of the image.
@@ -553,20 +554,24 @@ class Run:
             window: how images are cut: whole, by tiles, or into regions of interest.
             cluster: of Dask, for a zarr store: `local`, `slurm` or the address of a scheduler.
             workers: how many the cluster starts.
+            outputs: whether there is one file for every input, and previews.
 
         Raises:
             DataError: the output must not be written, or no image could be used.
         """
         (table, instances), window = tables_of(Path(out)), window or WindowOptions()
         inputs = [path for path in (source, dark, window.regions) if path is not None]
-        grouped = {instances: is_intensities} if self.config.grouping else {}
-        check_outputs({Path(out): is_maps, table: is_intensities, **grouped}, inputs, force=force)
+        outputs = outputs or OutputOptions()
+        written = outputs_of(source, Path(out), outputs, self.adapter.suffixes, bool(self.config.grouping))
+        check_outputs(written, inputs, force=force)
         calibration = self.calibration  # before anything is written, since it may be damaged
         settings = (None if dark is None else read_array(dark), key, spread or self._needs_spread, refine)
         if cluster is None:
             separator = self.separator(best_device())
             check, grouping = partial(self._known_size, separator), self.config.grouping
-            found = predict(separator, self.adapter, source, out, *settings, check, window, grouping, force)
+            found = predict(
+                separator, self.adapter, source, out, *settings, check, window, grouping, force, outputs=outputs
+            )
         else:
             found = self._predict_on(cluster, workers, source, out, settings, window, force)
         if calibration is not None:

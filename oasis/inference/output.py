@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from oasis.errors import DataError, OasisError
 from oasis.evaluation.event_table import WITHOUT_TRUTH
 from oasis.evaluation.identity import CONFIGURATION, identified
+from oasis.inference.pixels import PixelSize
 from oasis.inference.predicted import Predicted
+from oasis.inference.previews import Previews
 from oasis.inference.rows import Rows
 from oasis.inference.sinks import Sink
 from oasis.io.files import readable
@@ -42,11 +44,14 @@ class Output:
     Args:
         sink: the sink of arrays.
         progress: is told how many images are done.
+        previews: draws the first images of every file.
     """
 
-    def __init__(self, sink: Sink, progress: Progress | None = None) -> None:
+    def __init__(self, sink: Sink, progress: Progress | None = None, previews: Previews | None = None) -> None:
         self.sink = sink
         self.progress = progress
+        self.previews = previews
+        self.pixels: list[PixelSize] = []
         self.count = 0
         self.size: tuple[int, ...] | None = None
         self.masked = False

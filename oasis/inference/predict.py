@@ -11,10 +11,13 @@ from oasis.adapters.base import Adapter
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import check_same_classes, check_spread
 from oasis.inference.choice import Choice, Measure
+from oasis.inference.destinations import OutputOptions, check_destination, maps_of, previews_of
 from oasis.inference.job import Job
 from oasis.inference.options import WindowOptions
 from oasis.inference.output import Output
-from oasis.inference.predicted import Predicted, tables_of
+from oasis.inference.pixels import PixelSize, common, stated_size
+from oasis.inference.predicted import Predicted, tables_of, together
+from oasis.inference.previews import Previews
 from oasis.inference.regional import Regional, needs_parts, separate_in_parts
 from oasis.inference.sinks import check_kind, open_sink
 from oasis.inference.sources import image_files, left_out, read_images
@@ -24,7 +27,7 @@ from oasis.inference.whole import separate_whole
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
 from oasis.io.zarr_files import ZARR, at_level
-from oasis.progress import Progress
+from oasis.progress import Progress, watched
 from oasis.separator.separator import Separator
 
 logger = logging.getLogger(__name__)
@@ -44,8 +47,9 @@ def predict(
     grouping: Mapping[str, Grouping] | None = None,
     replace: bool = False,
     runner: Runner = one_by_one,
+    outputs: OutputOptions | None = None,
 ) -> Predicted:
-    """Separate every image of a file or folder and write the maps to HDF5, `.npz` or zarr.
+    """Separate every image of a file or folder and write the maps to HDF5, `.npz`, OME-TIFF or zarr.
 
     Bad pixels of a mask have no influence and are not counted. Files and single images that cannot be used are
     reported and left out.
@@ -54,7 +58,8 @@ def predict(
         separator: the separator to apply.
         adapter: the adapter, which reads the files.
         source: a file or a folder.
-        out: `.h5`, `.hdf5` or `.npz`, which appears when it is complete; or `.zarr`, in parts: see `stored`.
+        out: `.h5`, `.hdf5`, `.npz` or `.ome.tif`, which appears when it is complete; or `.zarr`, in parts: see
+            `stored`; or a folder for one file for every input.
         dark: a dark frame to subtract.
         key: the array in `.npz` and HDF5 files.
         spread: also write the standard deviation over the symmetries of the image, which takes a pass for each.
@@ -64,22 +69,23 @@ def predict(
         grouping: how maps are grouped into instances, by class.
         replace: replace a zarr store of another run, other files or other options.
         runner: processes the units of a zarr store.
+        outputs: whether there is one file for every input, and previews.
 
     Raises:
         ConfigError: `spread` or `refine` with an adapter that has none, or together with tiles or regions.
         BusyError: another process is writing to the output.
         DataError: the output is of another kind or cannot be written to, or no image could be used.
     """
-    out, window = Path(out), window or WindowOptions()
-    check_kind(out)
+    out, window, outputs = Path(out), window or WindowOptions(), outputs or OutputOptions()
+    check_destination(out, outputs, source)
     choice = Choice(separator, size_check, window.kind)
     job = Job(separator, adapter, spread, refine, window, choice, grouping or {})
-    check_job(job)
+    check_job(job, outputs)
     found = image_files(source, adapter.suffixes, without=(out, *tables_of(out)))
     files = [_at_level(path, window.level) for path in found]
-    if check_kind(out) == ZARR:
-        return predict_stored(job, files, out, dark, key, replace, runner)
-    return _predicted(job, files, out, dark, key)
+    if outputs.each is not None or check_kind(out) != ZARR:
+        return _written(job, files, out, outputs, dark, key)
+    return predict_stored(job, files, out, dark, key, replace, runner)
 
 
 def _at_level(path: Path, level: int | None) -> Path:
@@ -93,7 +99,7 @@ def _at_level(path: Path, level: int | None) -> Path:
     return found
 
 
-def check_job(job: Job) -> None:
+def check_job(job: Job, outputs: OutputOptions) -> None:
     """Check that the requested options are compatible."""
     check_same_classes(job.separator, job.adapter)
     if job.spread:
@@ -101,18 +107,67 @@ def check_job(job: Job) -> None:
     if job.window.kind in ("tiles", "regions") and (job.spread or job.refine):
         asked = "spread" if job.spread else "refine"
         raise ConfigError(f"{asked}: goes with whole images, not with {job.window.kind}")
+    if job.window.kind in ("tiles", "regions") and outputs.previews:
+        raise ConfigError(f"previews: goes with whole images, not with {job.window.kind}")
+
+
+def _written(
+    job: Job,
+    files: Sequence[Path],
+    out: Path,
+    outputs: OutputOptions,
+    dark: NDArray[Any] | None,
+    key: str | None,
+) -> Predicted:
+    """Write the maps of files to one file, or to one for each of them, and previews if wanted."""
+    previews = Previews(previews_of(files, out, outputs), job.separator) if outputs.previews else None
+    if outputs.each is None:
+        found = _predicted(job, files, out, dark, key, previews)
+    else:
+        found = _each(job, maps_of(files, out, outputs), dark, key, previews)
+    if previews is not None:
+        previews.close()
+    return found
+
+
+def _each(
+    job: Job,
+    outputs: Mapping[Path, Path],
+    dark: NDArray[Any] | None,
+    key: str | None,
+    previews: Previews | None,
+) -> Predicted:
+    """Write the maps of every file to one of its own, and return the tables of all."""
+    parts: list[Predicted] = []
+    failed: dict[Path, OasisError] = {}
+    for path, out in watched(outputs.items(), "separate", len(outputs), "files"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            parts.append(_predicted(job, [path], out, dark, key, previews))
+        except DataError as error:
+            failed[path] = error
+    if not parts:
+        raise next(iter(failed.values()))
+    return together(parts, failed)
 
 
 def _predicted(
-    job: Job, files: Sequence[Path], out: Path, dark: NDArray[Any] | None, key: str | None
+    job: Job,
+    files: Sequence[Path],
+    out: Path,
+    dark: NDArray[Any] | None,
+    key: str | None,
+    previews: Previews | None,
 ) -> Predicted:
     """Write the maps of files, and return the tables."""
     separator = job.separator
     with replace_alone(out) as temporary:
         shown = Progress("separate", unit="images")
         with open_sink(temporary, check_kind(out), separator.options) as sink, shown as progress:
-            output = Output(sink, progress)
+            output = Output(sink, progress, previews)
             failed = _separate_files(job, files, output, dark, key)
+            if output.pixels:
+                sink.describe(common(output.pixels))
         if not output.count:
             raise next(iter(failed.values()))
     return output.predicted(failed, separator.options)
@@ -144,12 +199,15 @@ def _separate_file(
     job: Job, regional: Regional | None, path: Path, key: str | None, dark: NDArray[Any] | None, output: Output
 ) -> OasisError | None:
     if job.window.kind == "tiles" or (job.window.kind is None and needs_tiles(job, path, key)):
+        output.pixels.append(stated_size(job.adapter, path, key))
         return separate_tiles(job, path, key, dark, output)
     if regional is not None and needs_parts(job, path, key):
+        output.pixels.append(stated_size(job.adapter, path, key))
         return separate_in_parts(regional, path, key, dark, output)
     images = read_images(job.adapter, path, key, dark)
     size = images.image.shape[2:]
     output.check_size(size)
+    output.pixels.append(PixelSize(images.pixel_size, images.pixel_unit))
     if regional is not None:
         return left_out(path, regional.separate(path, images, output), len(images))
     job.choice.check_size(size, path)

@@ -1,6 +1,6 @@
 """Predicted: the result of a prediction, and the files beside its maps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,23 @@ class Predicted(NamedTuple):
     failed: Mapping[Path, OasisError]
     objects: pd.DataFrame
     instances: pd.DataFrame | None = None
+
+
+def together(parts: Sequence[Predicted], failed: Mapping[Path, OasisError]) -> Predicted:
+    """Return the results of several predictions as one.
+
+    Args:
+        parts: the results; their tables are of one run.
+        failed: further files that could not be used.
+    """
+    listed = [part.instances for part in parts if part.instances is not None]
+    problems = {path: error for part in parts for path, error in part.failed.items()}
+    return Predicted(
+        sum(part.images for part in parts),
+        problems | dict(failed),
+        pd.concat([part.objects for part in parts], ignore_index=True),
+        pd.concat(listed, ignore_index=True) if listed else None,
+    )
 
 
 def tables_of(out: Path) -> tuple[Path, Path]:

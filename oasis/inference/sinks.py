@@ -1,6 +1,7 @@
-"""Sinks: HDF5 and `.npz` files that grow on disk, to which maps are written image by image."""
+"""Sinks: HDF5, `.npz` and OME-TIFF files, to which maps are written image by image."""
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.inference.pixels import PixelSize
 from oasis.io.hdf5 import append_rows, create_hdf5
 from oasis.io.npz import NpzWriter, create_npz
+from oasis.io.ome_tiff import TIFF, write_ome_tiff
 from oasis.io.zarr_files import ZARR
 from oasis.separator.options import SeparatorOptions
 
 COMPRESSION: Final[Mapping[str, Any]] = {"compression": "gzip", "compression_opts": 1}
 HDF5: Final = (".h5", ".hdf5")
 NPZ: Final = ".npz"
-OUTPUTS: Final = (*HDF5, NPZ, ZARR)
+OUTPUTS: Final = (*HDF5, NPZ, ZARR, *TIFF)
 
 
 class Sink(Protocol):
@@ -27,6 +30,13 @@ class Sink(Protocol):
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows (n, ...) to the array of a name."""
+
+
+class FileSink(Sink, Protocol):
+    """A file of maps, which also states what all of them have in common."""
+
+    def describe(self, pixel: PixelSize) -> None:
+        """State the length of a pixel, once all rows are there."""
 
 
 def check_kind(out: Path) -> str:
@@ -42,7 +52,7 @@ def check_kind(out: Path) -> str:
 
 
 @contextmanager
-def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[Sink]:
+def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[FileSink]:
     """Create the file for maps.
 
     Args:
@@ -59,9 +69,29 @@ def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[Si
         with create_npz(path, facts) as archive:
             yield _Archive(archive)
         return
-    with create_hdf5(path) as file:
-        file.attrs.update(facts)
-        yield Hdf5Sink(file)
+    if suffix not in TIFF:
+        with create_hdf5(path) as file:
+            file.attrs.update(facts)
+            yield Hdf5Sink(file)
+        return
+    # an unnamed file, which disappears however the process ends, until the number of images is known
+    with tempfile.TemporaryFile(dir=path.parent) as spool, h5py.File(spool, "w") as file:
+        sink = Hdf5Sink(file)
+        yield sink
+        if "maps" in file:
+            _write_tiff(path, file, sink.pixel, options)
+
+
+def _write_tiff(path: Path, file: h5py.File, pixel: PixelSize, options: SeparatorOptions) -> None:
+    maps = {name: file[f"maps/{name}"] for name in options.classes}
+    sources = file["source"].asstr()[:].tolist()
+    facts = {
+        "unit": options.unit,
+        "identity": options.identity,
+        "source": sources,
+        "frame": file["frame"][:].tolist(),
+    }
+    write_ome_tiff(path, maps, pixel.size, pixel.unit, facts)
 
 
 class _Archive:
@@ -73,12 +103,24 @@ class _Archive:
     def append(self, name: str, rows: NDArray[Any]) -> None:
         self.file.append(name.removeprefix("maps/"), rows)
 
+    def describe(self, pixel: PixelSize) -> None:
+        if pixel.size:
+            self.file.append("pixel_size", np.array(pixel.size))
+            self.file.append("pixel_unit", np.array([pixel.unit]))
+
 
 class Hdf5Sink:
     """An HDF5 file, to which maps can also be written part by part."""
 
     def __init__(self, file: h5py.File) -> None:
         self.file = file
+        self.pixel = PixelSize()
+
+    def describe(self, pixel: PixelSize) -> None:
+        """State the length of a pixel in the attributes of the file."""
+        self.pixel = pixel
+        if pixel.size:
+            self.file.attrs.update({"pixel_size": pixel.size, "pixel_unit": pixel.unit})
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows (n, ...) to the array of a name."""

@@ -37,6 +37,9 @@ def separate_whole(job: Job, path: Path, images: Images, output: Output, first: 
             frames.leave_out(numbers, str(error))
         else:
             output.add(path, numbers, batch.image.shape[2:], batch.mask, arrays, columns)
+            if output.previews is not None:
+                maps = np.stack([arrays[f"maps/{name}"] for name in job.separator.classes], axis=1)
+                output.previews.add(path, numbers, batch.filled(), maps)
             if found is not None:
                 output.add_instances(path, numbers, found)
     return frames.problems

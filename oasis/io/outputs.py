@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 
 from oasis.errors import DataError
+from oasis.io.ome_tiff import TIFF, is_ome_maps
 from oasis.io.run_files import run_of
 from oasis.io.texts import read_json, read_text
 from oasis.io.yaml_text import read_yaml
@@ -75,6 +76,8 @@ def is_maps(path: Path) -> bool:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return {"classes.npy", "unit.npy", "identity.npy", "source.npy", "frame.npy"} <= {*archive.namelist()}
+    if path.suffix.lower() in TIFF:
+        return is_ome_maps(path)
     with h5py.File(path, "r") as file:
         return {"classes", "unit", "identity"} <= {*file.attrs} and isinstance(file.get("maps"), h5py.Group)
 
