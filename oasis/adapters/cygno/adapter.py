@@ -1,20 +1,44 @@
 """The CYGNO adapter: simulated recoils on simulated or measured noise, and measured images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.cygno.noise import Noise, SyntheticNoise
+from oasis.adapters.cygno.figures import selection_figure
+from oasis.adapters.cygno.files import (
+    ROOT,
+    Pedestal,
+    check_not_midas,
+    read_pedestal,
+    read_pictures,
+    read_vignetting,
+)
+from oasis.adapters.cygno.metrics import selection_columns
+from oasis.adapters.cygno.noise import MapNoise, MeasuredNoise, Noise, SyntheticNoise, pedestal_of
 from oasis.adapters.cygno.options import CygnoOptions
-from oasis.adapters.cygno.scene import RECOIL, TRACK, CygnoScene
+from oasis.adapters.cygno.scene import RECOIL, TRACK, CygnoScene, log_rms
+from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
+from oasis.data.images import Images
+from oasis.data.mixing import split_indices
+from oasis.data.samples import Sample
+from oasis.errors import DataError
 from oasis.instances.grouping import Grouping
+from oasis.io.arrays import SUFFIXES, as_image_array, read_array
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 PRESENT = {RECOIL: 0.05, TRACK: 0.5}  # counts; recoils are cut at a share of their light instead
+FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
+FEWEST = 20  # frames of a pedestal run that are divided among splits; fewer are shared
+WITH_CONTEXT = (".npz", ".h5", ".hdf5")
 
 
 class CygnoAdapter(Adapter[CygnoOptions]):
@@ -22,8 +46,9 @@ class CygnoAdapter(Adapter[CygnoOptions]):
 
     unit = "counts"
     context = 1
+    suffixes: Sequence[str] = (*SUFFIXES, ROOT)
     defaults: Mapping[str, Any] = {
-        "model": {"name": "unet", "base_channels": 16, "depth": 3, "stride": 2, "norm": "batch"},
+        "model": {"name": "unet", "base_channels": 16, "depth": 3, "stride": 4, "norm": "batch"},
         "head": {"name": "softplus", "presence": True},
         "scaling": {"name": "asinh", "noise": 2.3},
         "loss": {"region_weights": {RECOIL: 4}},
@@ -48,7 +73,7 @@ class CygnoAdapter(Adapter[CygnoOptions]):
 
     @property
     def study(self) -> Study:
-        """The error of the light of recoils in the true pixels, against their energy."""
+        """The error of the light of recoils in their true pixels, against their energy."""
         return Study(
             name=RECOIL,
             quantity="recoil_energy",
@@ -65,12 +90,86 @@ class CygnoAdapter(Adapter[CygnoOptions]):
         return (float(energies[0]) / 2, *map(float, between), float(energies[-1]) * 2)
 
     def scene(self, split: str) -> CygnoScene:
-        """Return the scene of a split."""
-        return CygnoScene(self.options, split, self._noise(split), self._vignetting)
+        """Return the scene of a split; splits share no measured frame if there are at least 20.
 
-    def _noise(self, split: str) -> Noise:
-        return SyntheticNoise(self.options.noise)
+        Raises:
+            DataError: a file is invalid, or measured frames are smaller than an image.
+        """
+        return CygnoScene(self.options, split, self.noise(split), self._vignetting)
+
+    def noise(self, split: str) -> Noise:
+        """Return the noise of a split.
+
+        Raises:
+            DataError: the pedestal run is invalid.
+        """
+        pedestal = self.pedestal
+        if pedestal is None:
+            return SyntheticNoise(self.options.noise)
+        if pedestal.frames is None:
+            return MapNoise(pedestal.rms)
+        frames, mean, rms = pedestal.frames, pedestal.mean, pedestal.rms
+        if len(frames) >= FEWEST:
+            parts = split_indices(len(frames), FRACTIONS)
+            mean, rms = pedestal_of(frames[parts["train"]], str(self.options.pedestal))
+            frames = frames[parts[split]]
+        return MeasuredNoise(frames, mean, rms, self.options.whole_frames)
+
+    @cached_property
+    def pedestal(self) -> Pedestal | None:
+        """The measured pedestal, if the options name one."""
+        path = self.options.pedestal
+        return None if path is None else read_pedestal(Path(path))
 
     @cached_property
     def _vignetting(self) -> NDArray[np.float32] | None:
+        path = self.options.vignetting
+        return None if path is None else read_vignetting(Path(path))
+
+    def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
+        """Return how well the predicted map selects the pixels of the recoil: see `selection_columns`."""
+        return {RECOIL: selection_columns(prediction.maps[0, 0], sample, self.options.select)}
+
+    def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
+        """Return the figure `selection`: found recoils and their light against the energy."""
+        return {"selection": selection_figure(table[table["class"] == RECOIL])}
+
+    def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
+        """Return measured images in counts above the pedestal, and the logarithm of the rms of their pixels.
+
+        Raw images need a pedestal run, `data.pedestal`. An `.npz` or HDF5 file with an array `context` has images
+        whose pedestal was subtracted. Pixels of at least `data.saturated` raw counts and dead ones are masked.
+
+        Raises:
+            DataError: the file cannot be read, has no images, or not those of the camera of the pedestal.
+        """
+        check_not_midas(path)
+        if path.suffix.lower() == ROOT:
+            raw = self.as_images(read_pictures(path, key), dark)
+        else:
+            raw = self.as_images(read_array(path, key), dark)
+            context = _stored_context(path)
+            if context is not None:
+                return Images(raw, context, source=str(path))
+        pedestal = self.pedestal
+        if pedestal is None:
+            raise DataError(f"{path}: raw images need a pedestal run: name its file in data.pedestal")
+        if raw.shape[2:] != pedestal.mean.shape:
+            raise DataError(
+                f"{path}: images of {raw.shape[2:]} pixels, but the pedestal {self.options.pedestal} has "
+                f"{pedestal.mean.shape}: name one of the same camera and binning"
+            )
+        good = (raw < self.options.saturated) & (pedestal.rms > 0)
+        context = np.broadcast_to(log_rms(pedestal.rms), raw.shape).astype(np.float32)
+        return Images(raw - pedestal.mean, context, good, axes=("y", "x"), source=str(path))
+
+
+def _stored_context(path: Path) -> NDArray[np.float32] | None:
+    """Return the array `context` of a file, None if it has none."""
+    if path.suffix.lower() not in WITH_CONTEXT:
         return None
+    try:
+        context = as_image_array(read_array(path, "context"), f"{path}: context")
+    except DataError:
+        return None
+    return context if context.ndim == 4 else context.reshape(-1, 1, *context.shape[-2:])

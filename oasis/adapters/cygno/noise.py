@@ -8,6 +8,7 @@ was taken, and noise that all pixels of a row share.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -93,23 +94,7 @@ class SyntheticNoise(Noise):
 
     def pixels(self, key: int, shape: Shape) -> "SyntheticPixels":
         """Return the pixels of a window, and what a pedestal run measured of them."""
-        options, rng = self.options, np.random.default_rng(key)
-        rms = rng.gamma(options.spread**-2, options.rms * options.spread**2, shape)
-        hot = rng.random(shape) < options.hot
-        rms[hot] *= rng.uniform(*options.hot_factor, int(hot.sum()))
-        places = np.flatnonzero(rng.random(shape) < options.telegraph)
-        jump = rng.uniform(*options.telegraph_counts, len(places)) * rng.choice([-1.0, 1.0], len(places))
-        low, high = np.log(options.telegraph_duty)
-        duty = np.exp(rng.uniform(low, high, len(places)))
-        seen = rng.binomial(options.frames, duty) / options.frames  # in the pedestal run
-        level = rng.uniform(-0.5, 0.5, shape)
-        mean = level + rng.standard_normal(shape) * rms / np.sqrt(options.frames)
-        variance = (rms**2 + options.row**2 + 1 / 12) * rng.chisquare(options.frames - 1, shape)
-        variance /= options.frames - 1
-        mean.flat[places] += jump * seen
-        variance.flat[places] += jump**2 * seen * (1 - seen)
-        measured = np.sqrt(variance).astype(np.float32)
-        return SyntheticPixels(measured, rms, level, mean, places, jump, duty, options.row)
+        return _synthetic(self.options, key, (int(shape[0]), int(shape[1])))
 
 
 @dataclass(frozen=True)
@@ -144,6 +129,28 @@ class SyntheticPixels(PixelNoise):
         return np.asarray(np.rint(values) - self.mean, np.float32)
 
 
+@lru_cache(maxsize=1)  # the image and the context of a sample ask for the same window
+def _synthetic(options: NoiseOptions, key: int, shape: Shape) -> SyntheticPixels:
+    """Return simulated pixels, and what a pedestal run measured of them."""
+    rng = np.random.default_rng(key)
+    rms = rng.gamma(options.spread**-2, options.rms * options.spread**2, shape)
+    hot = rng.random(shape) < options.hot
+    rms[hot] *= rng.uniform(*options.hot_factor, int(hot.sum()))
+    places = np.flatnonzero(rng.random(shape) < options.telegraph)
+    jump = rng.uniform(*options.telegraph_counts, len(places)) * rng.choice([-1.0, 1.0], len(places))
+    low, high = np.log(options.telegraph_duty)
+    duty = np.exp(rng.uniform(low, high, len(places)))
+    seen = rng.binomial(options.frames, duty) / options.frames  # in the pedestal run
+    level = rng.uniform(-0.5, 0.5, shape)
+    mean = level + rng.standard_normal(shape) * rms / np.sqrt(options.frames)
+    variance = (rms**2 + options.row**2 + 1 / 12) * rng.chisquare(options.frames - 1, shape)
+    variance /= options.frames - 1
+    mean.flat[places] += jump * seen
+    variance.flat[places] += jump**2 * seen * (1 - seen)
+    measured = np.sqrt(variance).astype(np.float32)
+    return SyntheticPixels(measured, rms, level, mean, places, jump, duty, options.row)
+
+
 class MeasuredNoise(Noise):
     """The noise of a pedestal run, at random places of the sensor.
 
@@ -172,11 +179,7 @@ class MeasuredNoise(Noise):
         Raises:
             DataError: the sensor is smaller than the window.
         """
-        if any(side > length for side, length in zip(shape, self.mean.shape, strict=True)):
-            raise DataError(f"data.pedestal: frames of {self.mean.shape} pixels are smaller than a window {shape}")
-        rng = np.random.default_rng(key)
-        row, col = (int(rng.integers(n - side + 1)) for n, side in zip(self.mean.shape, shape, strict=True))
-        window = slice(row, row + shape[0]), slice(col, col + shape[1])
+        window = _window(key, shape, self.mean.shape)
         return MeasuredPixels(self.rms[window], self.frames[:, *window], self.mean[window], self.whole)
 
 
@@ -197,6 +200,49 @@ class MeasuredPixels(PixelNoise):
             pick = rng.integers(len(self.frames), size=(1, *self.mean.shape))
             chosen = np.take_along_axis(self.frames, pick, axis=0)[0]
         return np.asarray(np.asarray(chosen, np.float64) - self.mean, np.float32)
+
+
+class MapNoise(Noise):
+    """Gaussian noise of the pixels of a sensor, of which only the rms is known.
+
+    Args:
+        rms: (H, W) counts.
+    """
+
+    def __init__(self, rms: Array) -> None:
+        self.rms = rms
+
+    def pixels(self, key: int, shape: Shape) -> "MapPixels":
+        """Return a random window of the sensor.
+
+        Raises:
+            DataError: the sensor is smaller than the window.
+        """
+        return MapPixels(self.rms[_window(key, shape, self.rms.shape)])
+
+
+@dataclass(frozen=True)
+class MapPixels(PixelNoise):
+    """Pixels of known rms (H, W)."""
+
+    rms: Array
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Return the noise of one frame."""
+        return np.asarray(rng.standard_normal(self.rms.shape, np.float32) * self.rms, np.float32)
+
+
+def _window(key: int, shape: Shape, sensor: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return a random window of a sensor.
+
+    Raises:
+        DataError: the sensor is smaller than the window.
+    """
+    if any(side > length for side, length in zip(shape, sensor, strict=True)):
+        raise DataError(f"data.pedestal: frames of {sensor} pixels are smaller than a window {shape}")
+    rng = np.random.default_rng(key)
+    row, col = (int(rng.integers(n - side + 1)) for n, side in zip(sensor, shape, strict=True))
+    return slice(row, row + shape[0]), slice(col, col + shape[1])
 
 
 def pedestal_of(frames: Sequence[NDArray[Any]] | NDArray[Any], where: str) -> tuple[Array, Array]:

@@ -76,13 +76,14 @@ class CygnoScene(Scene):
         """Return the relative light yield in the window of an image."""
         if self.vignetting is None:
             return np.ones(self.size, np.float32)
-        rng = np.random.default_rng([sensor, 1])
-        lengths = (self.tpc.sensor_pixels,) * 2
+        rng, length = np.random.default_rng([sensor, 1]), self.tpc.sensor_pixels
+        lit = np.argwhere(self.vignetting > 0)
+        centre = lit[rng.integers(len(lit))] / self.vignetting.shape * length
         indices = []
-        for side, length, bins in zip(self.size, lengths, self.vignetting.shape, strict=True):
-            first = int(rng.integers(max(length - side, 0) + 1))
+        for middle, side, bins in zip(centre, self.size, self.vignetting.shape, strict=True):
+            first = int(np.clip(round(middle) - side // 2, 0, max(length - side, 0)))
             indices.append(np.minimum((first + np.arange(side)) * bins // length, bins - 1))
-        return self.vignetting[np.ix_(*indices)].astype(np.float32)
+        return np.asarray(self.vignetting[np.ix_(*indices)], np.float32)
 
     def _recoil(
         self,
