@@ -22,6 +22,7 @@ TRUTH = {  # of the components of a class: name of the component's quantity, and
     "neutrino": {"muon": {"ke": "muon_ke", "vertex_x": "vertex_x"}, "proton_1": {"length": "proton_1_length"}},
     "waveform": {"interference": {"slow_pulses": "slow_pulses"}},
     "pulses": {},
+    "ccd": {},
 }
 
 

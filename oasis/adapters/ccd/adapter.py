@@ -1,0 +1,104 @@
+"""The CCD adapter: decays of 135Xe and muons in thick CCDs, simulated or measured."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from oasis.adapters.base import Adapter
+from oasis.adapters.ccd.options import CcdOptions
+from oasis.adapters.ccd.reading import calibrated, read_ccd
+from oasis.adapters.ccd.scene import BETA, CE, DIAGNOSTIC, ELECTRON, MUON, PHOTON, CcdScene
+from oasis.adapters.ccd.tracks import load_library
+from oasis.adapters.prediction import EventPrediction
+from oasis.data.images import Images
+from oasis.data.samples import Array, Sample
+from oasis.instances.grouping import Grouping
+from oasis.io.arrays import SUFFIXES
+from oasis.io.fits import FITS
+
+SIGNIFICANT = 4.0  # sigma of a pixel that belongs to something
+AROUND = 4  # pixels around what is significant
+
+
+class CcdAdapter(Adapter[CcdOptions]):
+    """Electrons and photons of 135Xe decays, and muons, in images of thick CCDs, in electrons of charge."""
+
+    unit = "e-"
+    thresholds = 5.0  # 3 sigma of the noise
+    suffixes = (*SUFFIXES, *FITS)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The kinds of particle; for the diagnostic sample, where electrons come from."""
+        if self.options.sample == "diagnostic":
+            return DIAGNOSTIC
+        return (ELECTRON, PHOTON, MUON) if self.options.merge_electrons else (BETA, CE, PHOTON, MUON)
+
+    @property
+    def grouping(self) -> Mapping[str, Grouping]:
+        """Components of at least three pixels; fragments join a larger object that they touch."""
+        return MappingProxyType(
+            {
+                name: Grouping(
+                    pixels=3,
+                    intensity=30,
+                    joins=tuple(other for other in self.classes if other != name),
+                    fragment=0.25,
+                )
+                for name in self.classes
+            }
+        )
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Default values of the domain for a run; a rare class needs a weight, or it vanishes."""
+        weights = {} if self.options.sample == "diagnostic" else {PHOTON: 5}
+        return {
+            "model": {"name": "unet", "base_channels": 16, "norm": "batch"},
+            "head": {"name": "fraction"},
+            "scaling": {"name": "asinh", "noise": self.options.sensor.noise_e or 1.0},
+            "loss": {"class_weights": weights, "region_weights": {"rule": "size", "weights": {2: 2}}},
+        }
+
+    def scene(self, split: str) -> CcdScene:
+        """Return the scene of a split; splits share no electron track.
+
+        Raises:
+            DataError: the library of tracks cannot be read.
+        """
+        return CcdScene(self.options, self.classes, split, load_library(self.options.tracks))
+
+    def instance_rows(self, prediction: EventPrediction, sample: Sample) -> Sequence[Mapping[str, float]]:
+        """Return the energy (keV) of the charge of every true object in the image, `visible_kev`."""
+        if sample.instances is None:
+            return ()
+        energy = sample.instances.intensity[:, 0] * self.options.sensor.pair_ev / 1e3
+        return [{"visible_kev": float(one)} for one in energy]
+
+    def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
+        """Return the images of a file in e-, with offsets of rows and columns subtracted and saturation masked.
+
+        A FITS file may be compressed and have an image in several units (a sensor each); `key` names one.
+
+        Raises:
+            DataError: the file cannot be read, or has no image of two axes.
+        """
+        fits = path.name.lower().endswith(FITS)
+        raw = read_ccd(path, key) if fits else super().read(path, key).image[:, 0]
+        return calibrated(raw, self.options.read, path, dark)
+
+    def reads_parts(self, path: Path) -> bool:
+        """Return False: offsets of rows and columns need the whole image."""
+        return False
+
+    def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
+        """Return the boxes of what is above the noise; boxes that touch are one."""
+        level = SIGNIFICANT * max(self.options.sensor.noise_e, 1e-6)
+        near = ndimage.binary_dilation(image[0] > level, np.ones((3, 3)), iterations=AROUND)
+        groups, _ = ndimage.label(near, np.ones((3, 3)))
+        return [box for box in ndimage.find_objects(groups) if box is not None]

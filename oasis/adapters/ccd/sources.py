@@ -1,0 +1,237 @@
+"""Sources: where objects begin, how much energy they have, and where in the wafer they deposit it.
+
+Positions are drawn uniformly in and around a window, wide enough that every object that reaches it can appear.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.ccd import muons
+from oasis.adapters.ccd.decay import (
+    AUGER,
+    BRANCHES,
+    CONVERSION,
+    PHOTONS,
+    beta_energies,
+    line_energies,
+    per_decay,
+)
+from oasis.adapters.ccd.electrons import turned, until_exit
+from oasis.adapters.ccd.options import QUARTER, CcdOptions
+from oasis.adapters.ccd.sensor import Sensor
+from oasis.adapters.ccd.silicon import (
+    DENSITY,
+    UM_PER_CM,
+    compton,
+    csda_range,
+    interaction,
+    photoelectric,
+    recoil_energy,
+)
+from oasis.adapters.ccd.tracks import Deposits, Electrons
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+FRONT, BACK, BULK = 0, 1, 2
+LONGEST_MUON = 10_000.0  # um along the face; the few that are longer are left out
+MUON_SPACING = 3.0  # um between points of a muon
+AROUND_MUON = 300.0  # um that its electrons may reach
+
+
+class Start(NamedTuple):
+    """Where n electrons begin.
+
+    Attributes:
+        place: (n, 3) um: along columns, along rows, and depth under the gates.
+        direction: (n, 3) unit vectors.
+        energy: (n,) keV.
+        side: (n,) `FRONT`, `BACK` or `BULK`.
+    """
+
+    place: Floats
+    direction: Floats
+    energy: Floats
+    side: Integers
+
+    def where(self, kept: NDArray[np.bool_]) -> "Start":
+        """Return some of the electrons."""
+        return Start(self.place[kept], self.direction[kept], self.energy[kept], self.side[kept])
+
+
+class Window:
+    """A window of the sensor and its surroundings.
+
+    Args:
+        shape: rows and columns.
+        sensor: the sensor.
+    """
+
+    def __init__(self, shape: tuple[int, int], sensor: Sensor) -> None:
+        self.sensor = sensor
+        self.lengths = np.array(shape[::-1]) * sensor.pixel_um  # columns, rows
+        self.blur = (sensor.kernel + 1) * sensor.pixel_um
+
+    def area(self, margin: float) -> float:
+        """Return the area of the window with a margin (um) on every side, relative to a quarter of the sensor."""
+        return float(np.prod(self.lengths + 2 * margin) / (QUARTER * self.sensor.pixel_um**2))
+
+    def places(self, count: int, margin: float, rng: np.random.Generator) -> Floats:
+        """Return uniform positions (count, 2) in the window with a margin, um."""
+        return rng.uniform(-margin, self.lengths + margin, (count, 2))
+
+    def reached(self, low: Floats, high: Floats, margin: Floats | float) -> NDArray[np.bool_]:
+        """Return whether boxes (n, 2), with a margin and the spread of charge, overlap the window."""
+        reach = np.broadcast_to(np.asarray(margin, float) + self.blur, len(low))[:, None]
+        return np.asarray(((high + reach > 0) & (low - reach < self.lengths)).all(axis=1))
+
+
+def isotropic(count: int, rng: np.random.Generator) -> Floats:
+    """Return directions (count, 3), uniform over the sphere."""
+    axis = np.tile([0.0, 0.0, 1.0], (count, 1))
+    return turned(axis, rng.uniform(-1, 1, count), rng.uniform(0, 2 * np.pi, count))
+
+
+def from_faces(places: Floats, energy: Floats, side: Integers, sensor: Sensor, rng: np.random.Generator) -> Start:
+    """Return electrons that enter from outside of the dead layers, isotropically as from a wide, thin cell."""
+    direction = isotropic(len(energy), rng)
+    inward = np.where(side == FRONT, 1.0, -1.0)
+    direction[:, 2] = np.abs(direction[:, 2]) * inward
+    depth = np.where(side == FRONT, -sensor.front_dead_um, sensor.thickness_um + sensor.back_dead_um)
+    return Start(np.column_stack([places, depth]), direction, energy, side)
+
+
+def from_within(places: Floats, depth: Floats, energy: Floats, rng: np.random.Generator) -> Start:
+    """Return electrons that are set free within the wafer, in any direction."""
+    side = np.full(len(energy), BULK)
+    return Start(np.column_stack([places, depth]), isotropic(len(energy), rng), energy, side)
+
+
+def photon_electrons(
+    places: Floats, energy: Floats, side: Integers, sensor: Sensor, rng: np.random.Generator
+) -> Start:
+    """Return the electrons that photons (n,) set free in the wafer, of those photons that interact.
+
+    A photon is absorbed or scatters once; a scattered photon leaves.
+    """
+    cosine = 1 - rng.random(len(energy))
+    path = sensor.thickness_um / cosine
+    chance = interaction(energy, path)
+    found = rng.random(len(energy)) < chance
+    places, energy, cosine, chance = (one[found] for one in (places, energy, cosine, chance))
+    absorbed, scattered = photoelectric(energy), compton(energy)
+    attenuation = (absorbed + scattered) * DENSITY / UM_PER_CM
+    depth = -np.log1p(-rng.random(len(energy)) * chance) / attenuation * cosine
+    depth = np.where(side[found] == FRONT, depth, sensor.thickness_um - depth)
+    whole = rng.random(len(energy)) < absorbed / (absorbed + scattered)
+    freed = np.where(whole, energy, recoil_energy(energy, rng))
+    return from_within(places, depth, freed, rng)
+
+
+def sides(options: CcdOptions, count: int, rng: np.random.Generator) -> Integers:
+    """Return the face (count,) at which particles from the gas enter."""
+    if options.gas == "both":
+        return rng.integers(2, size=count)
+    return np.full(count, FRONT if options.gas == "front" else BACK)
+
+
+def xenon(options: CcdOptions, window: Window, rate: float, rng: np.random.Generator) -> dict[str, Start]:
+    """Return the electrons from decays that may reach a window, by origin: `beta`, `ce` and `photon`."""
+    sensor, found = options.sensor, {}
+    margin = float(csda_range(BRANCHES[0][0]))
+    decays = rate * options.decays * window.area(margin) / 2  # half of the particles go the other way
+    for name, lines in (("beta", None), ("ce", CONVERSION + AUGER), ("photon", PHOTONS)):
+        count = int(rng.poisson(decays * (per_decay(lines) if lines else 1.0)))
+        energy = line_energies(lines, count, rng) if lines else beta_energies(count, rng)
+        places, side = window.places(count, margin, rng), sides(options, count, rng)
+        make = photon_electrons if name == "photon" else from_faces
+        start = make(places, energy, side, sensor, rng)
+        at = start.place[:, :2]
+        found[name] = start.where(window.reached(at, at, csda_range(start.energy)))
+    return found
+
+
+def diagnostic(options: CcdOptions, window: Window, rate: float, rng: np.random.Generator) -> dict[str, Start]:
+    """Return electrons of the diagnostic sample that may reach a window: `front`, `back` and `bulk`."""
+    sensor, found = options.sensor, {}
+    margin = float(csda_range(options.diagnostic_kev[1]))
+    for number, name in enumerate(("front", "back", "bulk")):
+        count = int(rng.poisson(rate * options.diagnostic_electrons / 3 * window.area(margin)))
+        energy, places = rng.uniform(*options.diagnostic_kev, count), window.places(count, margin, rng)
+        if number == BULK:
+            start = from_within(places, rng.uniform(0, sensor.thickness_um, count), energy, rng)
+        else:
+            start = from_faces(places, energy, np.full(count, number), sensor, rng)
+        at = start.place[:, :2]
+        found[name] = start.where(window.reached(at, at, csda_range(energy)))
+    return found
+
+
+def deposit(start: Start, electrons: Electrons, sensor: Sensor, rng: np.random.Generator) -> Deposits:
+    """Return where electrons deposit energy in the active silicon."""
+    chosen = electrons.choose(start.energy, rng)
+    azimuth = rng.uniform(0, 2 * np.pi, len(chosen))
+    made = electrons.take(chosen, start.energy, start.direction, azimuth)
+    made = made._replace(points=made.points + start.place[made.owner])
+    low, high = -sensor.front_dead_um, sensor.thickness_um + sensor.back_dead_um
+    made = made.where(until_exit(made.owner, made.points[:, 2], low, high))
+    share = active_share(made, start.place[:, 2], sensor.thickness_um)
+    made = made._replace(energy=made.energy * share).where(share > 0)
+    made.points[:, 2] = np.clip(made.points[:, 2], 0, sensor.thickness_um)
+    return made
+
+
+def active_share(made: Deposits, origin: Floats, thickness: float) -> Floats:
+    """Return the share of every deposit (m,) that lies in the active silicon and not in a dead layer.
+
+    A deposit belongs to the path from halfway to the previous point, or from the origin, to halfway to the next.
+
+    Args:
+        made: deposits in order of the objects.
+        origin: (n,) depth at which every object begins.
+        thickness: of the active silicon, um.
+    """
+    depth, owner = made.points[:, 2], made.owner
+    if not len(depth):
+        return np.empty(0)
+    middle = (depth[1:] + depth[:-1]) / 2
+    same = owner[1:] == owner[:-1]
+    before = np.concatenate([origin[owner[:1]], np.where(same, middle, origin[owner[1:]])])
+    after = np.concatenate([np.where(same, middle, depth[:-1]), depth[-1:]])
+    low, high = np.minimum(before, after), np.maximum(before, after)
+    inside = np.clip(high, 0, thickness) - np.clip(low, 0, thickness)
+    level = (depth >= 0) & (depth <= thickness)
+    return np.asarray(np.where(high > low, inside / np.where(high > low, high - low, 1), level))
+
+
+def muon_deposits(
+    options: CcdOptions, window: Window, electrons: Electrons, rate: float, rng: np.random.Generator
+) -> tuple[Deposits, Integers]:
+    """Return the deposits of muons that may reach a window, and the side through which each enters."""
+    sensor = options.sensor
+    thickness = sensor.thickness_um
+    count = int(rng.poisson(rate * options.muons * window.area(LONGEST_MUON)))
+    places, along = window.places(count, LONGEST_MUON, rng), muons.directions(count, rng)
+    side = rng.integers(2, size=count)
+    along[:, 2] *= np.where(side == FRONT, 1.0, -1.0)
+    with np.errstate(divide="ignore"):
+        length = thickness / np.abs(along[:, 2])
+    ends = places + along[:, :2] * np.minimum(length, 1e9)[:, None]
+    kept = window.reached(np.minimum(places, ends), np.maximum(places, ends), AROUND_MUON)
+    kept &= np.linalg.norm(ends - places, axis=1) < LONGEST_MUON
+    places, along, length, side = places[kept], along[kept], length[kept], side[kept]
+    depth = np.where(side == FRONT, 0.0, thickness)
+    of = muons.kinematics(options.muon_gev)
+    lost = muons.losses(length, of, MUON_SPACING, rng)
+    points = np.column_stack([places, depth])[lost.muon] + lost.path[:, None] * along[lost.muon]
+    points[:, 2] = np.clip(points[:, 2], 0, thickness)
+    near = Deposits(lost.muon, points, lost.energy).where(~lost.hard)
+    cosine = muons.thrown_cosine(lost.energy[lost.hard], of)
+    thrown = turned(along[lost.muon[lost.hard]], cosine, rng.uniform(0, 2 * np.pi, len(cosine)))
+    energy = np.minimum(lost.energy[lost.hard], electrons.energy[-1])
+    start = Start(points[lost.hard], thrown, energy, np.full(len(energy), BULK))
+    far = deposit(start, electrons, sensor, rng)
+    far = far._replace(owner=lost.muon[lost.hard][far.owner])
+    return near.join(far), side
