@@ -206,26 +206,32 @@ class Dice(Term):
 class Focal(Term):
     r"""The cross-entropy of presence, with easy pixels weighted down (Lin et al. 2017, arXiv:1708.02002).
 
-    .. math:: L = \frac{-\sum_c \sum_p w_c W_p (1 - q_{c,p})^\gamma \ln q_{c,p}}{\sum_c \sum_p w_c W_p}
+    .. math:: L = \frac{-\sum_c \sum_p w_c W_p\, a_{c,p} (1 - q_{c,p})^\gamma \ln q_{c,p}}{\sum_c \sum_p w_c W_p}
 
-    with q the predicted presence m of `Dice` where the class is present, 1 - m elsewhere.
+    with q the predicted presence m of `Dice` and a = `alpha` where the class is present, q = 1 - m and a = 1
+    elsewhere. (In the source the two weights are α and 1 − α, which differs by a factor.)
 
     Attributes:
         gamma: how much easy pixels are weighted down; 0 is the plain cross-entropy.
+        alpha: weight of the pixels where a class is present; above 1 more of them are found, with more false ones.
 
     Example:
         >>> target = torch.tensor([[[1.0]]])
         >>> Focal(gamma=0)(MapPair(target, target * 2, thresholds=torch.tensor([1.0]))).mean()
         tensor(0.6931)
+        >>> Focal(gamma=0, alpha=4)(MapPair(target, target * 2, thresholds=torch.tensor([1.0]))).mean()
+        tensor(2.7726)
     """
 
     gamma: float = Field(2.0, ge=0)
+    alpha: float = Field(1.0, gt=0)
 
     def __call__(self, maps: MapPair) -> Ratio:
         """Return the weighted mean over classes and pixels."""
         logit, present = _presence(maps)
         entropy = F.binary_cross_entropy_with_logits(logit, present, reduction="none")
-        return maps.over_maps(entropy * (-torch.expm1(-entropy)).clamp_min(EPSILON) ** self.gamma)
+        weight = 1 + (self.alpha - 1) * present
+        return maps.over_maps(weight * entropy * (-torch.expm1(-entropy)).clamp_min(EPSILON) ** self.gamma)
 
 
 TERMS: dict[str, type[Term]] = {

@@ -147,6 +147,8 @@ def test_presence_is_that_of_monai():
     focal = losses.FocalLoss(gamma=2.0)(torch.logit(presence), present)
     assert Dice()(maps).mean().item() == pytest.approx(dice.item(), rel=1e-5)
     assert Focal()(maps).mean().item() == pytest.approx(focal.item(), rel=1e-4)
+    balanced = losses.FocalLoss(gamma=2.0, alpha=0.8)(torch.logit(presence), present)  # 0.8 and 0.2
+    assert Focal(alpha=4.0)(maps).mean().item() == pytest.approx(balanced.item() / 0.2, rel=1e-4)
 
 
 def test_weights_of_pixels_are_looked_up_and_0_where_not_valid():

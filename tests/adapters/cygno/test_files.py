@@ -130,7 +130,7 @@ def test_the_vignetting_map_of_lime():
     assert light[144, 144] == pytest.approx(0.98, abs=0.03)
     assert light[0, 0] == 0
     assert light[144, 72] < light[144, 108] + 0.3
-    assert 0.2 < (light == 0).mean() < 0.35
+    assert 0.15 < (light == 0).mean() < 0.25  # two strips of rows
     adapter = CygnoAdapter({"vignetting": str(REAL), "empty": 0.0})
     dim = [adapter.dataset("val")[index].meta["recoil_light"] for index in range(60)]
     bright = [CygnoAdapter({"empty": 0.0}).dataset("val")[index].meta["recoil_light"] for index in range(60)]

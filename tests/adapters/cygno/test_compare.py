@@ -1,0 +1,73 @@
+"""The comparison of a network with the chain and the filter, in small, as anyone would run it."""
+
+import sys
+
+import pytest
+
+from oasis.errors import ConfigError
+from oasis.run import Run
+
+DATA = {"size": [64, 64], "events": {"train": 16, "val": 6, "test": 6}, "energies": [0.5, 2.0], "recoils": 2}
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    def trained(name, **data):
+        folder = tmp_path_factory.mktemp("cygno") / name
+        values = {
+            "adapter": "cygno",
+            "run": str(folder),
+            "data": {**DATA, **data},
+            "model": {"base_channels": 4, "depth": 2},
+            "training": {"epochs": 1, "workers": 0},
+        }
+        Run.from_values(values).train()
+        return folder
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def run(train):
+    return train("one")
+
+
+def test_methods_stand_in_one_table(example, run, monkeypatch, capsys, tmp_path):
+    compare = example("cygno/compare")
+    arguments = [
+        str(run),
+        "--events",
+        "6",
+        "--empty",
+        "1",
+        "--side",
+        "128",
+        "--out",
+        str(tmp_path),
+        "--cut",
+        "-20",
+    ]
+    monkeypatch.setattr(sys, "argv", ["compare", *arguments])
+    compare.main()
+    printed = capsys.readouterr().out
+    for name in ("one", "matched filter", "chain 0.9 sigma", "chain 0.2 sigma"):
+        lines = [line for line in printed.splitlines() if line.strip().startswith(f"{name} ")]
+        assert len(lines) == (8 if name in ("one", "matched filter") else 7)
+        assert lines[0].count("[") == 2  # an efficiency with its interval for both energies
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "efficiency.png", "pictures.png"]
+
+
+def test_a_run_is_evaluated_with_the_columns_of_the_selection(run):
+    table = Run(run).evaluate("test", workers=0).table
+    assert {"found", "fakes", "selected", "precision", "recall", "integral_ratio"} <= set(table)
+    figures = {path.stem for path in run.rglob("*.png")}
+    assert "selection" in figures
+
+
+def test_runs_of_other_images_are_refused(example, run, train):
+    compare = example("cygno/compare")
+    other = train("other", energies=[1.0])
+    with pytest.raises(ConfigError, match="other: its data differ from those of one"):
+        compare.load_runs([run, other], [])
+    with pytest.raises(ConfigError, match="same name"):
+        compare.load_runs([run, run], [])
