@@ -47,8 +47,8 @@ class Network:
     Attributes:
         separator: the network, with a presence head.
         clustering: of the pixels.
-        share: None to score pixels by the logit of the presence of a recoil and to sum the counts of clusters; else
-            they are scored by the predicted map, which is summed and divided by this share of the light in it.
+        share: None to score pixels by the logit of the presence of a recoil and to sum the counts of clusters;
+            else they are scored by the predicted map, which is summed and divided by this share of the light.
     """
 
     separator: Separator

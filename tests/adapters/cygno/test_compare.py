@@ -50,9 +50,9 @@ def test_methods_stand_in_one_table(example, run, monkeypatch, capsys, tmp_path)
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
     compare.main()
     printed = capsys.readouterr().out
-    for name in ("one", "matched filter", "chain 0.9 sigma", "chain 0.2 sigma"):
+    for name in ("one", "one, map", "matched filter", "chain 0.9 sigma", "chain 0.2 sigma"):
         lines = [line for line in printed.splitlines() if line.strip().startswith(f"{name} ")]
-        assert len(lines) == (8 if name in ("one", "matched filter") else 7)
+        assert len(lines) == (7 if name.startswith("chain") else 8)
         assert lines[0].count("[") == 2  # an efficiency with its interval for both energies
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "efficiency.png", "pictures.png"]
 
