@@ -84,7 +84,7 @@ def mean_energy(endpoint: float) -> float:
 
     Example:
         >>> round(mean_energy(915.2), 1)
-        310.4
+        310.3
     """
     energy = (np.arange(20_000) + 0.5) * endpoint / 20_000
     return float(np.average(energy, weights=beta_spectrum(energy, endpoint)))
