@@ -34,19 +34,8 @@ def run(train):
 
 def test_methods_stand_in_one_table(example, run, monkeypatch, capsys, tmp_path):
     compare = example("cygno/compare")
-    arguments = [
-        str(run),
-        "--events",
-        "6",
-        "--empty",
-        "1",
-        "--side",
-        "128",
-        "--out",
-        str(tmp_path),
-        "--cut",
-        "-20",
-    ]
+    words = "--events 6 --empty 1 --side 128 --cut -20 --maps"
+    arguments = [str(run), *words.split(), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
     compare.main()
     printed = capsys.readouterr().out
