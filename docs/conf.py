@@ -11,6 +11,11 @@ import tables
 from tables import columns_table
 
 import oasis
+from oasis.adapters.cygno.digitisation import Digitisation
+from oasis.adapters.cygno.metrics import COLUMNS as SELECTION_COLUMNS
+from oasis.adapters.cygno.noise import NoiseOptions as PixelNoiseOptions
+from oasis.adapters.cygno.options import CygnoOptions
+from oasis.adapters.cygno.tracks import TrackOptions
 from oasis.adapters.galaxy.convert import Conversion
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions, LibraryOptions
 from oasis.adapters.galaxy.photometry import COLUMNS as PHOTOMETRY
@@ -81,6 +86,11 @@ myst_substitutions = {
     "scaling": tables.options_table(LogScale, {"name": "the kind of scaling"}),
     "asinh": tables.options_table(AsinhScale, {"name": "the kind of scaling"}),
     "head": tables.options_table(HeadOptions),
+    "cygno": tables.options_table(CygnoOptions),
+    "cygno_columns": columns_table(SELECTION_COLUMNS),
+    "cygno_digitisation": tables.options_table(Digitisation),
+    "cygno_noise": tables.options_table(PixelNoiseOptions),
+    "cygno_track": tables.options_table(TrackOptions),
     "neutrino": tables.options_table(NeutrinoOptions),
     "neutrino_columns": columns_table(PARTICLE_COLUMNS),
     "neutrino_detector": tables.options_table(ScintillatorCubes),

@@ -280,9 +280,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--events", type=int, help="images with recoils; all by default")
     parser.add_argument("--empty", type=int, default=200, help="empty images of 512 x 512 pixels")
     parser.add_argument("--fakes", type=float, default=1.0, help="clusters per full frame of 2304 x 2304")
-    parser.add_argument("--cut", type=float, default=0.0, help="logit above which a network selects pixels")
+    parser.add_argument("--cut", type=float, default=1.0, help="logit above which a network selects pixels")
     parser.add_argument(
-        "--grow", type=int, default=6, help="pixels by which its clusters are dilated for their sum"
+        "--grow", type=int, default=4, help="pixels by which its clusters are dilated for their sum"
     )
     parser.add_argument("--sigma", type=float, default=4.0, help="significance above which the filter selects")
     parser.add_argument("--matched-grow", type=int, default=6, help="the same dilation for the matched filter")
@@ -318,10 +318,10 @@ def main() -> None:
     print_curves(curves, options.energy)
     if options.side:
         print_times(adapter, methods, options.side)
-    first = next(iter(methods.values()))
+    first, faintest = next(iter(methods.values())), min(adapter.options.energies)
     figures = {
         "curves": curve_figure(curves),
-        "efficiency": efficiency_figure(efficiency_curves(rows, empty, options.energy), options.energy),
+        "efficiency": efficiency_figure(efficiency_curves(rows, empty, faintest), faintest),
         "pictures": picture_figure(recoils, first, adapter.options.energies),
     }
     for title, figure in figures.items():

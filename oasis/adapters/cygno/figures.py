@@ -69,6 +69,8 @@ def efficiency_figure(tables: Mapping[str, pd.DataFrame], energy: float) -> "Fig
         style = "o" if len(table) == 1 else "-"
         axes.plot(table["fakes"], table["efficiency"], style, color=COLOURS[place % len(COLOURS)], label=name)
     axes.set(xscale="log", yscale="log", xlabel="fakes per full frame", ylabel=f"fraction found at {energy:g} keV")
+    axes.set(ylim=(0.2, 1.05), yticks=(0.2, 0.3, 0.5, 0.7, 1.0), yticklabels=("0.2", "0.3", "0.5", "0.7", "1"))
+    axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     add_legend(axes)
     return figure

@@ -24,12 +24,13 @@ class CygnoOptions(DataOptions):
         events: samples per split.
         energies: the energies of the recoils, keV, in turns; validation and test images have these.
         training_energies: range of the energies of training recoils, uniform in the logarithm; `energies` if null.
-        recoils: recoils in a training image; validation and test images have one.
+        recoils: largest number of recoils in a training image, from one on; validation and test images have one.
         empty: the share of images without a recoil.
         species: `ER`, electrons, which ionise with all of their energy, or `NR`, nuclei, with a part of it.
         quenching: that part; it depends on nucleus and energy, and is not known well below 1 keV.
         drift_cm: range of the drift distance.
-        margin: minimum distance of a recoil from the border of the image, pixels.
+        margin: minimum distance of validation and test recoils from the border of the image, pixels; those of
+            training lie anywhere, so that nothing is learned about the border of an image.
         truth_share: true pixels are the brightest that hold this share of the expected light of a recoil.
         select: counts above which the predicted map selects a pixel.
         tracks: mean number of tracks in an image; above 0 they are a second class, `track`.

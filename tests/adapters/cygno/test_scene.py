@@ -35,8 +35,17 @@ def test_recoils_have_the_energies_in_turns_and_some_images_are_empty(samples):
     assert (energies == 0).mean() == pytest.approx(0.2, abs=0.13)
     assert all(not sample.target.any() for sample in samples if sample.meta["recoil_energy"] == 0)
     training = samples_of("train", recoils=4, empty=0, training_energies=[0.2, 0.3])
-    assert all(len(sample.instances) >= 3 for sample in training)
+    assert {1, 4} <= {
+        len(sample.instances) for sample in samples_of("train", recoils=4, empty=0, events={"train": 40})
+    }
     assert all(0.2 <= sample.instances.table["energy"].min() <= 0.3 for sample in training)
+
+
+def test_training_recoils_lie_up_to_and_beyond_the_border():
+    places = [s.meta["recoil_row"] for s in samples_of("train", recoils=1, empty=0, events={"train": 200})]
+    assert min(places) < 0
+    assert max(places) > 95
+    assert np.histogram(places, bins=4, range=(0, 96))[0].min() > 20
 
 
 def test_true_pixels_hold_the_share_of_the_light(samples):
