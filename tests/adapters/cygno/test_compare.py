@@ -2,6 +2,8 @@
 
 import sys
 
+import h5py
+import numpy as np
 import pytest
 
 from oasis.errors import ConfigError
@@ -51,6 +53,21 @@ def test_a_run_is_evaluated_with_the_columns_of_the_selection(run):
     assert {"found", "fakes", "selected", "precision", "recall", "integral_ratio"} <= set(table)
     figures = {path.stem for path in run.rglob("*.png")}
     assert "selection" in figures
+
+
+def test_pictures_of_a_run_are_predicted_with_their_pedestal(run, tmp_path):
+    uproot = pytest.importorskip("uproot")
+    rng = np.random.default_rng(0)
+    frames = rng.normal(100, 2, (30, 80, 96)).round()
+    np.save(tmp_path / "pedestal.npy", frames)
+    with uproot.recreate(tmp_path / "histograms_Run00001.root") as file:
+        for number in range(2):
+            file[f"pic_run1_ev{number}"] = (frames[number].T, np.arange(97.0), np.arange(81.0))
+    setup = Run(run, [f"data.pedestal={tmp_path / 'pedestal.npy'}"])
+    setup.predict(tmp_path / "histograms_Run00001.root", out=tmp_path / "maps.h5")
+    with h5py.File(tmp_path / "maps.h5") as file:
+        assert file["maps/recoil"].shape[-2:] == (80, 96)
+        assert len(file["maps/recoil"]) == 2
 
 
 def test_runs_of_other_images_are_refused(example, run, train):
