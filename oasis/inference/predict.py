@@ -13,17 +13,16 @@ from oasis.evaluation.event_table import check_same_classes, check_spread
 from oasis.inference.choice import Choice, Measure
 from oasis.inference.destinations import OutputOptions, check_destination, maps_of, previews_of
 from oasis.inference.job import Job
+from oasis.inference.one_file import separate_file
 from oasis.inference.options import WindowOptions
 from oasis.inference.output import Output
-from oasis.inference.pixels import PixelSize, common, stated_size
+from oasis.inference.pixels import common
 from oasis.inference.predicted import Predicted, tables_of, together
 from oasis.inference.previews import Previews
-from oasis.inference.regional import Regional, needs_parts, separate_in_parts
+from oasis.inference.regional import Regional
 from oasis.inference.sinks import check_kind, open_sink
-from oasis.inference.sources import image_files, left_out, read_images
+from oasis.inference.sources import image_files
 from oasis.inference.stored import Runner, one_by_one, predict_stored
-from oasis.inference.tiled import needs_tiles, separate_tiles
-from oasis.inference.whole import separate_whole
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
 from oasis.io.zarr_files import ZARR, at_level
@@ -185,7 +184,7 @@ def _separate_files(
     regional = Regional(job) if job.window.kind == "regions" else None
     for path in files:
         try:
-            problem = _separate_file(job, regional, path, key, dark, output)
+            problem = separate_file(job, regional, path, key, dark, output)
         except ConfigError:
             raise
         except OasisError as error:
@@ -193,22 +192,3 @@ def _separate_files(
         if problem is not None:
             failed[path] = problem
     return failed
-
-
-def _separate_file(
-    job: Job, regional: Regional | None, path: Path, key: str | None, dark: NDArray[Any] | None, output: Output
-) -> OasisError | None:
-    if job.window.kind == "tiles" or (job.window.kind is None and needs_tiles(job, path, key)):
-        output.pixels.append(stated_size(job.adapter, path, key))
-        return separate_tiles(job, path, key, dark, output)
-    if regional is not None and needs_parts(job, path, key):
-        output.pixels.append(stated_size(job.adapter, path, key))
-        return separate_in_parts(regional, path, key, dark, output)
-    images = read_images(job.adapter, path, key, dark)
-    size = images.image.shape[2:]
-    output.check_size(size)
-    output.pixels.append(PixelSize(images.pixel_size, images.pixel_unit))
-    if regional is not None:
-        return left_out(path, regional.separate(path, images, output), len(images))
-    job.choice.check_size(size, path)
-    return left_out(path, separate_whole(job, path, images, output), len(images))

@@ -1,9 +1,11 @@
 """Reader: images of files, by number or by part, as far as possible without reading the rest of a file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,12 @@ from oasis.adapters.base import Adapter
 from oasis.adapters.reading import images_shape, leading_axes
 from oasis.data.images import Images
 from oasis.inference.large import Large, open_large
-from oasis.inference.sources import read_images
+from oasis.inference.pixels import PixelSize, stated_size
+from oasis.inference.sources import check_read, read_images
 from oasis.io.arrays import native
 from oasis.io.parts import Parts, open_parts
+
+AT_ONCE: Final = 2**22  # values of images that are read together
 
 
 class Shape(NamedTuple):
@@ -29,6 +34,25 @@ class Shape(NamedTuple):
     images: int
     size: tuple[int, ...]
     masked: bool
+
+
+class Opened(NamedTuple):
+    """The images of an open file.
+
+    Attributes:
+        shape: what is known of them.
+        pixel: the length of a pixel.
+        part: returns some of them, from one number to another.
+    """
+
+    shape: Shape
+    pixel: PixelSize
+    part: Callable[[int, int], Images]
+
+    @property
+    def together(self) -> int:
+        """How many of them may be read at once."""
+        return max(AT_ONCE // prod(self.shape.size), 1)
 
 
 class Reader:
@@ -53,12 +77,25 @@ class Reader:
             DataError: the file cannot be used.
         """
         with self._by_number(path) as parts:
-            if parts is None:
-                images = self._read(path)
-                return Shape(len(images), images.image.shape[2:], images.mask is not None)
-            first = self._converted(parts, 0, 1)
-            count = parts.shape[0] if self._has_images(parts) else 1
-            return Shape(count, first.image.shape[2:], masked=False)
+            return _shape_of(self._read(path)) if parts is None else self._shape(path, parts)
+
+    @contextmanager
+    def opened(self, path: Path) -> Iterator[Opened]:
+        """Open the images of a file, to be read some at a time; nothing of it is kept.
+
+        Raises:
+            DataError: the file cannot be used.
+        """
+        with self._by_number(path) as parts:
+            if parts is not None:
+                shape = self._shape(path, parts)
+                same = shape.size == parts.shape[len(parts.shape) - len(shape.size) :]
+                pixel = stated_size(self.adapter, path, self.key) if same else PixelSize()
+                yield Opened(shape, pixel, partial(self._converted, path, parts))
+                return
+        images = read_images(self.adapter, path, self.key, self.dark)
+        pixel = PixelSize(images.pixel_size, images.pixel_unit)
+        yield Opened(_shape_of(images), pixel, lambda start, stop: images.part(slice(start, stop)))
 
     def images(self, path: Path, start: int, stop: int) -> Images:
         """Return some of the images of a file.
@@ -68,7 +105,7 @@ class Reader:
         """
         with self._by_number(path) as parts:
             if parts is not None:
-                return self._converted(parts, start, stop)
+                return self._converted(path, parts, start, stop)
         return self._read(path).part(slice(start, stop))
 
     def large(self, path: Path) -> Large:
@@ -91,7 +128,7 @@ class Reader:
     def _by_number(self, path: Path) -> Iterator[Parts | None]:
         """Open the array of a file whose images can be read one by one; None for other files."""
         adapter = self.adapter
-        if type(adapter).read is not Adapter.read or adapter.context:
+        if getattr(adapter.read, "__func__", None) is not Adapter.read or adapter.context:
             yield None
             return
         with open_parts(path, self.key) as stored:
@@ -103,14 +140,24 @@ class Reader:
     def _has_images(self, parts: Parts) -> bool:
         return leading_axes(len(parts.shape), self.adapter.bands, self.adapter.spatial_dims)[0]
 
-    def _converted(self, parts: Parts, start: int, stop: int) -> Images:
+    def _shape(self, path: Path, parts: Parts) -> Shape:
+        first = self._converted(path, parts, 0, 1)
+        return Shape(parts.shape[0] if self._has_images(parts) else 1, first.image.shape[2:], masked=False)
+
+    def _converted(self, path: Path, parts: Parts, start: int, stop: int) -> Images:
         place = [slice(0, length) for length in parts.shape]
         if self._has_images(parts):
             place[0] = slice(start, stop)
         raw = np.asarray(parts[tuple(place)])
-        return Images(self.adapter.as_images(native(raw), self.dark))
+        images = Images(self.adapter.as_images(native(raw), self.dark))
+        check_read(self.adapter, path, images)
+        return images
 
     def _read(self, path: Path) -> Images:
         if self._whole is None or self._whole[0] != path:
             self._whole = path, read_images(self.adapter, path, self.key, self.dark)
         return self._whole[1]
+
+
+def _shape_of(images: Images) -> Shape:
+    return Shape(len(images), images.image.shape[2:], images.mask is not None)

@@ -57,6 +57,21 @@ def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArra
         DataError: there are no images, or images or context have another shape than those of the domain.
     """
     images = adapter.read(path, key, dark)
+    check_read(adapter, path, images)
+    return images
+
+
+def check_read(adapter: Adapter[Any], path: Path, images: Images) -> None:
+    """Check the images of a file.
+
+    Args:
+        adapter: the adapter, which has read them.
+        path: of the file.
+        images: of it.
+
+    Raises:
+        DataError: there are none, or images or context have another shape than those of the domain.
+    """
     shape = images.image.shape
     if len(shape) != adapter.spatial_dims + 2 or shape[1] != adapter.bands or not len(images):
         raise DataError(
@@ -66,7 +81,6 @@ def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArra
     found = 0 if images.context is None else images.context.shape[1]
     if found != adapter.context:
         raise DataError(f"{path}: a context of {found} channels, expected {adapter.context} for these images")
-    return images
 
 
 @dataclass

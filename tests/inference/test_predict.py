@@ -9,6 +9,7 @@ import tifffile
 
 from oasis.data.images import Images
 from oasis.errors import DataError
+from oasis.inference import reader
 from oasis.inference.predict import predict
 from oasis.inference.sources import Frames, image_files
 from oasis.io.files import readable
@@ -158,19 +159,44 @@ def test_names_that_are_not_utf_8_are_written_in_a_readable_way(toy, toy_separat
         assert found.objects["source"].unique().tolist() == [readable(path)]
 
 
-@pytest.mark.parametrize("out", ["m.h5", "m.npz"])
-def test_memory_does_not_grow_with_the_maps_of_a_file(toy, toy_separator, tmp_path, write, out):
-    """The peak of what numpy holds is a few batches above the images themselves."""
+@pytest.mark.parametrize(("kind", "out"), [(".npy", "m.h5"), (".npy", "m.npz"), (".h5", "m.h5"), (".tif", "m.h5")])
+def test_memory_does_not_grow_with_a_file(toy, toy_separator, tmp_path, write, kind, out, monkeypatch):
+    """The peak of what numpy holds is a few batches, of images and of maps."""
+    monkeypatch.setattr(reader, "AT_ONCE", 8 * 192 * 160)
     peaks = []
     for count in (8, 80):
         frames = np.random.default_rng(0).exponential(20, (count, 24, 20)).astype(np.float32)
-        path = write("a.npy", np.repeat(np.repeat(frames, 8, 1), 8, 2))
+        path = write(f"a{kind}", np.repeat(np.repeat(frames, 8, 1), 8, 2))
         tracemalloc.start()
         predict(toy_separator, toy.adapter, path, tmp_path / out)
-        peaks.append(tracemalloc.get_traced_memory()[1] - 2 * path.stat().st_size)
+        peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     maps_of_a_frame = 2 * 192 * 160 * 4
     assert peaks[1] - peaks[0] < 8 * maps_of_a_frame
+
+
+def test_frames_that_cannot_be_read_are_named_and_the_others_go_on(
+    toy, toy_separator, tmp_path, frames, monkeypatch
+):
+    path, stack = tmp_path / "a.h5", np.concatenate([frames] * 4)
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("image", data=stack, chunks=(1, 24, 20), compression="gzip")
+        damaged = [data.id.get_chunk_info(number) for number in (5, 6, 11)]
+    with path.open("r+b") as file:
+        for chunk in damaged:
+            file.seek(chunk.byte_offset)
+            file.write(bytes(chunk.size))
+    for together in (1, 4, 100):
+        monkeypatch.setattr(reader, "AT_ONCE", together * 24 * 20)
+        found = predict(toy_separator, toy.adapter, path, tmp_path / "m.h5")
+        (error,) = found.failed.values()
+        assert str(error).startswith(f"{path}: frame 5: ")
+        assert str(error).endswith("left out 3 of 12 frames: 5, 6, 11")
+        assert found.images == 9
+        with h5py.File(tmp_path / "m.h5") as file:
+            assert file["frame"][:].tolist() == [0, 1, 2, 3, 4, 7, 8, 9, 10]
+            expected = toy_separator.separate(stack[file["frame"][:], None])["dot"]
+            np.testing.assert_allclose(file["maps/dot"][:], expected, rtol=1e-4)
 
 
 def test_nothing_usable_writes_nothing(toy, toy_separator, tmp_path, write):
