@@ -17,7 +17,7 @@ from oasis.evaluation.identity import CONFIGURATION, check_identity
 from oasis.separator.separator import Separator
 
 if TYPE_CHECKING:
-    from oasis.run import Run
+    from oasis.run.base import RunBase
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class EvaluatedRun:
     """
 
     name: str
-    run: "Run"
+    run: "RunBase"
     table: pd.DataFrame
     log: pd.DataFrame
     weights: Mapping[str, float]
@@ -45,7 +45,7 @@ class EvaluatedRun:
     calibration: Calibration | None
 
 
-def named(runs: Sequence["Run"]) -> dict[str, "Run"]:
+def named(runs: Sequence["RunBase"]) -> dict[str, "RunBase"]:
     """Return runs by the names of their folders, or by their paths if two names are the same.
 
     Raises:
@@ -59,7 +59,7 @@ def named(runs: Sequence["Run"]) -> dict[str, "Run"]:
     return dict(zip(names, runs, strict=True))
 
 
-def read_evaluated(runs: Sequence["Run"]) -> list[EvaluatedRun]:
+def read_evaluated(runs: Sequence["RunBase"]) -> list[EvaluatedRun]:
     """Return evaluated runs of the same events.
 
     Raises:
@@ -74,7 +74,7 @@ def read_evaluated(runs: Sequence["Run"]) -> list[EvaluatedRun]:
     return found
 
 
-def check_comparable(first: "Run", other: "Run") -> None:
+def check_comparable(first: "RunBase", other: "RunBase") -> None:
     """Check that two runs have the same classes and unit; a difference in adapters is logged.
 
     Raises:
@@ -91,13 +91,13 @@ def check_comparable(first: "Run", other: "Run") -> None:
         logger.warning("%s: %s", other.folder, note)
 
 
-def adapters_note(runs: Sequence["Run"]) -> str:
+def adapters_note(runs: Sequence["RunBase"]) -> str:
     """Return a note on the adapters of runs, or "" if they have the same one."""
     names = list(dict.fromkeys(run.config.adapter for run in runs))
     return f"the runs have different adapters: {', '.join(names)}" if len(names) > 1 else ""
 
 
-def compare_runs(runs: Sequence["Run"]) -> str:
+def compare_runs(runs: Sequence["RunBase"]) -> str:
     """Return a text table of the differences of runs from the first one in the metrics of its adapter's study.
 
     Raises:
@@ -119,7 +119,7 @@ def close(one: Any, other: Any) -> bool:
     return bool(np.allclose(one, other, rtol=1e-3, equal_nan=True))
 
 
-def _read(name: str, run: "Run") -> EvaluatedRun:
+def _read(name: str, run: "RunBase") -> EvaluatedRun:
     table = run.events()
     separator = run.separator(best_device())
     check_same_classes(separator, run.adapter)

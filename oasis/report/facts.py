@@ -12,7 +12,7 @@ from oasis.evaluation.surroundings import SizeCheck
 from oasis.report.words import settings
 
 if TYPE_CHECKING:
-    from oasis.run import Run
+    from oasis.run.base import RunBase
     from oasis.separator.separator import Separator
 
 MOST_REGIONS = 40  # maximum number of listed region weights
@@ -95,7 +95,7 @@ class Facts:
         return "\n".join(lines)
 
 
-def gather(run: "Run", separator: "Separator | None" = None) -> Facts:
+def gather(run: "RunBase", separator: "Separator | None" = None) -> Facts:
     """Return the facts of a run.
 
     Args:

@@ -21,12 +21,12 @@ from oasis.report.tables import coverage, results, trained, weights
 from oasis.report.words import number, picture
 
 if TYPE_CHECKING:
-    from oasis.run import Run
+    from oasis.run.base import RunBase
 
 EVENTS = 60  # default number of events in a report
 
 
-def write_report(runs: Sequence["Run"], out: str | Path | None = None, events: int = EVENTS) -> Path:
+def write_report(runs: Sequence["RunBase"], out: str | Path | None = None, events: int = EVENTS) -> Path:
     """Write the report of one or several runs as a self-contained HTML file, and return its path.
 
     Args:

@@ -46,7 +46,7 @@ def test_evaluation_measures_once_and_keeps_it(run, monkeypatch, capsys):
     assert found.size == run.size_check
     assert found.size.trained == (24, 20)
     assert found.size.larger == (48, 40)
-    monkeypatch.setattr("oasis.run.check_size", lambda *args, **options: pytest.fail("measured again"))
+    monkeypatch.setattr("oasis.run.evaluation.check_size", lambda *args, **options: pytest.fail("measured again"))
     assert run.evaluate(workers=0).size == found.size
     assert found.size.text() in run.facts().text()
     assert command(["evaluate", str(run.folder), "--workers", "0", "--trust-code"]) == 0

@@ -1,0 +1,173 @@
+"""Evaluation and calibration of a run, and the effect of larger images on its maps."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from oasis.data.mixing import SampleDataset
+from oasis.device import best_device
+from oasis.errors import OasisError
+from oasis.evaluation.batches import EventBatch
+from oasis.evaluation.calibration import Calibration
+from oasis.evaluation.class_summary import ClassSummary
+from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, write_table
+from oasis.evaluation.figures import write_figures
+from oasis.evaluation.identity import CONFIGURATION, identified
+from oasis.evaluation.instances import InstanceCollector
+from oasis.evaluation.summary import Summary, summarise
+from oasis.evaluation.surroundings import SizeCheck, check_size
+from oasis.io.files import digest
+from oasis.run.base import RunBase
+from oasis.separator.separator import Separator
+
+logger = logging.getLogger(__name__)
+
+
+class Evaluation(NamedTuple):
+    """The results of `Run.evaluate`.
+
+    Attributes:
+        table: the event table.
+        summary: the answer to the adapter's study, or a summary of its classes if it has none.
+        coverage: the measured coverage of intervals, or None if the run is not calibrated.
+        figures: the files of the figures.
+        size: the effect of larger surroundings on the maps, or None for a separator with context.
+        instances: the instance table, or None where none are known or maps are not grouped.
+        quality: panoptic quality by class, with the instance table.
+    """
+
+    table: pd.DataFrame
+    summary: Summary | ClassSummary
+    coverage: pd.DataFrame | None
+    figures: Sequence[Path]
+    size: SizeCheck | None = None
+    instances: pd.DataFrame | None = None
+    quality: pd.DataFrame | None = None
+
+
+class RunEvaluation(RunBase):
+    """The evaluation of a run; see `Run`."""
+
+    def evaluate(self, split: str = "test", refine: bool = False, workers: int = 1) -> Evaluation:
+        """Evaluate the run on a split, and write its event table and figures.
+
+        Args:
+            split: `train`, `val` or `test`.
+            refine: also fit the domain's model to each image.
+            workers: number of processes that prepare samples.
+
+        Raises:
+            ModelError: the run has no separator yet.
+            BusyError: another process is writing to the run.
+        """
+        with self.locked():
+            return self._evaluate(split, refine, workers)
+
+    def _evaluate(self, split: str, refine: bool, workers: int) -> Evaluation:
+        dataset, separator, calibration = self.dataset(split), self.separator(best_device()), self.calibration
+        collector = InstanceCollector(self.adapter, self.config.grouping) if self.config.grouping else None
+        watch = None if collector is None else collector.add
+        table = self.measure(dataset, separator, workers, calibration is not None, refine, watch)
+        coverage = None
+        if calibration is not None:
+            table = table.join(calibration.intervals(as_predicted(table)))
+            coverage = calibration.check(as_predicted(table))
+        write_table(table, self.files.events(split))
+        study = self.adapter.study
+        summary = summarise(table, study)
+        figures = write_figures(
+            self.files.figures(split), separator, dataset, self.adapter, table, self.folder.name, summary
+        )
+        check = self.size_check
+        if check is None:
+            check = self._measured_size(separator, dataset)
+            _keep(check, self.files.size_check)
+        found = Evaluation(table, summary, coverage, figures, check)
+        if collector is None or collector.table is None:
+            return found
+        run = separator.options.identity.get(CONFIGURATION)
+        instances = identified(collector.table, run, self.adapter.unit)
+        write_table(instances, self.files.instances(split))
+        return found._replace(instances=instances, quality=collector.quality)
+
+    def calibrate(self, split: str = "val", workers: int = 1) -> Calibration:
+        """Fit intervals for intensities, which are used from then on, and write them to the run.
+
+        Args:
+            split: a split that was not used in training.
+            workers: number of processes that prepare samples.
+
+        Raises:
+            DataError: there are too few events.
+            BusyError: another process is writing to the run.
+        """
+        with self.locked():
+            table = self.measure(self.dataset(split), workers=workers, calibrating=True)
+            calibration = Calibration.fit(as_predicted(table), self.adapter.classes, self.config.calibration)
+            calibration.save(self.files.calibration)
+        return calibration
+
+    def measure(
+        self,
+        dataset: SampleDataset,
+        separator: Separator | None = None,
+        workers: int = 1,
+        calibrating: bool = False,
+        refine: bool = False,
+        watch: Callable[[EventBatch], object] | None = None,
+    ) -> pd.DataFrame:
+        """Return the event table of a data set; no file is written.
+
+        Args:
+            dataset: samples with truth.
+            separator: the separator to evaluate; by default that of the run.
+            workers: processes that prepare samples.
+            calibrating: also give the columns that a calibration is fitted to and applied to.
+            refine: also give the columns of the adapter's `refine`.
+            watch: is handed every batch with its predictions and instances.
+        """
+        return evaluate(
+            separator or self.separator(best_device()),
+            dataset,
+            self.adapter,
+            workers=workers,
+            visible=calibrating,
+            spread=calibrating and self._needs_spread,
+            refine=refine,
+            watch=watch,
+        )
+
+    @property
+    def _needs_spread(self) -> bool:
+        return self.config.calibration.width_by == SPREAD
+
+    def _known_size(self, separator: Separator) -> SizeCheck | None:
+        """Return the effect of larger surroundings on the maps, measured and saved if it was unknown.
+
+        If that fails, for example without the data, a warning is logged.
+        """
+        try:
+            found = self.size_check
+            if found is None:
+                logger.info("%s: what larger images do to the maps was not measured yet: measuring", self.folder)
+                found = self._measured_size(separator, self.dataset("test"))
+                with suppress(OasisError), self.locked():  # another user's run, or one that cannot be written to
+                    _keep(found, self.files.size_check)
+        except OasisError as error:
+            logger.warning("%s: what larger images do to the maps is not known: %s", self.folder, error)
+            return None
+        return found
+
+    def _measured_size(self, separator: Separator, dataset: SampleDataset) -> SizeCheck | None:
+        limits = torch.tensor(list(self.adapter.limits.values()))
+        return check_size(separator, dataset, limits, weights=digest(self.files.weights))
+
+
+def _keep(check: SizeCheck | None, path: Path) -> None:
+    if check is not None:
+        check.save(path)

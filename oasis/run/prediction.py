@@ -1,0 +1,134 @@
+"""Prediction: a run separates the images of files, in this process or on a cluster."""
+
+import logging
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from oasis.device import best_device
+from oasis.errors import ConfigError
+from oasis.inference.blockwise import Blockwise
+from oasis.inference.choice import Choice
+from oasis.inference.destinations import OutputOptions, outputs_of
+from oasis.inference.job import Job
+from oasis.inference.options import WindowOptions
+from oasis.inference.plan import Plan, Unit
+from oasis.inference.predict import predict
+from oasis.inference.predicted import Predicted, tables_of
+from oasis.inference.reader import Reader
+from oasis.inference.zarr_store import MapStore
+from oasis.io.arrays import read_array
+from oasis.io.outputs import check_outputs
+from oasis.io.tables import write_csv
+from oasis.io.zarr_files import is_zarr
+from oasis.run.evaluation import RunEvaluation
+
+logger = logging.getLogger(__name__)
+
+
+class RunPrediction(RunEvaluation):
+    """The prediction of a run; see `Run`."""
+
+    def predict(
+        self,
+        source: str | Path,
+        out: str | Path,
+        dark: str | Path | None = None,
+        key: str | None = None,
+        spread: bool = False,
+        refine: bool = False,
+        force: bool = False,
+        window: WindowOptions | None = None,
+        cluster: str | None = None,
+        workers: int | None = None,
+        outputs: OutputOptions | None = None,
+    ) -> Predicted:
+        """Separate the images of a file or folder; return the table that is written, with intervals if calibrated.
+
+        Args:
+            source: a file or a folder.
+            out: `.h5`, `.hdf5`, `.npz`, `.ome.tif` or `.zarr`, or a folder; the table is beside it, as `.csv`, and
+                for maps grouped into instances a row for each as `_instances.csv`. A zarr store that was
+                interrupted is continued.
+            dark: a dark frame to subtract.
+            key: the array in `.npz` and HDF5 files.
+            spread: also write the standard deviation of the maps over the symmetries of the image.
+            refine: also fit the domain's model to each image.
+            force: replace files that are not earlier outputs.
+            window: how images are cut: whole, by tiles, or into regions of interest.
+            cluster: of Dask, for a zarr store: `local`, `slurm` or the address of a scheduler.
+            workers: how many the cluster starts.
+            outputs: whether there is one file for every input, and previews.
+
+        Raises:
+            DataError: the output must not be written, or no image could be used.
+        """
+        (table, instances), window = tables_of(Path(out)), window or WindowOptions()
+        inputs = [path for path in (source, dark, window.regions) if path is not None]
+        outputs = outputs or OutputOptions()
+        written = outputs_of(source, Path(out), outputs, self.adapter.suffixes, bool(self.config.grouping))
+        check_outputs(written, inputs, force=force)
+        calibration = self.calibration  # before anything is written, since it may be damaged
+        settings = (None if dark is None else read_array(dark), key, spread or self._needs_spread, refine)
+        if cluster is None:
+            separator = self.separator(best_device())
+            check, grouping = partial(self._known_size, separator), self.config.grouping
+            found = predict(
+                separator, self.adapter, source, out, *settings, check, window, grouping, force, outputs=outputs
+            )
+        else:
+            found = self._predict_on(cluster, workers, source, out, settings, window, force)
+        if calibration is not None:
+            found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
+        write_csv(found.objects, table)
+        if found.instances is not None:
+            write_csv(found.instances, instances)
+        return found
+
+    def _predict_on(
+        self,
+        cluster: str,
+        workers: int | None,
+        source: str | Path,
+        out: str | Path,
+        settings: tuple[NDArray[Any] | None, str | None, bool, bool],
+        window: WindowOptions,
+        force: bool,
+    ) -> Predicted:
+        """Separate on a cluster, whose workers load the run by themselves."""
+        from oasis.inference.cluster import OnCluster, connected
+
+        source, out = os.path.abspath(source), os.path.abspath(out)
+        if not is_zarr(out):
+            raise ConfigError(f"{out}: cluster: only zarr is written by several processes: name an output .zarr")
+        separator = self.separator()
+        check, grouping = partial(self._known_size, separator), self.config.grouping
+        recipe = (os.path.abspath(self.folder), self.changes, bool(self._trust.trusted))
+        load = partial(_blockwise, recipe, out, settings, window)
+        with connected(cluster, workers) as client:
+
+            def runner(blockwise: Blockwise, units: Sequence[Unit]) -> None:
+                if units:
+                    OnCluster(client, load)(blockwise, units)
+
+            return predict(separator, self.adapter, source, out, *settings, check, window, grouping, force, runner)
+
+
+def _blockwise(
+    recipe: tuple[str, tuple[str, ...], bool],
+    out: str,
+    settings: tuple[NDArray[Any] | None, str | None, bool, bool],
+    window: WindowOptions,
+) -> Blockwise:
+    """Return what processes units of a store, in another process than the one that began it."""
+    folder, changes, trust_code = recipe
+    run = RunPrediction(folder, changes, trust_code)
+    separator, (dark, key, spread, refine) = run.separator(best_device()), settings
+    choice = Choice(separator, lambda: run.size_check, window.kind)
+    job = Job(separator, run.adapter, spread, refine, window, choice, run.config.grouping)
+    store = MapStore(Path(out))
+    return Blockwise(job, store, Plan.parse(store.facts["plan"]), Reader(run.adapter, key, dark))
