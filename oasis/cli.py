@@ -272,7 +272,7 @@ def predict(
         {"kind": window, "tile": tile, "memory": memory, "regions": regions and str(regions), "level": level}
     )
     changes = changes if axes is None else [*changes, f"data.axes={axes}"]
-    kept = "go on with the same command, which keeps what is done" if out.suffix.lower() == ".zarr" else ""
+    kept = "continue with the same command, which keeps what is done" if out.suffix.lower() == ".zarr" else ""
     with going_on(lambda: kept):
         described = Run(run, changes, trust_code)
         outputs = OutputOptions.parse({"each": each, "previews": previews})

@@ -21,7 +21,7 @@ class Choice:
     Args:
         separator: the separator to apply.
         measure: measures the effect of larger surroundings on its maps; called at most once, if needed.
-        kind: the kind of windows, if the user insists on one.
+        kind: the kind of windows, if the user chose one.
     """
 
     def __init__(self, separator: Separator, measure: Measure | None = None, kind: str | None = None) -> None:
@@ -42,10 +42,10 @@ class Choice:
     def check_size(self, size: tuple[int, ...], path: Path) -> None:
         """Check that images of a size may be separated whole or, equivalently, by tiles.
 
-        If that is unknown, or if the user insists, a warning is logged.
+        If that is unknown, or if the user overrides it, a warning is logged.
 
         Raises:
-            DataError: larger images were measured to have other maps, and the user does not insist.
+            DataError: larger images were measured to have other maps, and the user does not override this.
         """
         trained = self.separator.options.trained_size
         if trained is None or size == trained:
@@ -56,7 +56,7 @@ class Choice:
             facts += f" has other maps in larger images ({found.changes()})"
             if self._kind is None:
                 raise DataError(
-                    f"{facts}: separate windows of that size with --window regions, or insist with --window whole"
+                    f"{facts}: separate windows of that size with --window regions, or override this with --window whole"
                 )
             logger.warning("%s: %s: intensities will be off", path, facts)
         if found is None and self.separator.sees_whole_frame:

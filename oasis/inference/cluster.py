@@ -34,7 +34,7 @@ SETTINGS: Final = {  # torch's memory is not Dask's to spill
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
 }
-GO_ON: Final = "go on with the same command, which keeps what is done"
+GO_ON: Final = "continue with the same command, which keeps what is done"
 
 
 class OnCluster:

@@ -155,7 +155,7 @@ class MapStore:
             DataError: there is none, or it is damaged.
         """
         path = self.path / RECORDS / unit
-        with reading(path, "a damaged record: remove it, and go on with the same command"):
+        with reading(path, "a damaged record: remove it and repeat the same command"):
             found: dict[str, Any] = json.loads(read_json(path / GROUP)["attributes"][RECORD])
         return found
 
