@@ -56,7 +56,8 @@ class Choice:
             facts += f" has other maps in larger images ({found.changes()})"
             if self._kind is None:
                 raise DataError(
-                    f"{facts}: separate windows of that size with --window regions, or override this with --window whole"
+                    f"{facts}: separate windows of that size with --window regions, or override this "
+                    "with --window whole"
                 )
             logger.warning("%s: %s: intensities will be off", path, facts)
         if found is None and self.separator.sees_whole_frame:
