@@ -46,8 +46,10 @@ class RunConfig(Options):
         scaling: the scaling of intensity.
         head: the head that turns features into maps.
         objects: the head that predicts quantities of objects, such as their energy, or null.
-        thresholds: intensity above which a class is present, one number or by class; by default the adapter's.
-        grouping: how the maps of classes are grouped into instances, by class; by default the adapter's.
+        thresholds: intensity above which a class is present, one number or by class; by default the adapter's,
+            null for no instances.
+        grouping: how the maps of classes are grouped into instances, by class; by default the adapter's,
+            null for no instances.
         loss: weights of classes and regions.
         augmentation: the augmentation of training samples, or null.
         training: the options of the training.
@@ -66,7 +68,7 @@ class RunConfig(Options):
     head: HeadOptions = HeadOptions()
     objects: ObjectOptions | None = None
     thresholds: dict[str, float] | float | None = None
-    grouping: dict[str, Grouping] = {}
+    grouping: dict[str, Grouping] | None = {}
     loss: LossOptions = LossOptions()
     augmentation: Augmentation | None = None
     training: TrainingOptions = TrainingOptions()

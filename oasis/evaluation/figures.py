@@ -17,6 +17,7 @@ from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.detection import detection_scores
 from oasis.evaluation.gallery import SHOWN, chosen_events, class_gallery, gallery_figure, gallery_indices
 from oasis.evaluation.summary import Summary
+from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_when_whole
 from oasis.separator.separator import Separator
 from oasis.stats.intervals import ENDS
@@ -127,6 +128,7 @@ def write_figures(
     table: pd.DataFrame,
     name: str,
     summary: Summary | ClassSummary,
+    grouping: Mapping[str, Grouping] | None = None,
 ) -> list[Path]:
     """Write all figures of a run's event table, including those of a study, and return their paths."""
     figures = {"intensity": intensity_figure(table, adapter.unit)}
@@ -134,12 +136,14 @@ def write_figures(
         figures |= comparison_figures({name: table}, {name: summary})
         events = gallery_indices(table, summary.study)
         if adapter.spatial_dims > 1 and events:
-            figures["gallery"] = gallery_figure(separator, dataset, events, adapter, summary.study.name)
+            figures["gallery"] = gallery_figure(separator, dataset, events, adapter, summary.study.name, grouping)
         elif events:
             labels = {index: f"{quantity:.3g}" for index, quantity in events.items()}
-            figures["gallery"] = class_gallery(separator, dataset, labels, adapter, summary.study.label)
+            figures["gallery"] = class_gallery(separator, dataset, labels, adapter, summary.study.label, grouping)
     elif len(table):
-        figures["gallery"] = class_gallery(separator, dataset, chosen_events(table, None, SHOWN), adapter)
+        figures["gallery"] = class_gallery(
+            separator, dataset, chosen_events(table, None, SHOWN), adapter, grouping=grouping
+        )
     figures |= adapter.figures(table)
     return [save_figure(figure, folder / f"{title}.png") for title, figure in figures.items()]
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -14,7 +15,10 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Array, Sample, collate
 from oasis.drawing import RED, say_no_data
 from oasis.evaluation.batches import predict_batch
-from oasis.evaluation.pictures import difference, top_of, view, window
+from oasis.evaluation.outlines import Objects, Segments, objects_of, outlines
+from oasis.evaluation.pictures import difference, top_of
+from oasis.evaluation.views import view, window
+from oasis.instances.grouping import Grouping
 from oasis.separator.separator import Separator
 
 SHOWN = 8  # events of a gallery
@@ -74,7 +78,12 @@ def predicted_maps(separator: Separator, sample: Sample, adapter: Adapter) -> Ar
 
 
 def gallery_figure(
-    separator: Separator, dataset: SampleDataset, events: Mapping[int, float], adapter: Adapter, name: str
+    separator: Separator,
+    dataset: SampleDataset,
+    events: Mapping[int, float],
+    adapter: Adapter,
+    name: str,
+    grouping: Mapping[str, Grouping] | None = None,
 ) -> Figure:
     """Draw events of two or three dimensions: input, and of one class truth, prediction and residual.
 
@@ -84,6 +93,7 @@ def gallery_figure(
         events: indices of the events, with the value of the study's quantity.
         adapter: the adapter of the domain.
         name: the class.
+        grouping: how maps are grouped into the objects that are outlined; none are by default.
     """
     label = adapter.classes.index(name)
     figure = Figure(figsize=(10, 2.3 * max(len(events), 1)), layout="constrained")
@@ -94,10 +104,12 @@ def gallery_figure(
     for axes, (index, quantity) in zip(grid, events.items(), strict=True):
         sample = dataset[index]
         part = window(sample.valid[0])
-        predicted = predicted_maps(separator, sample, adapter)[label]
-        image, true, predicted = (view(values, part) for values in (sample.image, sample.target[label], predicted))
+        maps = predicted_maps(separator, sample, adapter)
+        image, true, predicted = (view(one, part) for one in (sample.image, sample.target[label], maps[label]))
         axes[0].set_ylabel(f"{quantity:.3g}", fontsize=9)
         _event_row(axes, image, true, predicted, max(adapter.limits[name], 1e-6), adapter.unit)
+        objects = objects_of(sample, maps, adapter, grouping) if grouping else None
+        _outline(axes[1:3], objects, label, part)
     if adapter.study is not None:
         figure.supylabel(adapter.study.label, fontsize=10)
     for axes, title in zip(
@@ -141,7 +153,12 @@ def _event_row(
 
 
 def class_gallery(
-    separator: Separator, dataset: SampleDataset, events: Mapping[int, str], adapter: Adapter, label: str = ""
+    separator: Separator,
+    dataset: SampleDataset,
+    events: Mapping[int, str],
+    adapter: Adapter,
+    label: str = "",
+    grouping: Mapping[str, Grouping] | None = None,
 ) -> Figure:
     """Draw events of any dimension: input, and of every class truth and prediction; lines in one dimension.
 
@@ -151,6 +168,7 @@ def class_gallery(
         events: indices of the events, with what to call them.
         adapter: the adapter of the domain.
         label: what they are called by.
+        grouping: how maps are grouped into the objects that are outlined; none are by default.
     """
     pictures = 1 + len(adapter.classes) * (1 if adapter.spatial_dims == 1 else 2)
     figure = Figure(figsize=(2.6 * pictures, 2.1 * len(events)), layout="constrained")
@@ -158,10 +176,17 @@ def class_gallery(
     for axes, (index, name) in zip(grid, events.items(), strict=True):
         sample = dataset[index]
         part = window(sample.valid[0])
-        pairs = zip(sample.target, predicted_maps(separator, sample, adapter), strict=True)
+        maps = predicted_maps(separator, sample, adapter)
+        pairs = zip(sample.target, maps, strict=True)
         shown = [(view(true, part), view(predicted, part)) for true, predicted in pairs]
         axes[0].set_ylabel(name, fontsize=9)
-        (_lines if adapter.spatial_dims == 1 else _pictures)(axes, view(sample.image, part), shown)
+        if adapter.spatial_dims == 1:
+            _lines(axes, view(sample.image, part), shown)
+            continue
+        _pictures(axes, view(sample.image, part), shown)
+        objects = objects_of(sample, maps, adapter, grouping) if grouping else None
+        for place in range(len(adapter.classes)):
+            _outline(axes[1 + 2 * place : 3 + 2 * place], objects, place, part)
     titles = ["input"]
     for name in adapter.classes:
         titles += [name] if adapter.spatial_dims == 1 else [f"{name}: truth", f"{name}: prediction"]
@@ -197,3 +222,12 @@ def _pictures(axes: NDArray[np.object_], image: Array, maps: Sequence[tuple[Arra
 
 def _finite(values: Array) -> Array:
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def _outline(axes: NDArray[np.object_], objects: Objects | None, label: int, part: tuple[slice, ...]) -> None:
+    """Draw the outlines of the objects of a class over its truth and its prediction."""
+    if objects is None:
+        return
+    for one, instances in zip(axes, objects, strict=True):
+        lines: Segments = outlines(instances, label, part) - 0.5  # pixels are centred on whole numbers
+        one.add_collection(LineCollection(list(lines), colors="white", linewidths=0.6), autolim=False)

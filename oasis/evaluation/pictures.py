@@ -2,85 +2,22 @@
 
 import base64
 import io
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from oasis.data.samples import Array, Sample
 from oasis.drawing import BLUE, RED
+from oasis.evaluation.outlines import Objects, Segments, outlines
+from oasis.evaluation.views import view, window
 
-BORDER = 8  # pixels around the valid ones that are also shown
 INPUT_DEPTH, MAP_DEPTH = 300, 10  # ratio of the top of the colour scale to the end of its linear part
 FAINTEST = 0.01  # the smallest top of a class's scale relative to the input's, so that noise is not amplified
+WHITE = "#fff"
 LEVELS = 254  # levels of a colour scale; one further colour is transparent, for missing values
-
-
-def window(valid: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Return the part of an image (*S) that contains its valid pixels and a border around them.
-
-    Example:
-        >>> window(np.arange(100) == 50)
-        (slice(42, 59, None),)
-    """
-    if not valid.any():
-        return (slice(None),) * valid.ndim
-    return tuple(slice(max(int(at.min()) - BORDER, 0), int(at.max()) + BORDER + 1) for at in np.nonzero(valid))
-
-
-def view(values: Array, part: tuple[slice, ...], side: int | None = None) -> Array:
-    """Return the view of an image or a map that is drawn: a line (n,), or a picture (h, w).
-
-    Bands are added up. A volume is shown as projections of the values of largest magnitude, laid out as in a
-    technical drawing: along the first axis at the top left, along the second below, along the third on the right.
-
-    Args:
-        values: (B, *S).
-        part: the part to show, a slice per spatial axis.
-        side: the longest side of the result in pixels; a larger one is reduced to means of blocks.
-
-    Example:
-        >>> volume = np.zeros((1, 2, 3, 4), dtype=np.float32)
-        >>> volume[0, 1, 2, 3] = 5
-        >>> view(volume, (slice(None),) * 3)
-        array([[ 0.,  0.,  0.,  0., nan,  0.,  0.],
-               [ 0.,  0.,  0.,  0., nan,  0.,  0.],
-               [ 0.,  0.,  0.,  5., nan,  0.,  5.],
-               [nan, nan, nan, nan, nan, nan, nan],
-               [ 0.,  0.,  0.,  0., nan, nan, nan],
-               [ 0.,  0.,  0.,  5., nan, nan, nan]], dtype=float32)
-    """
-    with np.errstate(invalid="ignore"):  # infinity minus infinity, in two bands
-        flat = values.sum(axis=0)[part]
-    if flat.ndim < 3:
-        return _reduced(flat, math.ceil(max(flat.shape) / side) if side else 1)
-    depth, height, width = flat.shape
-    factor = math.ceil((depth + max(height, width)) / (side - 2)) if side else 1
-    front, below, right = (_reduced(_largest(np.nan_to_num(flat), axis), factor) for axis in range(3))
-    height, width, depth = *front.shape, len(below)
-    sheet = np.full((height + 1 + depth, width + 1 + depth), np.nan, dtype=np.float32)
-    sheet[:height, :width] = front
-    sheet[height + 1 :, :width] = below
-    sheet[:height, width + 1 :] = right.T
-    return sheet
-
-
-def _largest(volume: Array, axis: int) -> Array:
-    """Return the values of largest magnitude along an axis."""
-    return np.take_along_axis(volume, np.abs(volume).argmax(axis, keepdims=True), axis).squeeze(axis)
-
-
-def _reduced(values: Array, factor: int) -> Array:
-    """Return the means of blocks of `factor` pixels along every axis; the last ones may be smaller."""
-    for axis, length in enumerate(values.shape):
-        starts = np.arange(0, length, factor)
-        sizes = np.diff([*starts, length]).reshape(-1, *[1] * (values.ndim - axis - 1))
-        values = (np.add.reduceat(values, starts, axis) / sizes).astype(np.float32)
-    return values
 
 
 class ClassPictures(NamedTuple):
@@ -113,14 +50,18 @@ class EventPictures(NamedTuple):
     classes: list[ClassPictures]
 
 
-def event_pictures(sample: Sample, predictions: Sequence[Array], side: int) -> EventPictures:
+def event_pictures(
+    sample: Sample, predictions: Sequence[Array], side: int, objects: Sequence[Objects | None] = ()
+) -> EventPictures:
     """Draw a sample and the predictions of runs: PNG images, or SVG lines in one dimension.
 
     Args:
         sample: with truth.
         predictions: (N, B, *S) of each run.
         side: the longest side of a picture, in pixels.
+        objects: those of each run whose outlines are drawn, or None.
     """
+    objects = objects or [None] * len(predictions)
     part = window(sample.valid[0])
     draw = _lines if sample.valid.ndim == 2 else _image
     image = view(sample.image, part, side)
@@ -131,11 +72,17 @@ def event_pictures(sample: Sample, predictions: Sequence[Array], side: int) -> E
         found = [view(maps[label], part, side) for maps in predictions]
         missed = [view(difference(maps[label], target), part, side) for maps in predictions]
         top = max(*(top_of(values) for values in (true, *found)), FAINTEST * brightest)
+        known = next((one.true for one in objects if one is not None), None)
+        of_truth = outlines(known, label, part, side)
+        lines = [outlines(one and one.predicted, label, part, side) for one in objects]
         classes.append(
             ClassPictures(
                 top,
-                draw(true, top, behind=true),
-                [draw(values, top, behind=true) for values in found],
+                _outlined(draw(true, top, behind=true), of_truth, true),
+                [
+                    _outlined(draw(values, top, behind=true), around, values)
+                    for values, around in zip(found, lines, strict=True)
+                ],
                 [draw(values, top, signed=True) for values in missed],
             )
         )
@@ -182,6 +129,20 @@ def _image(
     content = io.BytesIO()
     picture.save(content, "PNG", optimize=True, transparency=LEVELS + 1)
     return data_uri(content.getvalue())
+
+
+def _outlined(picture: str, lines: Segments, values: Array) -> str:
+    """Return a picture of values with lines over it, as SVG; the picture itself where there are none."""
+    if not len(lines):
+        return picture
+    height, width = values.shape
+    path = "".join(f"M{x:g} {y:g}L{u:g} {v:g}" for (x, y), (u, v) in lines)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
+        f'<image width="{width}" height="{height}" style="image-rendering:pixelated" href="{picture}"/>'
+        f'<path d="{path}" stroke="{WHITE}" stroke-width="1" vector-effect="non-scaling-stroke"/></svg>'
+    )
+    return data_uri(svg.encode(), "image/svg+xml")
 
 
 def _lines(

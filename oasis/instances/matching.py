@@ -26,6 +26,7 @@ from oasis.stats.intervals import bootstrap
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Overlap = Literal["mask", "weighted", "box"]
+COUNTED = ("matched", "false", "missed")  # columns of counts
 MATCH = 0.5  # the IoU that a match has to exceed
 
 
@@ -232,7 +233,7 @@ def panoptic_quality(counts: Sequence[Counts], names: Sequence[str], resamples: 
         sums = np.array(
             [[one.iou[label], one.matched[label], one.unmatched[label], one.missed[label]] for one in counts]
         )
-        total = dict(zip(("matched", "false", "missed"), sums.sum(axis=0)[1:].astype(int).tolist(), strict=True))
+        total = dict(zip(COUNTED, sums.sum(axis=0)[1:].astype(int).tolist(), strict=True))
         row: dict[str, Any] = {"class": name, **total}
         for key, quality in _QUALITIES.items():
             estimate = bootstrap(np.arange(float(len(sums))), partial(_resampled, sums, quality), resamples)

@@ -119,6 +119,10 @@ class RunFiles:
         """The instance table of a split."""
         return self.folder / ("instances.parquet" if split == "test" else f"instances_{split}.parquet")
 
+    def quality(self, split: str = "test") -> Path:
+        """The panoptic quality of the instances of a split."""
+        return self.folder / ("quality.csv" if split == "test" else f"quality_{split}.csv")
+
     def figures(self, split: str = "test") -> Path:
         """The folder of the figures of a split."""
         return self.folder / ("figures" if split == "test" else f"figures_{split}")
@@ -139,6 +143,7 @@ class RunFiles:
         if further:
             return first in ("checkpoints", "code", "tensorboard") or first.startswith("figures")
         is_table = first.startswith(("events", "instances")) and first.endswith(".parquet")
+        is_table |= first.startswith("quality") and first.endswith(".csv")
         return first in OWN or is_table or first.startswith(".")
 
 

@@ -34,6 +34,7 @@ class EvaluatedRun:
         weights: the resolved weight of every region, by its name.
         separator: the trained separator.
         calibration: the calibration of its intensities, or None.
+        quality: the panoptic quality of its single objects, or None.
     """
 
     name: str
@@ -43,6 +44,7 @@ class EvaluatedRun:
     weights: Mapping[str, float]
     separator: Separator
     calibration: Calibration | None
+    quality: pd.DataFrame | None
 
 
 def named(runs: Sequence["RunBase"]) -> dict[str, "RunBase"]:
@@ -124,7 +126,7 @@ def _read(name: str, run: "RunBase") -> EvaluatedRun:
     separator = run.separator(best_device())
     check_same_classes(separator, run.adapter)
     check_identity(table, separator.options.identity.get(CONFIGURATION, ""), f"{run.folder}: the separator has")
-    return EvaluatedRun(name, run, table, run.log, run.region_weights, separator, run.calibration)
+    return EvaluatedRun(name, run, table, run.log, run.region_weights, separator, run.calibration, run.quality())
 
 
 def _check_same_events(first: EvaluatedRun, other: EvaluatedRun) -> None:

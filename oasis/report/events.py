@@ -13,6 +13,7 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import DataError
 from oasis.evaluation.gallery import chosen_events, predicted_maps
+from oasis.evaluation.outlines import objects_of
 from oasis.evaluation.pictures import EventPictures, event_pictures
 from oasis.report.evaluated import EvaluatedRun, close
 from oasis.report.words import number, text
@@ -62,12 +63,18 @@ def events(runs: Sequence[EvaluatedRun], most: int) -> Iterator[Event]:
         rows = {each.name: each.table.iloc[index * count : (index + 1) * count] for each in runs}
         sample = _measured(runs[0], dataset, index, rows[runs[0].name])
         predictions = [predicted_maps(each.separator, sample, each.run.adapter) for each in runs]
+        objects = [
+            objects_of(sample, maps, each.run.adapter, each.run.config.grouping)
+            if each.run.config.grouping
+            else None
+            for each, maps in zip(runs, predictions, strict=True)
+        ]
         yield Event(
             id=str(sample.meta["id"]),
             group=group,
             meta={name: _value(value) for name, value in sample.meta.items() if name != "id" and value == value},
             order=_order(rows, adapter.study),
-            pictures=event_pictures(sample, predictions, side),
+            pictures=event_pictures(sample, predictions, side, objects),
             captions=[_captions(rows, label, adapter) for label in range(count)],
         )
 

@@ -12,6 +12,7 @@ from oasis.evaluation.comparison import by_chance, comparisons
 from oasis.evaluation.event_table import as_predicted
 from oasis.evaluation.figures import bias_figure, intensity_figure, iou_figure, roc_figure
 from oasis.evaluation.summary import Summary, summarise
+from oasis.instances.matching import COUNTED, MATCH
 from oasis.report.evaluated import EvaluatedRun
 from oasis.report.facts import MOST_REGIONS, gather
 from oasis.report.words import Picture, Table, estimate, interval, number, picture, side_by_side, text
@@ -43,6 +44,7 @@ def results(runs: Sequence[EvaluatedRun]) -> tuple[list[Table], list[Picture]]:
     """Return tables and figures of results, those of the study first."""
     adapter = runs[0].run.adapter
     tables = [_class_table(each) for each in runs]
+    tables += [_quality_table(each.name, each.quality) for each in runs if each.quality is not None]
     figures = [figure for each in runs for figure in _run_figures(each)]
     if adapter.study is None:
         return tables, figures
@@ -106,6 +108,19 @@ def _class_table(each: EvaluatedRun) -> Table:
         bins = binned(of_class, "intensity_true", (np.nextafter(0, 1), np.inf))
         rows += [(name, *_cells(row)) for row in bins.to_dict("records")]
     return Table(f"{each.name}: every class, over all events that contain it", ["class", *MEASURES], rows)
+
+
+def _quality_table(name: str, quality: pd.DataFrame) -> Table:
+    rows = [
+        (
+            row["class"],
+            *(f"{row[column]:,.0f}" for column in COUNTED),
+            *(estimate(".3f", *(row[f"{column}{end}"] for end in ENDS)) for column in ("pq", "sq", "rq")),
+        )
+        for row in quality.to_dict("records")
+    ]
+    caption = f"{name}: single objects, matched if their intersection over union is above {MATCH:g}"
+    return Table(caption, ["class", *COUNTED, "panoptic quality", "mean IoU of pairs", "F1 score"], rows)
 
 
 def _cells(row: Mapping[Hashable, Any]) -> list[str]:

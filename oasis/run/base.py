@@ -24,6 +24,7 @@ from oasis.errors import ConfigError, DataError, nearest, shown
 from oasis.evaluation.calibration import Calibration
 from oasis.evaluation.event_table import read_table
 from oasis.evaluation.surroundings import SizeCheck
+from oasis.instances.matching import COUNTED
 from oasis.io.files import digest
 from oasis.io.kept_code import KeptCode
 from oasis.io.locks import FolderLock
@@ -172,6 +173,15 @@ class RunBase:
             command += "" if split == "test" else f" --split {split}"
             raise DataError(f"{self.folder}: there is no event table: run  {command}  first")
         return read_table(path)
+
+    def quality(self, split: str = "test") -> pd.DataFrame | None:
+        """Return the panoptic quality of the instances of a split, or None if maps were not grouped.
+
+        Raises:
+            DataError: the table is damaged.
+        """
+        path = self.files.quality(_known(split))
+        return read_csv(path, numbers=COUNTED, texts=("class",)) if path.exists() else None
 
     def dataset(self, split: str) -> SampleDataset:
         """Return the samples of a split.

@@ -22,6 +22,7 @@ from oasis.evaluation.instances import InstanceCollector
 from oasis.evaluation.summary import Summary, summarise
 from oasis.evaluation.surroundings import SizeCheck, check_size
 from oasis.io.files import digest
+from oasis.io.tables import write_csv
 from oasis.run.base import RunBase
 from oasis.separator.separator import Separator
 
@@ -70,7 +71,8 @@ class RunEvaluation(RunBase):
 
     def _evaluate(self, split: str, refine: bool, workers: int) -> Evaluation:
         dataset, separator, calibration = self.dataset(split), self.separator(best_device()), self.calibration
-        collector = InstanceCollector(self.adapter, self.config.grouping) if self.config.grouping else None
+        grouping = self.config.grouping
+        collector = InstanceCollector(self.adapter, grouping) if grouping else None
         watch = None if collector is None else collector.add
         table = self.measure(dataset, separator, workers, calibration is not None, refine, watch)
         coverage = None
@@ -81,7 +83,7 @@ class RunEvaluation(RunBase):
         study = self.adapter.study
         summary = summarise(table, study)
         figures = write_figures(
-            self.files.figures(split), separator, dataset, self.adapter, table, self.folder.name, summary
+            self.files.figures(split), separator, dataset, self.adapter, table, self.folder.name, summary, grouping
         )
         check = self.size_check
         if check is None:
@@ -89,10 +91,14 @@ class RunEvaluation(RunBase):
             _keep(check, self.files.size_check)
         found = Evaluation(table, summary, coverage, figures, check)
         if collector is None or collector.table is None:
+            for path in (self.files.instances(split), self.files.quality(split)):
+                path.unlink(missing_ok=True)  # of an earlier evaluation
             return found
         run = separator.options.identity.get(CONFIGURATION)
         instances = identified(collector.table, run, self.adapter.unit)
         write_table(instances, self.files.instances(split))
+        if collector.quality is not None:
+            write_csv(collector.quality, self.files.quality(split))
         return found._replace(instances=instances, quality=collector.quality)
 
     def calibrate(self, split: str = "val", workers: int = 1) -> Calibration:

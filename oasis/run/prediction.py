@@ -129,6 +129,6 @@ def _blockwise(
     run = RunPrediction(folder, changes, trust_code)
     separator, (dark, key, spread, refine) = run.separator(best_device()), settings
     choice = Choice(separator, lambda: run.size_check, window.kind)
-    job = Job(separator, run.adapter, spread, refine, window, choice, run.config.grouping)
+    job = Job(separator, run.adapter, spread, refine, window, choice, run.config.grouping or {})
     store = MapStore(Path(out))
     return Blockwise(job, store, Plan.parse(store.facts["plan"]), Reader(run.adapter, key, dark))
