@@ -213,6 +213,32 @@ def test_single_objects_are_tabulated_where_maps_are_grouped(toy_run, tmp_path):
         run.predict(tmp_path / "images.npy", tmp_path / "maps.h5")
 
 
+def test_quality_of_objects_is_reported_until_grouping_is_switched_off(toy_run, tmp_path):
+    shutil.copytree(toy_run, tmp_path / "run")
+    run = Run(tmp_path / "run", ["grouping={dot: {}}"], trust_code=True)
+    found = run.evaluate()
+    pd.testing.assert_frame_equal(run.quality(), found.quality, check_dtype=False)
+    page = run.report(events=3).read_text()
+    row = found.quality.iloc[0]
+    assert "matched if their intersection over union is above 0.5" in page
+    assert f"{row['pq']:.3f}" in page
+    assert "data:image/svg+xml" in page
+    plain = Run(run.folder, trust_code=True)
+    plain.evaluate()
+    assert plain.quality() is None
+    assert not plain.files.instances().exists()
+    assert "data:image/svg+xml" not in plain.report(events=3).read_text()
+
+
+def test_the_grouping_of_an_adapter_can_be_switched_off(tmp_path):
+    values = {"adapter": "migdal", "run": str(tmp_path / "run")}
+    assert Run.from_values(values).config.grouping
+    run = Run.from_values({**values, "grouping": None})
+    run.save()
+    assert Run(run.folder).config.grouping is None
+    assert Run(run.folder, ["grouping.NR.pixels=3"]).config.grouping["NR"].pixels == 3
+
+
 def test_a_grouping_of_no_class_is_refused(toy_values):
     with pytest.raises(ConfigError, match="grouping: unknown class 'dots'; did you mean 'dot'"):
         Run.from_values({**toy_values, "grouping": {"dots": {}}})
