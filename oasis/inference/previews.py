@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from oasis.data.samples import Array
 from oasis.drawing import RED
-from oasis.evaluation.pictures import top_of, view
+from oasis.evaluation.pictures import top_of
+from oasis.evaluation.views import view
 from oasis.io.files import replace_when_whole
 from oasis.separator.separator import Separator
 
