@@ -179,7 +179,7 @@ def test_any_distance_takes_the_place_of_the_absolute_one():
             "terms.intensity.floor: Input should be greater than 0 (found -1)",
         ),
         ({"focal": {"gama": 1}}, LIMITS, "terms.focal.gama: unknown key; did you mean 'gamma'?"),
-        ({"focal": {"alpha": 0}}, LIMITS, "terms.focal.alpha: Input should be greater than 0"),
+        ({"focal": {"alpha": 0}}, LIMITS, "terms.focal.alpha: Input should be greater than 0 (found 0)"),
         ({"dice": -1}, LIMITS, "terms.dice.weight: Input should be greater than or equal to 0 (found -1)"),
         (
             {"dice": 1},
