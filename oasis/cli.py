@@ -61,15 +61,25 @@ def oasis(
 @app.command()
 @verb
 def init(
-    adapter: Annotated[str, typer.Argument(help="an installed domain, as oasis adapters lists them")],
+    adapter: Annotated[str, typer.Argument(help="an installed domain, as oasis adapters lists them, or a folder")],
     out: Annotated[Path | None, typer.Option(help="the YAML file; by default NAME.yaml")] = None,
+    dims: Annotated[int | None, typer.Option(help="spatial axes of the images of a folder", min=1, max=3)] = None,
+    offset: Annotated[float, typer.Option(help="counts of the camera of a folder in the dark")] = 0.0,
+    gain: Annotated[float, typer.Option(help="its photoelectrons per count", min=0.0)] = 1.0,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the quickstart configuration of a domain."""
-    from oasis.starting.quickstarts import write_quickstart
+    """Write the quickstart configuration of a domain, or that of a folder of your own images."""
+    from oasis.adapters.folder.camera import Camera
+    from oasis.starting.folders import write_folder
+    from oasis.starting.quickstarts import is_adapter, write_quickstart
 
-    path = write_quickstart(adapter, out, force)
+    if not Path(adapter).is_dir() or (is_adapter(adapter) and adapter != "folder"):
+        path = write_quickstart(adapter, out, force)
+    else:
+        camera = Camera.parse({"offset": offset, "gain": gain}, "camera")
+        path, found = write_folder(adapter, out, dims, camera, force)
+        typer.echo(found)
     typer.echo(f"{path}: train it with  oasis train {shlex.quote(str(path))}")
 
 

@@ -375,7 +375,7 @@ class Adapter(ABC, Generic[OptionsT]):
         context = as_image_array(read_array(path, "context"), f"{path}: context") if self.context else None
         if found is None:
             return Images(image, context, source=str(path))
-        self._show(path, found.text(facts, values.shape))
+        self._show(path, facts.names, found.text(facts, values.shape))
         letters = SPATIAL[-self.spatial_dims :]
         sizes = tuple(facts.pixel_size.get(name, 0.0) for name in letters)
         known = sizes if all(sizes) and image.shape[2:] == found.size(values.shape) else ()
@@ -404,12 +404,12 @@ class Adapter(ABC, Generic[OptionsT]):
         found = arrangement(facts, parts.shape, self.bands, self.spatial_dims, str(path))
         if found is None:
             return parts
-        self._show(path, found.text(facts, parts.shape))
+        self._show(path, facts.names, found.text(facts, parts.shape))
         return ArrangedParts(parts, found) if len(found.images) < 2 else None
 
-    def _show(self, path: Path, text: str) -> None:
-        """Log what the axes of a file were taken for, once for every kind of file."""
-        if text not in self._shown:
+    def _show(self, path: Path, names: str, text: str) -> None:
+        """Log what the axes of a file were taken for, once for every kind of file that has more than it needs."""
+        if text not in self._shown and names != SPATIAL[-self.spatial_dims :]:
             self._shown.add(text)
             logger.info("%s: %s", path, text)
 

@@ -3,18 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from oasis.errors import ConfigError, DataError
 from oasis.inference.predicted import tables_of
 from oasis.inference.sinks import check_kind
-from oasis.inference.sources import image_files
+from oasis.io.folders import image_files, stem_of
 from oasis.io.outputs import Recogniser, is_intensities, is_maps
-from oasis.io.zarr_files import ZARR, divided, is_zarr
+from oasis.io.zarr_files import ZARR
 from oasis.options import Options
 
 Each = Literal["ome.tif", "h5", "npz"]
-LONG = (".ome.tiff", ".ome.tif", ".ome.zarr", ".fits.gz", ".fits.fz")  # suffixes of two parts
 
 
 class OutputOptions(Options):
@@ -61,7 +60,7 @@ def names_of(files: Sequence[Path]) -> dict[Path, str]:
         >>> list(names_of([Path("x/a.ome.tif"), Path("x/b.tif"), Path("x/b.npy")]).values())
         ['a', 'b.tif', 'b.npy']
     """
-    short = {path: _stem(path) for path in files}
+    short = {path: stem_of(path) for path in files}
     often = Counter(name.lower() for name in short.values())
     return {path: name if often[name.lower()] == 1 else path.name for path, name in short.items()}
 
@@ -73,7 +72,7 @@ def maps_of(files: Sequence[Path], out: Path, options: OutputOptions) -> dict[Pa
 
 def previews_of(files: Sequence[Path], out: Path, options: OutputOptions) -> dict[Path, Path]:
     """Return the file of the preview of every input file."""
-    folder = out if options.each else out.with_name(f"{_stem(out)}_previews")
+    folder = out if options.each else out.with_name(f"{stem_of(out)}_previews")
     return {path: folder / f"{name}.png" for path, name in names_of(files).items()}
 
 
@@ -111,9 +110,3 @@ def outputs_of(
 
 def _is_picture(path: Path) -> bool:
     return path.suffix == ".png" and b"Matplotlib" in path.read_bytes()[:400]
-
-
-def _stem(path: Path) -> str:
-    name = divided(path)[0].name if is_zarr(path) else path.name
-    suffix: Any = next((end for end in LONG if name.lower().endswith(end)), path.suffix)
-    return name[: len(name) - len(suffix)] or name

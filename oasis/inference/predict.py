@@ -21,10 +21,10 @@ from oasis.inference.predicted import Predicted, tables_of, together
 from oasis.inference.previews import Previews
 from oasis.inference.regional import Regional
 from oasis.inference.sinks import check_kind, open_sink
-from oasis.inference.sources import image_files
 from oasis.inference.stored import Runner, one_by_one, predict_stored
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
+from oasis.io.folders import image_files
 from oasis.io.zarr_files import ZARR, at_level
 from oasis.progress import Progress, watched
 from oasis.separator.separator import Separator

@@ -1,7 +1,6 @@
-"""Sources: the image files of a path, and the usable images of a file in batches."""
+"""Sources: the usable images of a file in batches."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,42 +11,11 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.data.images import Images
 from oasis.errors import DataError
-from oasis.io.arrays import SUFFIXES
-from oasis.io.files import reading
-from oasis.io.zarr_files import is_zarr
 
 MOST_NAMED = 10  # maximum number of frames listed in a message
 REPLACE = (
     "replace them with finite values, such as 0, or mark them as bad pixels in the mask of the adapter's read"
 )
-
-
-def image_files(
-    source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: Sequence[Path] = ()
-) -> list[Path]:
-    """Return the image files of a path: itself, or those in a folder with a supported suffix, sorted by name.
-
-    Args:
-        source: a file or a folder.
-        suffixes: the suffixes of image files.
-        without: files of a folder that are not images, such as the results of an earlier prediction.
-
-    Raises:
-        DataError: the path does not exist, or the folder cannot be read.
-    """
-    source = Path(source)
-    if not os.path.isdir(source) or is_zarr(source):
-        return [source]
-    with reading(source, "a folder that cannot be read"):
-        names = sorted(os.listdir(source))
-    results = {os.path.realpath(path) for path in without}
-    found = [
-        source / name for name in names if not name.startswith(".") and name.lower().endswith(tuple(suffixes))
-    ]
-    files = [path for path in found if os.path.realpath(path) not in results]
-    if not files:
-        raise DataError(f"{source}: no image files in this folder; expected {', '.join(suffixes)}")
-    return files
 
 
 def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArray[Any] | None) -> Images:

@@ -15,10 +15,10 @@ from oasis.adapters.base import Adapter
 from oasis.data.images import Images
 from oasis.errors import ConfigError, DataError
 from oasis.inference.reader import Reader
-from oasis.inference.sources import image_files
 from oasis.io.arrays import native
 from oasis.io.containers import opened_dataset
 from oasis.io.files import one_line
+from oasis.io.folders import image_files
 
 POLL_SECONDS: Final = 0.02
 NUMBERS: Final = "fiub"  # kinds of types

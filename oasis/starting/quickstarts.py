@@ -24,6 +24,8 @@ def quickstart(name: str) -> str:
     """
     origin = ALIKE.get(name, name)
     known = {path.name.removesuffix(".yaml") for path in FOLDER.iterdir()} | {*ALIKE}
+    if name == "folder":
+        raise ConfigError("adapter folder: give your own folder of images: oasis init path/to/folder")
     if name not in known:
         if name in adapter_names():
             raise ConfigError(f"adapter {name}: its package has no quickstart; those with one: {sorted(known)}")
@@ -32,6 +34,16 @@ def quickstart(name: str) -> str:
     head, body = text.split("adapter: ", 1)
     changed = body.replace(origin, name, 1).replace(f"run: runs/{origin}\n", f"run: runs/{name}\n", 1)
     return f"{head}adapter: {changed}"
+
+
+def is_adapter(name: str) -> bool:
+    """Return whether a name is that of an adapter.
+
+    Example:
+        >>> is_adapter("pulses"), is_adapter("cells/")
+        (True, False)
+    """
+    return name in adapter_names() or name in ALIKE
 
 
 def write_quickstart(name: str, out: str | Path | None = None, force: bool = False) -> Path:

@@ -11,8 +11,9 @@ from oasis.data.images import Images
 from oasis.errors import DataError
 from oasis.inference import reader
 from oasis.inference.predict import predict
-from oasis.inference.sources import Frames, image_files
+from oasis.inference.sources import Frames
 from oasis.io.files import readable
+from oasis.io.folders import image_files
 from oasis.run import Run
 
 

@@ -1,0 +1,160 @@
+"""The adapter of one's own images in folders, which needs no Python."""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.base import Adapter
+from oasis.adapters.folder.layout import KINDS, Layout, find_layout, split_frames, split_names
+from oasis.adapters.folder.options import FolderOptions
+from oasis.adapters.folder.stained import Mixtures, StainedScene
+from oasis.adapters.folder.stock import Reader, Stock, stored_shape
+from oasis.adapters.folder.windows import Files, Item, Windows
+from oasis.adapters.options import SPLITS
+from oasis.adapters.reading import as_images
+from oasis.data.mixing import Mixer, SampleDataset
+from oasis.data.samples import Array
+from oasis.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+LABELS_MEAN = (
+    "%s: label images are no maps: all light under a label is attributed to its class, also that of other classes "
+    "where they overlap, and none of the light beside it"
+)
+
+
+class FolderAdapter(Adapter[FolderOptions]):
+    """One's own images in folders, with maps or labels of their classes, or of one class each, to be mixed."""
+
+    defaults = {"model": {"name": "unet", "base_channels": 16, "depth": 3, "norm": "batch"}}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names in the options."""
+        return self.options.classes
+
+    @property
+    def spatial_dims(self) -> int:
+        """That in the options."""
+        return self.options.spatial_dims
+
+    @property
+    def bands(self) -> int:
+        """That in the options."""
+        return self.options.bands
+
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """Size of a window."""
+        return self.options.size
+
+    @property
+    def unit(self) -> str:
+        """That in the options."""
+        return self.options.unit
+
+    @property
+    def suffixes(self) -> Sequence[str]:
+        """Those of arrays, and pictures."""
+        return KINDS
+
+    def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
+        """Return counts as images (n, B, *S) in physical units: minus offset or dark frame, times the gain.
+
+        Raises:
+            DataError: the array has another shape.
+        """
+        images = as_images(raw, self.bands, self.spatial_dims, dark)
+        camera = self.options.camera
+        return camera.signal(images) if dark is None else images * np.float32(camera.gain)
+
+    def reads_parts(self, path: Path) -> bool:
+        """Return True: every pixel is converted by itself."""
+        return True
+
+    @cached_property
+    def layouts(self) -> dict[str, Layout]:
+        """The files for each split: its own folder's, or the same for all.
+
+        Raises:
+            DataError: the folder does not have a known layout.
+        """
+        folder, classes = Path(self.options.folder), self.options.classes
+        own = [split for split in SPLITS if (folder / split).is_dir()]
+        if own and len(own) < len(SPLITS):
+            missing = next(split for split in SPLITS if split not in own)
+            raise DataError(f"{folder}: has {', '.join(own)}, but no folder {missing}: give all three or none")
+        if own:
+            return {split: find_layout(folder / split, classes) for split in SPLITS}
+        return dict.fromkeys(SPLITS, find_layout(folder, classes))
+
+    def items(self, files: dict[str, Path], split: str) -> list[Item]:
+        """Return the images of a split among files.
+
+        Args:
+            files: the files by name.
+            split: the split.
+
+        Raises:
+            DataError: there are too few images for three splits, or a file cannot be read.
+        """
+        names, frames = list(files), None
+        if self.layouts["train"] is self.layouts["test"]:
+            chosen = split_names(names, self.options.split, self.seed)
+            names = chosen[split] or names
+            frames = None if chosen[split] else self.options.split
+        found: list[Item] = []
+        for name in names:
+            count, _, *size = stored_shape(self, files[name], self.options.key)
+            numbers = range(count) if frames is None else split_frames(count, frames)[split]
+            if not len(numbers):
+                raise DataError(
+                    f"{files[name]}: {count} images in {len(files)} files are too few for three splits: "
+                    "give at least three files, or stacks of three images, or the folders train, val and test"
+                )
+            found += [Item(name, frame, tuple(size)) for frame in numbers]
+        return found
+
+    def scene(self, split: str) -> StainedScene:
+        """Return the scene that mixes single-stained images.
+
+        Raises:
+            DataError: files cannot be read.
+        """
+        layout, options = self.layouts[split], self.options
+        items = {name: self.items(dict(files), split) for name, files in layout.maps.items()}
+        stock = Stock(Reader(self, "images", options.key))
+        return StainedScene(
+            items, layout.maps, options.size, self.limits, options.mixing, options.camera, stock, self.bands
+        )
+
+    def dataset(self, split: str) -> SampleDataset:
+        """Return windows of images with maps, or mixtures of single-stained images.
+
+        Raises:
+            ConfigError: the split has no events, or windows are larger than images.
+            DataError: files are missing, or cannot be read.
+        """
+        options = self.options
+        if options.files.of(split):
+            return super().dataset(split)
+        layout = self.layouts[split]
+        if layout.single:
+            mixed = super().dataset(split)
+            return Mixtures(mixed) if isinstance(mixed, Mixer) else mixed
+        count: int = getattr(options.events, split)
+        if not count:
+            raise ConfigError(f"data.events.{split}: expected at least 1 sample, found 0")
+        if split == "train" and options.labels:
+            logger.warning(LABELS_MEAN, ", ".join(options.labels))
+        files = Files(layout.images, layout.maps, frozenset(options.labels))
+        maps = "images" if options.maps == "counts" else "maps"
+        stocks = [Stock(Reader(self, kind, options.key)) for kind in ("images", maps, "labels")]
+        items = self.items(dict(layout.images), split)
+        return Windows(files, items, options.size, count, self.seed, split, *stocks)

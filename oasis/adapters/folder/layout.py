@@ -1,0 +1,147 @@
+"""Layout: which files of a folder are images and which are maps, and to which split they belong."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+from oasis.adapters.folder.options import SplitRule
+from oasis.adapters.options import SPLITS
+from oasis.errors import DataError
+from oasis.io.arrays import SUFFIXES
+from oasis.io.folders import image_files, stem_of
+from oasis.io.png import PNG
+
+KINDS: Final = (*SUFFIXES, PNG)
+IMAGES: Final = "images"
+SINGLE: Final = ("single-stained", "single_stained", "single stained")
+MOST_NAMED: Final = 5
+EXPECTED: Final = (
+    "expected the folder images/ and one for every class with files of the same names, or single-stained/ with a "
+    "folder or a stack for every class"
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The image files of a folder.
+
+    Attributes:
+        single: whether every file shows one class, to be mixed.
+        images: the images with their maps by name, empty if `single`.
+        maps: the files of every class by name.
+    """
+
+    single: bool
+    images: Mapping[str, Path]
+    maps: Mapping[str, Mapping[str, Path]]
+
+
+def find_layout(folder: Path, classes: Sequence[str] | None = None) -> Layout:
+    """Return the image files of a folder.
+
+    Args:
+        folder: the folder.
+        classes: the classes to look for; by default all that are there.
+
+    Raises:
+        DataError: the folder does not have one of the two layouts, or files are missing.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; {EXPECTED}")
+    single = next((folder / name for name in SINGLE if (folder / name).is_dir()), None)
+    if single is not None:
+        return Layout(True, {}, _of_classes(single, classes))
+    if not (folder / IMAGES).is_dir():
+        raise DataError(f"{folder}: {EXPECTED}")
+    images = _by_name(folder / IMAGES)
+    maps = _of_classes(folder, classes, without=(IMAGES, *SPLITS))
+    for name, files in maps.items():
+        missing = [stem for stem in images if stem not in files]
+        if missing:
+            listed = ", ".join(missing[:MOST_NAMED]) + ", ..." * (len(missing) > MOST_NAMED)
+            raise DataError(
+                f"{folder / name}: no map of {listed} ({len(missing)} of {len(images)} images): give every "
+                "image a file of the same name, blank where the class is absent"
+            )
+    return Layout(False, images, maps)
+
+
+def _of_classes(
+    folder: Path, classes: Sequence[str] | None, without: Sequence[str] = ()
+) -> dict[str, dict[str, Path]]:
+    """Return the files of every class: those in its folder, or one stack of its name."""
+    found: dict[str, dict[str, Path]] = {}
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in entries:
+        zarr = path.name.lower().endswith(".zarr")
+        if path.is_dir() and not zarr and path.name not in without:
+            if any(one.name.lower().endswith(KINDS) for one in path.iterdir()):
+                found[path.name] = _by_name(path)
+        elif (path.is_file() or zarr) and path.name.lower().endswith(KINDS) and not without:
+            found.setdefault(stem_of(path), {stem_of(path): path})
+    wanted = list(found) if classes is None else classes
+    missing = [name for name in wanted if name not in found]
+    if missing or not wanted:
+        raise DataError(
+            f"{folder}: no images of the class {missing[0] if missing else ''!r}: found the classes "
+            f"{list(found)}; {EXPECTED}"
+        )
+    return {name: found[name] for name in wanted}
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in image_files(folder, KINDS):
+        name = stem_of(path)
+        if name in files:
+            raise DataError(f"{path}: has the name of {files[name].name}: images are matched by their names")
+        files[name] = path
+    return files
+
+
+def split_names(names: Sequence[str], rule: SplitRule, seed: int) -> dict[str, list[str]]:
+    """Divide the names of files among the splits.
+
+    The groups are ordered by a hash of their names and the seed: the first fraction is the test, the next
+    validation, each of at least one group. No file depends on the order in which files are found.
+
+    Args:
+        names: of files.
+        rule: the fractions, and how files are grouped.
+        seed: of the data.
+
+    Returns:
+        The names of each split; all splits are empty if there are fewer than three groups.
+
+    Example:
+        >>> {name: len(part) for name, part in split_names(list("abcdefghij"), SplitRule(), 0).items()}
+        {'train': 6, 'val': 2, 'test': 2}
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        found = re.search(rule.group, name) if rule.group else None
+        groups.setdefault(found.group(1) or name if found else name, []).append(name)
+    if len(groups) < len(SPLITS):
+        return {split: [] for split in SPLITS}
+    order = sorted(groups, key=lambda group: (crc32(f"{seed}/{group}".encode()), group))
+    test = max(round(rule.test * len(order)), 1)
+    val = max(round(rule.val * len(order)), 1)
+    val, test = (1, 1) if val + test >= len(order) else (val, test)
+    parts = {"train": order[test + val :], "val": order[test : test + val], "test": order[:test]}
+    return {split: sorted(name for group in part for name in groups[group]) for split, part in parts.items()}
+
+
+def split_frames(count: int, rule: SplitRule) -> dict[str, range]:
+    """Divide the images of a stack among the splits: the first ones train, the last ones test.
+
+    Example:
+        >>> split_frames(10, SplitRule())
+        {'train': range(0, 6), 'val': range(6, 8), 'test': range(8, 10)}
+    """
+    test = max(round(rule.test * count), 1)
+    val = max(round(rule.val * count), 1)
+    first, last = count - test - val, count - test
+    return {"train": range(first), "val": range(first, last), "test": range(last, count)}

@@ -1,0 +1,180 @@
+"""Measuring: what a folder of images contains, from which a configuration is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.folder.layout import IMAGES, Layout, find_layout
+from oasis.adapters.options import SPLITS
+from oasis.errors import DataError
+from oasis.io.axes import AxisFacts
+from oasis.io.labelled import read_labelled
+from oasis.io.png import PALETTE, PNG
+
+SAMPLED: Final = 5  # files of a class that are measured
+WINDOWS: Final = {1: 1024, 2: 128, 3: 32}  # pixels of a window along an axis by number of axes
+FEW: Final = 4  # the most channels that an unnamed first axis is taken for
+SMALL: Final = 16  # pixels below which an axis is not one of an image
+FLAT: Final = 0.9  # share of equal neighbours under labels
+SIGMAS: Final = 3.0
+FAINT: Final = 0.01  # of the brightest pixels
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder contains.
+
+    Attributes:
+        single: whether images show one class each.
+        files: number of files by class, and of `images`.
+        spatial_dims: number of spatial axes.
+        bands: number of channels.
+        smallest: the smallest image along every axis.
+        size: the size of a window.
+        labels: classes whose files look like label images.
+        darkest: the darkest thousandth of the pixels of the images, in counts.
+        thresholds: an intensity above the noise, by class, in counts.
+        excess: by how many counts the maps add up to more than the images, as a median; 0 if there are none.
+        noise: rms of the noise of the images, in counts.
+        why: how axes were read, as a text for people.
+    """
+
+    single: bool
+    files: Mapping[str, int]
+    spatial_dims: int
+    bands: int
+    smallest: tuple[int, ...]
+    size: tuple[int, ...]
+    labels: tuple[str, ...]
+    darkest: float
+    thresholds: Mapping[str, float]
+    excess: float
+    noise: float
+    why: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(name for name in self.files if name != IMAGES)
+
+
+def measure(folder: Path, dims: int | None = None) -> Found:
+    """Measure a folder of images.
+
+    Args:
+        folder: the folder.
+        dims: number of spatial axes, where the files do not tell.
+
+    Raises:
+        DataError: its layout is not known, or a file cannot be read.
+    """
+    layout = find_layout(folder / "train" if (folder / "train").is_dir() else folder)
+    images = list(layout.images.values()) or [path for files in layout.maps.values() for path in files.values()]
+    values, facts = read_labelled(images[0])
+    known, bands, why = _axes(values.shape, facts, dims, images[0])
+    sizes = [_size(path, known) for path in images]
+    smallest = tuple(min(lengths) for lengths in zip(*sizes, strict=True))
+    labels = () if layout.single else tuple(name for name in layout.maps if _are_labels(layout, name))
+    sampled = np.concatenate([read_labelled(path)[0].ravel().astype(float) for path in images[:SAMPLED]])
+    counts = {IMAGES: len(layout.images)} if layout.images else {}
+    counts |= {name: len(paths) for name, paths in layout.maps.items()}
+    return Found(
+        layout.single,
+        counts,
+        known,
+        bands,
+        smallest,
+        tuple(min(length, WINDOWS[known]) for length in smallest),
+        labels,
+        float(np.nanpercentile(sampled, 0.1)),
+        {name: _threshold(layout, name, name in labels) for name in layout.maps},
+        0.0 if labels else _excess(layout),
+        float(np.median([_noise(path) for path in images[:SAMPLED]])),
+        why,
+    )
+
+
+def has_splits(folder: Path) -> bool:
+    """Return whether a folder has one for each split."""
+    return all((folder / split).is_dir() for split in SPLITS)
+
+
+def _axes(shape: Sequence[int], facts: AxisFacts, dims: int | None, path: Path) -> tuple[int, int, str]:
+    """Return the number of spatial axes and of bands of an array, and why."""
+    if facts.names and "Q" not in facts.names:
+        lengths = dict(zip(facts.names, shape, strict=True))
+        bands = lengths.get("C", 1)
+        found = 3 if lengths.get("Z", 1) > 1 else (2 if "Y" in lengths else 1)
+        return dims or found, bands, f"axes {facts.sizes(shape)}, as {path.name} states"
+    said = " x ".join(map(str, shape))
+    if dims is not None or len(shape) < 3:
+        dims = dims or (1 if len(shape) == 1 or path.suffix.lower() == ".csv" else 2)
+        lead = shape[: len(shape) - dims]
+        bands = lead[-1] if lead and lead[-1] <= FEW and (len(lead) > 1 or dims > 1) else 1
+        return dims, bands, f"an array of {said} without names of its axes"
+    if shape[0] <= FEW and min(shape[1:]) > SMALL and len(shape) == 3:
+        return 2, shape[0], f"an array of {said} without names of its axes, taken for {shape[0]} channels"
+    why = "taken for a stack of images (if one axis is depth: oasis init --dims 3)"
+    return 2, 1, f"an array of {said} without names of its axes, {why}"
+
+
+def _size(path: Path, dims: int) -> tuple[int, ...]:
+    """Return the spatial size of the images of a file."""
+    values, facts = read_labelled(path)
+    names = facts.names if facts.names and "Q" not in facts.names else ""
+    wanted = "ZYX"[-dims:]
+    if names and all(name in names for name in wanted):
+        return tuple(values.shape[names.index(name)] for name in wanted)
+    if values.ndim < dims:
+        raise DataError(f"{path}: an array of shape {values.shape}, expected {dims} spatial axes")
+    return values.shape[values.ndim - dims :]
+
+
+def _files(layout: Layout, name: str) -> list[Path]:
+    return list(layout.maps[name].values())[:SAMPLED]
+
+
+def _read(path: Path) -> NDArray[Any]:
+    return read_labelled(path, PALETTE if path.suffix.lower() == PNG else None)[0]
+
+
+def _are_labels(layout: Layout, name: str) -> bool:
+    """Return whether the files of a class look like label images: whole numbers that are the same over areas."""
+    for path in _files(layout, name):
+        values = _read(path)
+        if values.dtype.kind not in "uib":
+            return False
+        pairs = (values[..., 1:] > 0) & (values[..., :-1] > 0)
+        same = values[..., 1:] == values[..., :-1]
+        if pairs.any():
+            return bool(same[pairs].mean() > FLAT) and bool((values == 0).any())
+    return False
+
+
+def _threshold(layout: Layout, name: str, labelled: bool) -> float:
+    """Return an intensity that is above the noise of the images of a class."""
+    paths = list(layout.images.values())[:SAMPLED] if labelled else _files(layout, name)
+    noise = float(np.median([_noise(path) for path in paths]))
+    ranges = [np.nanpercentile(_read(path), [1, 99.9]) for path in paths]
+    return max(SIGMAS * noise, FAINT * float(np.median(np.diff(ranges))))
+
+
+def _noise(path: Path) -> float:
+    """Return the rms of the noise, from the differences of neighbours."""
+    steps = np.abs(np.diff(_read(path).astype(float), axis=-1))
+    return float(np.nanmedian(steps) / 0.6745 / np.sqrt(2))
+
+
+def _excess(layout: Layout) -> float:
+    """Return by how much maps add up to more than their images; 0 where they cannot be compared."""
+    found = []
+    for name, path in list(layout.images.items())[:SAMPLED]:
+        image = _read(path).astype(float)
+        maps = [_read(files[name]).astype(float) for files in layout.maps.values()]
+        if {one.shape for one in maps} == {image.shape}:
+            found.append(float(np.nanmedian(np.sum(maps, axis=0) - image)))
+    return float(np.median(found)) if found else 0.0

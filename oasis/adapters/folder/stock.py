@@ -1,0 +1,99 @@
+"""Stock: the images of files in physical units, of which the last ones read stay in memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.adapters.axes import arrangement
+from oasis.adapters.base import Adapter
+from oasis.adapters.reading import images_shape
+from oasis.errors import DataError
+from oasis.io.arrays import as_image_array
+from oasis.io.labelled import read_labelled
+from oasis.io.parts import open_parts
+from oasis.io.png import PALETTE, PNG
+
+MOST_BYTES = 2**29  # of images in memory, in every process that prepares samples
+
+
+def raw_images(adapter: Adapter[Any], path: Path, bands: int, key: str | None = None) -> NDArray[Any]:
+    """Return the images (n, bands, *S) of a file as they are stored.
+
+    Raises:
+        DataError: the file cannot be read, or its axes do not fit.
+    """
+    values, facts = adapter.named_axes(path, *read_labelled(path, key))
+    found = arrangement(facts, values.shape, bands, adapter.spatial_dims, str(path))
+    if found is not None:
+        arranged: NDArray[Any] = found.apply(values)
+        return arranged
+    try:
+        shape = images_shape(values.shape, bands, adapter.spatial_dims)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return np.reshape(values, shape)
+
+
+def stored_shape(adapter: Adapter[Any], path: Path, key: str | None) -> tuple[int, ...]:
+    """Return the shape (n, B, *S) of the images of a file, without reading them where the format allows it."""
+    with open_parts(path, key) as stored:
+        parts = None if stored is None else adapter.arranged_parts(path, stored)
+        if parts is not None:
+            return images_shape(parts.shape, adapter.bands, adapter.spatial_dims)
+    return raw_images(adapter, path, adapter.bands, key).shape
+
+
+class Stock:
+    """The arrays of files, read when they are needed.
+
+    Args:
+        read: returns the images (n, B, *S) of a file.
+        most: bytes that stay in memory.
+    """
+
+    def __init__(self, read: Callable[[Path], NDArray[Any]], most: int = MOST_BYTES) -> None:
+        self._read, self._most = read, most
+        self._kept: OrderedDict[Path, NDArray[Any]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": OrderedDict()}  # other processes read for themselves
+
+    def __getitem__(self, path: Path) -> NDArray[Any]:
+        """Return the images of a file."""
+        if path not in self._kept:
+            self._kept[path] = self._read(path)
+            while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > self._most:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(path)
+        return self._kept[path]
+
+
+class Reader:
+    """Reads images, maps and labels of a folder; a class so that processes can pass it on.
+
+    Args:
+        adapter: the adapter of the folder.
+        kind: `images` in counts, `maps` in units, or `labels`.
+        key: the array in files with several.
+    """
+
+    def __init__(self, adapter: Adapter[Any], kind: str, key: str | None) -> None:
+        self._adapter, self._kind, self._key = adapter, kind, key
+
+    def __call__(self, path: Path) -> NDArray[Any]:
+        """Return the images (n, B, *S) of a file, or its labels (n, 1, *S)."""
+        adapter = self._adapter
+        if self._kind == "images":
+            images: NDArray[Any] = adapter.read(path, self._key).image
+            return images
+        if self._kind == "maps":
+            return as_image_array(raw_images(adapter, path, adapter.bands, self._key), str(path))
+        key = PALETTE if path.suffix.lower() == PNG else self._key
+        labels = raw_images(adapter, path, 1, key)
+        if labels.dtype.kind not in "uib" and not (np.mod(labels, 1) == 0).all():
+            raise DataError(f"{path}: expected labels, found numbers that are not whole: is it a map?")
+        return labels.astype(np.int64)

@@ -1,0 +1,53 @@
+"""Folders: the image files of a path, and their names without suffix."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from oasis.errors import DataError
+from oasis.io.arrays import SUFFIXES
+from oasis.io.files import reading
+from oasis.io.zarr_files import divided, is_zarr
+
+LONG: Final = (".ome.tiff", ".ome.tif", ".ome.zarr", ".fits.gz", ".fits.fz")  # suffixes of two parts
+
+
+def image_files(
+    source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: Sequence[Path] = ()
+) -> list[Path]:
+    """Return the image files of a path: itself, or those in a folder with a supported suffix, sorted by name.
+
+    Args:
+        source: a file or a folder.
+        suffixes: the suffixes of image files.
+        without: files of a folder that are not images, such as the results of an earlier prediction.
+
+    Raises:
+        DataError: the path does not exist, or the folder cannot be read.
+    """
+    source = Path(source)
+    if not os.path.isdir(source) or is_zarr(source):
+        return [source]
+    with reading(source, "a folder that cannot be read"):
+        names = sorted(os.listdir(source))
+    results = {os.path.realpath(path) for path in without}
+    found = [
+        source / name for name in names if not name.startswith(".") and name.lower().endswith(tuple(suffixes))
+    ]
+    files = [path for path in found if os.path.realpath(path) not in results]
+    if not files:
+        raise DataError(f"{source}: no image files in this folder; expected {', '.join(suffixes)}")
+    return files
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of an image file without its suffix.
+
+    Example:
+        >>> stem_of(Path("x/a.ome.tif")), stem_of(Path("b.v2.npy"))
+        ('a', 'b.v2')
+    """
+    name = divided(path)[0].name if is_zarr(path) else path.name
+    suffix = next((end for end in LONG if name.lower().endswith(end)), Path(name).suffix)
+    return name[: len(name) - len(suffix)] or name

@@ -1,0 +1,95 @@
+"""Folders: the configuration of one's own images, written from what their folder contains."""
+
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from oasis.adapters.folder.camera import Camera
+from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure
+from oasis.adapters.folder.options import SplitRule
+from oasis.io.outputs import check_outputs
+from oasis.io.texts import write_text
+from oasis.io.yaml_text import flow
+from oasis.starting.quickstarts import same_text
+
+TEMPLATE = files("oasis.starting") / "templates" / "folder.yaml.txt"
+OVERLAPS = {1: 1, 2: 3, 3: 4}  # weights by number of classes, where nothing is known of the task
+MOST = 5  # with more classes
+
+
+def write_folder(
+    folder: str | Path,
+    out: str | Path | None = None,
+    dims: int | None = None,
+    camera: Camera | None = None,
+    force: bool = False,
+) -> tuple[Path, str]:
+    """Write the configuration of a folder of images; return its path, and what was found as a text.
+
+    Args:
+        folder: the folder.
+        out: the YAML file; by default `NAME.yaml` beside the folder's name in the current one.
+        dims: number of spatial axes, where the files do not tell.
+        camera: offset and gain, as far as they are known.
+        force: replace a file that was changed or is another one.
+
+    Raises:
+        DataError: the folder does not have a known layout, or an output must not be written.
+    """
+    folder, camera = Path(folder), camera or Camera()
+    name = folder.resolve().name
+    found = measure(folder, dims)
+    path = Path(out) if out is not None else Path(f"{name}.yaml")
+    text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        _values(folder, name, found, camera or Camera())
+    )
+    check_outputs({path: same_text(text)}, [folder], force=force)
+    write_text(path, text)
+    return path, said(folder, found, camera)
+
+
+def said(folder: Path, found: Found, camera: Camera) -> str:
+    """Return what was found, for people."""
+    counts = ", ".join(f"{name} ({number} file{'s' * (number > 1)})" for name, number in found.files.items())
+    rule = SplitRule()
+    shares = ", ".join(f"{share:.0%}" for share in (1 - rule.val - rule.test, rule.val, rule.test))
+    by_hash = f"{shares} of the files, by a hash of their names"
+    split = "the folders of these names" if has_splits(folder) else by_hash
+    lines = [
+        f"{folder}: {'images of one class each, to be mixed' if found.single else 'images with maps'}: {counts}",
+        f"{found.spatial_dims}D, {found.bands} band{'s' * (found.bands > 1)}; the smallest has "
+        f"{' x '.join(map(str, found.smallest))} pixels; {found.why}",
+        f"train, val and test: {split}",
+        f"offset of the camera: {camera.offset:g} counts; the darkest 0.1 % of pixels have {found.darkest:.6g}",
+    ]
+    excess = found.excess - camera.offset * (len(found.classes) - 1)
+    if not found.labels and excess > found.noise:
+        lines.append(
+            f"the maps add up to {excess:.4g} counts more than the images: do they have the offset of the camera? "
+            "State it (--offset), or data.maps: unit for maps without offset"
+        )
+    lines += [f"{name}: looks like label images, which are no maps: see the comment" for name in found.labels]
+    return "\n".join(lines)
+
+
+def _values(folder: Path, name: str, found: Found, camera: Camera) -> dict[str, object]:
+    """Return the values of the template."""
+    return {
+        "kind": "Images of one class each, to be mixed"
+        if found.single
+        else "Images with the maps of their classes",
+        "name": name,
+        "run": flow({"run": f"runs/{name}"})[1:-1],
+        "folder": flow({"folder": str(folder)})[1:-1],
+        "classes": flow(list(found.classes)),
+        "dims": found.spatial_dims,
+        "bands": found.bands,
+        "size": list(found.size),
+        "darkest": f"{found.darkest:.6g}",
+        "labels": flow(list(found.labels)),
+        "unit": "photoelectrons" if camera.gain != 1 else "counts",
+        "camera": flow(camera.model_dump()),
+        "noise": f"{camera.gain * max(found.noise, min(found.thresholds.values()) / SIGMAS):.3g}",
+        "thresholds": flow({key: float(f"{camera.gain * value:.3g}") for key, value in found.thresholds.items()}),
+        "weights": flow({size: OVERLAPS.get(size, MOST) for size in range(1, len(found.classes) + 1)}),
+    }

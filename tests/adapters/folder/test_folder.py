@@ -1,0 +1,255 @@
+"""The adapter of folders: layouts, splits, units, mixing, labels, and what it refuses."""
+
+import logging
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from made_up_cells import CLASSES, GAIN, OFFSET, pairs, stained, write
+
+from oasis.adapters.folder import FolderAdapter
+from oasis.adapters.folder.camera import Camera
+from oasis.adapters.folder.layout import find_layout, split_names
+from oasis.adapters.folder.options import SplitRule
+from oasis.data.mixing import Mixer
+from oasis.errors import ConfigError, DataError
+from oasis.testing import check_adapter
+
+CAMERA = {"offset": OFFSET, "gain": GAIN, "read_noise": 2.0}
+EVENTS = {"train": 6, "val": 4, "test": 6}
+
+
+def adapter(folder, thresholds=None, **options):
+    values = {"classes": CLASSES, "size": (24, 24), "camera": CAMERA, "unit": "e-", "events": EVENTS, **options}
+    return FolderAdapter({"folder": str(folder), **values}, thresholds=thresholds)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".npy", ".h5", ".png", ".zarr"])
+def test_pairs_of_every_format_keep_the_contract(tmp_path, suffix):
+    folder = pairs(tmp_path / "cells", 4, suffix=suffix)
+    check_adapter(adapter(folder), count=4, tolerance=0.2)
+
+
+@pytest.mark.parametrize(
+    ("size", "bands", "suffix", "window"),
+    [((12, 20, 24), 1, ".ome.tif", (8, 16, 16)), ((20, 24), 3, ".ome.tif", (16, 16)), ((200,), 1, ".csv", (64,))],
+)
+def test_other_dimensions_and_bands_keep_the_contract(tmp_path, size, bands, suffix, window):
+    options = {"spatial_dims": len(size), "bands": bands, "size": window}
+    check_adapter(adapter(pairs(tmp_path / "a", 4, size, bands, suffix), **options), count=3, tolerance=0.2)
+    check_adapter(adapter(stained(tmp_path / "b", 3, size, bands, suffix), **options), count=3, tolerance=0.2)
+
+
+def test_windows_are_cut_out_of_images_in_physical_units(tmp_path):
+    folder = pairs(tmp_path / "cells")
+    sample = adapter(folder).dataset("train")[3]
+    name, _, place = str(sample.meta["source"]).partition("@")
+    y, x = map(int, place.split(","))
+    part = np.s_[y : y + 24, x : x + 24]
+    for values, kind in [(sample.image, "images"), (sample.target[0], "nuclei"), (sample.target[1], "vesicles")]:
+        stored = tifffile.imread(folder / kind / f"{name.split('/')[0]}.tif").astype(float)
+        np.testing.assert_allclose(values[0], (stored[part] - OFFSET) * GAIN, rtol=1e-6)
+
+
+def test_maps_may_be_in_units_already(tmp_path):
+    folder = tmp_path / "cells"
+    for index in range(4):
+        write(folder / "images" / f"{index}.npy", np.full((1, 8, 9), 110.0), "")
+        for name in CLASSES:
+            write(folder / name / f"{index}.npy", np.full((1, 8, 9), 2.5), "")
+    sample = adapter(folder, size=None, maps="unit").dataset("val")[0]
+    assert sample.image.shape == (1, 8, 9)
+    assert np.unique(sample.image) == [5.0]
+    assert np.unique(sample.target) == [2.5]
+
+
+def test_test_windows_cover_images_once(tmp_path):
+    folder = pairs(tmp_path / "cells", size=(50, 76))
+    found = adapter(folder, events={"test": 99}).dataset("test")
+    assert len(found) == 2 * 3  # one file of 5, two rows of three windows
+    places = {str(sample.meta["source"]) for sample in found}
+    assert len(places) == 6
+    assert len(adapter(folder, events={"test": 4}).dataset("test")) == 4
+
+
+def test_splits_share_no_file_and_stay_when_files_are_added():
+    names = [f"slide{slide}_field{field}" for slide in range(20) for field in range(3)]
+    rule = SplitRule(group=r"(slide\d+)_")
+    parts = split_names(names, rule, seed=0)
+    assert sorted(name for part in parts.values() for name in part) == sorted(names)
+    slides = [{name.split("_")[0] for name in part} for part in parts.values()]
+    assert [len(one) for one in slides] == [13, 3, 4]
+    assert split_names(names[::-1], rule, seed=0) == parts
+    assert split_names(names, rule, seed=1) != parts
+
+
+def test_folders_of_splits_take_the_place_of_the_rule(tmp_path):
+    for split in ("train", "val", "test"):
+        pairs(tmp_path / "cells" / split, 1, seed=len(split))
+    check_adapter(adapter(tmp_path / "cells"), count=1, tolerance=0.3)
+    shutil.rmtree(tmp_path / "cells" / "val")
+    with pytest.raises(DataError, match="no folder val: give all three or none"):
+        adapter(tmp_path / "cells").dataset("train")
+
+
+def test_a_stack_is_divided_by_its_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        path = tmp_path / "cells" / "single-stained" / f"{name}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(path, rng.poisson(200, (10, 30, 30)).astype(np.uint16), photometric="minisblack")
+    made = adapter(tmp_path / "cells")
+    frames = {split: {item.frame for item in made.scene(split)._items["nuclei"]} for split in EVENTS}
+    assert frames == {"train": set(range(6)), "val": {6, 7}, "test": {8, 9}}
+
+
+def test_mixtures_are_sums_of_stained_images(tmp_path):
+    folder = stained(tmp_path / "cells")
+    mixing = {"brightness": (1, 1), "presence": 1.0, "flips": False, "background": None}
+    sample = adapter(folder, 12, mixing=mixing).dataset("train")[1]
+    parts = []
+    for name in CLASSES:
+        stem, _, place = str(sample.meta[f"{name}_source"]).partition("@")
+        y, x = map(int, place.split(","))
+        stored = tifffile.imread(folder / "single-stained" / name / f"{stem.split('/')[0]}.ome.tif").astype(float)
+        parts.append((stored[y : y + 24, x : x + 24] - OFFSET) * GAIN)
+    np.testing.assert_allclose(sample.image[0], sum(parts), atol=1e-4)
+    for found, part in zip(sample.target[:, 0], parts, strict=True):
+        lit = found > 0
+        np.testing.assert_allclose(found[lit], part[lit], rtol=1e-5)
+        assert part[~lit].max() < 25  # background of 5 and noise, compared after smoothing
+
+
+def test_the_background_is_that_of_one_image(tmp_path):
+    """Two images with a background of 5 each make a mixture with a background of 5."""
+    folder = stained(tmp_path / "cells")
+    for noise in ("kept", "simulated"):
+        mixing = {"presence": 1.0, "noise": noise, "brightness": (1, 1)}
+        made = adapter(folder, 6, mixing=mixing).dataset("test")
+        dark = np.concatenate([one.image[0][~(one.target > 0).any((0, 1))] for one in made])
+        assert abs(np.median(dark) - 5) < 1.5
+
+
+def test_simulated_noise_is_that_of_the_camera():
+    camera = Camera(offset=100, gain=0.5, read_noise=3.0)
+    signal = np.full((400, 400), 40.0, np.float32)
+    seen = camera.observe(signal, np.random.default_rng(0))
+    assert abs(seen.mean() - 40) < 5 * np.sqrt(49 / seen.size)
+    expected = 40 + 3**2 + 0.5**2 / 12  # Poisson, read noise, rounding to counts
+    assert abs(seen.var() / expected - 1) < 5 * np.sqrt(2 / seen.size)
+    assert np.unique(np.mod(seen / 0.5, 1)) == [0]
+    assert camera.observe(np.full((100, 100), -60.0), np.random.default_rng(0)).min() >= -50  # no negative counts
+
+
+def test_labels_are_masks_times_the_image_with_a_warning(tmp_path, caplog):
+    folder = pairs(tmp_path / "cells", labels=True)
+    made = adapter(folder, labels=CLASSES)
+    check_adapter(made, count=4, tolerance=10)
+    sample = made.dataset("test")[0]
+    assert "all light under a label" in caplog.text
+    for label in range(2):
+        lit = sample.target[label] > 0
+        np.testing.assert_array_equal(sample.target[label][lit], sample.image[lit])
+    instances = sample.instances
+    np.testing.assert_allclose(instances.sums(2), sample.target)
+    assert len(instances) > 2
+
+
+def test_maps_given_as_labels_are_refused(tmp_path):
+    folder = pairs(tmp_path / "cells", suffix=".npy")
+    for path in (folder / "nuclei").iterdir():
+        np.save(path, np.load(path) + 0.5)
+    with pytest.raises(DataError, match="whole: is it a map"):
+        adapter(folder, labels=["nuclei"]).dataset("test")[0]
+
+
+def test_prediction_reads_as_training_does(tmp_path):
+    folder = pairs(tmp_path / "cells", suffix=".ome.tif")
+    made = adapter(folder)
+    path = folder / "images" / "cell_0.ome.tif"
+    stored = tifffile.imread(path).astype(np.float32)
+    np.testing.assert_allclose(made.read(path).image[0, 0], (stored - OFFSET) * GAIN)
+    dark = np.full(stored.shape, 90.0)
+    np.testing.assert_allclose(made.read(path, dark=dark).image[0, 0], (stored - 90) * GAIN)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: shutil.rmtree(folder / "images"), "expected the folder images/"),
+        (lambda folder: shutil.rmtree(folder / "nuclei"), "no images of the class 'nuclei': found.*vesicles"),
+        (lambda folder: (folder / "nuclei" / "cell_2.tif").unlink(), r"no map of cell_2 \(1 of 5 images\)"),
+        (lambda folder: np.save(folder / "nuclei" / "cell_1.npy", np.zeros(3)), "has the name of cell_1"),
+        (lambda folder: shutil.rmtree(folder), "no such folder"),
+    ],
+)
+def test_incomplete_folders_are_refused(tmp_path, change, words):
+    folder = pairs(tmp_path / "cells")
+    change(folder)
+    with pytest.raises(DataError, match=words):
+        adapter(folder).dataset("train")
+
+
+def test_a_map_of_another_size_is_refused(tmp_path):
+    folder = pairs(tmp_path / "cells")
+    for path in (folder / "nuclei").iterdir():
+        tifffile.imwrite(path, np.zeros((40, 43), np.uint16))
+    with pytest.raises(DataError, match=r"maps of 40 x 43 pixels, but image 0 of cell_. has 40 x 44"):
+        adapter(folder).dataset("test")[0]
+
+
+def test_options_that_do_not_fit_are_refused(tmp_path):
+    folder = pairs(tmp_path / "cells")
+    with pytest.raises(ConfigError, match=r"size: 64 x 64, but cell_. has 40 x 44"):
+        adapter(folder, size=(64, 64)).dataset("train")
+    with pytest.raises(ConfigError, match="'mito' is none of the classes"):
+        adapter(folder, labels=["mito"])
+    with pytest.raises(ConfigError, match="expected 2 lengths"):
+        adapter(folder, size=(64,))
+    with pytest.raises(ConfigError, match="one group in brackets"):
+        adapter(folder, split={"group": "slide"})
+    with pytest.raises(DataError, match="too few for three splits"):
+        adapter(pairs(tmp_path / "two", 2)).dataset("train")
+
+
+def test_images_of_several_sizes_need_a_window(tmp_path):
+    folder = pairs(tmp_path / "cells", 5)
+    pairs(tmp_path / "more", 5, (30, 30), seed=1)
+    for path in (tmp_path / "more").rglob("*.tif"):
+        path.rename(folder / path.parent.name / f"b_{path.name}")
+    with pytest.raises(ConfigError, match="30 x 30 and 40 x 44: set the size"):
+        adapter(folder, size=None).dataset("train")
+    assert adapter(folder).dataset("train")[0].image.shape == (1, 24, 24)
+
+
+def test_layouts_are_found(tmp_path):
+    assert find_layout(pairs(tmp_path / "a")).single is False
+    found = find_layout(stained(tmp_path / "b"))
+    assert found.single
+    assert list(found.maps) == list(CLASSES)
+
+
+def test_the_same_mixture_comes_again_and_a_new_one_in_the_next_epoch(tmp_path):
+    made = adapter(stained(tmp_path / "cells")).dataset("train")
+    assert isinstance(made.mixed, Mixer)
+    np.testing.assert_array_equal(made[0, 2].image, made[0, 2].image)
+    assert (made[0, 2].image != made[1, 2].image).any()
+
+
+def test_pixels_that_are_not_finite_do_not_count(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    folder = tmp_path / "cells"
+    for index in range(3):
+        for name in ("images", *CLASSES):
+            path = folder / name / f"{index}.h5"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            values = np.full((24, 24), 120.0)
+            values[3, 4] = np.nan if name == "images" else 120
+            with h5py.File(path, "w") as file:
+                file["image"] = values
+    sample = adapter(folder).dataset("val")[0]
+    assert not sample.valid[0, 3, 4]
+    assert sample.valid.sum() == 24 * 24 - 1
+    assert np.isfinite(sample.image).all()

@@ -1,0 +1,123 @@
+"""Own images without Python: what `oasis init` finds in a folder, and the way from there to maps."""
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from made_up_cells import CLASSES, GAIN, OFFSET, pairs, stained
+
+from oasis.adapters.folder.measuring import measure
+from oasis.cli import run as command
+from oasis.errors import ConfigError, DataError
+from oasis.run import Run
+from oasis.starting.folders import write_folder
+from oasis.starting.quickstarts import quickstart
+
+SMALL = ["model.base_channels=4", "model.depth=2", "training.epochs=3", "training.workers=0"]
+SMALL += ["data.events.train=96", "data.events.val=16", "training.batch_size=8", "training.learning_rate=0.01"]
+
+
+@pytest.mark.parametrize(
+    ("size", "bands", "suffix", "dims"),
+    [
+        ((40, 44), 1, ".tif", 2),
+        ((40, 44), 3, ".ome.tif", 2),
+        ((12, 20, 24), 1, ".ome.tif", 3),
+        ((300,), 1, ".csv", 1),
+        ((40, 44), 1, ".png", 2),
+        ((40, 44), 1, ".h5", 2),
+    ],
+)
+def test_dimensions_bands_and_size_are_found(tmp_path, size, bands, suffix, dims):
+    found = measure(pairs(tmp_path / "cells", 3, size, bands, suffix))
+    assert (found.spatial_dims, found.bands, found.smallest) == (dims, bands, size)
+    assert found.classes == CLASSES
+    assert not found.labels
+    assert found.files == {"images": 3, "nuclei": 3, "vesicles": 3}
+    assert all(2 * low <= high for low, high in zip(found.size, (2 * length for length in size), strict=True))
+
+
+def test_depth_can_be_told(tmp_path):
+    folder = pairs(tmp_path / "cells", 3, (20, 24, 28), suffix=".npy")
+    assert measure(folder).spatial_dims == 2
+    found = measure(folder, dims=3)
+    assert (found.spatial_dims, found.smallest) == (3, (20, 24, 28))
+
+
+def test_labels_are_told_from_maps(tmp_path):
+    assert measure(pairs(tmp_path / "a", 3, labels=True)).labels == CLASSES
+    assert measure(pairs(tmp_path / "b", 3, suffix=".png", labels=True)).labels == CLASSES
+    assert measure(stained(tmp_path / "c", 3)).labels == ()
+
+
+def test_maps_with_an_offset_that_is_not_stated_are_noticed(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs(tmp_path / "cells", 3, size=(60, 60))
+    assert command(["init", "cells"]) == 0
+    assert "the maps add up to 9" in capsys.readouterr().out
+    assert command(["init", "cells", "--offset", str(OFFSET), "--gain", str(GAIN), "--force"]) == 0
+    assert "add up" not in capsys.readouterr().out
+    values = yaml.safe_load((tmp_path / "cells.yaml").read_text())
+    assert values["data"]["camera"] == {"offset": OFFSET, "gain": GAIN, "read_noise": 0.0}
+    assert values["data"]["unit"] == "photoelectrons"
+
+
+def test_the_threshold_is_above_the_noise(tmp_path):
+    """Stained images have a noise of about sqrt(5 + 4) photoelectrons, twice as many counts."""
+    found = measure(stained(tmp_path / "cells"))
+    for value in found.thresholds.values():
+        assert 15 < value < 30
+    assert 5 < found.noise < 10
+
+
+@pytest.mark.parametrize("write", [pairs, stained])
+def test_from_a_folder_to_maps_in_four_commands(tmp_path, monkeypatch, capsys, write):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "cells", 8, (48, 64))
+    pairs(tmp_path / "new", 2, (48, 64), suffix=".ome.tif", seed=7)
+    assert command(["init", "cells", "--offset", str(OFFSET), "--gain", str(GAIN)]) == 0
+    assert command(["regions", "cells.yaml", "--samples", "8"]) == 0
+    assert "nuclei&vesicles" in capsys.readouterr().out
+    assert command(["train", "cells.yaml", *[word for one in SMALL for word in ("--set", one)]]) == 0
+    assert command(["evaluate", "runs/cells"]) == 0
+    said = capsys.readouterr().out
+    assert "vesicles" in said
+    assert (
+        command(["predict", "runs/cells", "new/images", "--out", "maps", "--each", "ome.tif", "--previews"]) == 0
+    )
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {
+        f"cell_{number}{suffix}" for number in range(2) for suffix in (".ome.tif", ".png")
+    }
+    maps = tifffile.imread(tmp_path / "maps" / "cell_0.ome.tif").astype(float)
+    assert maps.shape == (2, 48, 64)
+    true = (tifffile.imread(tmp_path / "new" / "nuclei" / "cell_0.ome.tif").astype(float) - OFFSET) * GAIN
+    found = [np.corrcoef(one.ravel(), true.ravel())[0, 1] for one in maps]
+    assert found[0] > found[1]  # the map of nuclei is the one that resembles them
+    assert 0.2 < maps.sum() / (2 * true.sum()) < 5  # in photoelectrons
+
+
+def test_files_that_are_missing_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="expected the folder images/"):
+        write_folder(tmp_path)
+    assert command(["init", "nowhere"]) == 2
+    assert command(["init", "folder"]) == 2
+    assert "oasis init path/to/folder" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="give your own folder"):
+        quickstart("folder")
+
+
+def test_the_configuration_says_what_is_to_be_decided(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs(tmp_path / "my cells", 3, labels=True)
+    path, said = write_folder("my cells")
+    text = path.read_text()
+    assert path.name == "my cells.yaml"
+    assert "labels: [nuclei, vesicles]" in text
+    assert "nuclei: looks like label images" in said
+    assert Run.from_config(path).adapter.classes == CLASSES
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a"] = 1
+    with pytest.raises(DataError, match="is not an earlier output"):
+        write_folder("my cells", tmp_path / "x.h5")
