@@ -19,8 +19,9 @@ from oasis.adapters.cygno.files import (
     read_vignetting,
 )
 from oasis.adapters.cygno.metrics import selection_columns
-from oasis.adapters.cygno.noise import MapNoise, MeasuredNoise, Noise, SyntheticNoise, pedestal_of
+from oasis.adapters.cygno.noise import Noise, SyntheticNoise
 from oasis.adapters.cygno.options import CygnoOptions
+from oasis.adapters.cygno.pedestals import MapNoise, MeasuredNoise, pedestal_of
 from oasis.adapters.cygno.scene import RECOIL, TRACK, CygnoScene, log_rms
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from oasis.adapters.cygno.noise import pedestal_of
+from oasis.adapters.cygno.pedestals import pedestal_of
 from oasis.errors import DataError, import_extra
 from oasis.io.arrays import native, read_array
 from oasis.io.files import check_file, reading

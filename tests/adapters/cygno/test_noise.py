@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from oasis.adapters.cygno.noise import MeasuredNoise, NoiseOptions, SyntheticNoise, pedestal_of
+from oasis.adapters.cygno.noise import NoiseOptions, SyntheticNoise
+from oasis.adapters.cygno.pedestals import MeasuredNoise, pedestal_of
 from oasis.errors import ConfigError, DataError
 
 SHAPE = (128, 96)
