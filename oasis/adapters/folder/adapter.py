@@ -36,7 +36,13 @@ class FolderAdapter(Adapter[FolderOptions]):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names in the options."""
+        """The names in the options.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if not self.options.classes:
+            raise ConfigError("data.classes: name the classes, as oasis init writes them for a folder")
         return self.options.classes
 
     @property
@@ -83,9 +89,12 @@ class FolderAdapter(Adapter[FolderOptions]):
         """The files for each split: its own folder's, or the same for all.
 
         Raises:
+            ConfigError: the options name no folder.
             DataError: the folder does not have a known layout.
         """
-        folder, classes = Path(self.options.folder), self.options.classes
+        if not self.options.folder:
+            raise ConfigError("data.folder: name the folder of images, as oasis init does")
+        folder, classes = Path(self.options.folder), self.classes
         own = [split for split in SPLITS if (folder / split).is_dir()]
         if own and len(own) < len(SPLITS):
             missing = next(split for split in SPLITS if split not in own)

@@ -7,6 +7,8 @@ from pydantic import Field
 from oasis.data.samples import Array
 from oasis.options import Options
 
+MOST = 1e9  # counts, and units
+
 
 class Camera(Options):
     """A linear camera: signal = (counts - offset) * gain.
@@ -21,9 +23,9 @@ class Camera(Options):
         array([0., 2.], dtype=float32)
     """
 
-    offset: float = 0.0
-    gain: float = Field(1.0, gt=0)
-    read_noise: float = Field(0.0, ge=0)
+    offset: float = Field(0.0, ge=-MOST, le=MOST)
+    gain: float = Field(1.0, gt=0, le=MOST)
+    read_noise: float = Field(0.0, ge=0, le=MOST)
 
     def signal(self, counts: NDArray[np.generic]) -> Array:
         """Return counts as signal in physical units."""

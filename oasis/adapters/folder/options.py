@@ -1,14 +1,16 @@
 """The section `data` of one's own images."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from oasis.adapters.folder.camera import Camera
 from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.data.warping import Factors
 from oasis.options import Options
+
+LARGEST = 1000  # factor of brightness
 
 
 class SplitRule(Options):
@@ -47,6 +49,15 @@ class SplitRule(Options):
         return self
 
 
+def _not_extreme(factors: tuple[float, float]) -> tuple[float, float]:
+    if factors[1] > LARGEST:
+        raise ValueError(f"expected factors of at most {LARGEST}")
+    return factors
+
+
+Brightness = Annotated[Factors, AfterValidator(_not_extreme)]
+
+
 class MixingOptions(Options):
     """How images of single classes are added up.
 
@@ -63,10 +74,10 @@ class MixingOptions(Options):
 
     noise: Literal["kept", "simulated"] = "kept"
     background: float | None = Field(10.0, ge=0, le=100)
-    brightness: Factors = (0.7, 1.4)
+    brightness: Brightness = (0.7, 1.4)
     presence: float = Field(0.9, gt=0, le=1)
     flips: bool | None = None
-    smooth: float = Field(1.0, ge=0)
+    smooth: float = Field(1.0, ge=0, le=100)
 
 
 class FolderOptions(DataOptions):
@@ -89,10 +100,10 @@ class FolderOptions(DataOptions):
         events: windows per epoch of training; the most for validation and test.
     """
 
-    folder: str
-    classes: tuple[str, ...] = Field(min_length=1)
+    folder: str = ""
+    classes: tuple[str, ...] = Field((), min_length=1)
     spatial_dims: Literal[1, 2, 3] = 2
-    bands: int = Field(1, ge=1)
+    bands: int = Field(1, ge=1, le=1000)
     size: tuple[int, ...] | None = None
     unit: str = "counts"
     camera: Camera = Camera()

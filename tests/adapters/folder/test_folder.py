@@ -204,6 +204,10 @@ def test_options_that_do_not_fit_are_refused(tmp_path):
     folder = pairs(tmp_path / "cells")
     with pytest.raises(ConfigError, match=r"size: 64 x 64, but cell_. has 40 x 44"):
         adapter(folder, size=(64, 64)).dataset("train")
+    with pytest.raises(ConfigError, match=r"data\.folder: name the folder"):
+        FolderAdapter({"classes": CLASSES}).dataset("train")
+    with pytest.raises(ConfigError, match=r"data\.classes: name the classes"):
+        FolderAdapter({"folder": "cells"}).dataset("train")
     with pytest.raises(ConfigError, match="'mito' is none of the classes"):
         adapter(folder, labels=["mito"])
     with pytest.raises(ConfigError, match="expected 2 lengths"):
