@@ -15,7 +15,6 @@ from oasis.data.samples import Scalar
 RECOIL, TRACK = "recoil", "track"
 OF_RECOIL = ("energy", "drift_cm", "row", "col", "electrons", "charge", "light")
 LEAST_RMS = 0.1  # counts; integers have at least 0.29, but the rms of a dead pixel is 0
-BEYOND = 8  # pixels outside a training image up to which recoils lie, so that none is learned to lie inside
 SENSORS = 2**31  # numbers of windows of a sensor
 
 
@@ -55,7 +54,8 @@ class CygnoScene(Scene):
             nothing = {**dict.fromkeys(OF_RECOIL, 0.0), "sensor": float(sensor)}
             recoils = [Placed(RECOIL, np.zeros((1, 1, 1), np.float32), (0, 0), nothing)]
         else:
-            count = int(rng.integers(1, self.options.recoils + 1)) if self.trains else 1
+            fewest, most = self.options.recoils if self.trains else (1, 1)
+            count = fewest if fewest == most else int(rng.integers(fewest, most + 1))
             recoils = [self._recoil(index + extra, sensor, shade, points, rng) for extra in range(count)]
         truth = {f"{RECOIL}_{name}": float(recoils[0].meta[name]) for name in OF_RECOIL}
         return [*recoils, *tracks], {**truth, "sensor": sensor, "tracks": len(tracks)}
@@ -101,7 +101,7 @@ class CygnoScene(Scene):
             energy = float(np.exp(rng.uniform(*np.log(options.training_energies))))
         visible = energy * (options.quenching if options.species == "NR" else 1.0)
         drift = float(rng.uniform(*options.drift_cm))
-        margin = -BEYOND if self.trains else options.margin
+        margin = options.training_margin if self.trains else options.margin
         row, col = (float(rng.uniform(margin, side - 1 - margin)) for side in self.size)
         if len(points) and rng.random() < options.beneath:
             row, col = map(float, points[rng.integers(len(points))])

@@ -9,7 +9,7 @@ import pytest
 from oasis.errors import ConfigError
 from oasis.run import Run
 
-DATA = {"size": [64, 64], "events": {"train": 16, "val": 6, "test": 6}, "energies": [0.5, 2.0], "recoils": 2}
+DATA = {"size": [64, 64], "events": {"train": 16, "val": 6, "test": 6}, "energies": [0.5, 2.0], "recoils": [1, 2]}
 
 
 @pytest.fixture(scope="module")

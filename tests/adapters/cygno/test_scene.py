@@ -23,7 +23,7 @@ def samples():
 
 
 def test_the_contract_is_kept_with_tracks():
-    options = {"events": {"train": 16, "val": 8, "test": 12}, "size": [96, 96], "tracks": 1.5, "recoils": 3}
+    options = {"events": {"train": 16, "val": 8, "test": 12}, "size": [96, 96], "tracks": 1.5, "recoils": [1, 3]}
     check_adapter(CygnoAdapter, options, count=8)
 
 
@@ -33,15 +33,15 @@ def test_recoils_have_the_energies_in_turns_and_some_images_are_empty(samples):
         assert energy in (0, (0.25, 0.5, 1.0)[index % 3])
     assert (energies == 0).mean() == pytest.approx(0.2, abs=0.13)
     assert all(not sample.target.any() for sample in samples if sample.meta["recoil_energy"] == 0)
-    training = samples_of("train", recoils=4, empty=0, training_energies=[0.2, 0.3])
+    training = samples_of("train", recoils=[1, 4], empty=0, training_energies=[0.2, 0.3])
     assert {1, 4} <= {
-        len(sample.instances) for sample in samples_of("train", recoils=4, empty=0, events={"train": 40})
+        len(sample.instances) for sample in samples_of("train", recoils=[1, 4], empty=0, events={"train": 40})
     }
     assert all(0.2 <= sample.instances.table["energy"].min() <= 0.3 for sample in training)
 
 
 def test_training_recoils_lie_up_to_and_beyond_the_border():
-    places = [s.meta["recoil_row"] for s in samples_of("train", recoils=1, empty=0, events={"train": 200})]
+    places = [s.meta["recoil_row"] for s in samples_of("train", recoils=[1, 1], empty=0, events={"train": 200})]
     assert min(places) < 0
     assert max(places) > 95
     assert np.histogram(places, bins=4, range=(0, 96))[0].min() > 20
