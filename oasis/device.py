@@ -9,10 +9,10 @@ import torch
 from oasis.errors import ConfigError
 
 
-def process_rank() -> int:
-    """Return the rank of this process among those that share a training, 0 for the first or only one."""
-    ranks = (os.environ.get(name, "") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    return next((int(rank) for rank in ranks if rank.isdecimal()), 0)
+def is_first_process() -> bool:
+    """Return whether this process is the first or only one of those that share a training, on the first node."""
+    ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    return all(int(rank) == 0 for rank in ranks if rank.isdecimal())
 
 
 def best_device() -> torch.device:

@@ -112,8 +112,8 @@ def _check(ablation: Ablation, where: str) -> None:
     for name in options.objective:
         if name.strip("|") not in known:
             raise ConfigError(f"{where}: objective: unknown {name!r}; {nearest(name.strip('|'), known)}")
-    if base["training"]["devices"] > 1:
+    if base["training"]["devices"] > 1 or base["training"]["nodes"] > 1:
         raise ConfigError(
-            f"{where}: training.devices: a trial has one device, found {base['training']['devices']}: "
-            "start the command once for each device"
+            f"{where}: training.devices, training.nodes: a trial has one device, found "
+            f"{base['training']['devices'] * base['training']['nodes']}: start the command once for each device"
         )

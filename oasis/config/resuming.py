@@ -15,11 +15,18 @@ FREE = (
     "training.clip",
     "training.precision",
     "training.devices",
+    "training.nodes",
     "training.accelerator",
     "training.workers",
     "training.tensorboard",
 )
-SCHEDULED = ("training.epochs", "training.batch_size", "training.learning_rate", "training.devices")
+SCHEDULED = (
+    "training.epochs",
+    "training.batch_size",
+    "training.learning_rate",
+    "training.devices",
+    "training.nodes",
+)
 
 
 def check_resumable(begun: RunConfig, now: RunConfig) -> None:

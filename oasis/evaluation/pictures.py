@@ -140,7 +140,7 @@ def _outlined(picture: str, lines: Segments, values: Array) -> str:
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
         f'<image width="{width}" height="{height}" style="image-rendering:pixelated" href="{picture}"/>'
-        f'<path d="{path}" stroke="{WHITE}" stroke-width="1" vector-effect="non-scaling-stroke"/></svg>'
+        f'<path d="{path}" fill="none" stroke="{WHITE}" vector-effect="non-scaling-stroke"/></svg>'
     )
     return data_uri(svg.encode(), "image/svg+xml")
 

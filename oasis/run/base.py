@@ -19,7 +19,7 @@ from oasis.config.resolve import code_names, resolve
 from oasis.config.schema import RunConfig
 from oasis.data.mixing import SampleDataset
 from oasis.data.statistics import RegionStatistics, region_statistics
-from oasis.device import process_rank
+from oasis.device import is_first_process
 from oasis.errors import ConfigError, DataError, nearest, shown
 from oasis.evaluation.calibration import Calibration
 from oasis.evaluation.event_table import read_table
@@ -114,7 +114,7 @@ class RunBase:
     @property
     def is_main(self) -> bool:
         """Whether this process is the one that writes, among those that share a training."""
-        return self.config.training.devices == 1 or process_rank() == 0
+        return self.config.training.processes == 1 or is_first_process()
 
     @property
     def fingerprint(self) -> str:

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from oasis.data.mixing import SampleDataset
 from oasis.device import best_precision
@@ -96,7 +97,8 @@ def fit(
         started: function to call in the main process before the first step, when everything is loaded.
 
     Raises:
-        ConfigError: there are fewer samples than devices, or no GPU is available.
+        ConfigError: there are fewer samples than devices, no GPU is available, or torchrun or SLURM started another
+            number of processes.
         DataError: the disk is full, or samples are invalid.
         ModelError: there is no suitable checkpoint to resume from, or no separator was saved.
     """
@@ -105,10 +107,10 @@ def fit(
     checkpoint = run / CHECKPOINTS / LAST
     if resume and not checkpoint.is_file():
         raise ModelError(f"{run}: no {CHECKPOINTS}/{LAST} to resume from")
-    if min(len(train), len(val)) < options.devices:
+    if min(len(train), len(val)) < options.processes:
         raise ConfigError(
             f"{len(train)} training and {len(val)} validation samples are too few: each of training.devices "
-            f"({options.devices}) needs one of both"
+            f"({options.devices}) on each of training.nodes ({options.nodes}) needs one of both"
         )
     module = SeparatorTraining(separator, loss, train, val, options, seed)
     with warnings.catch_warnings():
@@ -125,7 +127,10 @@ def fit(
 
 def _fit(module: SeparatorTraining, run: Path, checkpoint: Path | None, beginning: Beginning) -> None:
     """Train, and turn exceptions of other libraries into errors for the user."""
-    trainer = _trainer(module, run, beginning)
+    try:
+        trainer = _trainer(module, run, beginning)
+    except (ValueError, MisconfigurationException) as error:  # other processes were started than are configured
+        raise ConfigError(f"training.devices, training.nodes: {one_line(error)}") from error
     try:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=None if checkpoint is None else True)
     except SystemExit as error:
@@ -142,7 +147,7 @@ def _fit(module: SeparatorTraining, run: Path, checkpoint: Path | None, beginnin
 
 def _strategy(module: SeparatorTraining) -> str:
     """Return the strategy of several processes; some networks of other libraries have unused parameters."""
-    if module.options.devices == 1:
+    if module.options.processes == 1:
         return "auto"
     plain = isinstance(module.separator.backbone, UNet) and module.separator.object_head is None
     return "ddp" if plain else "ddp_find_unused_parameters_true"
@@ -171,6 +176,7 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
     return L.Trainer(
         accelerator="gpu" if gpu else "cpu",
         devices=options.devices,
+        num_nodes=options.nodes,
         strategy=_strategy(module),
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         max_epochs=options.epochs,

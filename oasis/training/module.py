@@ -62,7 +62,7 @@ class SeparatorTraining(L.LightningModule):
         """Return the loss of a batch."""
         ratios, _ = self._ratios(batch)
         self._collect("train", self._totals(ratios))
-        loss = self._total({name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()})
+        loss = self._total(self._means(ratios))
         if not loss.detach().isfinite():
             check_valid_pixels(batch)
         return loss
@@ -97,6 +97,18 @@ class SeparatorTraining(L.LightningModule):
                 ]
             )
         return ratios, intensities
+
+    def _means(self, ratios: Mapping[str, Ratio]) -> dict[str, Tensor]:
+        """Return the terms of a step, whose mean over processes is that over the samples of all of them.
+
+        Gradients are averaged over processes: each gives its numerators over the denominators of all.
+        """
+        if self.trainer.world_size == 1:
+            return {name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()}
+        numerators, denominators = torch.stack([ratio.totals(self.loss.reduction) for ratio in ratios.values()], 1)
+        pooled = self._over_processes(denominators.detach()).to(numerators.dtype)
+        means = mean_of(torch.stack([numerators * self.trainer.world_size, pooled]))
+        return dict(zip(ratios, means, strict=True))
 
     def _totals(self, ratios: Mapping[str, Ratio]) -> dict[str, Tensor]:
         return {name: ratio.totals(self.loss.reduction).detach() for name, ratio in ratios.items()}

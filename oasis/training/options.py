@@ -21,7 +21,8 @@ class TrainingOptions(Options):
         patience: epochs without a better validation loss after which training stops.
         clip: largest norm of the gradient.
         precision: `auto` computes in bfloat16 if the processor supports it, `float32` never.
-        devices: number of processes (or GPUs) that share the work.
+        devices: number of processes (or GPUs) that share the work, on each node.
+        nodes: number of machines that share the work; torchrun or SLURM starts the command on each.
         accelerator: `auto`, `cpu` or `gpu`.
         workers: number of processes that prepare samples, per device.
         tensorboard: also write TensorBoard logs.
@@ -36,6 +37,12 @@ class TrainingOptions(Options):
     clip: float = Field(1.0, gt=0)
     precision: Literal["auto", "float32"] = "auto"
     devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     workers: int = Field(1, ge=0, le=MOST_WORKERS)
     tensorboard: bool = False
+
+    @property
+    def processes(self) -> int:
+        """The number of processes that share the work, on all nodes."""
+        return self.devices * self.nodes

@@ -483,7 +483,10 @@ def test_a_search_needs_optuna(study, monkeypatch):
         ({"base": {"adapter": TOY, "run": "x", "sede": 1}}, "base: sede: unknown key; did you mean 'seed'"),
         ({"changes": {"training.epoch": 3}}, "training.epoch: unknown key; did you mean 'epochs'"),
         ({"changes": {"seed.x": 3}}, "seed.x: seed is not a section"),
-        ({"changes": {"training.devices": 2}}, "training.devices: a trial has one device, found 2"),
+        (
+            {"changes": {"training.devices": 2}},
+            "training.devices, training.nodes: a trial has one device, found 2",
+        ),
         ({"grid": {"training.epochs": []}}, "grid: expected at least one value of training.epochs"),
         ({"grid": {"training.epochs": [0]}}, "training.epochs 0: training.epochs: .*found 0"),
         ({"grid": {"loss.regoin_weights.dot": [1]}}, "did you mean 'region_weights'"),

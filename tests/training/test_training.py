@@ -1,10 +1,12 @@
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -206,6 +208,38 @@ def test_two_processes_train_and_validate_each_sample_once(tmp_path, toy_values)
         assert done.returncode == 0, done.stderr
         losses.append(float(log(run)[0]["val/total"]))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_two_nodes_train_like_one_process_with_the_batches_of_both(tmp_path, toy_values):
+    """Also with pooled pixels, where the loss of a step is one ratio over the samples of all processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    running = []
+    for name, node, changes in (
+        ("one", {}, {"batch_size": 8}),
+        ("two", {**address, "NODE_RANK": "0"}, {"batch_size": 4, "nodes": 2}),
+        ("two", {**address, "NODE_RANK": "1"}, {"batch_size": 4, "nodes": 2}),
+    ):
+        training = {"epochs": 2, "accelerator": "cpu", "precision": "float32", **changes}
+        values = {**toy_values, "run": str(tmp_path / name), "training": training}
+        values["model"] = {"name": "unet", "base_channels": 4, "depth": 2, "norm": "group"}
+        values["loss"] = {"reduction": "batch", "region_weights": {"dot&bar": 20}}
+        path = tmp_path / f"{name}{node.get('NODE_RANK', '')}.yaml"
+        path.write_text(yaml.safe_dump(values))
+        command = [sys.executable, "-m", "oasis", "train", str(path), "--quiet"]
+        running.append(subprocess.Popen(command, env=ONE_THREAD | node, stderr=subprocess.PIPE, text=True))
+    for process in running:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+    one, two = (log(tmp_path / name) for name in ("one", "two"))
+    for row, other in zip(one, two, strict=True):
+        for name in ("train/total", "train/regression", "val/total"):
+            assert float(other[name]) == pytest.approx(float(row[name]), rel=1e-4)
+    image = Run.from_values(toy_values).dataset("test")[0].image
+    expected, found = (Separator.load(tmp_path / name).separate(image) for name in ("one", "two"))
+    for name, maps in found.items():
+        np.testing.assert_allclose(maps, expected[name], atol=1e-3 * image.max())
 
 
 def test_interrupting_keeps_the_last_whole_epoch(tmp_path, toy_values):
