@@ -11,6 +11,10 @@ import tables
 from tables import columns_table
 
 import oasis
+from oasis.adapters.ccd.baselines import Cuts
+from oasis.adapters.ccd.options import CcdOptions
+from oasis.adapters.ccd.options import ReadOptions as CcdReadOptions
+from oasis.adapters.ccd.sensor import Sensor
 from oasis.adapters.cygno.digitisation import Digitisation
 from oasis.adapters.cygno.metrics import COLUMNS as SELECTION_COLUMNS
 from oasis.adapters.cygno.noise import NoiseOptions as PixelNoiseOptions
@@ -104,6 +108,10 @@ myst_substitutions = {
     "elastic": tables.options_table(Elastic),
     "remix": tables.options_table(Remix),
     "calibration": tables.options_table(CalibrationOptions),
+    "ccd": tables.options_table(CcdOptions),
+    "ccd_cuts": tables.options_table(Cuts),
+    "ccd_read": tables.options_table(CcdReadOptions),
+    "ccd_sensor": tables.options_table(Sensor),
     "galaxy": tables.options_table(GalaxyAdapterOptions),
     "galaxy_blend": tables.options_table(BlendOptions),
     "galaxy_columns": columns_table(PHOTOMETRY),

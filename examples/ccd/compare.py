@@ -2,8 +2,8 @@
 
 Tables: panoptic quality regardless of class and by class, also in the counting of the paper and for conversion
 electrons that are told from beta electrons by their energy alone; energies of objects, of those that share pixels
-and of the others, beside sums over boxes as in the paper; and distances of electron spectra. `true maps` groups the
-true maps of the classes: no network can do better with the same grouping.
+and of the others, beside sums over boxes as in the paper; and distances of electron spectra. `true maps` groups
+the true maps of the classes: no network can do better with the same grouping.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from oasis.adapters.ccd.adapter import CcdAdapter
 from oasis.adapters.ccd.baselines import Cuts, box_sums, classical
 from oasis.adapters.ccd.metrics import Energies, chi2, median_interval, paper_counts, spectrum_distance
 from oasis.adapters.ccd.scene import BETA, CE, ELECTRON, MUON, PHOTON
@@ -67,9 +68,9 @@ class Results:
         return Energies.concatenate(parts)
 
 
-def load_runs(folders: Sequence[Path]) -> dict[str, Run]:
+def load_runs(folders: Sequence[Path], changes: Sequence[str] = ()) -> dict[str, Run]:
     """Read runs that were trained on the same data."""
-    runs = {folder.name: Run(folder) for folder in folders}
+    runs = {folder.name: Run(folder, list(changes)) for folder in folders}
     if len(runs) < len(folders):
         raise ConfigError("two of the folders have the same name: rename one")
     first = next(iter(runs.values()))
@@ -106,10 +107,15 @@ def methods_of(runs: Mapping[str, Run], cuts: Cuts) -> dict[str, Method]:
     return {**methods, **{name: of_network(run) for name, run in runs.items()}}
 
 
+def at_rate(run: Run, rate: float, **changes: object) -> CcdAdapter:
+    """Return the adapter of a run with another rate, and other options."""
+    options = run.adapter.options.model_copy(update={"rate": rate, **changes})
+    return CcdAdapter(options, run.adapter.seed, max(run.adapter.limits.values()))
+
+
 def measure(run: Run, methods: Mapping[str, Method], rate: float, number: int) -> dict[str, Results]:
     """Return what every method finds in the first held-out images at a rate."""
-    changed = Run(run.folder, [f"data.rate={rate}"])
-    dataset, limits = changed.dataset("test"), list(run.adapter.limits.values())
+    dataset, limits = at_rate(run, rate).dataset("test"), list(run.adapter.limits.values())
     samples = [dataset[index] for index in range(min(number, len(dataset)))]
     images = [sample.image for sample in samples]
     true = [visible(sample.instances, limits, sample.valid) for sample in samples]
@@ -135,10 +141,7 @@ def by_line(results: Results, samples_true: Sequence[Instances], pair_ev: float,
 
 def line_truth(run: Run, rate: float, number: int) -> list[Instances]:
     """Return the true objects of the same images with beta and conversion electrons apart."""
-    changed = Run(run.folder, [f"data.rate={rate}"])
-    adapter = type(run.adapter)(
-        changed.adapter.options.model_copy(update={"merge_electrons": False}), run.adapter.seed
-    )
+    adapter = at_rate(run, rate, merge_electrons=False)
     dataset = adapter.dataset("test")
     samples = (dataset[index] for index in range(min(number, len(dataset))))
     return [visible(sample.instances, list(adapter.limits.values()), sample.valid) for sample in samples]
@@ -283,8 +286,11 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=(1.0, 10.0, 30.0), help="of objects")
     parser.add_argument("--images", type=int, default=200, help="number of held-out images for each rate")
     parser.add_argument("--out", type=Path, default=Path("runs/ccd_comparison"), help="folder of the figures")
+    parser.add_argument(
+        "--set", action="append", default=[], help="change a key of all: data.evaluation_size=[256,256]"
+    )
     options = parser.parse_args()
-    runs, cuts = load_runs(options.runs), Cuts()
+    runs, cuts = load_runs(options.runs, options.set), Cuts()
     first, methods = next(iter(runs.values())), methods_of(runs, cuts)
     tables = {}
     for rate in options.rates:
