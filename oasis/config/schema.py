@@ -82,12 +82,17 @@ class RunConfig(Options):
     @property
     def fingerprint(self) -> str:
         """Twelve digits that identify the settings on which the maps depend."""
-        return self._digits({"run": True, "grouping": True, "training": {"workers"}})
+        return self._digits({"run": True, "grouping": True, "training": {"workers", *self._whole_batches}})
 
     @property
     def earlier_fingerprint(self) -> str:
         """The fingerprint in earlier versions, which included the number of processes that prepare samples."""
-        return self._digits({"run": True, "grouping": True})
+        return self._digits({"run": True, "grouping": True, "training": self._whole_batches})
+
+    @property
+    def _whole_batches(self) -> set[str]:
+        """The key `accumulate` where it says nothing, as in earlier versions, which did not have it."""
+        return {"accumulate"} if self.training.accumulate == 1 else set()
 
     def _digits(self, exclude: dict[str, Any]) -> str:
         text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)

@@ -110,6 +110,27 @@ class Batch:
         )
         return [Sample(*part) for part in parts]
 
+    def parts(self, count: int) -> "list[Batch]":
+        """Return the batch in at most `count` parts of nearly one size.
+
+        Example:
+            >>> sample = Sample(np.ones((1, 4), np.float32), np.ones((2, 1, 4), np.float32), np.ones((1, 4), bool))
+            >>> [len(part) for part in collate([sample] * 5).parts(2)]
+            [3, 2]
+        """
+        size = -(-len(self) // count)
+        return [self._between(start, start + size) for start in range(0, len(self), size)]
+
+    def _between(self, start: int, stop: int) -> "Batch":
+        return Batch(
+            self.image[start:stop],
+            self.target[start:stop],
+            self.valid[start:stop],
+            self.meta[start:stop],
+            None if self.context is None else self.context[start:stop],
+            None if self.instances is None else self.instances[start:stop],
+        )
+
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on `device`, without waiting for the transfer."""
         return self._with(lambda tensor: tensor.to(device, non_blocking=True))

@@ -97,8 +97,8 @@ def fit(
         started: function to call in the main process before the first step, when everything is loaded.
 
     Raises:
-        ConfigError: there are fewer samples than devices, no GPU is available, or torchrun or SLURM started another
-            number of processes.
+        ConfigError: there are fewer samples than devices, no GPU is available, gradients cannot be accumulated, or
+            torchrun or SLURM started another number of processes.
         DataError: the disk is full, or samples are invalid.
         ModelError: there is no suitable checkpoint to resume from, or no separator was saved.
     """
@@ -112,6 +112,9 @@ def fit(
             f"{len(train)} training and {len(val)} validation samples are too few: each of training.devices "
             f"({options.devices}) on each of training.nodes ({options.nodes}) needs one of both"
         )
+    if options.accumulate > 1 and (options.processes > 1 or loss.learned is not None):
+        other = "several devices" if options.processes > 1 else "learned region weights"
+        raise ConfigError(f"training.accumulate: not with {other}: set it to 1, or choose a smaller batch_size")
     module = SeparatorTraining(separator, loss, train, val, options, seed)
     with warnings.catch_warnings():
         for chatter in CHATTER:

@@ -1,7 +1,7 @@
 """The Lightning module: a separator, its loss and its data."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -57,15 +57,51 @@ class SeparatorTraining(L.LightningModule):
         self.totals: dict[str, Tensor] = {}
         self.skipped = 0  # steps whose gradient was not finite
         self._batch: Batch | None = None
+        self._rest: list[tuple[Batch, dict[str, Tensor]]] = []  # parts of a batch that `backward` adds
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch, or the share in it of the first of its parts; `backward` adds the others."""
+        parts = batch.parts(self.options.accumulate)
+        if len(parts) > 1:
+            sums = self._denominators(parts)
+            self._rest = [(part, sums) for part in parts[1:]]
+            return self._share(parts[0], sums)
         ratios, _ = self._ratios(batch)
         self._collect("train", self._totals(ratios))
         loss = self._total(self._means(ratios))
         if not loss.detach().isfinite():
             check_valid_pixels(batch)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Add the gradient of a loss and, with accumulation, those of the other parts of the batch."""
+        super().backward(loss, *args, **kwargs)
+        rest, self._rest = self._rest, []
+        for part, sums in rest:
+            with self.trainer.precision_plugin.forward_context():
+                share = self._share(part, sums)
+            super().backward(share)
+
+    @torch.no_grad()
+    def _denominators(self, parts: Sequence[Batch]) -> dict[str, Tensor]:
+        """Return what every term of a batch is divided by, summed over its parts; no prediction changes it."""
+        self.eval()  # without a trace in batch normalisation
+        sums: dict[str, Tensor] = {}
+        for part in parts:
+            for name, ratio in self._ratios(part)[0].items():
+                sums[name] = sums.get(name, 0) + ratio.totals(self.loss.reduction)[1]
+        self.train()
+        return sums
+
+    def _share(self, part: Batch, sums: Mapping[str, Tensor]) -> Tensor:
+        """Return the share of a part in the loss of its batch; the shares add up to that loss."""
+        ratios, _ = self._ratios(part)
+        self._collect("train", self._totals(ratios))
+        numerators = {name: ratio.totals(self.loss.reduction)[0] for name, ratio in ratios.items()}
+        share = self._total({name: mean_of(torch.stack([numerators[name], sums[name]])) for name in numerators})
+        if not share.detach().isfinite():
+            check_valid_pixels(part)
+        return share
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Add a batch to the sums of the epoch's validation loss."""

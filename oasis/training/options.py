@@ -7,6 +7,7 @@ from pydantic import Field
 from oasis.options import Options
 
 MOST_WORKERS = 512
+MOST_PARTS = 4096  # of a batch
 
 
 class TrainingOptions(Options):
@@ -15,6 +16,8 @@ class TrainingOptions(Options):
     Attributes:
         epochs: the maximum number of epochs.
         batch_size: samples per step and process.
+        accumulate: parts in which a batch goes through the network, one after the other, to save memory. The
+            gradient is that of the whole batch, except for what batch normalisation and dropout make of it.
         learning_rate: the learning rate of AdamW; its peak with the schedule `onecycle`.
         schedule: `constant`, or `onecycle` (warm-up and cosine decay over `epochs`).
         weight_decay: the weight decay of AdamW.
@@ -30,6 +33,7 @@ class TrainingOptions(Options):
 
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(16, ge=1)
+    accumulate: int = Field(1, ge=1, le=MOST_PARTS)
     learning_rate: float = Field(2e-4, gt=0)
     schedule: Literal["constant", "onecycle"] = "constant"
     weight_decay: float = Field(1e-4, ge=0)
