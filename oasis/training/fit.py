@@ -1,6 +1,7 @@
 """The function `fit`, which trains a separator into a run folder, or resumes its training."""
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from oasis.data.mixing import SampleDataset
 from oasis.device import best_precision
@@ -98,7 +99,7 @@ def fit(
 
     Raises:
         ConfigError: there are fewer samples than devices, no GPU is available, gradients cannot be accumulated, or
-            torchrun or SLURM started another number of processes.
+            another number of processes was started.
         DataError: the disk is full, or samples are invalid.
         ModelError: there is no suitable checkpoint to resume from, or no separator was saved.
     """
@@ -115,6 +116,7 @@ def fit(
     if options.accumulate > 1 and (options.processes > 1 or loss.learned is not None):
         other = "several devices" if options.processes > 1 else "learned region weights"
         raise ConfigError(f"training.accumulate: not with {other}: set it to 1, or choose a smaller batch_size")
+    _check_started(options)
     module = SeparatorTraining(separator, loss, train, val, options, seed)
     with warnings.catch_warnings():
         for chatter in CHATTER:
@@ -128,11 +130,27 @@ def fit(
     return Separator.load(run, backbone=separator.backbone)
 
 
+def _check_started(options: TrainingOptions) -> None:
+    """Check that torchrun, if it started this process, started as many as the options state.
+
+    Raises:
+        ConfigError: it started another number.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    here, everywhere = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    if (here, everywhere) != (options.devices, options.processes):
+        raise ConfigError(
+            f"training.devices is {options.devices} on {options.nodes} training.nodes, but torchrun started {here} "
+            f"of {everywhere} processes on this machine: set both to what torchrun was told"
+        )
+
+
 def _fit(module: SeparatorTraining, run: Path, checkpoint: Path | None, beginning: Beginning) -> None:
     """Train, and turn exceptions of other libraries into errors for the user."""
     try:
         trainer = _trainer(module, run, beginning)
-    except (ValueError, MisconfigurationException) as error:  # other processes were started than are configured
+    except (ValueError, MisconfigurationException) as error:  # SLURM started others than are configured
         raise ConfigError(f"training.devices, training.nodes: {one_line(error)}") from error
     try:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=None if checkpoint is None else True)

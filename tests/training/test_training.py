@@ -242,6 +242,13 @@ def test_two_nodes_train_like_one_process_with_the_batches_of_both(tmp_path, toy
         np.testing.assert_allclose(maps, expected[name], atol=1e-3 * image.max())
 
 
+def test_other_processes_than_configured_are_refused(toy, monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "a", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="torchrun started 2 of 2 processes on this machine"):
+        toy.train()
+
+
 def test_interrupting_keeps_the_last_whole_epoch(tmp_path, toy_values):
     path = tmp_path / "run.yaml"
     values = {**toy_values, "training": {"epochs": 500, "patience": 500}}
