@@ -141,7 +141,7 @@ def _check_started(options: TrainingOptions) -> None:
     here, everywhere = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     if (here, everywhere) != (options.devices, options.processes):
         raise ConfigError(
-            f"training.devices is {options.devices} on {options.nodes} training.nodes, but torchrun started {here} "
+            f"training.devices is {options.devices} on {options.nodes} training.nodes; torchrun started {here} "
             f"of {everywhere} processes on this machine: set both to what torchrun was told"
         )
 
