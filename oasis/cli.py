@@ -25,6 +25,12 @@ ConfigPath = Annotated[Path, typer.Argument(help="a YAML configuration, or a run
 RunPath = Annotated[Path, typer.Argument(help="a run's folder")]
 Changes = Annotated[list[str], typer.Option("--set", help="change a key: training.epochs=20 (repeatable)")]
 Refine = Annotated[bool, typer.Option("--refine", help="also fit the domain's model to each image")]
+Previews = Annotated[bool, typer.Option("--previews", help="also write a picture of every input and its maps")]
+Spread = Annotated[bool, typer.Option("--spread", help="also write the spread of the maps over all orientations")]
+Level = Annotated[int | None, typer.Option(help="which resolution of OME-Zarr images, 0 for the full one", min=0)]
+Cluster = Annotated[
+    str | None, typer.Option(help="a Dask cluster: local, slurm or tcp://HOST:PORT, for an output .zarr")
+]
 Workers = Annotated[int, typer.Option(help="processes that prepare samples", min=0, max=512)]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the Python files that a run's folder names")]
 Force = Annotated[bool, typer.Option("--force", help="replace a file that this command did not write")]
@@ -244,15 +250,11 @@ def predict(
         Path, typer.Option(help="the file for the maps: .h5, .npz, .ome.tif or .zarr; with --each a folder")
     ],
     each: Annotated[str | None, typer.Option(help="write one file for every input: ome.tif, h5 or npz")] = None,
-    previews: Annotated[
-        bool, typer.Option("--previews", help="also write a picture of every input and its maps")
-    ] = False,
+    previews: Previews = False,
     dark: Annotated[Path | None, typer.Option(help="a dark frame to subtract")] = None,
     key: Annotated[str | None, typer.Option(help="the array in .npz and .h5 files")] = None,
     axes: Annotated[str | None, typer.Option(help="the axes of the arrays, such as CZYX")] = None,
-    spread: Annotated[
-        bool, typer.Option("--spread", help="also write the spread of the maps over all orientations")
-    ] = False,
+    spread: Spread = False,
     refine: Refine = False,
     window: Annotated[str | None, typer.Option(help="how images are cut: whole, tiles or regions")] = None,
     regions: Annotated[
@@ -261,12 +263,8 @@ def predict(
     ] = None,
     tile: Annotated[int | None, typer.Option(help="pixels of a tile along every axis")] = None,
     memory: Annotated[str | None, typer.Option(help="memory of the process with tiles, such as 2GB")] = None,
-    level: Annotated[
-        int | None, typer.Option(help="which resolution of OME-Zarr images, 0 for the full one", min=0)
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="a Dask cluster: local, slurm or tcp://HOST:PORT, for an output .zarr")
-    ] = None,
+    level: Level = None,
+    cluster: Cluster = None,
     workers: Annotated[int | None, typer.Option(help="processes that the cluster starts", min=1, max=4096)] = None,
     force: Force = False,
     changes: Changes = [],  # noqa: B006

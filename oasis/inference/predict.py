@@ -80,11 +80,16 @@ def predict(
     choice = Choice(separator, size_check, window.kind)
     job = Job(separator, adapter, spread, refine, window, choice, grouping or {})
     check_job(job, outputs)
-    found = image_files(source, adapter.suffixes, without=(out, *tables_of(out)))
-    files = [_at_level(path, window.level) for path in found]
+    files = _files(source, out, adapter, window)
     if outputs.each is not None or check_kind(out) != ZARR:
         return _written(job, files, out, outputs, dark, key)
     return predict_stored(job, files, out, dark, key, replace, runner)
+
+
+def _files(source: str | Path, out: Path, adapter: Adapter[Any], window: WindowOptions) -> list[Path]:
+    """Return the files to read, each at the resolution that was chosen."""
+    found = image_files(source, adapter.suffixes, without=(out, *tables_of(out)))
+    return [_at_level(path, window.level) for path in found]
 
 
 def _at_level(path: Path, level: int | None) -> Path:

@@ -67,9 +67,8 @@ class RunPrediction(RunEvaluation):
         Raises:
             DataError: the output must not be written, or no image could be used.
         """
-        (table, instances), window = tables_of(Path(out)), window or WindowOptions()
+        window, outputs = window or WindowOptions(), outputs or OutputOptions()
         inputs = [path for path in (source, dark, window.regions) if path is not None]
-        outputs = outputs or OutputOptions()
         written = outputs_of(source, Path(out), outputs, self.adapter.suffixes, bool(self.config.grouping))
         check_outputs(written, inputs, force=force)
         calibration = self.calibration  # before anything is written, since it may be damaged
@@ -84,9 +83,7 @@ class RunPrediction(RunEvaluation):
             found = self._predict_on(cluster, workers, source, out, settings, window, force)
         if calibration is not None:
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
-        write_csv(found.objects, table)
-        if found.instances is not None:
-            write_csv(found.instances, instances)
+        _write_tables(found, Path(out))
         return found
 
     def _predict_on(
@@ -116,6 +113,14 @@ class RunPrediction(RunEvaluation):
                     OnCluster(client, load)(blockwise, units)
 
             return predict(separator, self.adapter, source, out, *settings, check, window, grouping, force, runner)
+
+
+def _write_tables(found: Predicted, out: Path) -> None:
+    """Write the tables of a prediction beside its maps."""
+    table, instances = tables_of(out)
+    write_csv(found.objects, table)
+    if found.instances is not None:
+        write_csv(found.instances, instances)
 
 
 def _blockwise(

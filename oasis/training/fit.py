@@ -108,15 +108,7 @@ def fit(
     checkpoint = run / CHECKPOINTS / LAST
     if resume and not checkpoint.is_file():
         raise ModelError(f"{run}: no {CHECKPOINTS}/{LAST} to resume from")
-    if min(len(train), len(val)) < options.processes:
-        raise ConfigError(
-            f"{len(train)} training and {len(val)} validation samples are too few: each of training.devices "
-            f"({options.devices}) on each of training.nodes ({options.nodes}) needs one of both"
-        )
-    if options.accumulate > 1 and (options.processes > 1 or loss.learned is not None):
-        other = "several devices" if options.processes > 1 else "learned region weights"
-        raise ConfigError(f"training.accumulate: not with {other}: set it to 1, or choose a smaller batch_size")
-    _check_started(options)
+    _check_options(options, loss, min(len(train), len(val)))
     module = SeparatorTraining(separator, loss, train, val, options, seed)
     with warnings.catch_warnings():
         for chatter in CHATTER:
@@ -130,12 +122,20 @@ def fit(
     return Separator.load(run, backbone=separator.backbone)
 
 
-def _check_started(options: TrainingOptions) -> None:
-    """Check that torchrun, if it started this process, started as many as the options state.
+def _check_options(options: TrainingOptions, loss: OverlapLoss, samples: int) -> None:
+    """Check that options go together with each other, the number of samples and the processes that were started.
 
     Raises:
-        ConfigError: it started another number.
+        ConfigError: they do not.
     """
+    if samples < options.processes:
+        raise ConfigError(
+            f"{samples} training or validation samples are too few: each of training.devices "
+            f"({options.devices}) on each of training.nodes ({options.nodes}) needs one of both"
+        )
+    if options.accumulate > 1 and (options.processes > 1 or loss.learned is not None):
+        other = "several devices" if options.processes > 1 else "learned region weights"
+        raise ConfigError(f"training.accumulate: not with {other}: set it to 1, or choose a smaller batch_size")
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     here, everywhere = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
