@@ -9,6 +9,7 @@ from oasis.errors import ConfigError
 from oasis.testing import check_adapter
 
 SMALL = {"train": 8, "val": 90, "test": 4}
+FEW = {"val": 20}
 QUIET = {"rms": 0.01, "spread": 0.01, "hot": 0, "telegraph": 0, "row": 0}
 
 
@@ -81,13 +82,13 @@ def test_the_context_is_the_noise_of_the_pixels(samples):
 
 
 def test_recoils_lie_on_tracks_where_asked():
-    images = samples_of(tracks=3, beneath=1.0, empty=0)
+    images = samples_of(tracks=3, beneath=1.0, empty=0, events=FEW)
     covered = [
         (s.target[0] * (s.target[1] > 0.5)).sum() / max(s.target[0].sum(), 1e-9)
         for s in images
         if s.meta["tracks"] and s.target[0].any()
     ]
-    beside = samples_of(tracks=3, beneath=0.0, empty=0)
+    beside = samples_of(tracks=3, beneath=0.0, empty=0, events=FEW)
     clear = [
         (s.target[0] * (s.target[1] > 0.5)).sum() / max(s.target[0].sum(), 1e-9)
         for s in beside
