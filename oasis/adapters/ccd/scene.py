@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.adapters.ccd.depositing import deposit, muon_deposits
 from oasis.adapters.ccd.options import CcdOptions
 from oasis.adapters.ccd.sensor import CHUNK, FAINTEST, Sensor
-from oasis.adapters.ccd.sources import Window, deposit, diagnostic, muon_deposits, xenon
+from oasis.adapters.ccd.sources import Window, diagnostic, xenon
 from oasis.adapters.ccd.tracks import Deposits, Electrons
 from oasis.data.components import Components
 from oasis.data.mixing import Placed, Scene, split_indices

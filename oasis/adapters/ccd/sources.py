@@ -1,4 +1,4 @@
-"""Sources: where objects begin, how much energy they have, and where in the wafer they deposit it.
+"""Sources: where electrons begin, in which direction, and with how much energy.
 
 Positions are drawn uniformly in and around a window, wide enough that every object that reaches it can appear.
 """
@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters.ccd import muons
 from oasis.adapters.ccd.decay import (
     AUGER,
     BRANCHES,
@@ -18,7 +17,7 @@ from oasis.adapters.ccd.decay import (
     line_energies,
     per_decay,
 )
-from oasis.adapters.ccd.electrons import turned, until_exit
+from oasis.adapters.ccd.electrons import turned
 from oasis.adapters.ccd.options import QUARTER, CcdOptions
 from oasis.adapters.ccd.sensor import Sensor
 from oasis.adapters.ccd.silicon import (
@@ -30,15 +29,11 @@ from oasis.adapters.ccd.silicon import (
     photoelectric,
     recoil_energy,
 )
-from oasis.adapters.ccd.tracks import Deposits, Electrons
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 FRONT, BACK, BULK = 0, 1, 2
-LONGEST_MUON = 10_000.0  # um along the face; the few that are longer are left out
-MUON_SPACING = 3.0  # um between points of a muon
-AROUND_MUON = 300.0  # um that its electrons may reach
 
 
 class Start(NamedTuple):
@@ -167,71 +162,3 @@ def diagnostic(options: CcdOptions, window: Window, rate: float, rng: np.random.
         at = start.place[:, :2]
         found[name] = start.where(window.reached(at, at, csda_range(energy)))
     return found
-
-
-def deposit(start: Start, electrons: Electrons, sensor: Sensor, rng: np.random.Generator) -> Deposits:
-    """Return where electrons deposit energy in the active silicon."""
-    chosen = electrons.choose(start.energy, rng)
-    azimuth = rng.uniform(0, 2 * np.pi, len(chosen))
-    made = electrons.take(chosen, start.energy, start.direction, azimuth)
-    made = made._replace(points=made.points + start.place[made.owner])
-    low, high = -sensor.front_dead_um, sensor.thickness_um + sensor.back_dead_um
-    made = made.where(until_exit(made.owner, made.points[:, 2], low, high))
-    share = active_share(made, start.place[:, 2], sensor.thickness_um)
-    made = made._replace(energy=made.energy * share).where(share > 0)
-    made.points[:, 2] = np.clip(made.points[:, 2], 0, sensor.thickness_um)
-    return made
-
-
-def active_share(made: Deposits, origin: Floats, thickness: float) -> Floats:
-    """Return the share of every deposit (m,) that lies in the active silicon and not in a dead layer.
-
-    A deposit belongs to the path from halfway to the previous point, or from the origin, to halfway to the next.
-
-    Args:
-        made: deposits in order of the objects.
-        origin: (n,) depth at which every object begins.
-        thickness: of the active silicon, um.
-    """
-    depth, owner = made.points[:, 2], made.owner
-    if not len(depth):
-        return np.empty(0)
-    middle = (depth[1:] + depth[:-1]) / 2
-    same = owner[1:] == owner[:-1]
-    before = np.concatenate([origin[owner[:1]], np.where(same, middle, origin[owner[1:]])])
-    after = np.concatenate([np.where(same, middle, depth[:-1]), depth[-1:]])
-    low, high = np.minimum(before, after), np.maximum(before, after)
-    inside = np.clip(high, 0, thickness) - np.clip(low, 0, thickness)
-    level = (depth >= 0) & (depth <= thickness)
-    return np.asarray(np.where(high > low, inside / np.where(high > low, high - low, 1), level))
-
-
-def muon_deposits(
-    options: CcdOptions, window: Window, electrons: Electrons, rate: float, rng: np.random.Generator
-) -> tuple[Deposits, Integers]:
-    """Return the deposits of muons that may reach a window, and the side through which each enters."""
-    sensor = options.sensor
-    thickness = sensor.thickness_um
-    count = int(rng.poisson(rate * options.muons * window.area(LONGEST_MUON)))
-    places, along = window.places(count, LONGEST_MUON, rng), muons.directions(count, rng)
-    side = rng.integers(2, size=count)
-    along[:, 2] *= np.where(side == FRONT, 1.0, -1.0)
-    with np.errstate(divide="ignore"):
-        length = thickness / np.abs(along[:, 2])
-    ends = places + along[:, :2] * np.minimum(length, 1e9)[:, None]
-    kept = window.reached(np.minimum(places, ends), np.maximum(places, ends), AROUND_MUON)
-    kept &= np.linalg.norm(ends - places, axis=1) < LONGEST_MUON
-    places, along, length, side = places[kept], along[kept], length[kept], side[kept]
-    depth = np.where(side == FRONT, 0.0, thickness)
-    of = muons.kinematics(options.muon_gev)
-    lost = muons.losses(length, of, MUON_SPACING, rng)
-    points = np.column_stack([places, depth])[lost.muon] + lost.path[:, None] * along[lost.muon]
-    points[:, 2] = np.clip(points[:, 2], 0, thickness)
-    near = Deposits(lost.muon, points, lost.energy).where(~lost.hard)
-    cosine = muons.thrown_cosine(lost.energy[lost.hard], of)
-    thrown = turned(along[lost.muon[lost.hard]], cosine, rng.uniform(0, 2 * np.pi, len(cosine)))
-    energy = np.minimum(lost.energy[lost.hard], electrons.energy[-1])
-    start = Start(points[lost.hard], thrown, energy, np.full(len(energy), BULK))
-    far = deposit(start, electrons, sensor, rng)
-    far = far._replace(owner=lost.muon[lost.hard][far.owner])
-    return near.join(far), side

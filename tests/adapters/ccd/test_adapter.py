@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from oasis.adapters.ccd.adapter import CcdAdapter
+from oasis.adapters.ccd.depositing import deposit
 from oasis.adapters.ccd.electrons import transport, until_exit
 from oasis.adapters.ccd.options import CcdOptions
 from oasis.adapters.ccd.scene import stamps
 from oasis.adapters.ccd.sensor import Sensor
-from oasis.adapters.ccd.sources import BACK, BULK, FRONT, Start, Window, deposit, isotropic, photon_electrons
+from oasis.adapters.ccd.sources import BACK, BULK, FRONT, Start, Window, isotropic, photon_electrons
 from oasis.adapters.ccd.tracks import Deposits, Electrons, load_library, main
 from oasis.data.mixing import keyed_rng
 from oasis.errors import ConfigError, DataError
