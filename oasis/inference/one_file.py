@@ -42,7 +42,7 @@ def separate_file(
     with Reader(job.adapter, key, dark).opened(path) as opened:
         size = opened.shape.size
         output.check_size(size)
-        output.pixels.append(opened.pixel)
+        output.pixels.append(opened.shape.pixel)
         if regional is None:
             job.choice.check_size(size, path)
         return _separate_images(job, regional, path, opened, output)

@@ -65,6 +65,8 @@ class Plan(Options):
         chunk: pixels of a chunk along every axis.
         regional: whether only regions of interest are separated in blocks.
         finding: whether the adapter finds these.
+        pixel_size: length of a pixel along every axis; empty if unknown or not the same in all files.
+        pixel_unit: its unit.
     """
 
     size: tuple[int, ...]
@@ -78,6 +80,8 @@ class Plan(Options):
     chunk: tuple[int, ...]
     regional: bool = False
     finding: bool = False
+    pixel_size: tuple[float, ...] = ()
+    pixel_unit: str = ""
 
     @property
     def images(self) -> int:

@@ -29,11 +29,13 @@ class Shape(NamedTuple):
         images: how many there are.
         size: their size.
         masked: whether the file states bad pixels.
+        pixel: the length of a pixel.
     """
 
     images: int
     size: tuple[int, ...]
     masked: bool
+    pixel: PixelSize = PixelSize()
 
 
 class Opened(NamedTuple):
@@ -41,12 +43,10 @@ class Opened(NamedTuple):
 
     Attributes:
         shape: what is known of them.
-        pixel: the length of a pixel.
         part: returns some of them, from one number to another.
     """
 
     shape: Shape
-    pixel: PixelSize
     part: Callable[[int, int], Images]
 
     @property
@@ -88,14 +88,10 @@ class Reader:
         """
         with self._by_number(path) as parts:
             if parts is not None:
-                shape = self._shape(path, parts)
-                same = shape.size == parts.shape[len(parts.shape) - len(shape.size) :]
-                pixel = stated_size(self.adapter, path, self.key) if same else PixelSize()
-                yield Opened(shape, pixel, partial(self._converted, path, parts))
+                yield Opened(self._shape(path, parts), partial(self._converted, path, parts))
                 return
         images = read_images(self.adapter, path, self.key, self.dark)
-        pixel = PixelSize(images.pixel_size, images.pixel_unit)
-        yield Opened(_shape_of(images), pixel, lambda start, stop: images.part(slice(start, stop)))
+        yield Opened(_shape_of(images), lambda start, stop: images.part(slice(start, stop)))
 
     def images(self, path: Path, start: int, stop: int) -> Images:
         """Return some of the images of a file.
@@ -141,8 +137,10 @@ class Reader:
         return leading_axes(len(parts.shape), self.adapter.bands, self.adapter.spatial_dims)[0]
 
     def _shape(self, path: Path, parts: Parts) -> Shape:
-        first = self._converted(path, parts, 0, 1)
-        return Shape(parts.shape[0] if self._has_images(parts) else 1, first.image.shape[2:], masked=False)
+        size = self._converted(path, parts, 0, 1).image.shape[2:]
+        same = size == parts.shape[len(parts.shape) - len(size) :]
+        pixel = stated_size(self.adapter, path, self.key) if same else PixelSize()
+        return Shape(parts.shape[0] if self._has_images(parts) else 1, size, False, pixel)
 
     def _converted(self, path: Path, parts: Parts, start: int, stop: int) -> Images:
         place = [slice(0, length) for length in parts.shape]
@@ -160,4 +158,5 @@ class Reader:
 
 
 def _shape_of(images: Images) -> Shape:
-    return Shape(len(images), images.image.shape[2:], images.mask is not None)
+    pixel = PixelSize(images.pixel_size, images.pixel_unit)
+    return Shape(len(images), images.image.shape[2:], images.mask is not None, pixel)

@@ -18,6 +18,7 @@ from oasis.inference.blockwise import Blockwise, gather
 from oasis.inference.job import Job
 from oasis.inference.memory import CHUNK
 from oasis.inference.output import MASK, check_same_size
+from oasis.inference.pixels import PixelSize, common, stated_size
 from oasis.inference.plan import Plan, Planned, Unit
 from oasis.inference.predicted import Predicted
 from oasis.inference.reader import Reader, Shape
@@ -191,7 +192,8 @@ def _is_too_large(by: Callable[[Job, Path, str | None], bool], job: Job, path: P
 
 def _large_shape(reader: Reader, path: Path) -> Shape:
     images = reader.large(path)
-    return Shape(images.shape[0], images.shape[2:], images.mask(0) is not None)
+    pixel = stated_size(reader.adapter, path, reader.key)
+    return Shape(images.shape[0], images.shape[2:], images.mask(0) is not None, pixel)
 
 
 def _divided(
@@ -203,7 +205,9 @@ def _divided(
         first += shape.images
     bands, most = job.adapter.bands, CHUNK[len(size)]
     masked = any(shape.masked for shape in known.values())
+    pixel = common([shape.pixel for shape in known.values()])
     plan = Plan(size=size, bands=bands, files=tuple(files), failed=failed, masked=masked, chunk=size)
+    plan = plan.model_copy(update={"pixel_size": pixel.size, "pixel_unit": pixel.unit})
     if by_blocks:
         regional = job.window.kind == "regions"
         dims = len(size)
@@ -262,4 +266,5 @@ def _created(job: Job, out: Path, facts: Mapping[str, Any], plan: Plan) -> MapSt
 def _add(store: MapStore, name: str, plan: Plan, bands: int) -> None:
     shape = (plan.images, bands, *plan.size)
     shard = (plan.together, bands, *plan.size) if plan.together > 1 else None
-    store.add_maps(name, shape, (1, bands, *plan.chunk), shard, fill=True if name == MASK else np.nan)
+    pixel = PixelSize(plan.pixel_size, plan.pixel_unit)
+    store.add_maps(name, shape, (1, bands, *plan.chunk), shard, True if name == MASK else np.nan, pixel)

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from oasis.errors import BusyError, DataError, import_extra
+from oasis.inference.pixels import PixelSize
 from oasis.inference.windows import Place
 from oasis.io.files import one_line, reading
 from oasis.io.texts import read_json, write_text
@@ -26,6 +27,7 @@ FACTS: Final = "oasis"  # the attribute with all that a unit needs to know
 RECORDS: Final = "records"
 RECORD: Final = "record"
 KINDS: Final = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+OME_UNITS: Final = {"µm": "micrometer", "s": "second"}  # others have the same name
 GROUP: Final = "zarr.json"
 METADATA: Final = (GROUP, ".zgroup", ".zarray")
 
@@ -67,6 +69,7 @@ class MapStore:
         chunk: Sequence[int],
         shard: Sequence[int] | None,
         fill: Any = np.nan,
+        pixel: PixelSize = PixelSize(),  # noqa: B008
     ) -> None:
         """Add an array of images (n, B, *S) with the metadata of OME-Zarr 0.5, for two or three dimensions.
 
@@ -76,12 +79,14 @@ class MapStore:
             chunk: of what is read at once.
             shard: of what is written at once, if it is more.
             fill: the value of what is not written.
+            pixel: the length of a pixel.
         """
         axes = ["t", "c", *"zyx"[5 - len(shape) :]]
-        scale = [{"type": "scale", "scale": [1.0] * len(axes)}]
+        scale = [{"type": "scale", "scale": [1.0, 1.0, *(pixel.size or (1.0,) * (len(axes) - 2))]}]
+        unit = {"unit": OME_UNITS.get(pixel.unit, pixel.unit)} if pixel.unit else {}
         image = {
             "name": name.rpartition("/")[2],
-            "axes": [{"name": axis, "type": KINDS[axis]} for axis in axes],
+            "axes": [{"name": axis, "type": KINDS[axis], **(unit if axis in "zyx" else {})} for axis in axes],
             "datasets": [{"path": "0", "coordinateTransformations": scale}],
         }
         facts = {"ome": {"version": "0.5", "multiscales": [image]}} if len(shape) > 3 else {}

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from oasis.cli import run as command
 from oasis.errors import BusyError, DataError
@@ -13,6 +14,7 @@ from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
 from oasis.inference.zarr_store import held
 from oasis.instances.grouping import Grouping
+from oasis.io.zarr_files import open_zarr
 from oasis.run import Run
 
 zarr = pytest.importorskip("zarr")
@@ -92,6 +94,19 @@ def test_a_store_holds_what_an_hdf5_file_holds(setup, separator, folder, tmp_pat
     assert group["frame"][:].tolist() == [0, 1, 0, 1, 2, 3, 4, 0]
     axes = group["maps/dot"].attrs["ome"]["multiscales"][0]["axes"]
     assert [axis["name"] for axis in axes] == ["t", "c", "y", "x"]
+
+
+@pytest.mark.parametrize("window", [None, TILES], ids=["whole", "tiles"])
+def test_maps_keep_the_pixel_size_of_their_files(setup, separator, tmp_path, window):
+    frames = np.random.default_rng(0).exponential(20, (2, 70, 81)).astype(np.float32)
+    sizes = {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2, "PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", frames, ome=True, metadata={"axes": "TYX", **sizes})
+    predict(separator, setup.adapter, tmp_path / "a.ome.tif", tmp_path / "m.zarr", window=window)
+    image = zarr.open_group(tmp_path / "m.zarr", mode="r")["maps/dot"].attrs["ome"]["multiscales"][0]
+    assert image["datasets"][0]["coordinateTransformations"] == [{"type": "scale", "scale": [1, 1, 0.2, 0.1]}]
+    assert [axis.get("unit") for axis in image["axes"]] == [None, None, "micrometer", "micrometer"]
+    read = open_zarr(tmp_path / "m.zarr/maps/dot").facts
+    assert (read.pixel_size, read.pixel_unit) == ({"Y": 0.2, "X": 0.1}, "µm")
 
 
 @pytest.mark.parametrize("window", [None, TILES], ids=["whole", "tiles"])
