@@ -50,7 +50,7 @@ class CygnoAdapter(Adapter[CygnoOptions]):
     suffixes: Sequence[str] = (*SUFFIXES, ROOT)
     defaults: Mapping[str, Any] = {
         "model": {"name": "unet", "base_channels": 16, "depth": 3, "stride": 4, "norm": "batch"},
-        "head": {"name": "softplus", "presence": True},
+        "head": {"name": "softplus", "presence": True, "gate": True},
         "scaling": {"name": "asinh", "noise": 2.3},
         "loss": {"region_weights": {RECOIL: 4}},
         "calibration": {"quantities": {RECOIL: "recoil_energy"}},

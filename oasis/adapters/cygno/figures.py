@@ -34,7 +34,7 @@ def selection_figure(rows: pd.DataFrame) -> "Figure":
         )
     right.axhline(1, color="grey", linewidth=0.8, linestyle=":")
     left.set(xlabel="energy of the recoil (keV)", ylabel="fraction found", ylim=(0, 1.05))
-    right.set(xlabel="energy of the recoil (keV)", ylabel="cluster integral / true light")
+    right.set(xlabel="energy of the recoil (keV)", ylabel="integral / true light (median, 25-75 %)")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
