@@ -13,6 +13,10 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.integer]
 
 
+AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
+"""Names of the spatial axes in tables."""
+
+
 @dataclass(frozen=True)
 class Instances:
     """The n objects of an image in flat arrays, m lit pixels in all.
@@ -326,6 +330,16 @@ class Instances:
     def _coordinates(self) -> tuple[NDArray[np.int64], ...]:
         """Return the band and the position along each axis of every lit pixel (1 + axes) x (m,)."""
         return np.unravel_index(self.pixels.astype(np.int64, copy=False), self.shape)
+
+
+def edge_names(spatial_dims: int) -> list[str]:
+    """Return the names of the columns of boxes: the first pixel along each axis, and the one after the last.
+
+    Example:
+        >>> edge_names(2)
+        ['y0', 'y1', 'x0', 'x1']
+    """
+    return [f"{name}{end}" for name in AXES[spatial_dims] for end in (0, 1)]
 
 
 def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from oasis.data.instances import AXES, edge_names
 from oasis.errors import DataError
-from oasis.inference.regions import AXES, Region, around
+from oasis.inference.regions import Region, around, united
 from oasis.io.files import check_file, reading
 from oasis.io.tables import read_csv
 from oasis.io.texts import read_text
@@ -61,7 +62,8 @@ def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> Re
 class _Table:
     """A CSV file of boxes (`y0, y1, x0, x1`), of positions in pixels (`y, x`) or on the sky (`ra, dec`).
 
-    `name`, and `source` and `frame` of the image, are optional columns.
+    `name`, and `source` and `frame` of the image, are optional columns. In a table of single objects (with a
+    column `class`, as `oasis predict` writes it) boxes that overlap are one region, named after their classes.
     """
 
     def __init__(self, path: Path, spatial_dims: int, to_pixels: ToPixels) -> None:
@@ -70,7 +72,7 @@ class _Table:
         with reading(path, "not a table of comma-separated values"):
             header = pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig", index_col=False)
         names = AXES[spatial_dims]
-        self.edges = [f"{name}{end}" for name in names for end in (0, 1)]
+        self.edges = edge_names(spatial_dims)
         choices = (self.edges, list(names), list(SKY))
         self.columns = next((one for one in choices if set(one) <= set(header)), None)
         if self.columns is None:
@@ -85,6 +87,7 @@ class _Table:
             raise DataError(
                 f"{path}: row {int(wrong.argmax()) + 1}: expected numbers in {', '.join(self.columns)}"
             )
+        self.of_objects = "class" in header
         if self.columns == self.edges:
             self._check_boxes()
 
@@ -105,13 +108,15 @@ class _Table:
         if "frame" in rows:
             rows = rows[rows["frame"] == frame]
         values = rows[self.columns].to_numpy(float)
-        names = rows["name"].astype(str).tolist() if "name" in rows else [""] * len(rows)
+        label = next((one for one in ("name", "class") if one in rows), None)
+        names = rows[label].astype(str).tolist() if label else [""] * len(rows)
         if not len(rows):
             return []
         if self.columns == self.edges:
             starts, stops = np.floor(values[:, 0::2]).astype(int), np.ceil(values[:, 1::2]).astype(int)
             boxes = [tuple(map(slice, *pair)) for pair in zip(starts.tolist(), stops.tolist(), strict=True)]
-            return [Region(box, name) for box, name in zip(boxes, names, strict=True)]
+            found = [Region(box, name) for box, name in zip(boxes, names, strict=True)]
+            return united(found) if self.of_objects else found
         places = self.to_pixels(path, values) if self.columns == list(SKY) else values
         return [
             Region(around(place, window), name, dict(zip(self.columns or (), value, strict=True)))

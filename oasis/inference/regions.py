@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from oasis.data.instances import AXES
 from oasis.errors import DataError
 from oasis.inference.choice import pixels
 from oasis.inference.windows import Place
 
-AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
-"""Names of the spatial axes in tables of regions."""
+NAMES = ", "  # between the names of regions that are united
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,36 @@ def overlapping(regions: Sequence[Region]) -> list[list[int]]:
             near[number].append(other)
             near[other].append(number)
     return [sorted(found) for found in near]
+
+
+def united(regions: Sequence[Region]) -> list[Region]:
+    """Return the boxes around regions that overlap, until none overlap any more, with the names of their regions.
+
+    Example:
+        >>> parts = [Region((slice(0, 4),), "NR"), Region((slice(8, 9),), "ER"), Region((slice(3, 6),), "ER")]
+        >>> [(region.box, region.name) for region in united(parts)]
+        [((slice(0, 6, None),), 'ER, NR'), ((slice(8, 9, None),), 'ER')]
+    """
+    found = list(regions)
+    while True:
+        near = overlapping(found)
+        rows = np.repeat(np.arange(len(found)), [len(others) for others in near])
+        columns = np.array([other for others in near for other in others], int)
+        if not len(rows):
+            return found
+        pairs = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(found),) * 2)
+        count, labels = connected_components(pairs, directed=False)
+        groups: list[list[Region]] = [[] for _ in range(count)]
+        for region, label in zip(found, labels.tolist(), strict=True):
+            groups[label].append(region)
+        found = [_union(group) for group in groups]
+
+
+def _union(regions: Sequence[Region]) -> Region:
+    edges = np.array([[(part.start, part.stop) for part in region.box] for region in regions])
+    box = tuple(map(slice, edges[..., 0].min(axis=0).tolist(), edges[..., 1].max(axis=0).tolist()))
+    names = {name for region in regions for name in region.name.split(NAMES) if name}
+    return Region(box, NAMES.join(sorted(names)))
 
 
 def owned(regions: Sequence[Region], number: int, near: Sequence[int]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from oasis.data.instances import Instances
+from oasis.data.instances import Instances, edge_names
 from oasis.inference.choice import pixels
 from oasis.inference.job import Job
 from oasis.inference.memory import allowance
@@ -122,8 +122,9 @@ def group_whole(job: Job, maps: NDArray[np.float32]) -> pd.DataFrame:
 
 def _moved_table(found: Instances, classes: tuple[str, ...], starts: NDArray[np.int64]) -> pd.DataFrame:
     table = predicted_table([found], classes)
-    moved = {POSITION.format(axis): table[POSITION.format(axis)] + start for axis, start in enumerate(starts)}
-    return table.assign(**moved)
+    moved = {POSITION.format(axis): start for axis, start in enumerate(starts)}
+    moved |= dict(zip(edge_names(len(starts)), np.repeat(starts, 2), strict=True))
+    return table.assign(**{name: table[name] + start for name, start in moved.items()})
 
 
 def _blank(job: Job) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from oasis.data.instances import Instances
+from oasis.data.instances import Instances, edge_names
 from oasis.instances.matching import MATCH, Counts, Pairs, matches
 
 COLUMNS: Final[Mapping[str, str]] = {
@@ -89,13 +89,20 @@ def counts_of(table: pd.DataFrame, classes: Sequence[str], images: int) -> list[
 
 
 def predicted_table(predicted: Sequence[Instances], classes: Sequence[str]) -> pd.DataFrame:
-    """Return a row for each instance that was found in some images: `image`, `PREDICTED` and the position."""
+    """Return a row for each instance that was found in some images: `image`, `PREDICTED`, position and box."""
     found = Instances.stack(predicted)
     columns: dict[str, Any] = {
         "image": _images(predicted),
         "class": np.asarray(classes, object)[np.asarray(found.labels)],
         **{f"{name}_predicted": measure(found) for name, measure in _MEASURES.items()},
         **{POSITION.format(axis): place for axis, place in enumerate(found.positions.T)},
+        **dict(
+            zip(
+                edge_names(len(found.shape) - 1),
+                found.boxes.reshape(len(found), 2 * len(found.shape) - 2).T,
+                strict=True,
+            )
+        ),
     }
     return pd.DataFrame(columns)
 

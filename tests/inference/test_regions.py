@@ -15,7 +15,7 @@ from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
 from oasis.inference.region_files import read_regions
 from oasis.inference.regional import merged
-from oasis.inference.regions import Region, clipped, overlapping, owned, window_of
+from oasis.inference.regions import Region, clipped, overlapping, owned, touches, window_of
 from oasis.instances.grouping import Grouping
 from oasis.io.arrays import read_array
 from oasis.io.outputs import is_intensities
@@ -178,6 +178,27 @@ def test_boxes_of_a_table(toy, separator, source, tmp_path):
     assert table["name"].tolist() == ["first", "first", "third", "third"]
     again = by_file(toy, separator, source, tmp_path, _written(table, tmp_path / "again.csv")).objects
     assert set(again["y0"]) == {10, 50}
+
+
+def test_the_objects_of_a_first_pass_are_regions(toy, separator, source, tmp_path):
+    """Boxes of objects that overlap, of any class, are one region; objects of other frames are not of this one."""
+    grouping = {"dot": Grouping(), "bar": Grouping(method="gaps", gap=3)}
+    first = predict(separator, toy.adapter, source, tmp_path / "first.h5", grouping=grouping).instances
+    assert len(first) > 4
+    first["source"] = [str(path) for path in first["source"]]
+    write_csv(first, tmp_path / "first_instances.csv")
+    given = read_regions(tmp_path / "first_instances.csv", 2, lambda path, places: places)
+    for frame, rows in first.groupby("frame"):
+        found = given.of(source, frame, (90, 110), (24, 20))
+        assert not any(overlapping(found))
+        for row in rows.itertuples():
+            (around,) = [
+                region for region in found if touches(region.box, (slice(row.y0, row.y1), slice(row.x0, row.x1)))
+            ]
+            assert around.box[0].start <= row.y0 < row.y1 <= around.box[0].stop
+            assert around.box[1].start <= row.x0 < row.x1 <= around.box[1].stop
+    table = by_file(toy, separator, source, tmp_path, tmp_path / "first_instances.csv").objects
+    assert set(table["name"]) <= {"dot", "bar", "bar, dot"}
 
 
 def _written(table, path):

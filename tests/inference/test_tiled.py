@@ -8,8 +8,7 @@ import tifffile
 from oasis.cli import run as command
 from oasis.data.images import Images
 from oasis.errors import BusyError, ConfigError, DataError, OasisError
-from oasis.inference import predict as module
-from oasis.inference import tiled
+from oasis.inference import one_file, tiled
 from oasis.inference.large import open_large, survey
 from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
@@ -200,7 +199,7 @@ def test_images_above_the_memory_are_separated_by_tiles_unasked(setup, separator
     with h5py.File(tmp_path / "m.h5") as file:
         assert file["maps/dot"].chunks == (1, 1, 150, 201)
     asked = []
-    monkeypatch.setattr(module, "separate_tiles", lambda job, path, *args: asked.append(path))
+    monkeypatch.setattr(one_file, "separate_tiles", lambda job, path, *args: asked.append(path))
     with pytest.raises(StopIteration):  # nothing was written
         predict(separator, setup.adapter, tmp_path / "a.npy", tmp_path / "n.h5")
     assert asked == [tmp_path / "a.npy"]
