@@ -20,6 +20,8 @@ from oasis.adapters.cygno.metrics import COLUMNS as SELECTION_COLUMNS
 from oasis.adapters.cygno.noise import NoiseOptions as PixelNoiseOptions
 from oasis.adapters.cygno.options import CygnoOptions
 from oasis.adapters.cygno.tracks import TrackOptions
+from oasis.adapters.folder.camera import Camera
+from oasis.adapters.folder.options import FolderOptions, MixingOptions, SplitRule
 from oasis.adapters.galaxy.convert import Conversion
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions, LibraryOptions
 from oasis.adapters.galaxy.photometry import COLUMNS as PHOTOMETRY
@@ -38,6 +40,7 @@ from oasis.adapters.waveform.noise import NoiseOptions
 from oasis.adapters.waveform.options import PulsesOptions, ReadOptions, WaveformOptions
 from oasis.adapters.waveform.scene import BackgroundOptions, PulseOptions
 from oasis.adapters.waveform.shapes import PulseShape
+from oasis.cli import app
 from oasis.config.schema import LossOptions, RunConfig
 from oasis.data.augmentation import Augmentation
 from oasis.data.remixing import Remix
@@ -112,6 +115,10 @@ myst_substitutions = {
     "ccd_cuts": tables.options_table(Cuts),
     "ccd_read": tables.options_table(CcdReadOptions),
     "ccd_sensor": tables.options_table(Sensor),
+    "folder": tables.options_table(FolderOptions),
+    "folder_camera": tables.options_table(Camera),
+    "folder_split": tables.options_table(SplitRule),
+    "folder_mixing": tables.options_table(MixingOptions),
     "galaxy": tables.options_table(GalaxyAdapterOptions),
     "galaxy_blend": tables.options_table(BlendOptions),
     "galaxy_columns": columns_table(PHOTOMETRY),
@@ -127,6 +134,7 @@ myst_substitutions = {
     "waveform_read": tables.options_table(ReadOptions),
     "waveform_shape": tables.options_table(PulseShape),
     "training": tables.options_table(TrainingOptions),
+    **tables.command_tables(app),
     "columns": columns_table(COLUMNS | IDENTITY),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import typer
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic_core import PydanticUndefined
@@ -48,6 +49,32 @@ def arguments_table(kind: type, leave_out: set[str]) -> str:
         if name not in leave_out
     ]
     return table(("key", "type", "default", "meaning"), rows)
+
+
+def command_tables(app: typer.Typer) -> dict[str, str]:
+    """Return for every command its help, its usage and its options, by `command_NAME`.
+
+    Raises:
+        KeyError: an option without help, other than those that all commands have.
+    """
+    return {
+        f"command_{name.replace('-', '_')}": _of_command(name, command)
+        for name, command in typer.main.get_command(app).commands.items()
+    }
+
+
+def _of_command(name: str, command: Any) -> str:
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    words = [one.name.upper() if one.required else f"[{one.name.upper()}]" for one in arguments]
+    rows = [(f"`{one.name.upper()}`", "required" if one.required else "", one.help or "") for one in arguments]
+    for one in (one for one in command.params if one.param_type_name == "option"):
+        default = "" if one.default in (None, False, "") or callable(one.default) or one.multiple else one.default
+        value = "" if one.is_flag else " VALUE"
+        shown = "required" if one.required else (f"`{default}`" if default != "" else "")
+        rows.append((f"`{', '.join(one.opts)}{value}`", shown, one.help or ""))
+    usage = " ".join(["oasis", name, *words, *(["[OPTIONS]"] if len(rows) > len(arguments) else [])])
+    parts = [sentence(command.help or ""), f"```text\n{usage}\n```"]
+    return "\n\n".join([*parts, table(("argument or option", "default", "meaning"), rows)] if rows else parts)
 
 
 def columns_table(columns: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ is what that block prints.
 import contextlib
 import doctest
 import io
+import pkgutil
 import re
 import shlex
 import shutil
@@ -127,6 +128,26 @@ def test_yaml_is_a_configuration(page):
     for block in blocks_of(page):
         if block.language == "yaml":
             Run.from_values({"adapter": "migdal", "run": "runs/x", **yaml.safe_load(block.text)})
+
+
+def test_every_command_is_in_the_reference():
+    content = (DOCS / "reference" / "commands.md").read_text()
+    names = set(typer.main.get_command(app).commands)
+    assert set(re.findall(r"^### `oasis ([\w-]+)`$", content, flags=re.MULTILINE)) == names
+    assert set(re.findall(r"\{\{ command_(\w+) \}\}", content)) == {name.replace("-", "_") for name in names}
+
+
+def test_every_module_is_in_the_reference():
+    """Except those of the run, whose methods `Run` inherits, and packages, which hold nothing themselves."""
+    content = (DOCS / "reference" / "api.md").read_text()
+    listed = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)$", content, flags=re.MULTILINE))
+    found = [module.name for module in pkgutil.walk_packages(oasis.__path__, "oasis.") if not module.ispkg]
+    left_out = [
+        name
+        for name in found
+        if name not in listed and not any(one.startswith(f"{name}.") for one in listed) and "._" not in name
+    ]
+    assert [name for name in left_out if not name.startswith(("oasis.run.", "oasis.models.reference"))] == []
 
 
 def anchors_of(page):

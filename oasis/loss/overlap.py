@@ -306,5 +306,7 @@ class OverlapLoss(nn.Module):
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
-    plain = values.as_subclass(Tensor)  # subclasses of other libraries do not support the fused sums
+    # subclasses of other libraries do not support the fused sums; those of a compiler have to stay
+    foreign = type(values) is not Tensor and not torch.compiler.is_compiling()
+    plain = values.as_subclass(Tensor) if foreign else values
     return plain if plain.dtype == torch.float64 else plain.float()

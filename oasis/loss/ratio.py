@@ -50,6 +50,16 @@ def known(condition: Tensor) -> bool | None:
         return None
 
 
+def is_transformed(values: Tensor) -> bool:
+    """Return whether a tensor is inside of `torch.func.vmap`, `grad` or another transform, which trace operations.
+
+    Example:
+        >>> is_transformed(torch.ones(2)), torch.func.vmap(lambda one: one * is_transformed(one))(torch.ones(2))
+        (False, tensor([1., 1.]))
+    """
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(values))
+
+
 def mean_of(totals: Tensor) -> Tensor:
     """Return the mean from accumulated `Ratio.totals`."""
     return totals[0] / (totals[1] + EPSILON)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from oasis.loss.distances import Distance, absolute
 from oasis.loss.kernels import edges, error_and_step_sums
-from oasis.loss.ratio import Ratio
+from oasis.loss.ratio import Ratio, is_transformed
 
 
 def pixel_weights(codes: Tensor, table: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -124,7 +124,8 @@ def regression_and_smoothness(
     """
     dims = prediction.ndim - 2 if spatial_dims is None else spatial_dims
     learned = target.requires_grad or weights.requires_grad
-    if distance is not absolute or learned or prediction.device.type != "cpu" or torch.compiler.is_compiling():
+    traced = torch.compiler.is_compiling() or is_transformed(prediction)
+    if distance is not absolute or learned or prediction.device.type != "cpu" or traced:
         error = region_weighted_error(prediction, target, weights, class_weights, distance)
         return error, total_variation(prediction, valid, dims)
     errors, steps = error_and_step_sums(prediction, target, weights, valid, dims)

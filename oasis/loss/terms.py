@@ -100,7 +100,7 @@ class Intensity(Term):
     .. math:: L = \frac{\sum_c w_c \left|\ln \frac{\hat F_c + s}{F_c + s}\right|}{\sum_c w_c},
               \qquad F_c = \sum_p W_p \max(I_{c,p}, 0)
 
-    For small errors this is |ΔI| of Eq. 7 of the paper. The floor s keeps it finite where the class is absent.
+    For small errors this is that of Eq. 7 of the paper. The floor s keeps it finite where the class is absent.
 
     Attributes:
         floor: s, in the units of the image; choose about the noise of a total intensity.

@@ -36,8 +36,8 @@ class Separator(nn.Module):
 
     Args:
         options: what to build.
-        backbone: the user's own module instead of `options.model`, from (b, B + C, *S) to (b, channels of the
-            head, *S). Its class is recorded as the model, and loading requires it again.
+        backbone: the user's own module instead of `options.model`, from `(b, B + C, *S)` to `(b, channels of the
+            head, *S)`. Its class is recorded as the model, and loading requires it again.
 
     Example:
         >>> options = SeparatorOptions(classes=("ER", "NR"), model={"name": "unet", "base_channels": 4})
