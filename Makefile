@@ -3,7 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test abuse docs clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test abuse docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 8
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,10 +21,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 # Simulates, trains one model unweighted and one overlap-weighted, compares them on the same held-out events.
-demo: $(VENV)/installed
+demo: $(VENV)/installed ## train with and without overlap weights, compare on the same events
 	$(BIN)/python examples/migdal/demo.py
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev ## style, types, import layers, tests, documentation snippets
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
@@ -28,12 +32,12 @@ test: $(VENV)/installed-dev
 	$(BIN)/pytest -n 2
 
 # All attacks of tests/abuse with all their cases, many more random ones, 50 random kills and disks that fill: an hour.
-abuse: $(VENV)/installed-dev
+abuse: $(VENV)/installed-dev ## attacks and damaged files with all their cases (an hour)
 	OASIS_ABUSE=long $(BIN)/pytest -n 2 tests/abuse
 
-docs: $(VENV)/installed
+docs: $(VENV)/installed ## the documentation as HTML in docs/_build/html
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 
-clean:
+clean: ## remove the environment and what was built
 	rm -rf $(VENV) build dist docs/_build
