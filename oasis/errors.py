@@ -28,6 +28,10 @@ class BusyError(OasisError):
     """A file or folder that another process is writing to."""
 
 
+class ReportedError(OasisError):
+    """An error that another process of the same command reports; it has no message."""
+
+
 class MissingExtraError(OasisError):
     """A package that belongs to an optional extra is not installed."""
 

@@ -15,7 +15,7 @@ GRACE_SECONDS = 10.0  # for a process to end by itself after SIGTERM
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
-def end_with_parent(grace: float = GRACE_SECONDS) -> None:
+def end_with_parent(grace: float = GRACE_SECONDS, parent: int | None = None) -> None:
     """Let this process end when its parent does, even if the parent is killed.
 
     It is sent SIGTERM: on Linux by the kernel, elsewhere by a thread that watches the parent. If it is still alive
@@ -24,8 +24,9 @@ def end_with_parent(grace: float = GRACE_SECONDS) -> None:
 
     Args:
         grace: seconds after SIGTERM.
+        parent: the process that has started this one, if it may have ended already; by default the present parent.
     """
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     started = multiprocessing.parent_process()
     if started is not None and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -26,6 +26,7 @@ from oasis.training.journal import RunFolder
 from oasis.training.lines import EpochLines
 from oasis.training.module import SeparatorTraining
 from oasis.training.options import TrainingOptions
+from oasis.training.ranks import all_ranks
 
 CHATTER = ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt", "callbacks used")
 
@@ -152,8 +153,10 @@ def _fit(module: SeparatorTraining, run: Path, checkpoint: Path | None, beginnin
         trainer = _trainer(module, run, beginning)
     except (ValueError, MisconfigurationException) as error:  # SLURM started others than are configured
         raise ConfigError(f"training.devices, training.nodes: {one_line(error)}") from error
+    environment = getattr(trainer.strategy, "cluster_environment", None)
     try:
-        trainer.fit(module, ckpt_path=checkpoint, weights_only=None if checkpoint is None else True)
+        with all_ranks(environment, module.options.devices, module.options.nodes):
+            trainer.fit(module, ckpt_path=checkpoint, weights_only=None if checkpoint is None else True)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into SystemExit
             raise KeyboardInterrupt from None
