@@ -3,6 +3,7 @@
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -39,6 +40,37 @@ def end_with_parent(grace: float = GRACE_SECONDS, parent: int | None = None) -> 
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, name="end with parent", daemon=True).start()
+
+
+def call_in_worker(pickled: bytes) -> None:
+    """Call a function in a worker process that has started, and that ends with its parent from the first moment.
+
+    What the function needs is imported here, which takes seconds: a process that is started with the function
+    itself imports it first, and outlives a parent that is killed meanwhile.
+
+    Args:
+        pickled: the function and its arguments.
+
+    Example:
+        >>> call_in_worker(pickle.dumps((print, ("done",))))  # doctest: +SKIP
+        done
+    """
+    end_with_parent()
+    function, arguments = pickle.loads(pickled)  # noqa: S301  # from the parent
+    function(*arguments)
+
+
+@contextmanager
+def sheltered() -> Iterator[None]:
+    """Start processes in the block that Ctrl-C does not reach, also while they import: their parent ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which processes inherit that are spawned
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -72,3 +72,51 @@ def test_children_of_before_and_of_an_undisturbed_block_go_on(tmp_path):
     finally:
         before.kill()
         before.join()
+
+
+WORKERS = """
+    import multiprocessing, os, pickle, signal, sys, time
+    from pathlib import Path
+    from oasis.processes import call_in_worker, children_end_too, sheltered
+
+    def work(folder):
+        Path(folder, str(os.getpid())).touch()
+        time.sleep(600)
+
+    if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which may be ignored where tests run
+        spawn = multiprocessing.get_context("spawn")
+        task = (pickle.dumps((work, (sys.argv[1],))),)
+        children = [spawn.Process(target=call_in_worker, args=task) for _ in range(2)]
+        try:
+            with children_end_too(1.0):
+                with sheltered():
+                    [child.start() for child in children]
+                [child.join() for child in children]
+        except KeyboardInterrupt:
+            sys.exit("interrupted")
+    else:
+        time.sleep(float(sys.argv[2]))  # imports of a worker
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("importing", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda one: one.name)
+def test_workers_end_in_silence_with_their_parent_also_while_they_import(tmp_path, number, importing, processes):
+    (tmp_path / "pids").mkdir()
+    (tmp_path / "work.py").write_text(textwrap.dedent(WORKERS))
+    command = [sys.executable, tmp_path / "work.py", tmp_path / "pids", "3" if importing else "0"]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0)
+    try:
+        found = tmp_path / "pids"
+        processes.wait_for(
+            lambda: len(processes.descendants(parent.pid)) == 3 if importing else len(os.listdir(found)) == 2
+        )
+        started = processes.descendants(parent.pid)
+        os.killpg(parent.pid, number) if number == signal.SIGINT else parent.send_signal(number)
+        processes.wait_for(lambda: not any(map(processes.alive, started)))
+        said = parent.communicate()[1]
+        assert said == ("interrupted\n" if number == signal.SIGINT else "")
+    finally:
+        parent.kill()

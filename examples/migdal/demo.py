@@ -7,17 +7,20 @@ import argparse
 import logging
 import multiprocessing
 import os
+import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from oasis.command import run_command
 from oasis.evaluation.figures import comparison_figures, save_figure
 from oasis.evaluation.gallery import gallery_figure, gallery_indices
 from oasis.evaluation.summary import Summary, summarise
-from oasis.processes import children_end_too, end_with_parent
+from oasis.processes import children_end_too, end_with_parent, sheltered
 from oasis.run import Run
 
 QUICKSTART = Path(__file__).with_name("quickstart.yaml")
@@ -59,13 +62,13 @@ def draw(tables: dict[str, pd.DataFrame], summaries: dict[str, Summary], run: Ru
         print(f"figure: {save_figure(figure, out / f'{title}.png')}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--set", action="append", default=[], help="change a key of both: training.epochs=5")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     start = time.monotonic()
     changes = {
         name: [f"seed={options.seed}", f"run={options.out / name}", *weights, *options.set]
@@ -74,7 +77,8 @@ def main() -> None:
     threads = max(1, (os.cpu_count() or 2) // 2)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, spawn, initializer=end_with_parent) as pool, children_end_too():
-        jobs = {name: pool.submit(train_and_measure, name, changes[name], threads) for name in WEIGHTS}
+        with sheltered():
+            jobs = {name: pool.submit(train_and_measure, name, changes[name], threads) for name in WEIGHTS}
         tables = {name: job.result() for name, job in jobs.items()}
     run = Run.from_config(QUICKSTART, changes["overlap-weighted"])
     summaries = {name: summarise(table, run.adapter.study) for name, table in tables.items()}
@@ -84,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(lambda arguments, **_: main(arguments), sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import pickle
 import sys
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from oasis.errors import OasisError
 from oasis.io.files import one_line
 from oasis.io.texts import write_text
 from oasis.io.yaml_text import yaml_text
-from oasis.processes import children_end_too, end_with_parent
+from oasis.processes import call_in_worker, children_end_too, sheltered
 
 POLL_SECONDS = 2.0
 
@@ -33,11 +34,13 @@ def do_all(jobs: Jobs, workers: int) -> None:
     spawn = multiprocessing.get_context("spawn")
     level = logger.getEffectiveLevel()
     processes = [
-        spawn.Process(target=_worker, args=(jobs, number, workers, level)) for number in range(1, workers + 1)
+        spawn.Process(target=call_in_worker, args=(pickle.dumps((_worker, (jobs, number, workers, level))),))
+        for number in range(1, workers + 1)
     ]
     with children_end_too():
-        for process in processes:
-            process.start()
+        with sheltered():
+            for process in processes:
+                process.start()
         for number, process in enumerate(processes, start=1):
             process.join()
             if process.exitcode:
@@ -45,7 +48,6 @@ def do_all(jobs: Jobs, workers: int) -> None:
 
 
 def _worker(jobs: Jobs, number: int, workers: int, level: int) -> None:
-    end_with_parent()
     logging.basicConfig(level=level, format=f"worker {number}: %(message)s", force=True)
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # bars of several trainings overwrite each other
