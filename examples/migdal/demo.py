@@ -3,6 +3,8 @@
 Both are trained at the same time, each on half of the processor's cores.
 """
 
+from __future__ import annotations
+
 import argparse
 import logging
 import multiprocessing
@@ -12,16 +14,16 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-
-import pandas as pd
-import torch
+from typing import TYPE_CHECKING
 
 from oasis.command import run_command
-from oasis.evaluation.figures import comparison_figures, save_figure
-from oasis.evaluation.gallery import gallery_figure, gallery_indices
-from oasis.evaluation.summary import Summary, summarise
 from oasis.processes import children_end_too, end_with_parent, sheltered
-from oasis.run import Run
+
+if TYPE_CHECKING:  # the functions import what takes seconds, so that Ctrl-C ends the demonstration at any moment
+    import pandas as pd
+
+    from oasis.evaluation.summary import Summary
+    from oasis.run import Run
 
 QUICKSTART = Path(__file__).with_name("quickstart.yaml")
 WEIGHTS = {
@@ -32,6 +34,10 @@ WEIGHTS = {
 
 def train_and_measure(name: str, changes: list[str], threads: int) -> pd.DataFrame:
     """Train one of the models in this process and return its event table."""
+    import torch
+
+    from oasis.run import Run
+
     logging.basicConfig(level=logging.INFO, format=f"{name:>16}: %(message)s")
     torch.set_num_threads(threads)
     run = Run.from_config(QUICKSTART, changes)
@@ -54,6 +60,9 @@ def print_comparison(summaries: dict[str, Summary], unit: str) -> None:
 
 def draw(tables: dict[str, pd.DataFrame], summaries: dict[str, Summary], run: Run, out: Path) -> None:
     """Draw the comparison and a gallery of the overlap-weighted model's events."""
+    from oasis.evaluation.figures import comparison_figures, save_figure
+    from oasis.evaluation.gallery import gallery_figure, gallery_indices
+
     figures = comparison_figures(tables, summaries)
     study = summaries["overlap-weighted"].study
     events = gallery_indices(tables["overlap-weighted"], study)
@@ -80,6 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with sheltered():
             jobs = {name: pool.submit(train_and_measure, name, changes[name], threads) for name in WEIGHTS}
         tables = {name: job.result() for name, job in jobs.items()}
+    from oasis.evaluation.summary import summarise
+    from oasis.run import Run
+
     run = Run.from_config(QUICKSTART, changes["overlap-weighted"])
     summaries = {name: summarise(table, run.adapter.study) for name, table in tables.items()}
     print_comparison(summaries, run.adapter.unit)

@@ -133,14 +133,22 @@ class Checkpoints(Checkpoint):
 def _wrong_parts(checkpoint: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a checkpoint lacks without which a training would begin anew in silence."""
     for place, kind in CONTENT.items():
-        part: Any = checkpoint
-        for key in place:
-            part = part[key] if isinstance(part, Sequence | Mapping) and _has(part, key) else None
+        part = _part(checkpoint, place)
         if not isinstance(part, kind) or isinstance(part, bool):
             yield f"{'.'.join(map(str, place))} is {shown(part)}"
+    counted, epoch = _part(checkpoint, PROGRESS), checkpoint["epoch"]
+    if not 0 <= epoch == counted:
+        yield f"epoch is {shown(epoch)}, but {'.'.join(PROGRESS)} is {shown(counted)}"
     for name, value in checkpoint["state_dict"].items():
         if isinstance(value, torch.Tensor) and not value.isfinite().all():
             yield f"{name} is not finite"
+
+
+def _part(checkpoint: Mapping[str, Any], place: Sequence[Any]) -> Any:
+    part: Any = checkpoint
+    for key in place:
+        part = part[key] if isinstance(part, Sequence | Mapping) and _has(part, key) else None
+    return part
 
 
 def _has(part: Sequence[Any] | Mapping[Any, Any], key: Any) -> bool:

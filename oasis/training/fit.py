@@ -26,7 +26,7 @@ from oasis.training.journal import RunFolder
 from oasis.training.lines import EpochLines
 from oasis.training.module import SeparatorTraining
 from oasis.training.options import TrainingOptions
-from oasis.training.ranks import all_ranks
+from oasis.training.ranks import OwnSignals, all_ranks
 
 CHATTER = ("workers", "sync_dist", "`isinstance", "is not empty", "KeyboardInterrupt", "callbacks used")
 
@@ -190,6 +190,7 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
         EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
         journal,
         beginning,
+        OwnSignals(),
         EpochLines(journal),
         Checkpoints(run / CHECKPOINTS, journal),
     ]

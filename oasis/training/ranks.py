@@ -16,9 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import lightning as L
 import torch
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.callbacks import Callback
 
 from oasis.errors import DataError, OasisError, ReportedError
 from oasis.io.files import one_line
@@ -31,6 +33,19 @@ GRACE_SECONDS: Final = 10.0  # for a process to end after another one has
 POLL_SECONDS: Final = 0.2
 LOST: Final = "the connection to another process of this training is lost"
 TALK: Final = ("gloo", "nccl", "connection", "peer", "socket", "store")  # words of errors of communication
+
+
+class OwnSignals(Callback):
+    """Keeps the handler of SIGTERM: that of Lightning waits for the other processes, which train on."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remember the handler before Lightning replaces it."""
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Restore the handler."""
+        if self._handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
 
 
 @contextmanager

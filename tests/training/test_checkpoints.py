@@ -134,6 +134,11 @@ DAMAGES = {
     },
     "without the loops' parts": with_part("loops", {}),
     "with the state of nothing": with_part("optimizer_states", [{}]),
+    "with another epoch": with_part("epoch", 7),
+    "with a negative epoch": with_part("epoch", -1),
+    "with more epochs than were trained": changed(
+        lambda state: state["loops"]["fit_loop"]["epoch_progress"]["current"].update(completed=999)
+    ),
     "with text for weights": with_part("state_dict", "weights"),
     "with a list for callbacks": with_part("callbacks", [1]),
     "with callbacks of nothing": with_part("callbacks", {}),
