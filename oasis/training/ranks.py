@@ -61,17 +61,18 @@ def all_ranks(environment: ClusterEnvironment | None, devices: int, nodes: int =
         DataError: another process has failed, with its message.
         ReportedError: another process has failed and says why itself.
     """
-    ours = nodes == 1 and isinstance(environment, LightningEnvironment)
     if devices * nodes == 1 or environment is None:
         yield
     elif REPORTS in os.environ:
         with _other():
             yield
-    elif ours and not environment.creates_processes_externally:
-        with tempfile.TemporaryDirectory(prefix="oasis-") as folder, _first(environment, devices, Path(folder)):
+    elif (
+        nodes > 1 or not isinstance(environment, LightningEnvironment) or environment.creates_processes_externally
+    ):
+        with _of_a_cluster():
             yield
     else:
-        with _of_a_cluster():
+        with tempfile.TemporaryDirectory(prefix="oasis-") as folder, _first(environment, devices, Path(folder)):
             yield
 
 
