@@ -11,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 from forked import Ended, Server
 
+PATIENCE = 3600.0  # seconds, many times what a command needs that must succeed, on a busy machine
 LONG = os.environ.get("OASIS_ABUSE") == "long"
 
 CONFIGURATION = {
@@ -34,12 +36,23 @@ def server():
 
 @pytest.fixture(scope="session")
 def trained(server, tmp_path_factory) -> Path:
-    """The folder that every test gets a copy of."""
-    folder = tmp_path_factory.mktemp("trained")
+    """The folder that every test gets a copy of; processes that share the tests share it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with FileLock(root / "trained.lock"):
+        if not (root / "trained").exists():
+            shutil.rmtree(root / "begun", ignore_errors=True)
+            _train(server, root / "begun")
+            (root / "begun").rename(root / "trained")
+    return root / "trained"
+
+
+def _train(server: Server, folder: Path) -> None:
+    """Fill a folder with inputs, and with runs that are trained, calibrated, evaluated and reported."""
+    (folder / "frames").mkdir(parents=True)
     (folder / "waves.yaml").write_text(yaml.safe_dump(CONFIGURATION))
     study = {"base": "waves.yaml", "run": "study", "grid": {"seed": [0, 1]}}
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    (folder / "frames").mkdir()
     waves = np.random.default_rng(0).normal(5, 1, (5, 64)).astype(np.float32)
     np.save(folder / "frames" / "a.npy", waves)
     np.savetxt(folder / "frames" / "b.csv", waves, delimiter=",")
@@ -52,10 +65,9 @@ def trained(server, tmp_path_factory) -> Path:
         ["simulate", "run", "--out", "test.h5"],
         ["report", "run"],
     ):
-        ended = server.run(*command, cwd=folder, seconds=300)
+        ended = server.run(*command, cwd=folder, seconds=PATIENCE)
         assert ended.code == 0, ended
     shutil.copytree(folder / "run", folder / "other")
-    return folder
 
 
 class World:
