@@ -17,7 +17,7 @@ from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.adapter import GalaxyAdapter
 from oasis.adapters.galaxy.cutout import object_name
 from oasis.evaluation.figures import save_figure
-from oasis.inference.sources import image_files
+from oasis.io.folders import image_files
 from oasis.run import Run
 
 FAINTEST, BRIGHTEST = 2.0, 1000.0  # of the colour scale, in units of the sky noise: linear below, white above

@@ -19,7 +19,7 @@ from oasis.inference.output import Output
 from oasis.inference.pixels import common
 from oasis.inference.predicted import Predicted, tables_of, together
 from oasis.inference.previews import Previews
-from oasis.inference.regional import Regional
+from oasis.inference.regional import regions_for
 from oasis.inference.sinks import check_kind, open_sink
 from oasis.inference.stored import Runner, one_by_one, predict_stored
 from oasis.instances.grouping import Grouping
@@ -186,7 +186,7 @@ def _separate_files(
         ConfigError: a problem that affects all files.
     """
     failed: dict[Path, OasisError] = {}
-    regional = Regional(job) if job.window.kind == "regions" else None
+    regional = regions_for(job, files) if job.window.kind == "regions" else None
     for path in files:
         try:
             problem = separate_file(job, regional, path, key, dark, output)

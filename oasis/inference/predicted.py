@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from oasis.errors import OasisError
+from oasis.errors import ConfigError, OasisError
 
 INTENSITIES, INSTANCES = ".csv", "_instances.csv"  # suffixes of the tables next to the maps
 
@@ -52,5 +52,10 @@ def tables_of(out: Path) -> tuple[Path, Path]:
     Example:
         >>> [path.name for path in tables_of(Path("maps.h5"))]
         ['maps.csv', 'maps_instances.csv']
+
+    Raises:
+        ConfigError: the output has no name of its own, as `.` and `/`.
     """
+    if out.name in ("", ".."):
+        raise ConfigError(f"{out}: expected an output with a name of its own, such as {out / 'maps.h5'}")
     return out.with_suffix(INTENSITIES), out.with_name(f"{out.stem}{INSTANCES}")

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from oasis.data.instances import AXES, edge_names
-from oasis.errors import DataError
+from oasis.errors import DataError, shown
 from oasis.inference.regions import Region, around, united
 from oasis.io.files import check_file, reading
 from oasis.io.tables import read_csv
@@ -18,6 +18,7 @@ from oasis.io.texts import read_text
 
 SKY = ("ra", "dec")
 ROUNDING = 1e-3  # pixels; an edge given as a fraction of the image is snapped to a pixel edge within this
+FARTHEST = 2.0**31  # a place in pixels is nearer
 ToPixels = Callable[[Path, NDArray[np.float64]], NDArray[np.float64]]
 
 
@@ -35,6 +36,13 @@ class RegionFile(Protocol):
 
         Raises:
             DataError: the regions are invalid.
+        """
+
+    def check_files(self, files: Sequence[Path]) -> None:
+        """Check that regions are for some of the files that are read.
+
+        Raises:
+            DataError: all are for others.
         """
 
 
@@ -82,14 +90,30 @@ class _Table:
             )
         numbers = [*self.columns, *(["frame"] if "frame" in header else [])]
         self.table = read_csv(path, numbers, [str(name) for name in header if name not in numbers])
-        wrong = ~np.isfinite(self.table[self.columns].to_numpy(float)).all(axis=1)
+        wrong = ~(np.abs(self.table[self.columns].to_numpy(float)) < FARTHEST).all(axis=1)
         if wrong.any():
             raise DataError(
                 f"{path}: row {int(wrong.argmax()) + 1}: expected numbers in {', '.join(self.columns)}"
             )
+        self._check_frames()
         self.of_objects = "class" in header
         if self.columns == self.edges:
             self._check_boxes()
+
+    def check_files(self, files: Sequence[Path]) -> None:
+        if "source" not in self.table:
+            return
+        named, given = {Path(text).name for text in self.table["source"]}, {path.name for path in files}
+        if not named & given:
+            raise DataError(
+                f"{self.path}: all its rows are for other files than those that are read: for "
+                f"{shown(min(named))} in the column source, but {shown(min(given))} is read"
+            )
+
+    def _check_frames(self) -> None:
+        frames = self.table["frame"].to_numpy(float) if "frame" in self.table else np.zeros(1)
+        if not ((frames >= 0) & (frames == np.floor(frames))).all():
+            raise DataError(f"{self.path}: frame: expected the number of an image, from 0, in every row")
 
     def _check_boxes(self) -> None:
         values = self.table[self.edges].to_numpy(float)
@@ -141,6 +165,9 @@ class _Labels:
             self.files = {one.stem: one for one in sorted(path.glob("*.txt"))}
         if not self.files:
             raise DataError(f"{path}: no label files (.txt) in this folder")
+
+    def check_files(self, files: Sequence[Path]) -> None:
+        """Accept all files: an image without a label file has no objects."""
 
     def of(self, path: Path, frame: int, size: Sequence[int], window: Sequence[int]) -> list[Region]:
         file = self.path

@@ -60,6 +60,19 @@ class Separated(NamedTuple):
     further: Mapping[str, NDArray[Any]]
 
 
+def regions_for(job: Job, files: Sequence[Path]) -> "Regional":
+    """Return the separation of regions of interest in files.
+
+    Raises:
+        ConfigError: the separator does not state the size that it was trained on.
+        DataError: a file of regions cannot be used, or is one for other images.
+    """
+    regional = Regional(job)
+    if regional.file is not None:
+        regional.file.check_files(files)
+    return regional
+
+
 class Regional:
     """The separation of regions of interest.
 

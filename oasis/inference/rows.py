@@ -23,11 +23,17 @@ class Rows:
         0    ER        1.5  NaN
         1    NR        2.5  NaN
         2    ER        3.5  7.0
+        >>> late = Rows()
+        >>> for names in ([], ["ER"]):
+        ...     late.add({"class": names})
+        >>> late.table()["class"].tolist()
+        ['ER']
     """
 
     def __init__(self) -> None:
         self._batches: list[dict[str, list[Any]]] = []
         self._types: dict[str, np.dtype[Any]] = {}
+        self._filled: set[str] = set()  # columns with a value
 
     def __bool__(self) -> bool:
         return bool(self._batches)
@@ -37,7 +43,14 @@ class Rows:
         arrays = {name: np.asarray(values) for name, values in columns.items()}
         self._batches.append({name: array.tolist() for name, array in arrays.items()})
         for name, array in arrays.items():
-            self._types.setdefault(name, array.dtype)
+            self._learn(name, array.dtype, array.size > 0)
+
+    def _learn(self, name: str, dtype: np.dtype[Any], filled: bool) -> None:
+        """Note the type of a column: that of the first batch with a value in it, since an empty one has none."""
+        if name not in self._types or (filled and name not in self._filled):
+            self._types[name] = dtype
+        if filled:
+            self._filled.add(name)
 
     def plain(self) -> dict[str, Any]:
         """Return the rows as values that JSON can hold.
@@ -55,8 +68,9 @@ class Rows:
     def extend(self, plain: Mapping[str, Any]) -> None:
         """Append rows that `plain` gave."""
         self._batches += plain["batches"]
+        filled = {name for batch in plain["batches"] for name, values in batch.items() if values}
         for name, dtype in plain["types"].items():
-            self._types.setdefault(name, np.dtype(dtype))
+            self._learn(name, np.dtype(dtype), name in filled)
 
     def table(self) -> pd.DataFrame:
         """Return all rows; NaN if a batch lacks a column."""

@@ -22,7 +22,7 @@ from oasis.inference.pixels import PixelSize, common, stated_size
 from oasis.inference.plan import Plan, Planned, Unit
 from oasis.inference.predicted import Predicted
 from oasis.inference.reader import Reader, Shape
-from oasis.inference.regional import BLOCK, Regional, needs_parts
+from oasis.inference.regional import BLOCK, Regional, needs_parts, regions_for
 from oasis.inference.regions import check_fits
 from oasis.inference.sources import left_out
 from oasis.inference.tiled import needs_tiles, tiling_of
@@ -150,7 +150,7 @@ def _plan(job: Job, files: Sequence[Path], reader: Reader) -> Plan:
     by_blocks = chosen is not None and any(_is_too_large(chosen, job, path, reader.key) for path in files)
     regional = None
     if kind == "regions":
-        regional = Regional(job)
+        regional = regions_for(job, files)
         job.choice.check  # noqa: B018  measured now, not by every process
     known: dict[Path, Shape] = {}
     failed: dict[str, str] = {}

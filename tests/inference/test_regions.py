@@ -1,5 +1,7 @@
 """Regions of interest: from the adapter, from tables and label files; each in a window of the size in training."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from oasis.evaluation.surroundings import SizeCheck
 from oasis.inference import regional, stored
 from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
+from oasis.inference.predicted import tables_of
 from oasis.inference.region_files import read_regions
 from oasis.inference.regional import merged
 from oasis.inference.regions import Region, clipped, overlapping, owned, touches, window_of
@@ -199,6 +202,40 @@ def test_the_objects_of_a_first_pass_are_regions(toy, separator, source, tmp_pat
             assert around.box[1].start <= row.x0 < row.x1 <= around.box[1].stop
     table = by_file(toy, separator, source, tmp_path, tmp_path / "first_instances.csv").objects
     assert set(table["name"]) <= {"dot", "bar", "bar, dot"}
+
+
+def test_a_table_for_other_images_is_refused(toy, separator, source, tmp_path):
+    header = "source,frame,y0,y1,x0,x1"
+    for rows, message in (
+        (
+            ["zz.npy,0,10,20,5,15"],
+            r"boxes\.csv: all its rows are for other files .*: for 'zz\.npy' .* 'a\.npy' is read",
+        ),
+        (["a.npy,-1,10,20,5,15"], r"boxes\.csv: frame: expected the number of an image, from 0"),
+        (["a.npy,0,1e30,1e31,5,15"], r"boxes\.csv: row 1: expected numbers in y0"),
+    ):
+        with pytest.raises(DataError, match=message):
+            by_file(toy, separator, source, tmp_path, boxes_file(tmp_path / "boxes.csv", rows, header))
+
+
+def test_objects_that_first_appear_in_a_later_image_are_listed(toy, separator, tmp_path):
+    frames = np.zeros((2, 24, 20), np.float32)
+    frames[1, 5:12, 6:12] = 500
+    for name, image in zip("ab", frames, strict=True):
+        np.save(tmp_path / f"{name}.npy", image)
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / f"{name}.npy").rename(tmp_path / "in" / f"{name}.npy")
+    found = predict(
+        separator, toy.adapter, tmp_path / "in", tmp_path / "m.h5", grouping={"dot": Grouping()}
+    ).instances
+    assert {Path(path).name for path in found["source"]} == {"b.npy"}
+
+
+@pytest.mark.parametrize("out", [".", "/", ".."])
+def test_an_output_without_a_name_of_its_own_is_refused(out):
+    with pytest.raises(ConfigError, match="a name of its own"):
+        tables_of(Path(out))
 
 
 def _written(table, path):
