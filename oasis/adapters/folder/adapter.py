@@ -111,6 +111,7 @@ class FolderAdapter(Adapter[FolderOptions]):
             split: the split.
 
         Raises:
+            ConfigError: the stated groups of files are too few for three splits.
             DataError: there are too few images for three splits, or a file cannot be read.
         """
         names, frames = list(files), None

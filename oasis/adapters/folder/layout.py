@@ -9,7 +9,7 @@ from zlib import crc32
 
 from oasis.adapters.folder.options import SplitRule
 from oasis.adapters.options import SPLITS
-from oasis.errors import DataError
+from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import SUFFIXES
 from oasis.io.folders import image_files, stem_of
 from oasis.io.png import PNG
@@ -114,16 +114,16 @@ def split_names(names: Sequence[str], rule: SplitRule, seed: int) -> dict[str, l
         seed: of the data.
 
     Returns:
-        The names of each split; all splits are empty if there are fewer than three groups.
+        The names of each split; all splits are empty if there are fewer than three files and no stated groups.
+
+    Raises:
+        ConfigError: the stated expression finds nothing, or fewer groups than there are splits.
 
     Example:
         >>> {name: len(part) for name, part in split_names(list("abcdefghij"), SplitRule(), 0).items()}
         {'train': 6, 'val': 2, 'test': 2}
     """
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        found = re.search(rule.group, name) if rule.group else None
-        groups.setdefault(found.group(1) or name if found else name, []).append(name)
+    groups = _groups(names, rule.group)
     if len(groups) < len(SPLITS):
         return {split: [] for split in SPLITS}
     order = sorted(groups, key=lambda group: (crc32(f"{seed}/{group}".encode()), group))
@@ -132,6 +132,36 @@ def split_names(names: Sequence[str], rule: SplitRule, seed: int) -> dict[str, l
     val, test = (1, 1) if val + test >= len(order) else (val, test)
     parts = {"train": order[test + val :], "val": order[test : test + val], "test": order[:test]}
     return {split: sorted(name for group in part for name in groups[group]) for split, part in parts.items()}
+
+
+def _groups(names: Sequence[str], expression: str | None) -> dict[str, list[str]]:
+    """Return the names of files by the text that an expression finds; a file where it finds none is its own group.
+
+    Stated groups are never divided by the images of their files: a split would see the slides of another.
+    """
+    if expression is None:
+        return {name: [name] for name in names}
+    groups: dict[str, list[str]] = {}
+    matched: dict[str, None] = {}
+    for name in names:
+        found = re.search(expression, name)
+        text = found.group(1) if found else None
+        if text:
+            matched[text] = None
+        groups.setdefault(text or name, []).append(name)
+    if not matched:
+        raise ConfigError(
+            f"data.split.group: {expression!r} finds nothing in the names of {len(names)} files, such as "
+            f"{names[0]!r}: expected an expression that fits them"
+        )
+    if len(groups) < len(SPLITS):
+        listed = ", ".join(map(repr, groups))
+        raise ConfigError(
+            f"data.split.group: {expression!r} puts {len(names)} files into {len(groups)} group"
+            f"{'s' * (len(groups) > 1)} ({listed}), but train, val and test need at least {len(SPLITS)}: choose "
+            "another expression, or give the folders train, val and test"
+        )
+    return groups
 
 
 def split_frames(count: int, rule: SplitRule) -> dict[str, range]:

@@ -17,7 +17,8 @@ class SplitRule(Options):
     """Which files belong to which split: a fraction of them, chosen by a hash of their names.
 
     The folders `train`, `val` and `test`, where they exist, take the place of this rule. With fewer than three
-    files, each is divided by the number of its images: the first ones train, the last ones test.
+    files, each is divided by the number of its images: the first ones train, the last ones test. Files of one
+    `group` are never divided so: three groups are the fewest.
 
     Attributes:
         val: fraction of the files for validation.
@@ -105,7 +106,7 @@ class FolderOptions(DataOptions):
     spatial_dims: Literal[1, 2, 3] = 2
     bands: int = Field(1, ge=1, le=1000)
     size: tuple[int, ...] | None = None
-    unit: str = "counts"
+    unit: str = Field("counts", pattern=r"\S")
     camera: Camera = Camera()
     maps: Literal["counts", "unit"] = "counts"
     labels: tuple[str, ...] = ()
@@ -120,5 +121,5 @@ class FolderOptions(DataOptions):
         if unknown:
             raise ValueError(f"labels: {unknown[0]!r} is none of the classes {list(self.classes)}")
         if self.size is not None and (len(self.size) != self.spatial_dims or min(self.size) < 1):
-            raise ValueError(f"size: expected {self.spatial_dims} lengths, found {list(self.size)}")
+            raise ValueError(f"size: expected {self.spatial_dims} lengths of at least 1, found {list(self.size)}")
         return self

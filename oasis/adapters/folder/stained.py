@@ -30,10 +30,33 @@ class Stained(Placed):
     Attributes:
         rest: (B, *S) what the image has besides the map: noise and what lies below the threshold.
         background: (B,) its background, which is not in `rest`.
+        valid: (1, *S) where all its bands are finite; elsewhere `values` and `rest` are 0.
     """
 
     rest: Array = field(default_factory=_none)
     background: Array = field(default_factory=_none)
+    valid: NDArray[np.bool_] = field(default_factory=lambda: np.ones(1, bool))
+
+
+def local_means(image: Array, sigma: float) -> Array:
+    """Return Gaussian means (B, *S) of the finite pixels around each pixel of an image.
+
+    Pixels that are not finite have no weight, instead of that of a dark pixel (normalised convolution), and 0
+    themselves.
+
+    Example:
+        >>> local_means(np.array([[2, 2, np.nan, np.inf, 2]], np.float32), 1.0)
+        array([[2., 2., 0., 0., 2.]], dtype=float32)
+    """
+    sigmas = (0, *[sigma] * (image.ndim - 1))
+    finite = np.isfinite(image)
+    if finite.all():
+        smooth: Array = gaussian_filter(image, sigmas)
+        return smooth
+    light = gaussian_filter(np.where(finite, image, 0), sigmas)
+    weight = gaussian_filter(finite.astype(np.float32), sigmas)
+    means: Array = np.divide(light, weight, out=np.zeros_like(light), where=finite)
+    return means
 
 
 class StainedScene(Scene):
@@ -98,21 +121,28 @@ class StainedScene(Scene):
         level = self._level(name, item, whole)
         spatial = range(1, whole.ndim)
         part = tuple(slice(at, at + length) for at, length in zip(place, self.shape[1:], strict=True))
-        values = np.nan_to_num(whole[:, *part][:, *mirrored]) - level.reshape(-1, *[1] * len(spatial))
-        smooth = gaussian_filter(values, (0, *[self._options.smooth] * len(spatial)))
+        above = whole[:, *part][:, *mirrored] - level.reshape(-1, *[1] * len(spatial))
+        valid = np.isfinite(above).all(axis=0, keepdims=True)
+        smooth = local_means(above, self._options.smooth)
+        values = np.where(valid, above, 0)
         lit = (smooth > self._thresholds[name]) & (values > 0)
         target = np.where(lit, values, 0) * np.float32(factor)
         rest = np.where(lit, 0, values) * np.float32(factor)
-        return Stained(name, target.astype(np.float32), [0] * len(spatial), {}, rest.astype(np.float32), level)
+        return Stained(
+            name, target.astype(np.float32), [0] * len(spatial), {}, rest.astype(np.float32), level, valid
+        )
 
     def _level(self, name: str, item: Item, whole: Array) -> Array:
-        """Return the background (B,) of an image: a percentile of local means, in which noise averages out."""
+        """Return the background (B,) of an image: a percentile of local means, in which noise averages out.
+
+        Only pixels where all bands are finite count.
+        """
         known = self._levels.get((name, item.name, item.frame))
         if known is None:
             known = np.zeros(len(whole), np.float32)
             if self._options.background is not None:
-                means = gaussian_filter(np.nan_to_num(whole), (0, *[LOCAL] * (whole.ndim - 1)))
-                known = np.percentile(means.reshape(len(whole), -1), self._options.background, axis=1)
+                means = local_means(whole, LOCAL)[:, np.isfinite(whole).all(axis=0)]
+                known = np.percentile(means, self._options.background, axis=1)
                 known = known.astype(np.float32)
             self._levels[name, item.name, item.frame] = known
         return known
@@ -120,19 +150,24 @@ class StainedScene(Scene):
     def observe(
         self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Return the sum with the noise of the images or that of the camera, and the mean background."""
-        levels = [one.background for one in placed if isinstance(one, Stained)]
+        """Return the sum with the noise of the images or that of the camera, and the mean background.
+
+        It is valid where all images in it are, and 0 elsewhere.
+        """
+        stained = [one for one in placed if isinstance(one, Stained)]
+        levels = [one.background for one in stained]
         level = np.mean(levels, axis=0).reshape(-1, *[1] * (len(self.shape) - 1))
         image = target.sum(axis=0) + level
         if self._options.noise == "simulated":
             image = self._camera.observe(image, rng)
         else:
-            image = image + np.sum([one.rest for one in placed if isinstance(one, Stained)], axis=0)
-        return image.astype(np.float32), np.ones((1, *self.shape[1:]), dtype=bool)
+            image = image + np.sum([one.rest for one in stained], axis=0)
+        valid = np.logical_and.reduce([one.valid for one in stained])
+        return np.where(valid, image, 0).astype(np.float32), valid
 
 
 class Mixtures(SampleDataset):
-    """Mixtures without instances, since a stained image shows many objects.
+    """Mixtures without instances, since a stained image shows many objects, and dark where they are not valid.
 
     Args:
         mixed: the mixer.
@@ -146,4 +181,5 @@ class Mixtures(SampleDataset):
 
     def sample(self, index: int, epoch: int) -> Sample:
         """Return mixture `index` of `epoch`."""
-        return self.mixed.sample(index, epoch).replace(instances=None)
+        found = self.mixed.sample(index, epoch)
+        return found.replace(target=np.where(found.valid, found.target, 0), instances=None)

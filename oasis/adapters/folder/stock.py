@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from oasis.adapters.axes import arrangement
 from oasis.adapters.base import Adapter
 from oasis.adapters.reading import images_shape
+from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import as_image_array
 from oasis.io.labelled import read_labelled
@@ -45,6 +46,20 @@ def stored_shape(adapter: Adapter[Any], path: Path, key: str | None) -> tuple[in
         if parts is not None:
             return images_shape(parts.shape, adapter.bands, adapter.spatial_dims)
     return raw_images(adapter, path, adapter.bands, key).shape
+
+
+def with_pixels(path: Path, images: Array) -> Array:
+    """Return the images (n, B, *S) of a file if each has a pixel of which all bands are finite.
+
+    Raises:
+        DataError: one has none.
+    """
+    for frame, image in enumerate(images):
+        if not np.isfinite(image).all(axis=0).any():
+            raise DataError(
+                f"{path}: image {frame} has no pixel that is finite in every band: expected numbers, leave it out"
+            )
+    return images
 
 
 class Stock:
@@ -89,7 +104,7 @@ class Reader:
         adapter = self._adapter
         if self._kind == "images":
             images: NDArray[Any] = adapter.read(path, self._key).image
-            return images
+            return with_pixels(path, images)
         if self._kind == "maps":
             return as_image_array(raw_images(adapter, path, adapter.bands, self._key), str(path))
         key = PALETTE if path.suffix.lower() == PNG else self._key

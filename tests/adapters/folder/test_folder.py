@@ -257,3 +257,63 @@ def test_pixels_that_are_not_finite_do_not_count(tmp_path, caplog):
     assert not sample.valid[0, 3, 4]
     assert sample.valid.sum() == 24 * 24 - 1
     assert np.isfinite(sample.image).all()
+
+
+def test_masked_pixels_of_stained_images_are_neither_dark_nor_valid(tmp_path):
+    """Rows of NaN change nothing elsewhere: neither the background nor what belongs to the classes."""
+    whole, masked = stained(tmp_path / "whole", suffix=".npy"), stained(tmp_path / "masked", suffix=".npy")
+    for root, hidden in [(whole, False), (masked, True)]:
+        for path in root.rglob("*.npy"):
+            values = np.load(path).astype(np.float32)
+            if hidden:
+                values[20:40] = np.nan
+            np.save(path, values)
+    mixing = {"brightness": (1, 1), "presence": 1.0, "flips": False}
+    full, holed = (adapter(root, 12, mixing=mixing, size=None).dataset("test")[0] for root in (whole, masked))
+    assert full.valid.all()
+    assert not holed.valid[:, 20:40].any()
+    assert holed.valid.sum() == (64 - 20) * 72
+    assert not holed.image[:, 20:40].any()
+    assert not holed.target[:, :, 20:40].any()
+    assert np.isfinite(holed.image).all()
+    lit, same = (one.target[:, :, np.r_[:17, 43:64]] > 0 for one in (full, holed))
+    assert abs(lit.mean() - same.mean()) < 0.02
+    np.testing.assert_allclose(np.median(holed.image[holed.valid]), np.median(full.image[holed.valid]), atol=1.5)
+
+
+@pytest.mark.parametrize("write", [pairs, stained])
+def test_images_without_a_finite_pixel_are_refused_by_name(tmp_path, write):
+    folder = write(tmp_path / "cells", 3, suffix=".npy")
+    for path in folder.rglob("*.npy"):
+        if path.parent.name in ("images", "single-stained", "nuclei"):
+            np.save(path, np.full(np.load(path).shape, np.nan))
+    with pytest.raises(DataError, match=r"(cell|s)_\d\.npy: image 0 has no pixel that is finite"):
+        adapter(folder, 12, mixing={"presence": 1.0}).dataset("test")[0]
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        ("(slide[0-9])", r"puts 6 files into 2 groups \('slide0', 'slide1'\), but .* need at least 3"),
+        ("(s)", r"puts 6 files into 1 group \('s'\)"),
+        ("(plate[0-9])", r"finds nothing in the names of 6 files, such as 'slide0_0'"),
+    ],
+)
+def test_groups_are_never_divided(tmp_path, group, words):
+    """Stacks of several images must not be split by their images, which would put one slide into two splits."""
+    for name in ("images", *CLASSES):
+        for number in range(6):
+            path = tmp_path / "cells" / name / f"slide{number % 2}_{number}.npy"
+            write(path, np.ones((1, 7, 30, 30)), "")
+    made = adapter(tmp_path / "cells", split={"group": group})
+    for split in EVENTS:
+        with pytest.raises(ConfigError, match=rf"^data\.split\.group: .*{words}"):
+            made.dataset(split)
+
+
+def test_units_and_sizes_that_say_nothing_are_refused(tmp_path):
+    for unit in ("", "  "):
+        with pytest.raises(ConfigError, match="unit"):
+            adapter(tmp_path, unit=unit)
+    with pytest.raises(ConfigError, match=r"expected 2 lengths of at least 1, found \[0, 0\]"):
+        adapter(tmp_path, size=(0, 0))
