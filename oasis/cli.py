@@ -67,7 +67,9 @@ def oasis(
 @app.command()
 @verb
 def init(
-    adapter: Annotated[str, typer.Argument(help="an installed domain, as oasis adapters lists them, or a folder")],
+    adapter: Annotated[
+        str | None, typer.Argument(help="an installed domain, as oasis adapters lists them, or a folder")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the YAML file; by default NAME.yaml")] = None,
     dims: Annotated[int | None, typer.Option(help="spatial axes of the images of a folder", min=1, max=3)] = None,
     offset: Annotated[float, typer.Option(help="counts of the camera of a folder in the dark")] = 0.0,
@@ -80,6 +82,11 @@ def init(
     from oasis.starting.folders import write_folder
     from oasis.starting.quickstarts import is_adapter, write_quickstart
 
+    if adapter is None:
+        raise ConfigError(
+            "give the folder of your own images (oasis init path/to/folder), or an adapter, as oasis adapters "
+            "lists them (oasis init migdal)"
+        )
     if not Path(adapter).is_dir() or (is_adapter(adapter) and adapter != "folder"):
         path = write_quickstart(adapter, out, force)
     else:

@@ -49,7 +49,7 @@ class Arrangement:
         count = prod(shape[place] for place in self.images)
         spatial = " x ".join(map(str, self.size(shape)))
         bands = 1 if self.band is None else shape[self.band]
-        along = "".join(facts.names[place] for place in self.images)
+        along = "".join(facts.names[place] for place in self.images).replace("Q", "I")
         named = f" ({', '.join(facts.channels)})" if bands > 1 and len(facts.channels) == bands else ""
         images = f"{count} images along {along}" if along else "1 image"
         return f"axes {facts.sizes(shape)}: {images}, {bands} band{'s' * (bands > 1)}{named}, {spatial} pixels"
@@ -82,15 +82,15 @@ def arrangement(facts: AxisFacts, shape: Sequence[int], bands: int, dims: int, w
     if missing:
         raise DataError(
             f"{said}: no {missing[0]}, expected {wanted} for images of {dims} spatial axes: if an axis has the "
-            f"wrong name, state the right ones with data.axes (--axes {_suggested(names, missing[0])})"
+            f"wrong name, state the right ones with data.axes (--axes {_suggested(names, missing[0], 'TCI')})"
         )
     channels = shape[names.index("C")] if "C" in names else 1
     if channels != bands:
         named = f" ({', '.join(map(shown, facts.channels))})" if facts.channels else ""
         raise DataError(
             f"{said}: {channels} channel{'s' * (channels > 1)}{named}, expected {bands} for images of {bands} "
-            f"band{'s' * (bands > 1)}: write the right ones to a file of their own, or if C is something else, "
-            "state the axes with data.axes (--axes)"
+            f"band{'s' * (bands > 1)}: write the right ones to a file of their own, or if an axis has "
+            f"the wrong name, state the right ones with data.axes ({_with_channels(names, wanted)})"
         )
     band = names.index("C") if "C" in names else None
     rest = [place for place, name in enumerate(names) if name not in (*wanted, "C")]
@@ -116,9 +116,18 @@ def _resolved(names: str, shape: Sequence[int], bands: int, dims: int) -> list[s
     return found
 
 
-def _suggested(names: Sequence[str], missing: str) -> str:
-    place = next((place for place, name in enumerate(names) if name in "TCI"), 0)
-    return "".join(missing if at == place else name for at, name in enumerate(names))
+def _with_channels(names: Sequence[str], wanted: str) -> str:
+    """Return the option that calls channels images, or the first other axis channels if there are none."""
+    if "C" in names:
+        return f"--axes {_suggested(names, 'T' if 'I' in names else 'I', 'C')}"
+    others = "".join(name for name in names if name not in wanted)
+    return f"--axes {_suggested(names, 'C', others)}" if others else "--axes"
+
+
+def _suggested(names: Sequence[str], right: str, wrong: str) -> str:
+    """Return the letters of axes in which the first of the wrong ones is replaced by the right one."""
+    place = next((place for place, name in enumerate(names) if name in wrong), 0)
+    return "".join(right if at == place else name for at, name in enumerate(names))
 
 
 class ArrangedParts:

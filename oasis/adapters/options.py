@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import AfterValidator, Field, field_validator
 
+from oasis.io.axes import KNOWN, MEANINGS
 from oasis.options import Options
 
 
@@ -86,10 +87,17 @@ class DataOptions(Options):
 
     events: SplitCounts = SplitCounts(train=2000, val=200, test=1000)
     files: SplitFiles = SplitFiles()
-    axes: str | None = Field(None, pattern="^[TCZYXI]+$")
+    axes: str | None = None
 
     @field_validator("events", mode="before")
     @classmethod
     def _completed(cls, counts: Any) -> Any:
         default = cls.model_fields["events"].default
         return {**default.model_dump(), **counts} if isinstance(counts, Mapping) else counts
+
+    @field_validator("axes")
+    @classmethod
+    def _known_letters(cls, axes: str | None) -> str | None:
+        if axes is not None and not (axes and {*axes} <= {*KNOWN, "I"}):
+            raise ValueError(f"expected one letter for each axis, of {MEANINGS}, such as IYX; found {axes!r}")
+        return axes

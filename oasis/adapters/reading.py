@@ -101,5 +101,6 @@ def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> Non
     if bands == 1 and colours:
         raise DataError(
             f"an array of shape {shape} looks like one image of {shape[-1]} colours or channels, but images of "
-            "this domain have 1 band: choose a channel, or state the axes (--axes)"
+            "this domain have 1 band: choose a channel, or if the last axis is one of images, state the axes "
+            f"(--axes {'ZYX'[-spatial_dims:]}I)"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from oasis.errors import DataError
 
 KNOWN = "TCZYX"  # times, channels and the three spatial axes; I counts images, Q is not known
+MEANINGS = "T (time), C (channels), Z, Y, X and I (images)"
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,14 @@ class AxisFacts:
     channels: tuple[str, ...] = ()
 
     def sizes(self, shape: Sequence[int]) -> str:
-        """Return the axes with their lengths, as a text for people."""
-        return ", ".join(f"{name}={length}" for name, length in zip(self.names, shape, strict=True))
+        """Return the axes with their lengths, as a text for people, who can state I but not Q.
+
+        Example:
+            >>> AxisFacts("QYX").sizes((12, 64, 48))
+            'I=12, Y=64, X=48'
+        """
+        names = self.names.replace("Q", "I")
+        return ", ".join(f"{name}={length}" for name, length in zip(names, shape, strict=True))
 
     def renamed(self, names: str, axes: int, where: str) -> "AxisFacts":
         """Return the facts with other names of axes, which a user states.
@@ -46,7 +53,7 @@ class AxisFacts:
         """
         if len(names) != len(set(names)) or not {*names} <= {*KNOWN, "I"} or len(names) != axes:
             raise DataError(
-                f"{where}: axes: {names!r} for an array of {axes} axes: expected one letter for each, of "
-                f"{', '.join(KNOWN)} and I (images)"
+                f"{where}: axes: {names!r} for an array of {axes} axes: expected one letter for each, "
+                f"of {MEANINGS}"
             )
         return replace(self, names=names)

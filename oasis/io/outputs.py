@@ -25,6 +25,7 @@ def check_outputs(
     inputs: Iterable[str | Path] = (),
     own: Iterable[Path] = (),
     force: bool | None = None,
+    mend: str = "choose another name",
 ) -> None:
     """Check that a command may write its outputs, before anything is computed.
 
@@ -35,6 +36,7 @@ def check_outputs(
         inputs: files and folders that are read; they are never replaced, and in a folder only earlier outputs are.
         own: files of runs that the command is meant to write.
         force: also replace files that are not recognised; None for a command without this option.
+        mend: how the user chooses another name.
 
     Raises:
         DataError: an output is an input or a file of a run, or exists and is not an earlier output.
@@ -47,13 +49,13 @@ def check_outputs(
             continue
         source = next((path for path in sources if _same(out, path)), None)
         if source is not None:
-            raise DataError(f"{out}: would overwrite the input {source}: choose another name")
+            raise DataError(f"{out}: would overwrite the input {source}: {mend}")
         ours = _recognised(out, is_ours)
         folder = next((path for path in sources if path.is_dir() and _is_within(out, path)), None)
         if folder is not None and not ours:
-            raise DataError(f"{out}: would overwrite a file in the input folder: choose another name")
+            raise DataError(f"{out}: would overwrite a file in the input folder: {mend}")
         if not ours and not force:
-            mend = "choose another name" if force is None else "choose another name, or pass --force to replace it"
+            mend = mend if force is None else f"{mend}, or pass --force to replace it"
             raise DataError(f"{out}: exists and is not an earlier output of this command: {mend}")
 
 

@@ -1,5 +1,6 @@
 """Folders: the configuration of one's own images, written from what their folder contains."""
 
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -8,13 +9,14 @@ from oasis.adapters.folder.camera import Camera
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure
 from oasis.adapters.folder.options import SplitRule
 from oasis.io.outputs import check_outputs
-from oasis.io.texts import write_text
+from oasis.io.texts import read_text, write_text
 from oasis.io.yaml_text import flow
-from oasis.starting.quickstarts import same_text
+from oasis.starting.quickstarts import ANOTHER_NAME
 
 TEMPLATE = files("oasis.starting") / "templates" / "folder.yaml.txt"
 OVERLAPS = {1: 1, 2: 3, 3: 4}  # weights by number of classes, where nothing is known of the task
 MOST = 5  # with more classes
+UNEDITED = "# As written (oasis init replaces only files that were not edited): "
 
 
 def write_folder(
@@ -43,9 +45,19 @@ def write_folder(
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         _values(folder, name, found, camera or Camera())
     )
-    check_outputs({path: same_text(text)}, [folder], force=force)
-    write_text(path, text)
+    check_outputs({path: is_unedited}, [folder], force=force, mend=ANOTHER_NAME)
+    write_text(path, f"{text}{UNEDITED}{_digest(text)}\n")
     return path, said(folder, found, camera)
+
+
+def is_unedited(path: Path) -> bool:
+    """Return whether a file is a configuration that `write_folder` wrote, for any folder or camera, unchanged."""
+    text, found, digest = read_text(path).rpartition(UNEDITED)
+    return bool(found) and digest.strip() == _digest(text)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def said(folder: Path, found: Found, camera: Camera) -> str:

@@ -9,6 +9,7 @@ from oasis.io.outputs import Recogniser, check_outputs
 from oasis.io.texts import read_text, write_text
 
 FOLDER = files("oasis.starting") / "quickstarts"
+ANOTHER_NAME = "if it was edited, choose another name with --out FILE"
 ALIKE = {"galaxies": "galaxy", "neutrino-ions": "neutrino"}  # adapters with the quickstart of another one
 
 
@@ -59,7 +60,7 @@ def write_quickstart(name: str, out: str | Path | None = None, force: bool = Fal
         DataError: an output that must not be written.
     """
     text, path = quickstart(name), Path(out) if out is not None else Path(f"{name}.yaml")
-    check_outputs({path: same_text(text)}, force=force)
+    check_outputs({path: same_text(text)}, force=force, mend=ANOTHER_NAME)
     write_text(path, text)
     return path
 

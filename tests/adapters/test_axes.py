@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from oasis.adapters import Adapter
-from oasis.errors import DataError
+from oasis.errors import ConfigError, DataError
 from oasis.inference.large import open_large
 from oasis.inference.reader import Reader
 from oasis.io.axes import AxisFacts
@@ -79,8 +79,8 @@ def test_parts_of_images_are_those_of_the_whole(tmp_path, axes, dims, kind):
     ("axes", "bands", "dims", "words"),
     [
         ("CZYX", 2, 3, "3 channels, expected 2"),
-        ("CYX", 1, 2, "3 channels, expected 1 for images of 1 band"),
-        ("ZYX", 3, 2, "1 channel, expected 3"),
+        ("CYX", 1, 2, "3 channels, expected 1 for images of 1 band.*--axes IYX"),
+        ("ZYX", 3, 2, "1 channel, expected 3.*--axes CYX"),
         ("TYX", 1, 3, "no Z, expected ZYX.*--axes ZYX"),
         ("YX", 1, 3, "no Z"),
     ],
@@ -116,6 +116,21 @@ def test_what_axes_were_taken_for_is_said_once(tmp_path, caplog):
     adapter.read(tmp_path / "a.ome.tif")
     (said,) = caplog.messages
     assert said.endswith("axes T=2, C=3, Y=20, X=30: 2 images along T, 3 bands, 20 x 30 pixels")
+
+
+def test_images_along_an_unnamed_axis_are_called_by_the_letter_that_can_be_stated(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((12, 20, 30), np.uint8), photometric="minisblack", metadata=None)
+    domain(1, 2).read(tmp_path / "a.tif")
+    (said,) = caplog.messages
+    assert said.endswith("axes I=12, Y=20, X=30: 12 images along I, 1 band, 20 x 30 pixels")
+    assert domain(1, 2, axes="IYX").read(tmp_path / "a.tif").image.shape == (12, 1, 20, 30)
+
+
+@pytest.mark.parametrize("axes", ["QYX", "iyx", ""])
+def test_letters_that_no_axis_has_are_answered_with_those_that_it_may_have(axes):
+    with pytest.raises(ConfigError, match=r"axes: .*T \(time\), C \(channels\), Z, Y, X and I \(images\)"):
+        domain(1, 2, axes=axes)
 
 
 def test_an_unnamed_last_axis_of_two_is_not_a_narrow_image(tmp_path):

@@ -56,11 +56,38 @@ def test_maps_with_an_offset_that_is_not_stated_are_noticed(tmp_path, capsys, mo
     pairs(tmp_path / "cells", 3, size=(60, 60))
     assert command(["init", "cells"]) == 0
     assert "the maps add up to 9" in capsys.readouterr().out
-    assert command(["init", "cells", "--offset", str(OFFSET), "--gain", str(GAIN), "--force"]) == 0
+    assert command(["init", "cells", "--offset", str(OFFSET), "--gain", str(GAIN)]) == 0
     assert "add up" not in capsys.readouterr().out
     values = yaml.safe_load((tmp_path / "cells.yaml").read_text())
     assert values["data"]["camera"] == {"offset": OFFSET, "gain": GAIN, "read_noise": 0.0}
     assert values["data"]["unit"] == "photoelectrons"
+
+
+def test_an_earlier_output_is_replaced_until_it_was_edited(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stained(tmp_path / "cells", 2)
+    path = tmp_path / "cells.yaml"
+    assert command(["init", "cells"]) == 0
+    assert command(["init", "cells", "--offset", "90"]) == 0
+    assert yaml.safe_load(path.read_text())["data"]["camera"]["offset"] == 90
+    edited = path.read_text().replace("epochs: 20", "epochs: 30")
+    path.write_text(edited)
+    assert command(["init", "cells", "--offset", "100"]) == 2
+    said = capsys.readouterr().err
+    assert "--force" in said
+    assert "--out" in said
+    assert path.read_text() == edited
+    assert command(["init", "cells", "--offset", "100", "--out", "other.yaml"]) == 0
+    assert command(["init", "cells", "--offset", "100", "--force"]) == 0
+    assert yaml.safe_load(path.read_text())["data"]["camera"]["offset"] == 100
+
+
+def test_without_an_argument_a_folder_is_named_too(capsys):
+    assert command(["init"]) == 2
+    said = capsys.readouterr().err
+    assert "path/to/folder" in said
+    assert "oasis adapters" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_the_threshold_is_above_the_noise(tmp_path):
