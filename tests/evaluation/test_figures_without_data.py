@@ -174,5 +174,6 @@ def test_a_gallery_of_no_events(toy, toy_separator):
 def test_an_event_of_particles(fill):
     adapter = find_adapter("neutrino")({"events": {"test": 1}})
     sample = adapter.dataset("test")[0]
-    maps = np.full(sample.target[:, 0].shape, fill, np.float32)
+    maps = np.zeros(sample.target[:, 0].shape, np.float32)
+    maps[:, :2] = fill  # in some planes: a point is drawn for each cube
     drawn(event_figure(sample, maps, adapter.classes))
