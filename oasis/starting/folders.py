@@ -6,7 +6,9 @@ from pathlib import Path
 from string import Template
 
 from oasis.adapters.folder.camera import Camera
+from oasis.adapters.folder.layout import find_layout
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure
+from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
 from oasis.io.outputs import check_outputs
 from oasis.io.texts import read_text, write_text
@@ -16,6 +18,7 @@ from oasis.starting.quickstarts import ANOTHER_NAME
 TEMPLATE = files("oasis.starting") / "templates" / "folder.yaml.txt"
 OVERLAPS = {1: 1, 2: 3, 3: 4}  # weights by number of classes, where nothing is known of the task
 MOST = 5  # with more classes
+UNEXPLAINED = 0.2  # share of the light by which maps and images may differ
 UNEDITED = "# As written (oasis init replaces only files that were not edited): "
 
 
@@ -41,13 +44,16 @@ def write_folder(
     folder, camera = Path(folder), camera or Camera()
     name = folder.resolve().name
     found = measure(folder, dims)
+    train = folder / "train"
+    layout = find_layout(train if train.is_dir() else folder)
+    compared = None if found.single or found.labels else compare(layout, camera)
     path = Path(out) if out is not None else Path(f"{name}.yaml")
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        _values(folder, name, found, camera or Camera())
+        _values(folder, name, found, camera, compared)
     )
     check_outputs({path: is_unedited}, [folder], force=force, mend=ANOTHER_NAME)
     write_text(path, f"{text}{UNEDITED}{_digest(text)}\n")
-    return path, said(folder, found, camera)
+    return path, said(folder, found, camera, compared)
 
 
 def is_unedited(path: Path) -> bool:
@@ -60,7 +66,7 @@ def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def said(folder: Path, found: Found, camera: Camera) -> str:
+def said(folder: Path, found: Found, camera: Camera, compared: Compared | None = None) -> str:
     """Return what was found, for people."""
     counts = ", ".join(f"{name} ({number} file{'s' * (number > 1)})" for name, number in found.files.items())
     rule = SplitRule()
@@ -74,17 +80,51 @@ def said(folder: Path, found: Found, camera: Camera) -> str:
         f"train, val and test: {split}",
         f"offset of the camera: {camera.offset:g} counts; the darkest 0.1 % of pixels have {found.darkest:.6g}",
     ]
+    looks_offset = camera.offset == 0 and found.darkest > SIGMAS * found.noise
+    if looks_offset:
+        lines.append(
+            f"that looks like an offset: state it (--offset {found.darkest + SIGMAS * found.noise:.0f}), best as "
+            "the mean of a dark frame; right as it is if dark pixels have 0 counts and this is light"
+        )
     excess = found.excess - camera.offset * (len(found.classes) - 1)
     if not found.labels and excess > found.noise:
         lines.append(
             f"the maps add up to {excess:.4g} counts more than the images: do they have the offset of the camera? "
             "State it (--offset), or data.maps: unit for maps without offset"
         )
+    if compared is not None:
+        lines += _light_said(found, camera, compared, looks_offset)
     lines += [f"{name}: looks like label images, which are no maps: see the comment" for name in found.labels]
     return "\n".join(lines)
 
 
-def _values(folder: Path, name: str, found: Found, camera: Camera) -> dict[str, object]:
+def _light_said(found: Found, camera: Camera, compared: Compared, looks_offset: bool) -> list[str]:
+    """Return what is to be said of the light that is in the maps, and of that which is not."""
+    lines, without = [], ", ".join(compared.without)
+    if compared.kind != "counts":
+        lines.append(
+            f"the maps do not have the offset of {camera.offset:g} counts that the images have, so that "
+            f"data.maps is {compared.kind}, not counts"
+        )
+    elif without:
+        lines.append(
+            f"{without}: the maps do not have the offset of {camera.offset:g} counts, those of other classes "
+            "have it: write all of them with it or without"
+        )
+    if compared.level > camera.gain * found.noise and not looks_offset:
+        lines.append(
+            f"the images have {compared.level / camera.gain:.4g} counts more than the maps together: a background "
+            "that is in no map, or do --offset and data.maps not fit?"
+        )
+    if abs(compared.share - 1) > UNEXPLAINED:
+        lines.append(
+            f"the maps have {compared.share:.0%} of the light of the images where they are brightest: do "
+            "offset, gain and data.maps fit?"
+        )
+    return lines
+
+
+def _values(folder: Path, name: str, found: Found, camera: Camera, compared: Compared | None) -> dict[str, object]:
     """Return the values of the template."""
     return {
         "kind": "Images of one class each, to be mixed"
@@ -100,6 +140,7 @@ def _values(folder: Path, name: str, found: Found, camera: Camera) -> dict[str, 
         "darkest": f"{found.darkest:.6g}",
         "labels": flow(list(found.labels)),
         "unit": "photoelectrons" if camera.gain != 1 else "counts",
+        "maps": "counts" if compared is None else compared.kind,
         "camera": flow(camera.model_dump()),
         "noise": f"{camera.gain * max(found.noise, min(found.thresholds.values()) / SIGMAS):.3g}",
         "thresholds": flow({key: float(f"{camera.gain * value:.3g}") for key, value in found.thresholds.items()}),

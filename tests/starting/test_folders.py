@@ -1,5 +1,7 @@
 """Own images without Python: what `oasis init` finds in a folder, and the way from there to maps."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tifffile
 import yaml
 from made_up_cells import CLASSES, GAIN, OFFSET, pairs, stained
 
+from oasis.adapters.folder.camera import Camera
 from oasis.adapters.folder.measuring import measure
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
@@ -88,6 +91,42 @@ def test_without_an_argument_a_folder_is_named_too(capsys):
     assert "path/to/folder" in said
     assert "oasis adapters" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("gain", "unit", "kind"), [(1.0, 2.0, "unit"), (0.5, 2.0, "net"), (0.5, 1.0, "unit")])
+def test_maps_without_the_offset_of_their_images_keep_their_light(tmp_path, capsys, monkeypatch, gain, unit, kind):
+    """Maps are written as counts without the offset (2 per photoelectron), or in photoelectrons."""
+    monkeypatch.chdir(tmp_path)
+    pairs(tmp_path / "cells", 3)
+    for path in [one for name in CLASSES for one in (tmp_path / "cells" / name).iterdir()]:
+        light = (tifffile.imread(path).astype(np.float32) - OFFSET) * GAIN
+        tifffile.imwrite(path, light * np.float32(unit))
+    assert command(["init", "cells", "--offset", str(OFFSET), "--gain", str(gain)]) == 0
+    said = capsys.readouterr().out
+    assert f"do not have the offset of 100 counts that the images have, so that data.maps is {kind}" in said
+    assert "of the light" not in said
+    assert "the images have" in said  # the background of 5 photoelectrons
+    sample = Run.from_config("cells.yaml").dataset("test")[0]
+    light = sample.image.sum() - np.median(sample.image - sample.target.sum(0)) * sample.image.size
+    assert sample.target.sum() / light == pytest.approx(1, abs=0.1)
+
+
+def test_light_that_is_in_no_map_is_noticed(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs(tmp_path / "cells", 3)
+    assert command(["init", "cells", "--offset", str(OFFSET)]) == 0
+    assert "of the light" not in capsys.readouterr().out
+    for path in [one for name in CLASSES for one in (tmp_path / "cells" / name).iterdir()]:
+        tifffile.imwrite(path, (tifffile.imread(path) - OFFSET) // 2 + OFFSET)
+    assert command(["init", "cells", "--offset", str(OFFSET)]) == 0
+    assert re.search(r"the maps have (4[5-9]|5[0-5])% of the light", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("write", [stained, pairs, lambda folder: pairs(folder, labels=True)])
+def test_an_offset_that_is_not_stated_is_named(tmp_path, write):
+    out = tmp_path / "a.yaml"
+    assert "looks like an offset: state it (--offset 1" in write_folder(write(tmp_path / "cells"), out)[1]
+    assert "looks like an offset" not in write_folder(tmp_path / "cells", out, camera=Camera(offset=OFFSET))[1]
 
 
 def test_the_threshold_is_above_the_noise(tmp_path):

@@ -164,7 +164,7 @@ class FolderAdapter(Adapter[FolderOptions]):
         if split == "train" and options.labels:
             logger.warning(LABELS_MEAN, ", ".join(options.labels))
         files = Files(layout.images, layout.maps, frozenset(options.labels))
-        maps = "images" if options.maps == "counts" else "maps"
+        maps = {"counts": "images", "net": "net", "unit": "maps"}[options.maps]
         stocks = [Stock(Reader(self, kind, options.key)) for kind in ("images", maps, "labels")]
         items = self.items(dict(layout.images), split)
         return Windows(files, items, options.size, count, self.seed, split, *stocks)

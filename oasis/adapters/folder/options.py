@@ -93,7 +93,8 @@ class FolderOptions(DataOptions):
         size: pixels of a window along every spatial axis; null for whole images of one size.
         unit: of the intensities after offset and gain.
         camera: offset and gain of images, in training as in prediction.
-        maps: whether the maps of the classes are `counts` of the same camera, or in the `unit` already.
+        maps: whether the maps of the classes are `counts` of the same camera, `net` counts, without its offset,
+            or in the `unit` already.
         labels: classes whose folders hold label images or masks instead of maps.
         key: the array in files with several.
         split: which files belong to which split.
@@ -108,7 +109,7 @@ class FolderOptions(DataOptions):
     size: tuple[int, ...] | None = None
     unit: str = Field("counts", pattern=r"\S")
     camera: Camera = Camera()
-    maps: Literal["counts", "unit"] = "counts"
+    maps: Literal["counts", "net", "unit"] = "counts"
     labels: tuple[str, ...] = ()
     key: str | None = None
     split: SplitRule = SplitRule()

@@ -92,7 +92,7 @@ class Reader:
 
     Args:
         adapter: the adapter of the folder.
-        kind: `images` in counts, `maps` in units, or `labels`.
+        kind: `images` in counts, `net` counts of maps, `maps` in units, or `labels`.
         key: the array in files with several.
     """
 
@@ -105,6 +105,9 @@ class Reader:
         if self._kind == "images":
             images: NDArray[Any] = adapter.read(path, self._key).image
             return with_pixels(path, images)
+        if self._kind == "net":
+            gain = np.float32(adapter.options.camera.gain)
+            return as_image_array(raw_images(adapter, path, adapter.bands, self._key), str(path)) * gain
         if self._kind == "maps":
             return as_image_array(raw_images(adapter, path, adapter.bands, self._key), str(path))
         key = PALETTE if path.suffix.lower() == PNG else self._key
