@@ -187,3 +187,50 @@ def test_the_configuration_says_what_is_to_be_decided(tmp_path, monkeypatch):
         file["a"] = 1
     with pytest.raises(DataError, match="is not an earlier output"):
         write_folder("my cells", tmp_path / "x.h5")
+
+
+def test_masks_of_booleans_are_labels(tmp_path):
+    folder = pairs(tmp_path / "cells", 3, suffix=".npy", labels=True)
+    for name in CLASSES:
+        for path in (folder / name).iterdir():
+            np.save(path, np.load(path) > 0)
+    assert measure(folder).labels == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda values: values > 0, "found booleans, expected the intensities"),
+        (lambda values: np.full(values.shape, np.nan), "no pixel is finite"),
+        (lambda values: values[:, :1], "images of 40 x 1 pixels: expected at least 2"),
+    ],
+)
+@pytest.mark.parametrize("write", [pairs, stained])
+def test_images_that_cannot_be_measured_are_refused_by_name(tmp_path, write, change, words):
+    folder = write(tmp_path / "cells", 2, (40, 44), suffix=".npy")
+    for path in folder.rglob("*.npy"):
+        if path.parent.name in ("images", "vesicles"):
+            np.save(path, change(np.load(path)))
+    with pytest.raises(DataError, match=rf"\.npy: {words}"):
+        measure(folder)
+
+
+def test_masked_pixels_do_not_change_what_is_measured(tmp_path):
+    folder = stained(tmp_path / "cells", suffix=".npy")
+    full = measure(folder)
+    for path in folder.rglob("*.npy"):
+        values = np.load(path).astype(float)
+        values[10:14], values[:, 5:7] = np.nan, np.inf
+        np.save(path, values)
+    holed = measure(folder)
+    step = 1 / 0.6745 / np.sqrt(2)  # by which the noise of whole counts changes
+    np.testing.assert_allclose(holed.noise, full.noise, atol=1.01 * step)
+    for name in CLASSES:
+        np.testing.assert_allclose(holed.thresholds[name], full.thresholds[name], atol=3.03 * step)
+
+
+def test_folders_that_cannot_name_a_class_are_refused(tmp_path):
+    folder = pairs(tmp_path / "cells", 2)
+    (folder / "nuclei").rename(folder / "a&b")
+    with pytest.raises(ConfigError, match="'a&b' cannot name a class"):
+        measure(folder)

@@ -74,8 +74,12 @@ class FolderAdapter(Adapter[FolderOptions]):
         """Return counts as images (n, B, *S) in physical units: minus offset or dark frame, times the gain.
 
         Raises:
-            DataError: the array has another shape.
+            DataError: the array has another shape, or is a mask.
         """
+        if raw.dtype.kind == "b":
+            raise DataError(
+                "found booleans, which are no intensities: masks of a class are read where data.labels names it"
+            )
         images = as_images(raw, self.bands, self.spatial_dims, dark)
         camera = self.options.camera
         return camera.signal(images) if dark is None else images * np.float32(camera.gain)
@@ -164,7 +168,7 @@ class FolderAdapter(Adapter[FolderOptions]):
         if split == "train" and options.labels:
             logger.warning(LABELS_MEAN, ", ".join(options.labels))
         files = Files(layout.images, layout.maps, frozenset(options.labels))
-        maps = {"counts": "images", "net": "net", "unit": "maps"}[options.maps]
+        maps = {"counts": "counts", "net": "net", "unit": "maps"}[options.maps]
         stocks = [Stock(Reader(self, kind, options.key)) for kind in ("images", maps, "labels")]
         items = self.items(dict(layout.images), split)
         return Windows(files, items, options.size, count, self.seed, split, *stocks)

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from oasis.adapters.folder.intensities import intensities, noise_of, read_counts
 from oasis.adapters.folder.layout import IMAGES, Layout, find_layout
 from oasis.adapters.options import SPLITS
 from oasis.errors import DataError
 from oasis.io.axes import AxisFacts
 from oasis.io.labelled import read_labelled
-from oasis.io.png import PALETTE, PNG
+from oasis.regions import check_classes
 
 SAMPLED: Final = 5  # files of a class that are measured
 WINDOWS: Final = {1: 1024, 2: 128, 3: 32}  # pixels of a window along an axis by number of axes
@@ -70,16 +70,24 @@ def measure(folder: Path, dims: int | None = None) -> Found:
         dims: number of spatial axes, where the files do not tell.
 
     Raises:
-        DataError: its layout is not known, or a file cannot be read.
+        ConfigError: the name of a folder cannot name a class.
+        DataError: its layout is not known, or a file cannot be read or measured.
     """
     layout = find_layout(folder / "train" if (folder / "train").is_dir() else folder)
+    check_classes(list(layout.maps))
     images = list(layout.images.values()) or [path for files in layout.maps.values() for path in files.values()]
     values, facts = read_labelled(images[0])
     known, bands, why = _axes(values.shape, facts, dims, images[0])
     sizes = [_size(path, known) for path in images]
+    thin = next((path for path, lengths in zip(images, sizes, strict=True) if min(lengths) < 2), None)
+    if thin is not None:
+        said = " x ".join(map(str, _size(thin, known)))
+        raise DataError(
+            f"{thin}: images of {said} pixels: expected at least 2 along every axis (is --dims right?)"
+        )
     smallest = tuple(min(lengths) for lengths in zip(*sizes, strict=True))
     labels = () if layout.single else tuple(name for name in layout.maps if _are_labels(layout, name))
-    sampled = np.concatenate([read_labelled(path)[0].ravel().astype(float) for path in images[:SAMPLED]])
+    sampled = np.concatenate([intensities(path) for path in images[:SAMPLED]])
     counts = {IMAGES: len(layout.images)} if layout.images else {}
     counts |= {name: len(paths) for name, paths in layout.maps.items()}
     return Found(
@@ -90,10 +98,10 @@ def measure(folder: Path, dims: int | None = None) -> Found:
         smallest,
         tuple(min(length, WINDOWS[known]) for length in smallest),
         labels,
-        float(np.nanpercentile(sampled, 0.1)),
+        float(np.percentile(sampled, 0.1)),
         {name: _threshold(layout, name, name in labels) for name in layout.maps},
         0.0 if labels else _excess(layout),
-        float(np.median([_noise(path) for path in images[:SAMPLED]])),
+        float(np.median([noise_of(path) for path in images[:SAMPLED]])),
         why,
     )
 
@@ -138,16 +146,12 @@ def _files(layout: Layout, name: str) -> list[Path]:
     return list(layout.maps[name].values())[:SAMPLED]
 
 
-def _read(path: Path) -> NDArray[Any]:
-    return read_labelled(path, PALETTE if path.suffix.lower() == PNG else None)[0]
-
-
 def _are_labels(layout: Layout, name: str) -> bool:
     """Return whether the files of a class look like label images: whole numbers that are the same over areas."""
     for path in _files(layout, name):
-        values = _read(path)
-        if values.dtype.kind not in "uib":
-            return False
+        values = read_counts(path)
+        if values.dtype.kind not in "ui":
+            return bool(values.dtype.kind == "b")
         pairs = (values[..., 1:] > 0) & (values[..., :-1] > 0)
         same = values[..., 1:] == values[..., :-1]
         if pairs.any():
@@ -158,23 +162,17 @@ def _are_labels(layout: Layout, name: str) -> bool:
 def _threshold(layout: Layout, name: str, labelled: bool) -> float:
     """Return an intensity that is above the noise of the images of a class."""
     paths = list(layout.images.values())[:SAMPLED] if labelled else _files(layout, name)
-    noise = float(np.median([_noise(path) for path in paths]))
-    ranges = [np.nanpercentile(_read(path), [1, 99.9]) for path in paths]
+    noise = float(np.median([noise_of(path) for path in paths]))
+    ranges = [np.percentile(intensities(path), [1, 99.9]) for path in paths]
     return max(SIGMAS * noise, FAINT * float(np.median(np.diff(ranges))))
-
-
-def _noise(path: Path) -> float:
-    """Return the rms of the noise, from the differences of neighbours."""
-    steps = np.abs(np.diff(_read(path).astype(float), axis=-1))
-    return float(np.nanmedian(steps) / 0.6745 / np.sqrt(2))
 
 
 def _excess(layout: Layout) -> float:
     """Return by how much maps add up to more than their images; 0 where they cannot be compared."""
     found = []
     for name, path in list(layout.images.items())[:SAMPLED]:
-        image = _read(path).astype(float)
-        maps = [_read(files[name]).astype(float) for files in layout.maps.values()]
+        image = read_counts(path).astype(float)
+        maps = [read_counts(files[name]).astype(float) for files in layout.maps.values()]
         if {one.shape for one in maps} == {image.shape}:
             found.append(float(np.nanmedian(np.sum(maps, axis=0) - image)))
     return float(np.median(found)) if found else 0.0

@@ -1,7 +1,8 @@
 """Stock: the images of files in physical units, of which the last ones read stay in memory."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +33,33 @@ def raw_images(adapter: Adapter[Any], path: Path, bands: int, key: str | None = 
     if found is not None:
         arranged: NDArray[Any] = found.apply(values)
         return arranged
-    try:
+    with naming(path):
         shape = images_shape(values.shape, bands, adapter.spatial_dims)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
     return np.reshape(values, shape)
 
 
 def stored_shape(adapter: Adapter[Any], path: Path, key: str | None) -> tuple[int, ...]:
     """Return the shape (n, B, *S) of the images of a file, without reading them where the format allows it."""
-    with open_parts(path, key) as stored:
+    with naming(path), open_parts(path, key) as stored:
         parts = None if stored is None else adapter.arranged_parts(path, stored)
         if parts is not None:
             return images_shape(parts.shape, adapter.bands, adapter.spatial_dims)
     return raw_images(adapter, path, adapter.bands, key).shape
 
 
-def with_pixels(path: Path, images: Array) -> Array:
-    """Return the images (n, B, *S) of a file if each has a pixel of which all bands are finite.
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in the errors of what is done with its contents."""
+    try:
+        yield
+    except DataError as error:
+        if str(path) in str(error):
+            raise
+        raise DataError(f"{path}: {error}") from None
+
+
+def with_pixels(images: Array) -> Array:
+    """Return images (n, B, *S) if each has a pixel of which all bands are finite.
 
     Raises:
         DataError: one has none.
@@ -57,9 +67,28 @@ def with_pixels(path: Path, images: Array) -> Array:
     for frame, image in enumerate(images):
         if not np.isfinite(image).all(axis=0).any():
             raise DataError(
-                f"{path}: image {frame} has no pixel that is finite in every band: expected numbers, leave it out"
+                f"image {frame} has no pixel that is finite in every band: expected numbers, leave it out"
             )
     return images
+
+
+def not_negative(maps: Array, dark: float) -> Array:
+    """Return maps without light that is negative before an offset is subtracted; after it, that is noise.
+
+    Args:
+        maps: of the classes.
+        dark: what a count of 0 is in units.
+
+    Raises:
+        DataError: there is negative light.
+    """
+    wrong = maps[np.isfinite(maps) & (maps < min(dark, 0.0))]
+    if len(wrong):
+        raise DataError(
+            f"{len(wrong)} pixels of the map are negative without an offset of the camera, down to "
+            f"{wrong.min():g}: expected light of at least 0 (state data.camera.offset, or set to 0 what is noise)"
+        )
+    return maps
 
 
 class Stock:
@@ -92,7 +121,8 @@ class Reader:
 
     Args:
         adapter: the adapter of the folder.
-        kind: `images` in counts, `net` counts of maps, `maps` in units, or `labels`.
+        kind: `images` in counts; maps in `counts` of the same camera, in `net` counts, or as `maps` in units; or
+            `labels`.
         key: the array in files with several.
     """
 
@@ -100,18 +130,28 @@ class Reader:
         self._adapter, self._kind, self._key = adapter, kind, key
 
     def __call__(self, path: Path) -> NDArray[Any]:
-        """Return the images (n, B, *S) of a file, or its labels (n, 1, *S)."""
+        """Return the images (n, B, *S) of a file, or its labels (n, 1, *S).
+
+        Raises:
+            DataError: the file cannot be read, or has not what its kind has; the error names it.
+        """
+        with naming(path):
+            return self._labels(path) if self._kind == "labels" else self._light(path)
+
+    def _light(self, path: Path) -> Array:
         adapter = self._adapter
-        if self._kind == "images":
-            images: NDArray[Any] = adapter.read(path, self._key).image
-            return with_pixels(path, images)
-        if self._kind == "net":
-            gain = np.float32(adapter.options.camera.gain)
-            return as_image_array(raw_images(adapter, path, adapter.bands, self._key), str(path)) * gain
         if self._kind == "maps":
-            return as_image_array(raw_images(adapter, path, adapter.bands, self._key), str(path))
-        key = PALETTE if path.suffix.lower() == PNG else self._key
-        labels = raw_images(adapter, path, 1, key)
+            return not_negative(as_image_array(raw_images(adapter, path, adapter.bands, self._key)), 0.0)
+        camera = adapter.options.camera
+        dark = float(camera.signal(np.zeros(1))[0])
+        if self._kind == "net":
+            counts = as_image_array(raw_images(adapter, path, adapter.bands, self._key))
+            return not_negative(counts * np.float32(camera.gain), dark)
+        images: Array = adapter.read(path, self._key).image
+        return with_pixels(images) if self._kind == "images" else not_negative(images, dark)
+
+    def _labels(self, path: Path) -> NDArray[np.int64]:
+        labels = raw_images(self._adapter, path, 1, PALETTE if path.suffix.lower() == PNG else self._key)
         if labels.dtype.kind not in "uib" and not (np.mod(labels, 1) == 0).all():
-            raise DataError(f"{path}: expected labels, found numbers that are not whole: is it a map?")
+            raise DataError("expected labels, found numbers that are not whole: is it a map?")
         return labels.astype(np.int64)

@@ -128,7 +128,7 @@ class Windows(SampleDataset):
         """Return window `index` of `epoch`.
 
         Raises:
-            DataError: a map does not have the size of its image, or an image has no finite pixel here.
+            DataError: a file has other maps than its images need, or one that is negative, or no finite pixel.
         """
         if self.split == "train":
             rng = keyed_rng(self.seed, self.split, index, epoch)
@@ -137,8 +137,9 @@ class Windows(SampleDataset):
         else:
             item, place = self._grid[index]
         part = tuple(slice(at, at + length) for at, length in zip(place, self.size, strict=True))
-        image = self._images[self.files.images[item.name]][item.frame][:, *part]
-        parts = [self._map(name, item, part, image) for name in self.files.maps]
+        images = self._images[self.files.images[item.name]]
+        image = images[item.frame][:, *part]
+        parts = [self._map(name, item, part, image, len(images)) for name in self.files.maps]
         known = np.stack([image, *(one for one, _ in parts)])
         good = np.isfinite(known).all(axis=(0, 1))[None]
         target = np.stack([np.where(good, one, 0).clip(min=0) for one, _ in parts]).astype(np.float32)
@@ -148,16 +149,17 @@ class Windows(SampleDataset):
         return Sample(image, target, good, meta, instances=_instances(target, [labels for _, labels in parts]))
 
     def _map(
-        self, name: str, item: Item, part: tuple[slice, ...], image: Array
+        self, name: str, item: Item, part: tuple[slice, ...], image: Array, count: int
     ) -> tuple[Array, NDArray[np.int64] | None]:
         """Return the map (B, *size) of a class in a window and, where it has labels, these (*size)."""
         path = self.files.maps[name][item.name]
         labelled = name in self.files.labelled
         found = (self._labels if labelled else self._maps)[path]
-        if item.frame >= len(found) or found.shape[2:] != item.size:
+        if len(found) != count or found.shape[2:] != item.size:
             shape, wanted = (" x ".join(map(str, one)) for one in (found.shape[2:], item.size))
             raise DataError(
-                f"{path}: {len(found)} maps of {shape} pixels, but image {item.frame} of {item.name} has {wanted}"
+                f"{path}: number and size of maps are {len(found)} of {shape} pixels, but those of the images in "
+                f"{self.files.images[item.name]} {count} of {wanted}: give every image its map"
             )
         values: Array = found[item.frame][:, *part]
         return (values, None) if not labelled else (np.where(values > 0, image, 0), values[0].astype(np.int64))

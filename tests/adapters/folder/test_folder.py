@@ -196,7 +196,7 @@ def test_a_map_of_another_size_is_refused(tmp_path):
     folder = pairs(tmp_path / "cells")
     for path in (folder / "nuclei").iterdir():
         tifffile.imwrite(path, np.zeros((40, 43), np.uint16))
-    with pytest.raises(DataError, match=r"maps of 40 x 43 pixels, but image 0 of cell_. has 40 x 44"):
+    with pytest.raises(DataError, match=r"1 of 40 x 43 pixels, but .*cell_.\.tif 1 of 40 x 44"):
         adapter(folder).dataset("test")[0]
 
 
@@ -317,3 +317,39 @@ def test_units_and_sizes_that_say_nothing_are_refused(tmp_path):
             adapter(tmp_path, unit=unit)
     with pytest.raises(ConfigError, match=r"expected 2 lengths of at least 1, found \[0, 0\]"):
         adapter(tmp_path, size=(0, 0))
+
+
+def blank(folder, images, maps, values=1.0):
+    """Write three files of images and of maps of as many pixels."""
+    for name in ("images", *CLASSES):
+        for number in range(3):
+            shape, filled = (images, 1.0) if name == "images" else (maps, values)
+            write(folder / name / f"f{number}.npy", np.full((1, *shape), filled), "")
+    return adapter(folder, camera={}, size=None)
+
+
+def test_files_with_other_numbers_of_images_and_maps_are_refused(tmp_path):
+    made = blank(tmp_path / "cells", (7, 8, 9), (9, 8, 9))
+    with pytest.raises(DataError, match=r"nuclei/f\d\.npy: .* 9 of 8 x 9 .*images/f\d\.npy 7 of 8 x 9"):
+        made.dataset("train")[0]
+
+
+def test_negative_maps_are_refused_unless_an_offset_makes_them_so(tmp_path):
+    made = blank(tmp_path / "cells", (8, 9), (8, 9), -1.0)
+    with pytest.raises(DataError, match=r"nuclei/f\d\.npy: 72 pixels of the map are negative"):
+        made.dataset("train")[0]
+    with pytest.raises(DataError, match="are negative"):
+        adapter(tmp_path / "cells", size=None, maps="unit").dataset("train")[0]
+    noisy = blank(tmp_path / "noisy", (8, 9), (8, 9), 1.0)
+    assert noisy.dataset("train")[0].target.min() == 1
+    assert adapter(tmp_path / "noisy", size=None).dataset("train")[0].target.max() == 0  # 1 - 100 counts
+
+
+def test_errors_of_contents_name_the_file(tmp_path):
+    folder = pairs(tmp_path / "cells", suffix=".npy")
+    with pytest.raises(DataError, match=r"cell_\d\.npy: an array of shape .* of 3 bands"):
+        adapter(folder, bands=3).dataset("train")
+    for path in (folder / "images").iterdir():
+        np.save(path, np.load(path) > 0)
+    with pytest.raises(DataError, match=r"cell_\d\.npy: found booleans"):
+        adapter(folder).dataset("train")[0]
