@@ -83,7 +83,7 @@ def said(folder: Path, found: Found, camera: Camera, compared: Compared | None =
     looks_offset = camera.offset == 0 and found.darkest > SIGMAS * found.noise
     if looks_offset:
         lines.append(
-            f"that looks like an offset: state it (--offset {found.darkest + SIGMAS * found.noise:.0f}), best as "
+            f"that looks like an offset: state it (--offset {found.darkest:.0f} or a little more), best as "
             "the mean of a dark frame; right as it is if dark pixels have 0 counts and this is light"
         )
     excess = found.excess - camera.offset * (len(found.classes) - 1)

@@ -125,7 +125,7 @@ def test_light_that_is_in_no_map_is_noticed(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("write", [stained, pairs, lambda folder: pairs(folder, labels=True)])
 def test_an_offset_that_is_not_stated_is_named(tmp_path, write):
     out = tmp_path / "a.yaml"
-    assert "looks like an offset: state it (--offset 1" in write_folder(write(tmp_path / "cells"), out)[1]
+    assert "looks like an offset: state it (--offset " in write_folder(write(tmp_path / "cells"), out)[1]
     assert "looks like an offset" not in write_folder(tmp_path / "cells", out, camera=Camera(offset=OFFSET))[1]
 
 
