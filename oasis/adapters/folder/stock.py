@@ -72,6 +72,9 @@ def with_pixels(images: Array) -> Array:
     return images
 
 
+ROUNDING = 1e-6  # of the brightest pixel: negative values up to this are 0
+
+
 def not_negative(maps: Array, dark: float) -> Array:
     """Return maps without light that is negative before an offset is subtracted; after it, that is noise.
 
@@ -82,7 +85,8 @@ def not_negative(maps: Array, dark: float) -> Array:
     Raises:
         DataError: there is negative light.
     """
-    wrong = maps[np.isfinite(maps) & (maps < min(dark, 0.0))]
+    finite = np.where(np.isfinite(maps), maps, 0)
+    wrong = finite[finite < min(dark, 0.0) - ROUNDING * finite.max(initial=0.0)]
     if len(wrong):
         raise DataError(
             f"{len(wrong)} pixels of the map are negative without an offset of the camera, down to "

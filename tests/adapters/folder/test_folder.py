@@ -13,6 +13,7 @@ from oasis.adapters.folder import FolderAdapter
 from oasis.adapters.folder.camera import Camera
 from oasis.adapters.folder.layout import find_layout, split_names
 from oasis.adapters.folder.options import SplitRule
+from oasis.adapters.folder.stock import not_negative
 from oasis.data.mixing import Mixer
 from oasis.errors import ConfigError, DataError
 from oasis.testing import check_adapter
@@ -332,6 +333,13 @@ def test_files_with_other_numbers_of_images_and_maps_are_refused(tmp_path):
     made = blank(tmp_path / "cells", (7, 8, 9), (9, 8, 9))
     with pytest.raises(DataError, match=r"nuclei/f\d\.npy: .* 9 of 8 x 9 .*images/f\d\.npy 7 of 8 x 9"):
         made.dataset("train")[0]
+
+
+def test_rounding_below_0_is_no_negative_light():
+    maps = np.array([[[100.0, -1e-5, np.nan]]], np.float32)
+    assert not_negative(maps, 0.0) is maps
+    with pytest.raises(DataError, match="1 pixels of the map are negative"):
+        not_negative(np.array([[[100.0, -1e-3]]], np.float32), 0.0)
 
 
 def test_negative_maps_are_refused_unless_an_offset_makes_them_so(tmp_path):
