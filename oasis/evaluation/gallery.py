@@ -15,7 +15,7 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Array, Sample, collate
 from oasis.drawing import RED, say_no_data
 from oasis.evaluation.batches import predict_batch
-from oasis.evaluation.outlines import Objects, Segments, objects_of, outlines
+from oasis.evaluation.outlines import Segments, ShownObjects, objects_of, outlines
 from oasis.evaluation.pictures import difference, top_of
 from oasis.evaluation.views import view, window
 from oasis.instances.grouping import Grouping
@@ -224,7 +224,7 @@ def _finite(values: Array) -> Array:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _outline(axes: NDArray[np.object_], objects: Objects | None, label: int, part: tuple[slice, ...]) -> None:
+def _outline(axes: NDArray[np.object_], objects: ShownObjects | None, label: int, part: tuple[slice, ...]) -> None:
     """Draw the outlines of the objects of a class over its truth and its prediction."""
     if objects is None:
         return

@@ -17,7 +17,7 @@ Segments = NDArray[np.float64]  # (n, 2, 2): both ends of each line as x and y, 
 MOST = 300  # objects of a class that are outlined, the brightest first
 
 
-class Objects(NamedTuple):
+class ShownObjects(NamedTuple):
     """The single objects of an event.
 
     Attributes:
@@ -29,7 +29,7 @@ class Objects(NamedTuple):
     predicted: Instances
 
 
-def objects_of(sample: Sample, maps: Array, adapter: Adapter, grouping: Mapping[str, Grouping]) -> Objects:
+def objects_of(sample: Sample, maps: Array, adapter: Adapter, grouping: Mapping[str, Grouping]) -> ShownObjects:
     """Return the true and predicted objects of an event, of pixels that are valid and above the thresholds.
 
     Args:
@@ -42,7 +42,7 @@ def objects_of(sample: Sample, maps: Array, adapter: Adapter, grouping: Mapping[
     predicted = group(np.where(sample.valid, maps, 0).astype(np.float32), adapter.classes, limits, grouping)
     known = sample.instances
     true = None if known is None else visible(known, list(limits.values()), sample.valid)
-    return Objects(true, predicted)
+    return ShownObjects(true, predicted)
 
 
 def outlines(objects: Instances | None, label: int, part: tuple[slice, ...], side: int | None = None) -> Segments:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from oasis.data.samples import Array, Sample
 from oasis.drawing import BLUE, RED
-from oasis.evaluation.outlines import Objects, Segments, outlines
+from oasis.evaluation.outlines import Segments, ShownObjects, outlines
 from oasis.evaluation.views import view, window
 
 INPUT_DEPTH, MAP_DEPTH = 300, 10  # ratio of the top of the colour scale to the end of its linear part
@@ -51,7 +51,7 @@ class EventPictures(NamedTuple):
 
 
 def event_pictures(
-    sample: Sample, predictions: Sequence[Array], side: int, objects: Sequence[Objects | None] = ()
+    sample: Sample, predictions: Sequence[Array], side: int, objects: Sequence[ShownObjects | None] = ()
 ) -> EventPictures:
     """Draw a sample and the predictions of runs: PNG images, or SVG lines in one dimension.
 
