@@ -25,6 +25,8 @@ class _Source(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         self.source = self.get_data(self.path)
+        if b"\0" in self.source:  # a ValueError in early versions of Python 3.11
+            raise SyntaxError("source code string cannot contain null bytes", (self.path, 1, 0, ""))
         return self.source_to_code(self.source, self.path)
 
 
