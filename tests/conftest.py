@@ -16,6 +16,14 @@ ROOT = Path(__file__).parent.parent
 TOY = f"{Path(__file__).parent / 'toy_adapter.py'}:ToyAdapter"
 
 
+@pytest.fixture(autouse=True)
+def same_threads():
+    """Restore the number of threads, on which rounding depends, after tests of scripts that set it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def root():
     """The project's root."""
