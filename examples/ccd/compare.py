@@ -23,13 +23,13 @@ from oasis.adapters.ccd.scene import BETA, CE, ELECTRON, MUON, PHOTON
 from oasis.data.instances import Instances
 from oasis.data.samples import Sample
 from oasis.drawing import COLOURS
-from oasis.errors import ConfigError
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.gallery import predicted_maps
 from oasis.evaluation.instances import visible
 from oasis.instances.grouping import group
 from oasis.instances.matching import Counts, count, panoptic_quality
 from oasis.run import Run
+from oasis.run.comparable import comparable_runs
 from oasis.stats.intervals import Estimate
 
 THRESHOLDS = (0.1, 0.5, 0.8)  # of the IoU
@@ -70,16 +70,7 @@ class Results:
 
 def load_runs(folders: Sequence[Path], changes: Sequence[str] = ()) -> dict[str, Run]:
     """Read runs that were trained on the same data."""
-    runs = {folder.name: Run(folder, list(changes)) for folder in folders}
-    if len(runs) < len(folders):
-        raise ConfigError("two of the folders have the same name: rename one")
-    first = next(iter(runs.values()))
-    for name, run in runs.items():
-        if run.config.adapter != "ccd":
-            raise ConfigError(f"{name}: expected a run of the adapter ccd, found {run.config.adapter}")
-        if (run.config.data, run.adapter.seed) != (first.config.data, first.adapter.seed):
-            raise ConfigError(f"{name}: its data differ from those of {first.folder.name}")
-    return runs
+    return comparable_runs(folders, "ccd", lambda run: run.config.adapter == "ccd", changes)
 
 
 def methods_of(runs: Mapping[str, Run], cuts: Cuts) -> dict[str, Method]:

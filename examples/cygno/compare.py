@@ -28,6 +28,7 @@ from oasis.data.samples import Sample
 from oasis.errors import ConfigError
 from oasis.evaluation.figures import save_figure
 from oasis.run import Run
+from oasis.run.comparable import comparable_runs
 from oasis.separator.separator import Separator
 from oasis.stats.intervals import rate
 
@@ -76,16 +77,7 @@ class Network:
 
 def load_runs(folders: list[Path], changes: list[str]) -> dict[str, Run]:
     """Read runs that see the same images."""
-    runs = {folder.name: Run(folder, changes) for folder in folders}
-    if len(runs) < len(folders):
-        raise ConfigError("two of the folders have the same name: rename one")
-    first = next(iter(runs.values()))
-    for name, run in runs.items():
-        if not isinstance(run.adapter, CygnoAdapter):
-            raise ConfigError(f"{name}: expected a run of the adapter cygno, found {run.config.adapter}")
-        if (run.config.data, run.adapter.seed) != (first.config.data, first.adapter.seed):
-            raise ConfigError(f"{name}: its data differ from those of {first.folder.name}")
-    return runs
+    return comparable_runs(folders, "cygno", lambda run: isinstance(run.adapter, CygnoAdapter), changes)
 
 
 def changed(adapter: CygnoAdapter, **options: object) -> CygnoAdapter:

@@ -19,10 +19,10 @@ from oasis.adapters.waveform.noise import measured_autocovariance
 from oasis.adapters.waveform.scene import INTERFERENCE, SIGNAL
 from oasis.adapters.waveform.trigger import Found, MatchedFilter, efficiency, threshold_trigger
 from oasis.drawing import COLOURS
-from oasis.errors import ConfigError
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.gallery import predicted_maps
 from oasis.run import Run
+from oasis.run.comparable import comparable_runs
 from oasis.stats.bins import bins_of
 
 EDGES = (0.5, 1, 2, 3, 4, 6, 10, 20, 50)  # of the signal-to-noise ratio
@@ -35,16 +35,7 @@ Trigger = Callable[[NDArray[np.float64]], Found]
 
 def load_runs(folders: list[Path], changes: list[str]) -> dict[str, Run]:
     """Read runs that were trained on the same waveforms."""
-    runs = {folder.name: Run(folder, changes) for folder in folders}
-    if len(runs) < len(folders):
-        raise ConfigError("two of the folders have the same name: rename one")
-    first = next(iter(runs.values()))
-    for name, run in runs.items():
-        if run.adapter.classes != (SIGNAL, INTERFERENCE):
-            raise ConfigError(f"{name}: expected a run of the adapter waveform, found {run.config.adapter}")
-        if (run.config.data, run.adapter.seed) != (first.config.data, first.adapter.seed):
-            raise ConfigError(f"{name}: its data differ from those of {first.folder.name}")
-    return runs
+    return comparable_runs(folders, "waveform", lambda run: run.adapter.classes == (SIGNAL, INTERFERENCE), changes)
 
 
 def triggers_of(run: Run) -> dict[str, Trigger]:

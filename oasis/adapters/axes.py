@@ -1,7 +1,7 @@
 """Axes: which axis of a stored array is which of the images (n, B, *S) of a domain."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import DataError, shown
-from oasis.io.axes import AxisFacts
-from oasis.io.parts import Parts
+from oasis.io.axes import SPATIAL, AxisFacts
+from oasis.io.parts import Parts, facts_of
 
-SPATIAL = "ZYX"
 FEWEST = 4  # pixels of a last axis without a name below which it may be one of colours
 UNNAMED = "IQ"  # axes of pages, whose meaning the file does not state
 
@@ -144,6 +143,7 @@ class ArrangedParts:
         bands = 1 if arrangement.band is None else parts.shape[arrangement.band]
         self.shape: tuple[int, ...] = (*lead, bands, *[parts.shape[place] for place in arrangement.spatial])
         self.dtype: np.dtype[Any] = parts.dtype
+        self.facts = replace(facts_of(parts), names="")  # whose letters are of the axes of the file
 
     def __getitem__(self, index: Any, /) -> NDArray[Any]:
         how = self._how

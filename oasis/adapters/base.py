@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
-from oasis.adapters.axes import SPATIAL, ArrangedParts, arrangement
+from oasis.adapters.axes import ArrangedParts, arrangement
 from oasis.adapters.options import DataOptions
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.reading import as_images
@@ -25,7 +25,7 @@ from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError, shown
 from oasis.instances.grouping import Grouping
 from oasis.io.arrays import SUFFIXES, as_image_array, read_array
-from oasis.io.axes import AxisFacts
+from oasis.io.axes import SPATIAL, AxisFacts
 from oasis.io.labelled import read_labelled
 from oasis.io.parts import Parts, facts_of
 from oasis.options import Options
@@ -376,10 +376,8 @@ class Adapter(ABC, Generic[OptionsT]):
         if found is None:
             return Images(image, context, source=str(path))
         self._show(path, facts.names, found.text(facts, values.shape))
-        letters = SPATIAL[-self.spatial_dims :]
-        sizes = tuple(facts.pixel_size.get(name, 0.0) for name in letters)
-        known = sizes if all(sizes) and image.shape[2:] == found.size(values.shape) else ()
-        axes = tuple(letters.lower())
+        known = facts.lengths(self.spatial_dims) if image.shape[2:] == found.size(values.shape) else ()
+        axes = tuple(SPATIAL[-self.spatial_dims :].lower())
         return Images(image, context, None, axes, known, facts.pixel_unit if known else "", source=str(path))
 
     def named_axes(self, path: Path, values: Any, facts: AxisFacts) -> tuple[Any, AxisFacts]:

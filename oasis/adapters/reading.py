@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import as_image_array
+from oasis.io.axes import SPATIAL
 
 
 def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[Any] | None = None) -> Array:
@@ -102,5 +103,5 @@ def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> Non
         raise DataError(
             f"an array of shape {shape} looks like one image of {shape[-1]} colours or channels, but images of "
             "this domain have 1 band: choose a channel, or if the last axis is one of images, state the axes "
-            f"(--axes {'ZYX'[-spatial_dims:]}I)"
+            f"(--axes {SPATIAL[-spatial_dims:]}I)"
         )

@@ -1,6 +1,7 @@
 """Instances of a data set: the single objects that maps are grouped into, matched with the true ones."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.adapters.prediction import EventPrediction
 from oasis.data.instances import Instances
-from oasis.data.samples import Sample
+from oasis.data.samples import Array, Sample
 from oasis.evaluation.batches import EventBatch
 from oasis.instances.grouping import Grouping, group
 from oasis.instances.matching import MATCH, Counts, count, panoptic_quality
@@ -47,8 +48,7 @@ class InstanceCollector:
         classes, limits = self.adapter.classes, self.adapter.limits
         predicted, true = [], []
         for sample, prediction in event.events():
-            maps = np.where(sample.valid, prediction.maps, 0).astype(np.float32)
-            predicted.append(group(maps, classes, limits, self.grouping))
+            predicted.append(grouped(prediction.maps, sample.valid, self.adapter, self.grouping))
             true.append(visible(self._measured(sample, prediction), list(limits.values()), sample.valid))
         table = instance_table(predicted, true, classes, self.threshold)
         self._counts += counts_of(table, classes, len(true))
@@ -84,6 +84,20 @@ class InstanceCollector:
         if self._blind:
             tables.append(panoptic_quality(self._blind, [ANY]))
         return pd.concat(tables, ignore_index=True)
+
+
+def grouped(
+    maps: Array, valid: NDArray[np.bool_], adapter: Adapter[Any], grouping: Mapping[str, Grouping]
+) -> Instances:
+    """Return the instances that maps are grouped into, of valid pixels.
+
+    Args:
+        maps: (N, B, *S) of an image.
+        valid: (1, *S).
+        adapter: states classes and thresholds.
+        grouping: how the maps of classes are grouped, by name.
+    """
+    return group(np.where(valid, maps, 0).astype(np.float32), adapter.classes, adapter.limits, grouping)
 
 
 def visible(instances: Instances, limits: list[float], valid: NDArray[np.bool_]) -> Instances:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.data.instances import Instances
 from oasis.data.samples import Array, Sample
-from oasis.evaluation.instances import visible
+from oasis.evaluation.instances import grouped, visible
 from oasis.evaluation.views import view
-from oasis.instances.grouping import Grouping, group
+from oasis.instances.grouping import Grouping
 
 Segments = NDArray[np.float64]  # (n, 2, 2): both ends of each line as x and y, in corners of pixels
 MOST = 300  # objects of a class that are outlined, the brightest first
@@ -38,11 +38,9 @@ def objects_of(sample: Sample, maps: Array, adapter: Adapter, grouping: Mapping[
         adapter: the adapter of the domain.
         grouping: how maps are grouped, by class.
     """
-    limits = adapter.limits
-    predicted = group(np.where(sample.valid, maps, 0).astype(np.float32), adapter.classes, limits, grouping)
     known = sample.instances
-    true = None if known is None else visible(known, list(limits.values()), sample.valid)
-    return ShownObjects(true, predicted)
+    true = None if known is None else visible(known, list(adapter.limits.values()), sample.valid)
+    return ShownObjects(true, grouped(maps, sample.valid, adapter, grouping))
 
 
 def outlines(objects: Instances | None, label: int, part: tuple[slice, ...], side: int | None = None) -> Segments:

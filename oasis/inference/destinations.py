@@ -7,7 +7,7 @@ from typing import Literal
 
 from oasis.errors import ConfigError, DataError
 from oasis.inference.predicted import tables_of
-from oasis.inference.sinks import check_kind
+from oasis.inference.sinks import OUTPUTS, check_kind
 from oasis.io.folders import image_files, stem_of
 from oasis.io.outputs import Recogniser, is_intensities, is_maps
 from oasis.io.zarr_files import ZARR
@@ -44,7 +44,7 @@ def check_destination(out: Path, options: OutputOptions, source: str | Path) -> 
         if check_kind(out) == ZARR and options.previews:
             raise ConfigError(f"{out}: previews: not of a zarr store, which is written in parts")
         return
-    if out.suffix.lower() in (".h5", ".hdf5", ".npz", ".zarr", ".tif", ".tiff"):
+    if out.suffix.lower() in OUTPUTS:
         raise ConfigError(f"{out}: each: one file for every input goes into a folder, which has no {out.suffix}")
     if out.is_file():
         raise DataError(f"{out}: is a file, expected a folder for one file for every input")

@@ -1,10 +1,12 @@
 """One file: its images are separated whole, in tiles or by regions, as many at a time as memory allows."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from oasis.data.images import Images
 from oasis.errors import DataError, OasisError
 from oasis.inference.job import Job
 from oasis.inference.output import Output
@@ -54,19 +56,26 @@ def _separate_images(
     """Separate the images of a file, some at a time; those that cannot be read are left out one by one."""
     count, problems = opened.shape.images, dict[int, str]()
     together = count if regional is not None and regional.file is not None else opened.together
-    pending = [(start, min(start + together, count)) for start in reversed(range(0, count, together))]
-    while pending:
-        start, stop = pending.pop()
-        try:
-            images = opened.part(start, stop)
-        except DataError as error:
-            if stop - start > 1:
-                pending += [(number, number + 1) for number in reversed(range(start, stop))]
+    for start in range(0, count, together):
+        for first, images in _parts(path, opened, start, min(start + together, count), problems):
+            if regional is None:
+                problems |= separate_whole(job, path, images, output, first)
             else:
-                problems[start] = str(error).removeprefix(f"{path}: ")
-            continue
-        if regional is None:
-            problems |= separate_whole(job, path, images, output, start)
-        else:
-            problems |= regional.separate(path, images, output, start)
+                problems |= regional.separate(path, images, output, first)
     return left_out(path, problems, count)
+
+
+def _parts(
+    path: Path, opened: Opened, start: int, stop: int, problems: dict[int, str]
+) -> Iterator[tuple[int, Images]]:
+    """Yield images and the number of the first: all together or, if some cannot be read, those that can singly."""
+    try:
+        images = opened.part(start, stop)
+    except DataError as error:
+        if stop - start > 1:
+            for number in range(start, stop):
+                yield from _parts(path, opened, number, number + 1, problems)
+        else:
+            problems[start] = str(error).removeprefix(f"{path}: ")
+    else:
+        yield start, images

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oasis.adapters.base import Adapter
-from oasis.io.parts import facts_of, open_parts
+from oasis.io.parts import Parts, facts_of, open_parts
 
 
 class PixelSize(NamedTuple):
@@ -33,8 +33,11 @@ def common(found: Sequence[PixelSize]) -> PixelSize:
 def stated_size(adapter: Adapter[Any], path: Path, key: str | None) -> PixelSize:
     """Return the pixel size that a file states which is read part by part."""
     with open_parts(path, key) as parts:
-        if parts is None:
-            return PixelSize()
-        facts = facts_of(parts)
-    sizes = tuple(facts.pixel_size.get(name, 0.0) for name in "ZYX"[-adapter.spatial_dims :])
-    return PixelSize(sizes, facts.pixel_unit) if all(sizes) else PixelSize()
+        return PixelSize() if parts is None else pixel_of(parts, adapter.spatial_dims)
+
+
+def pixel_of(parts: Parts, spatial_dims: int) -> PixelSize:
+    """Return the pixel size that an open file states."""
+    facts = facts_of(parts)
+    sizes = facts.lengths(spatial_dims)
+    return PixelSize(sizes, facts.pixel_unit if sizes else "")

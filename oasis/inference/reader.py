@@ -14,7 +14,7 @@ from oasis.adapters.base import Adapter
 from oasis.adapters.reading import images_shape, leading_axes
 from oasis.data.images import Images
 from oasis.inference.large import Large, open_large
-from oasis.inference.pixels import PixelSize, stated_size
+from oasis.inference.pixels import PixelSize, pixel_of
 from oasis.inference.sources import check_read, read_images
 from oasis.io.arrays import native
 from oasis.io.parts import Parts, open_parts
@@ -139,7 +139,7 @@ class Reader:
     def _shape(self, path: Path, parts: Parts) -> Shape:
         size = self._converted(path, parts, 0, 1).image.shape[2:]
         same = size == parts.shape[len(parts.shape) - len(size) :]
-        pixel = stated_size(self.adapter, path, self.key) if same else PixelSize()
+        pixel = pixel_of(parts, self.adapter.spatial_dims) if same else PixelSize()
         return Shape(parts.shape[0] if self._has_images(parts) else 1, size, False, pixel)
 
     def _converted(self, path: Path, parts: Parts, start: int, stop: int) -> Images:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from oasis.errors import DataError
 
+SPATIAL = "ZYX"
 KNOWN = "TCZYX"  # times, channels and the three spatial axes; I counts images, Q is not known
 MEANINGS = "T (time), C (channels), Z, Y, X and I (images)"
 
@@ -39,6 +40,16 @@ class AxisFacts:
         """
         names = self.names.replace("Q", "I")
         return ", ".join(f"{name}={length}" for name, length in zip(names, shape, strict=True))
+
+    def lengths(self, spatial_dims: int) -> tuple[float, ...]:
+        """Return the length of a pixel along every spatial axis; nothing if one is unknown.
+
+        Example:
+            >>> AxisFacts("YX", {"Y": 0.2, "X": 0.1}).lengths(2), AxisFacts("YX", {"X": 0.1}).lengths(2)
+            ((0.2, 0.1), ())
+        """
+        found = tuple(self.pixel_size.get(name, 0.0) for name in SPATIAL[-spatial_dims:])
+        return found if all(found) else ()
 
     def renamed(self, names: str, axes: int, where: str) -> "AxisFacts":
         """Return the facts with other names of axes, which a user states.

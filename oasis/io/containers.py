@@ -75,6 +75,7 @@ def opened_dataset(path: Path, key: str | None = None) -> Iterator[h5py.Dataset]
         if key is None or not isinstance(file.get(key), h5py.Dataset):
             file.visititems(note)
             key = chosen_name(path, names, key)
+        _check_written(file[key], f"{path}: {key}")
         _check_filters(file[key], f"{path}: {key}")
         yield file[key]
 
@@ -101,6 +102,16 @@ def _pages_first(array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim == 2 and 1 in array.shape:
         return array.ravel()
     return array.T.swapaxes(-1, -2) if array.ndim > 1 else array
+
+
+def _check_written(data: h5py.Dataset, where: str) -> None:
+    """Check that something was written to a data set, which else reads as zeros of any stated shape.
+
+    Raises:
+        DataError: nothing was.
+    """
+    if data.size and not data.is_virtual and not data.id.get_storage_size():
+        raise DataError(f"{where} of shape {data.shape} contains no data: nothing was written to it")
 
 
 def _check_filters(data: h5py.Dataset, where: str) -> None:

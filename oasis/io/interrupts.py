@@ -23,15 +23,30 @@ def postponed_within(*functions: Callable[..., Any]) -> Iterator[None]:
         functions: written in Python.
     """
     codes = {function.__code__ for function in functions}
+
+    def is_free(number: int, frame: FrameType | None) -> bool:
+        while frame is not None and frame.f_code not in codes:
+            frame = frame.f_back
+        if frame is not None:
+            send_again(number)
+        return frame is None
+
+    with before_handlers(is_free):
+        yield
+
+
+@contextmanager
+def before_handlers(first: Callable[[int, FrameType | None], bool]) -> Iterator[None]:
+    """Call a function before the handlers of SIGINT and SIGTERM in the block, in the main thread.
+
+    Args:
+        first: is given the signal and the frame it interrupts; returns whether the handler is to be called.
+    """
     handlers: dict[int, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        while frame is not None and frame.f_code not in codes:
-            frame = frame.f_back
-        if frame is None:
+        if first(number, frame):
             handlers[number](number, frame)
-            return
-        send_again(number)
 
     if threading.current_thread() is threading.main_thread():
         handlers |= {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -12,6 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.io.axes import SPATIAL
 
 TIFF: Final = (".tif", ".tiff")
 WRITTEN_BY: Final = "oasis-seg maps"
@@ -49,7 +50,7 @@ def write_ome_tiff(
         "Channel": {"Name": [OF_XML.sub("?", name) for name in names]},
         "Description": OF_XML.sub("?", json.dumps(dict(facts or {}), default=str)),
     }
-    for axis, length in zip("ZYX"[3 - len(size) :], pixel_size, strict=False):
+    for axis, length in zip(SPATIAL[-len(size) :], pixel_size, strict=False):
         metadata |= {f"PhysicalSize{axis}": float(length), f"PhysicalSize{axis}Unit": pixel_unit}
     shape = (images, len(names), *volume)
     large = 4 * int(np.prod(shape, dtype=float)) > LARGEST

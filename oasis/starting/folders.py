@@ -6,8 +6,7 @@ from pathlib import Path
 from string import Template
 
 from oasis.adapters.folder.camera import Camera
-from oasis.adapters.folder.layout import find_layout
-from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure
+from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
 from oasis.io.outputs import check_outputs
@@ -44,9 +43,7 @@ def write_folder(
     folder, camera = Path(folder), camera or Camera()
     name = folder.resolve().name
     found = measure(folder, dims)
-    train = folder / "train"
-    layout = find_layout(train if train.is_dir() else folder)
-    compared = None if found.single or found.labels else compare(layout, camera)
+    compared = None if found.single or found.labels else compare(training_layout(folder), camera)
     path = Path(out) if out is not None else Path(f"{name}.yaml")
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         _values(folder, name, found, camera, compared)

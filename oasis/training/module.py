@@ -57,21 +57,14 @@ class SeparatorTraining(L.LightningModule):
         self.totals: dict[str, Tensor] = {}
         self.skipped = 0  # steps whose gradient was not finite
         self._batch: Batch | None = None
-        self._rest: list[tuple[Batch, dict[str, Tensor]]] = []  # parts of a batch that `backward` adds
+        self._rest: list[tuple[Batch, dict[str, Tensor] | None]] = []  # parts of a batch that `backward` adds
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the loss of a batch, or the share in it of the first of its parts; `backward` adds the others."""
-        parts = batch.parts(self.options.accumulate)
-        if len(parts) > 1:
-            sums = self._denominators(parts)
-            self._rest = [(part, sums) for part in parts[1:]]
-            return self._share(parts[0], sums)
-        ratios, _ = self._ratios(batch)
-        self._collect("train", self._totals(ratios))
-        loss = self._total(self._means(ratios))
-        if not loss.detach().isfinite():
-            check_valid_pixels(batch)
-        return loss
+        first, *rest = batch.parts(self.options.accumulate)
+        sums = self._denominators([first, *rest]) if rest else None
+        self._rest = [(part, sums) for part in rest]
+        return self._share(first, sums)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Add the gradient of a loss and, with accumulation, those of the other parts of the batch."""
@@ -93,12 +86,27 @@ class SeparatorTraining(L.LightningModule):
         self.train()
         return sums
 
-    def _share(self, part: Batch, sums: Mapping[str, Tensor]) -> Tensor:
-        """Return the share of a part in the loss of its batch; the shares add up to that loss."""
+    def _share(self, part: Batch, sums: Mapping[str, Tensor] | None) -> Tensor:
+        """Return the share of a part in the loss of its batch; the shares add up to that loss.
+
+        Gradients are averaged over processes: each gives its numerators over the denominators of all, so that the
+        mean of the losses is the loss of the samples of all processes.
+
+        Args:
+            part: a part of the batch of this process.
+            sums: what each term of that batch is divided by, or None if the part is all of it.
+        """
         ratios, _ = self._ratios(part)
-        self._collect("train", self._totals(ratios))
-        numerators = {name: ratio.totals(self.loss.reduction)[0] for name, ratio in ratios.items()}
-        share = self._total({name: mean_of(torch.stack([numerators[name], sums[name]])) for name in numerators})
+        totals = {name: ratio.totals(self.loss.reduction) for name, ratio in ratios.items()}
+        self._collect("train", {name: total.detach() for name, total in totals.items()})
+        if sums is None:
+            sums = {name: total[1] for name, total in totals.items()}
+        processes = self.trainer.world_size
+        if processes > 1:
+            own = torch.stack([sums[name].detach() for name in totals])
+            sums = dict(zip(totals, self._over_processes(own).to(own.dtype), strict=True))
+        means = {name: mean_of(torch.stack([processes * total[0], sums[name]])) for name, total in totals.items()}
+        share = self._total(means)
         if not share.detach().isfinite():
             check_valid_pixels(part)
         return share
@@ -133,18 +141,6 @@ class SeparatorTraining(L.LightningModule):
                 ]
             )
         return ratios, intensities
-
-    def _means(self, ratios: Mapping[str, Ratio]) -> dict[str, Tensor]:
-        """Return the terms of a step, whose mean over processes is that over the samples of all of them.
-
-        Gradients are averaged over processes: each gives its numerators over the denominators of all.
-        """
-        if self.trainer.world_size == 1:
-            return {name: ratio.mean(self.loss.reduction) for name, ratio in ratios.items()}
-        numerators, denominators = torch.stack([ratio.totals(self.loss.reduction) for ratio in ratios.values()], 1)
-        pooled = self._over_processes(denominators.detach()).to(numerators.dtype)
-        means = mean_of(torch.stack([numerators * self.trainer.world_size, pooled]))
-        return dict(zip(ratios, means, strict=True))
 
     def _totals(self, ratios: Mapping[str, Ratio]) -> dict[str, Tensor]:
         return {name: ratio.totals(self.loss.reduction).detach() for name, ratio in ratios.items()}

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import lightning as L
 import torch
@@ -24,6 +24,7 @@ from lightning.pytorch.callbacks import Callback
 
 from oasis.errors import DataError, OasisError, ReportedError
 from oasis.io.files import one_line
+from oasis.io.interrupts import before_handlers
 from oasis.processes import end_with_parent
 
 REPORTS: Final = (
@@ -110,29 +111,22 @@ def _first(environment: LightningEnvironment, devices: int, reports: Path) -> It
 @contextmanager
 def _ended_first(others: Sequence[subprocess.Popen[bytes]], done: threading.Event) -> Iterator[None]:
     """End the other processes before a signal raises in this one, which would wait for them while it cleans up."""
-    received, handlers = list[int](), dict[int, Any]()
+    received: list[int] = []
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def end(number: int, frame: FrameType | None) -> bool:
         received.append(number)
         done.set()
         for process in others:
             process.kill()
-        handlers[number](number, frame)
+        return True
 
-    if threading.current_thread() is threading.main_thread():
-        handlers |= {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    replaced = [number for number, handler in handlers.items() if callable(handler)]
-    for number in replaced:
-        signal.signal(number, handle)
-    try:
-        yield
-    except Exception as error:  # from talking to processes that are gone
-        if received:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        for number in replaced:
-            signal.signal(number, handlers[number])
+    with before_handlers(end):
+        try:
+            yield
+        except Exception as error:  # from talking to processes that are gone
+            if received:
+                raise KeyboardInterrupt from error
+            raise
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 from oasis.errors import DataError
 from oasis.io.arrays import read_array
 from oasis.io.hdf5 import DEEPEST, append_rows, open_hdf5, read_dataset
+from oasis.io.parts import open_parts
 
 
 def written(path: Path, make: Callable[[h5py.File], None]) -> Path:
@@ -111,6 +112,15 @@ def test_groups_without_end_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="nested"), open_hdf5(written(tmp_path / "deep.h5", make)):
         pass
+
+
+def test_data_sets_without_data_are_refused_and_zeros_that_were_written_are_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.h5", lambda file: file.create_dataset("image", (2**40, 64), "f4", chunks=(1, 64)))
+    for read in (read_array, lambda path: open_parts(path).__enter__()):
+        with pytest.raises(DataError, match=r"x\.h5: image .* contains no data"):
+            read(path)
+    path = written(tmp_path / "zeros.h5", lambda file: file.create_dataset("image", data=np.zeros((3, 64))))
+    assert read_array(path).shape == (3, 64)
 
 
 @pytest.mark.parametrize("name", ["nul\0byte.h5", "missing.h5", "."])

@@ -1,6 +1,7 @@
 """Metrics: the counting of arXiv 2201.08973, errors of energies, and distances between spectra."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.stats import wasserstein_distance
 from oasis.data.instances import Instances
 from oasis.errors import DataError
 from oasis.instances.matching import Counts, matches, overlaps
-from oasis.stats.intervals import Estimate, percentiles
+from oasis.stats.intervals import Estimate, bootstrap, percentiles
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -88,11 +89,7 @@ class Energies(NamedTuple):
 
 def median_interval(values: Floats, resamples: int = 1000, seed: int = 0) -> Estimate:
     """Return the median of values with a 95 % bootstrap interval; NaN without values."""
-    if not len(values):
-        return Estimate(np.nan, np.nan, np.nan)
-    rng = np.random.default_rng(seed)
-    drawn = np.median(values[rng.integers(len(values), size=(resamples, len(values)))], axis=1)
-    return Estimate(float(np.median(values)), *percentiles(drawn))
+    return bootstrap(values, partial(np.median, axis=-1), resamples, seed)
 
 
 def spectrum_distance(

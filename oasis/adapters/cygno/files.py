@@ -70,7 +70,7 @@ def read_pictures(path: Path, key: str | None = None) -> Array:
         DataError: there are no such pictures, or they differ in size.
     """
     with opened(path) as file:
-        names = {name.split(";")[0]: name for name in file.keys()}  # noqa: SIM118
+        names = _names(file)
         found = {name: match for name in names if (match := PICTURE.search(name))}
         chosen = sorted(found, key=lambda name: tuple(map(int, found[name].groups())))
         chosen = chosen if key is None else [name for name in chosen if key in (name, name.split("/")[-1])]
@@ -92,7 +92,7 @@ def read_truth(path: Path) -> Mapping[str, NDArray[Any]]:
         DataError: the file has no `event_info/info_tree`.
     """
     with opened(path) as file:
-        if not any(name.split(";")[0] == TRUTH for name in file.keys()):  # noqa: SIM118
+        if TRUTH not in _names(file):
             raise DataError(f"{path}: contains no {TRUTH}: only simulated files have one")
         with reading(path, BROKEN):
             columns = file[TRUTH].arrays(library="np")
@@ -155,7 +155,7 @@ def check_not_midas(path: Path) -> None:
 
 def _pedestal_map(path: Path) -> Pedestal | None:
     with opened(path) as file:
-        if not any(name.split(";")[0] == PEDESTAL for name in file.keys()):  # noqa: SIM118
+        if PEDESTAL not in _names(file):
             return None
         with reading(path, BROKEN):
             histogram = file[PEDESTAL]
@@ -171,6 +171,11 @@ def _of_frames(frames: NDArray[Any], path: Path) -> Pedestal:
             f"{path}: an array of shape {frames.shape} is no pedestal run: expected (frames, rows, columns)"
         )
     return Pedestal(*pedestal_of(frames, str(path)), frames)
+
+
+def _names(file: Any) -> dict[str, str]:
+    """Return the full names of the objects of a file, with their cycle, by name without it."""
+    return {name.split(";")[0]: name for name in file.keys()}  # noqa: SIM118
 
 
 def _values(histogram: Any) -> Array:

@@ -11,7 +11,7 @@ from oasis.adapters.folder.intensities import intensities, noise_of, read_counts
 from oasis.adapters.folder.layout import IMAGES, Layout, find_layout
 from oasis.adapters.options import SPLITS
 from oasis.errors import DataError
-from oasis.io.axes import AxisFacts
+from oasis.io.axes import SPATIAL, AxisFacts
 from oasis.io.labelled import read_labelled
 from oasis.regions import check_classes
 
@@ -73,7 +73,7 @@ def measure(folder: Path, dims: int | None = None) -> Found:
         ConfigError: the name of a folder cannot name a class.
         DataError: its layout is not known, or a file cannot be read or measured.
     """
-    layout = find_layout(folder / "train" if (folder / "train").is_dir() else folder)
+    layout = training_layout(folder)
     check_classes(list(layout.maps))
     images = list(layout.images.values()) or [path for files in layout.maps.values() for path in files.values()]
     values, facts = read_labelled(images[0])
@@ -106,6 +106,16 @@ def measure(folder: Path, dims: int | None = None) -> Found:
     )
 
 
+def training_layout(folder: Path) -> Layout:
+    """Return the layout of a folder, or of its folder `train` if there is one for each split.
+
+    Raises:
+        DataError: it is not known.
+    """
+    train = folder / "train"
+    return find_layout(train if train.is_dir() else folder)
+
+
 def has_splits(folder: Path) -> bool:
     """Return whether a folder has one for each split."""
     return all((folder / split).is_dir() for split in SPLITS)
@@ -134,7 +144,7 @@ def _size(path: Path, dims: int) -> tuple[int, ...]:
     """Return the spatial size of the images of a file."""
     values, facts = read_labelled(path)
     names = facts.names if facts.names and "Q" not in facts.names else ""
-    wanted = "ZYX"[-dims:]
+    wanted = SPATIAL[-dims:]
     if names and all(name in names for name in wanted):
         return tuple(values.shape[names.index(name)] for name in wanted)
     if values.ndim < dims:

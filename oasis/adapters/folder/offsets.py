@@ -64,9 +64,9 @@ def in_units(values: NDArray[Any], camera: Camera, kind: MapsKind) -> NDArray[An
         >>> [float(in_units(np.array([104.0]), camera, kind)[0]) for kind in ("counts", "net", "unit")]
         [2.0, 52.0, 104.0]
     """
-    if kind == "unit":
-        return values
-    return (values - (camera.offset if kind == "counts" else 0.0)) * camera.gain
+    if kind == "counts":
+        return camera.signal(values)
+    return values * camera.gain if kind == "net" else values
 
 
 def _pixels(layout: Layout) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
@@ -91,7 +91,7 @@ def _light(
     """Return the level that maps of a kind leave, and their share of the light above it."""
     raw = np.sum(list(maps.values()), axis=0)
     truth = np.sum([in_units(one, camera, kind).clip(min=0) for one in maps.values()], axis=0)
-    signal = (images - camera.offset) * camera.gain
+    signal = camera.signal(images)
     lit = raw >= np.nanpercentile(raw, BRIGHT)
     level = float(np.nanmedian(signal - truth))
     light = float(np.nanmean(signal[lit])) - level

@@ -20,6 +20,7 @@ from oasis.io.parts import open_parts
 from oasis.io.png import PALETTE, PNG
 
 MOST_BYTES = 2**29  # of images in memory, in every process that prepares samples
+ROUNDING = 1e-6  # of the brightest pixel: negative values up to this are 0
 
 
 def raw_images(adapter: Adapter[Any], path: Path, bands: int, key: str | None = None) -> NDArray[Any]:
@@ -70,9 +71,6 @@ def with_pixels(images: Array) -> Array:
                 f"image {frame} has no pixel that is finite in every band: expected numbers, leave it out"
             )
     return images
-
-
-ROUNDING = 1e-6  # of the brightest pixel: negative values up to this are 0
 
 
 def not_negative(maps: Array, dark: float) -> Array:
