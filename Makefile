@@ -29,7 +29,7 @@ test: $(VENV)/installed-dev ## style, types, import layers, tests, documentation
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 # All attacks of tests/abuse with all their cases, many more random ones, 50 random kills and disks that fill: an hour.
 abuse: $(VENV)/installed-dev ## attacks and damaged files with all their cases (an hour)

@@ -96,6 +96,7 @@ WORKERS = """
         except KeyboardInterrupt:
             sys.exit("interrupted")
     else:
+        Path(sys.argv[1], f"importing {os.getpid()}").touch()
         time.sleep(float(sys.argv[2]))  # imports of a worker
 """
 
@@ -110,9 +111,7 @@ def test_workers_end_in_silence_with_their_parent_also_while_they_import(tmp_pat
     parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0)
     try:
         found = tmp_path / "pids"
-        processes.wait_for(
-            lambda: len(processes.descendants(parent.pid)) == 3 if importing else len(os.listdir(found)) == 2
-        )
+        processes.wait_for(lambda: len(os.listdir(found)) == (2 if importing else 4))
         started = processes.descendants(parent.pid)
         os.killpg(parent.pid, number) if number == signal.SIGINT else parent.send_signal(number)
         processes.wait_for(lambda: not any(map(processes.alive, started)))

@@ -11,6 +11,8 @@ from oasis.scaling import LogScale
 from oasis.separator.options import SeparatorOptions
 from oasis.separator.separator import Separator
 
+pytestmark = pytest.mark.usefixtures("float32")
+
 SIZES = {1: (1004,), 2: (152, 172), 3: (40, 38, 52)}
 CORES = {1: 100, 2: 48, 3: 16}
 DEPTHS = {1: 3, 2: 3, 3: 2}
@@ -37,7 +39,7 @@ def image(dims, bands=1):
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_tiles_give_the_maps_of_the_whole_image(dims, head):
     separator, whole = make(dims, head=head), image(dims)
-    expected = separator.predict(whole[None], precision="float32").maps[0].numpy()
+    expected = separator.predict(whole[None]).maps[0].numpy()
     found = separate_tiled(separator, whole, core=CORES[dims])
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max(), rtol=1e-3)
 
@@ -46,7 +48,7 @@ def test_tiles_give_the_maps_of_the_whole_image(dims, head):
 def test_the_scaling_is_that_of_the_whole_image(scaling):
     separator, whole = make(scaling=scaling, head="softplus"), image(2) - 20
     whole[:, :75] *= 50
-    expected = separator.predict(whole[None], precision="float32").maps[0].numpy()
+    expected = separator.predict(whole[None]).maps[0].numpy()
     found = separate_tiled(separator, whole, core=48)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max(), rtol=1e-3)
 
@@ -54,7 +56,7 @@ def test_the_scaling_is_that_of_the_whole_image(scaling):
 def test_context_and_bands_are_cut_with_the_image():
     separator, whole = make(context=2, bands=2), image(2, bands=2)
     context = np.random.default_rng(1).normal(size=(2, *SIZES[2])).astype(np.float32)
-    expected = separator.predict(whole[None], context[None], precision="float32").maps[0].numpy()
+    expected = separator.predict(whole[None], context[None]).maps[0].numpy()
     found = separate_tiled(separator, whole, context, core=(48, 64))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max(), rtol=1e-3)
 
@@ -63,14 +65,14 @@ def test_an_image_off_the_grid_is_padded_to_it():
     separator, whole = make(), image(2)[:, :149, :171]
     padded = np.pad(whole, ((0, 0), (1, 2), (0, 1)), mode="reflect")
     separator.options = separator.options.model_copy(update={"scaling": LogScale(scale=10.0, peak=False)})
-    expected = separator.predict(padded[None], precision="float32").maps[0, ..., 1:-2, :-1].numpy()
+    expected = separator.predict(padded[None]).maps[0, ..., 1:-2, :-1].numpy()
     found = separate_tiled(separator, whole, core=48)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max(), rtol=1e-3)
 
 
 def test_a_halo_narrower_than_the_reach_gives_other_maps(monkeypatch):
     separator, whole = make(head="softplus"), image(2)
-    expected = separator.predict(whole[None], precision="float32").maps[0].numpy()
+    expected = separator.predict(whole[None]).maps[0].numpy()
     monkeypatch.setattr(windows, "reach", lambda backbone: (4, 4))
     found = separate_tiled(separator, whole, core=48)
     assert np.abs(found - expected).max() > 1e-3 * expected.max()
@@ -79,7 +81,7 @@ def test_a_halo_narrower_than_the_reach_gives_other_maps(monkeypatch):
 def test_blank_tiles_cost_nothing(monkeypatch):
     separator, whole = make(), np.zeros((1, 400, 400), np.float32)
     whole[:, 30:60, 200:230] = 50
-    expected = separator.predict(whole[None], precision="float32").maps[0].numpy()
+    expected = separator.predict(whole[None]).maps[0].numpy()
     passes = []
     forward = type(separator).forward
     monkeypatch.setattr(

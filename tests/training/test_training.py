@@ -237,7 +237,9 @@ def test_two_nodes_train_like_one_process_with_the_batches_of_both(tmp_path, toy
         for name in ("train/total", "train/regression", "val/total"):
             assert float(other[name]) == pytest.approx(float(row[name]), rel=1e-4)
     image = Run.from_values(toy_values).dataset("test")[0].image
-    expected, found = (Separator.load(tmp_path / name).separate(image) for name in ("one", "two"))
+    expected, found = (
+        Separator.load(tmp_path / name).separate(image, precision="float32") for name in ("one", "two")
+    )
     for name, maps in found.items():
         np.testing.assert_allclose(maps, expected[name], atol=1e-3 * image.max())
 
