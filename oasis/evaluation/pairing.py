@@ -109,11 +109,47 @@ def compare_pair(
     seed: int = 0,
 ) -> Pair:
     """Return the comparison of the first tables, side a, with the others; all must be aligned."""
+    sides = [range(first), range(first, len(tables))]
+    found, difference = _bootstrapped(tables, sides, statistic, columns, group, resamples, seed)
+    return Pair(float(found[:first].mean()), float(found[first:].mean()), difference)
+
+
+def mean_over_trainings(
+    tables: Tables,
+    statistic: Statistic,
+    columns: Sequence[str] = ("delta_percent",),
+    group: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Return the mean of a statistic over trainings evaluated on the same events, with its 95 % interval.
+
+    Events and trainings are resampled as in `paired_difference`, which states the arguments and errors.
+
+    Example:
+        >>> a = pd.DataFrame({"id": range(99), "intensity_true": 1.0, "delta_percent": 3.0})
+        >>> mean_over_trainings([a, a.assign(delta_percent=5.0)], lambda delta: np.median(delta, axis=-1))
+        Estimate(value=4.0, low=3.0, high=5.0)
+    """
+    aligned = aligned_tables(as_list(tables))
+    return _bootstrapped(aligned, [range(len(aligned))], statistic, columns, group, resamples, seed)[1]
+
+
+def _bootstrapped(
+    tables: Sequence[pd.DataFrame],
+    sides: Sequence[range],
+    statistic: Statistic,
+    columns: Sequence[str],
+    group: str | None,
+    resamples: int,
+    seed: int,
+) -> tuple[Floats, Estimate]:
+    """Return a statistic of each table, and its mean over the last side less that over the one before, if any."""
     values = np.array([table[list(columns)].to_numpy(dtype=float).T for table in tables])  # (tables, columns, n)
     known = np.isfinite(values).all(axis=(0, 1))
     count = int(known.sum())
     if not count:
-        return Pair(np.nan, np.nan, Estimate(np.nan, np.nan, np.nan))
+        return np.full(len(tables), np.nan), Estimate(np.nan, np.nan, np.nan)
     padded = np.pad(values[:, :, known], ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
     rng = np.random.default_rng([seed, 1])
 
@@ -126,12 +162,13 @@ def compare_pair(
         shares = rng.multinomial(number, np.full(number, 1 / number), size=len(found)) / number
         return np.asarray((found * shares).sum(axis=1))
 
-    def difference(events: Floats) -> Floats:
+    def combined(events: Floats) -> Floats:
         found = of_tables(events)
-        return drawn_mean(found[:, first:]) - drawn_mean(found[:, :first])
+        last, *before = (drawn_mean(found[:, side]) for side in reversed(sides))
+        return last - before[0] if before else last
 
     groups = None if group is None else tables[0][group].to_numpy()[known]
-    _, low, high = bootstrap(np.arange(float(count)), difference, resamples, seed, groups)
+    _, low, high = bootstrap(np.arange(float(count)), combined, resamples, seed, groups)
     found = of_tables(np.arange(float(count))[None])[0]
-    a, b = float(found[:first].mean()), float(found[first:].mean())
-    return Pair(a, b, Estimate(b - a, low, high))
+    last, *before = (float(found[side].mean()) for side in reversed(sides))
+    return found, Estimate(last - before[0] if before else last, low, high)

@@ -96,6 +96,28 @@ def rank_auc(score: Floats, signal: Floats) -> Floats:
     return np.asarray(ahead / np.where(pairs > 0, pairs, np.nan))
 
 
+def rank_true_rate(score: Floats, signal: Floats, false_rate: float) -> Floats:
+    """Return the fraction of signal events above the score that at most `false_rate` of the background exceeds.
+
+    Args:
+        score: (..., n).
+        signal: (..., n) 1 for signal, 0 for background, NaN for ignored events.
+        false_rate: the false positive rate, 0 to 1.
+
+    Example:
+        >>> float(rank_true_rate(np.array([5.0, 2.0, 1.0, 2.5]), np.array([1, 1, 0, 0]), 0.1))
+        0.5
+    """
+    background = np.sort(np.where(signal == 0, -score, np.inf), axis=-1)
+    allowed = _allowed(np.asarray(false_rate), (signal == 0).sum(axis=-1))
+    place = np.minimum(allowed, background.shape[-1] - 1)  # beyond it there is no signal
+    threshold = -np.take_along_axis(background, place[..., None], axis=-1)
+    positive = (signal == 1).sum(axis=-1)
+    return np.asarray(
+        ((signal == 1) & (score > threshold)).sum(axis=-1) / np.where(positive > 0, positive, np.nan)
+    )
+
+
 def _resample_both(
     signal: Counts, background: Counts, resamples: int, seed: int
 ) -> Iterator[tuple[Counts, Counts]]:

@@ -12,7 +12,7 @@ from oasis.adapters import Study
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.comparison import compare
 from oasis.evaluation.identity import identified
-from oasis.evaluation.pairing import paired_difference
+from oasis.evaluation.pairing import mean_over_trainings, paired_difference
 from oasis.evaluation.summary import summarise
 from oasis.stats.roc import rank_auc
 
@@ -78,6 +78,18 @@ def test_order_of_rows_and_blocks_do_not_matter(pair, monkeypatch):
     monkeypatch.setattr("oasis.stats.intervals.BLOCK", 1)
     assert paired_difference(*pair, median, resamples=100).value == found.value
     assert paired_difference(pair[0], pair[0], median) == (0, 0, 0)
+
+
+def test_the_mean_over_trainings_of_one_is_that_of_its_events_and_covers_several(pair):
+    once = mean_over_trainings(pair[0], mean)
+    value, low, high = once
+    values = pair[0]["delta_percent"]
+    assert value == pytest.approx(values.mean())
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(len(values)), rel=0.15)
+    shifted = pair[0].assign(delta_percent=values + 10 * (high - low))
+    several = mean_over_trainings([pair[0], shifted], mean)
+    assert several.value == pytest.approx(value + 5 * (high - low))
+    assert several.high - several.low > 5 * (high - low)
 
 
 def test_several_seeds_are_averaged_and_drawn():

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from oasis.adapters import Study
 from oasis.errors import DataError
 from oasis.evaluation.detection import detection_groups, detection_scores, equivalent_false_positive_rate
-from oasis.stats.roc import auc, operating_points, rate, resample, roc
+from oasis.stats.roc import auc, operating_points, rank_true_rate, rate, resample, roc
 
 SCORES = arrays(np.float64, st.integers(1, 40), elements=st.integers(0, 9))  # with many ties
 
@@ -294,3 +294,12 @@ def test_questions_that_cannot_be_answered(table, changes, message):
     with pytest.raises(DataError) as caught:
         equivalent_false_positive_rate(table, replace(STUDY, **changes), 4.0)
     assert str(caught.value) == message
+
+
+@settings(deadline=None, max_examples=30)
+@given(SCORES, SCORES, st.floats(0, 1), st.integers(0, 3))
+def test_the_true_rate_of_ranks_is_that_of_the_operating_point(signal, background, false_rate, ignored):
+    expected = operating_points(signal, background, [false_rate], resamples=1)["true_rate"].item()
+    labels, scores = labels_of(signal, background)
+    padded = (np.pad(each.astype(float), (0, ignored), constant_values=np.nan) for each in (scores, labels))
+    assert rank_true_rate(*padded, false_rate) == pytest.approx(expected)

@@ -1,0 +1,80 @@
+"""The comparison of the paper's method with the quickstart's: its metrics on event tables, and the goals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from oasis.adapters.migdal.scene import ER, NR
+
+
+@pytest.fixture
+def compare(example):
+    return example("migdal/compare")
+
+
+def event_table(bias, false_light, seed):
+    """Return electrons with a given bias, and recoils alone with about that light."""
+    rng = np.random.default_rng(seed)
+    energy, recoil = np.tile(np.arange(3.0, 15, 0.25), 8), np.tile(np.arange(10.0, 660, 10), 6)
+    hybrid = np.arange(len(energy) + len(recoil)) < len(energy)
+    true = np.where(hybrid, 2000 * np.append(energy, recoil), 0)
+    delta = np.where(hybrid, bias + rng.normal(0, 0.1, len(true)), np.nan)
+    scores = np.where(hybrid, true * (1 + delta / 100), rng.uniform(0.9, 1.1, len(true)) * false_light)
+    return pd.DataFrame(
+        {
+            "id": np.arange(len(true)),
+            "class": ER,
+            "kind": np.where(hybrid, "hybrid", NR),
+            "ER_energy": np.where(hybrid, np.append(energy, recoil), np.nan),
+            "ER_outside": np.where(hybrid, 0.0, np.nan),
+            "NR_energy": np.append(np.full(len(energy), 100.0), recoil),
+            "ER_track": np.where(hybrid, np.arange(len(true)) // 2, np.nan),
+            "NR_track": np.arange(len(true)) // 3,
+            "intensity_true": true,
+            "intensity_predicted": scores,
+            "delta_percent": delta,
+            "iou": np.where(hybrid, 0.7 + bias / 1000, np.nan),
+            "axis_angle_map": np.where(hybrid, 20 + bias / 10, np.nan),
+            "far": 10.0,
+        }
+    )
+
+
+@pytest.fixture
+def tables(compare, monkeypatch):
+    monkeypatch.setattr(compare, "RESAMPLES", 20)
+    sides = {"unweighted": (-60, 10), "weighted": (-20, 9000), "ours": (2, 150)}
+    return {name: [compare.prepared(event_table(*side, seed)) for seed in (0, 1)] for name, side in sides.items()}
+
+
+def test_metrics_and_goals_are_those_of_the_events_they_name(compare, tables):
+    text, found = compare.table_of(tables)
+    values = {metric.label: (one, by) for metric, one, by in found}
+    of_bias, by = values["bias %, 4-5 keV"]
+    assert of_bias["ours"].value == pytest.approx(2, abs=0.1)
+    assert by.low < by.value == pytest.approx(22, abs=0.2)
+    assert values["AUC, 3-6 keV"][0]["ours"].value == 1
+    assert values["AUC, 3-6 keV"][0]["weighted"].value < 0.9
+    assert values["TPR at FPR 0.01"][0]["ours"].value == 1
+    assert 8000 < values["the same, 60-120 keVee"][0]["weighted"].value < 10_000
+    assert list(text["metric"]) == [metric.label for metric in compare.metrics()]
+    assert text.set_index("metric").loc["bias %, 4-5 keV", "ours - weighted"].endswith("*")
+    assert compare.goals(found).set_index("quantity")["met"].to_dict() == {
+        "|bias|, 4-5 keV": True,
+        "|bias|, worst bin": True,
+        "spread, 4-5 keV": False,
+        "IoU, 4-5 keV": False,
+        "AUC, 3-6 keV": True,
+        "TPR at FPR 1e-3": True,
+        "ER light in recoils alone": True,
+        "angle, 4-5 keV": False,
+    }
+    assert [len(axes.containers) for axes in compare.comparison_figure(found).axes] == [3] * 4
+
+
+def test_a_cut_electron_is_in_no_bin(compare, tables):
+    whole = tables["ours"][0]
+    cut = whole.assign(ER_outside=np.where(whole["signal"] == 1, 0.5, np.nan))
+    metric = next(one for one in compare.metrics() if one.label.startswith("bias"))
+    assert np.isnan(metric.of([cut]).value)
+    assert np.isfinite(metric.of([whole]).value)
