@@ -58,6 +58,8 @@ class MigdalOptions(DataOptions):
             background far from tracks is trained as well.
         empty: the share of training and validation samples with camera noise alone, valid in the whole window.
         alone: the share of training and validation samples with an electron and no nuclear recoil.
+        clean_electrons: electrons have no halo and are added after negative pixels were set to 0, as in the paper;
+            False images them like nuclear recoils, as a camera does.
         recoil_spectrum: a measured spectrum to which simulated recoils are reweighted; that of the library by
             default.
         tracks: a library written by `python -m oasis.adapters.migdal.tracks`, instead of the shipped one.
@@ -82,6 +84,7 @@ class MigdalOptions(DataOptions):
     surroundings: Share = 0.0
     empty: Share = 0.0
     alone: Share = 0.0
+    clean_electrons: bool = True
     recoil_spectrum: Spectrum | None = None
     tracks: str | None = None
     recoils: str | None = None

@@ -113,7 +113,7 @@ class MigdalScene(Scene):
         """Return the image, a nuclear recoil with camera noise plus the electron, and the box of both tracks.
 
         As in the paper, negative values of the noisy recoil are set to 0 before the electron is added, which is
-        free of camera noise. A measured recoil has its own noise.
+        free of camera noise, unless the option `clean_electrons` is off. A measured recoil has its own noise.
         """
         electron, recoil = target[0], target[1]
         noise = self.detector.noise(rng, Window(0, 0, *self.shape[1:]))[None]
@@ -123,7 +123,11 @@ class MigdalScene(Scene):
         if happens(self.artefacts.afterglow, rng):
             field = Window(0, 0, *self.shape[1:])
             unwanted += np.float32(self.artefacts.afterglow_share) * self._other_recoil(field, rng)
-        image = self.artefacts.saturate(np.maximum(recoil + unwanted + noise, 0) + electron)
+        if self.options.clean_electrons:
+            image = np.maximum(recoil + unwanted + noise, 0) + electron
+        else:
+            image = np.maximum(recoil + electron + unwanted + noise, 0)
+        image = self.artefacts.saturate(image)
         box = bounding_box((recoil[0] > PRESENT_ADU) | (electron[0] > 0), self.options.box_margin)
         if not placed or rng.random() < self.surroundings:
             box = np.ones_like(box)
@@ -204,7 +208,8 @@ class MigdalScene(Scene):
         direction = turn @ [electron.meta[name] for name in ("dx", "dy", "dz")]
         truth = dict(zip(("dx", "dy", "dz"), map(float, direction), strict=True))
         truth |= {"energy": electron.meta["energy"], "outside": self._outside(electron, turn, vertex, window)}
-        return self._light(electron, turn, vertex, window, 0.0, rng), truth
+        halo = 0.0 if self.options.clean_electrons else self.detector.halo
+        return self._light(electron, turn, vertex, window, halo, rng), truth
 
     def _pixels(self, track: Component, turn: NDArray[np.float64] | None) -> NDArray[np.float64]:
         """Return rows and columns (n, 2) of the points of a track, relative to its vertex."""

@@ -7,6 +7,7 @@ from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.artefacts import Artefacts
 from oasis.adapters.migdal.detector import Detector
 from oasis.errors import ConfigError
+from oasis.run import Run
 
 COUNT = 24
 QUIET = {"noise_adu": 0.0}
@@ -85,3 +86,29 @@ def test_wrong_values_are_refused() -> None:
     for wrong in ({"pile_up": 1.5}, {"spark_adu": (5, 1)}, {"hot_pixels": -1}, {"storm": 1}):
         with pytest.raises(ConfigError, match="artefacts"):
             MigdalAdapter({"artefacts": wrong})
+
+
+def test_electrons_are_imaged_like_recoils_on_request(plain) -> None:
+    def electrons(clean: bool) -> list:
+        options = {"events": {"val": COUNT}, "alone": 1.0, "clean_electrons": clean}
+        dataset = MigdalAdapter(options, seed=4).dataset("val")
+        return [dataset[index] for index in range(COUNT)]
+
+    halo = Detector().halo
+    brighter = []
+    for one, clean in zip(electrons(False), electrons(True), strict=True):
+        brighter.append(one.target[0].sum() / clean.target[0].sum())
+        assert (clean.image >= clean.target[0]).all()
+        below = one.image[0] < one.target[0, 0]  # where noise is negative
+        assert below[one.target[0, 0] > 0].mean() > 0.1
+    assert 1 + halo / 2 < np.median(brighter) < 1 + 1.5 * halo
+
+
+def test_the_realistic_example_has_every_artefact(root) -> None:
+    run = Run.from_config(root / "examples" / "migdal" / "realistic.yaml")
+    artefacts = run.adapter.options.artefacts
+    off = [name for name in Artefacts.model_fields if getattr(artefacts, name) == getattr(Artefacts(), name)]
+    assert set(off) <= {"afterglow_share", "spark_adu", "spark_mm", "hot_adu"}  # brightness, not known better
+    sample = run.dataset("train")[0]
+    assert np.isfinite(sample.image).all()
+    assert sample.image.max() <= artefacts.saturation
