@@ -11,11 +11,11 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
+from speed import peak_bytes
 
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.data.mixing import SampleDataset
@@ -81,19 +81,6 @@ def measure(separator: Separator, adapter: MigdalAdapter, dataset: SampleDataset
         whole.calls(evaluation.evaluate)(separator, dataset, adapter, batch, 0)
     rest = whole.seconds - loading.seconds - inference.seconds
     return {"loading": loading.seconds, "inference": inference.seconds, "metrics": rest}
-
-
-def peak_bytes(step: Callable[[], object]) -> int:
-    """Return the increase of the peak memory of the process by a step."""
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    step()
-    return _status("VmHWM") - before
-
-
-def _status(key: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) * 1024
 
 
 def main() -> None:

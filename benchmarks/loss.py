@@ -9,15 +9,15 @@ as Linux counts it.
 """
 
 import argparse
-import ctypes
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from speed import peak_bytes, time_in_turns
 from torch import Tensor
 
 from oasis.drawing import BLUE, RED
@@ -51,25 +51,9 @@ def draw(batch: int, classes: int, size: tuple[int, int]) -> tuple[Tensor, Tenso
     return prediction.requires_grad_(), (target - 0.5).clamp_min(0)
 
 
-def seconds(step: Callable[[], Tensor]) -> float:
-    """Return the duration of a forward and a backward pass."""
-    start = time.perf_counter()
-    step().backward()
-    return time.perf_counter() - start
-
-
-def peak_bytes(step: Callable[[], Tensor]) -> int:
-    """Return the increase of the peak memory of the process by a forward and a backward pass."""
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    step().backward()
-    return _status("VmHWM") - before
-
-
-def _status(key: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) * 1024
+def step(way: Callable[[], Tensor]) -> None:
+    """Compute a loss and its gradient."""
+    way().backward()
 
 
 def measure(batch: int, classes: int, size: tuple[int, int], repeats: int, masks: bool) -> dict[str, float]:
@@ -81,14 +65,10 @@ def measure(batch: int, classes: int, size: tuple[int, int], repeats: int, masks
     if masks:
         ways["masks"] = lambda: masked_loss(prediction, target, loss.table)
         torch.testing.assert_close(*(way() for way in ways.values()), rtol=1e-4, atol=0)
-    for way in ways.values():
-        way().backward()
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            times[name].append(seconds(way))
+    steps: dict[str, Callable[[], None]] = {name: partial(step, way) for name, way in ways.items()}
+    times = time_in_turns(repeats, **steps)
     result = {f"{name} ms": 1e3 * statistics.median(values) for name, values in times.items()}
-    result |= {f"{name} MiB": peak_bytes(way) / 2**20 for name, way in ways.items()}
+    result |= {f"{name} MiB": peak_bytes(steps[name]) / 2**20 for name in steps}
     if masks:
         ratios = sorted(slow / fast for slow, fast in zip(times["masks"], times["table"], strict=True))
         result |= {"ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]}

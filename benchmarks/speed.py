@@ -4,14 +4,20 @@ The plain module follows the paper's description literally: contiguous float32, 
 interpolation. Both use the same loss, gradient clipping and AdamW, in turns, in one process:
 
     python benchmarks/speed.py --base 32 --size 288 512 --batch 4 --threads 1
+
+With one thread times are processor times of the process, which other work on the machine affects least, with more
+threads those of the clock.
 """
 
 import argparse
+import ctypes
+import platform
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import pairwise, product
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -102,15 +108,51 @@ def draw_data(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor
     return target.sum(1, keepdim=True), target, torch.ones((batch, 1, *size), dtype=torch.bool)
 
 
+def seconds(task: Callable[[], object]) -> float:
+    """Return the seconds that a task takes."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
+    task()
+    return clock() - start
+
+
 def time_in_turns(repeats: int, **tasks: Callable[[], object]) -> dict[str, list[float]]:
     """Return the seconds of every run of each task, after one warm-up run."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for turn, (name, task) in product(range(repeats + 1), tasks.items()):
-        start = time.perf_counter()
-        task()
+        taken = seconds(task)
         if turn:
-            times[name].append(time.perf_counter() - start)
+            times[name].append(taken)
     return times
+
+
+def peak_bytes(task: Callable[[], object]) -> int:
+    """Return the increase of the peak memory of the process by a task, as Linux counts it."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # free memory that is kept would not be counted
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    task()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+def machine() -> dict[str, str | int]:
+    """Return what times depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return {
+        "processor": next(names, platform.processor()),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "precision": best_precision("cpu"),
+        "torch": torch.__version__,
+    }
 
 
 def compare(

@@ -51,9 +51,11 @@ def best_precision(device: torch.device | str) -> Literal["bf16", "float32"]:
     if kind == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     if kind == "cpu":
-        # Without these instructions bfloat16 is emulated; an old torch has no such checks.
+        # Without these instructions bfloat16 is emulated; an old torch has no such checks, and they do not know
+        # whether torch was restricted to AVX2.
         checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
-        return "bf16" if any(check() for check in checks if check is not None) else "float32"
+        found = any(check() for check in checks if check is not None)
+        return "bf16" if found and vector_bits() == 512 else "float32"
     return "float32"
 
 

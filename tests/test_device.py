@@ -8,12 +8,18 @@ from oasis.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("avx512", "amx", "expected"),
-    [(True, False, "bf16"), (False, True, "bf16"), (False, False, "float32")],
+    ("avx512", "amx", "capability", "expected"),
+    [
+        (True, False, "AVX512", "bf16"),
+        (False, True, "AVX512", "bf16"),
+        (False, False, "AVX512", "float32"),
+        (True, True, "AVX2", "float32"),  # of which torch was told to use no more, by ATEN_CPU_CAPABILITY
+    ],
 )
 def test_a_cpu_computes_in_bfloat16_where_it_has_the_instructions(
-    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, expected: str
+    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, capability: str, expected: str
 ) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     assert best_precision("cpu") == best_precision(torch.device("cpu")) == expected

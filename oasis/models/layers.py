@@ -42,7 +42,7 @@ class GroupNormSiLU(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor like `x` (b, c, *S)."""
-        compute = group_norm_silu if fuses_norm(x) else plain_group_norm_silu
+        compute = group_norm_silu if fuses_norm(x, self.num_groups) else plain_group_norm_silu
         return compute(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
