@@ -12,10 +12,12 @@ from torch import Tensor
 from oasis.data.deferred import Deferred
 from oasis.data.instances import Instances
 from oasis.data.metadata import check_metadata
-from oasis.errors import DataError
+from oasis.errors import DataError, shown
+from oasis.html import facts_html
 
 Array = NDArray[np.float32]
 Scalar = float | int | str | bool
+MOST_SHOWN = 12  # entries of the metadata that a notebook shows
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,23 @@ class Sample:
     def replace(self, **changes: Any) -> "Sample":
         """Return a copy with the named fields changed."""
         return replace(self, **{"instances": vars(self)["instances"], **changes})
+
+    def _repr_html_(self) -> str:
+        """Return the sample as a notebook shows it: its shapes, its metadata and thumbnails."""
+        from oasis.data.pictures import sample_pictures  # imports matplotlib
+
+        facts = {
+            "image": f"{self.image.shape} bands and spatial axes",
+            "target": f"{self.target.shape} classes, bands and spatial axes",
+            "valid": f"{self.valid.mean():.0%} of the pixels",
+            "context": "none" if self.context is None else self.context.shape,
+            "instances": "known" if self.has_instances else "unknown",
+        }
+        stated = list(self.meta.items())
+        facts |= {f"meta[{name!r}]": shown(value) for name, value in stated[:MOST_SHOWN]}
+        if len(stated) > MOST_SHOWN:
+            facts["meta"] = f"{len(stated) - MOST_SHOWN} more"
+        return facts_html("Sample", facts, sample_pictures(self))
 
     @property
     def has_instances(self) -> bool:

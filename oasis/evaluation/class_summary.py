@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from oasis.html import text_html
 from oasis.stats.bins import binned
 from oasis.stats.intervals import Estimate
 
@@ -39,6 +40,10 @@ class ClassSummary(NamedTuple):
             for row in self.classes.to_dict("records")
         ]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the summary as a notebook shows it."""
+        return text_html("Summary", self.text())
 
 
 def metrics_header() -> str:

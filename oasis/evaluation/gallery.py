@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.adapters.study import Study
 from oasis.data.mixing import SampleDataset
+from oasis.data.pictures import top_of
 from oasis.data.samples import Array, Sample, collate
+from oasis.data.views import view, window
 from oasis.drawing import RED, say_no_data
 from oasis.evaluation.batches import predict_batch
 from oasis.evaluation.outlines import Segments, ShownObjects, objects_of, outlines
-from oasis.evaluation.pictures import difference, top_of
-from oasis.evaluation.views import view, window
+from oasis.evaluation.pictures import difference
 from oasis.instances.grouping import Grouping
 from oasis.separator.separator import Separator
 

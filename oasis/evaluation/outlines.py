@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.data.instances import Instances
 from oasis.data.samples import Array, Sample
+from oasis.data.views import view
 from oasis.evaluation.instances import grouped, visible
-from oasis.evaluation.views import view
 from oasis.instances.grouping import Grouping
 
 Segments = NDArray[np.float64]  # (n, 2, 2): both ends of each line as x and y, in corners of pixels

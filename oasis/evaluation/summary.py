@@ -19,6 +19,7 @@ from oasis.evaluation.detection import (
     equivalent_false_positive_rate,
 )
 from oasis.evaluation.event_table import evaluate_maps
+from oasis.html import text_html
 from oasis.stats.bins import Bin, binned, median
 from oasis.stats.intervals import Estimate, bootstrap
 from oasis.stats.roc import FEWEST, RATES, ROC_RATES, auc, operating_points
@@ -57,6 +58,10 @@ class Summary(NamedTuple):
         for row in self.bins.to_dict("records"):
             lines += [f"{Bin(row['low'], row['high']).name:>9} {metrics_line(row)}"]
         return "\n".join([*lines, *self._detection(unit)])
+
+    def _repr_html_(self) -> str:
+        """Return the summary as a notebook shows it."""
+        return text_html("Summary", self.text())
 
     def _detection(self, unit: str) -> Iterator[str]:
         study = self.study

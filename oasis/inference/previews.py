@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from oasis.data.pictures import top_of
 from oasis.data.samples import Array
+from oasis.data.views import view
 from oasis.drawing import RED
-from oasis.evaluation.pictures import top_of
-from oasis.evaluation.views import view
 from oasis.io.files import replace_when_whole
 from oasis.separator.separator import Separator
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from oasis.config.schema import RunConfig
+from oasis.errors import DataError
 from oasis.evaluation.surroundings import SizeCheck
+from oasis.html import facts_html
 from oasis.report.words import settings
 
 if TYPE_CHECKING:
@@ -94,6 +96,35 @@ class Facts:
             lines.append(f"  {len(self.region_weights) - len(shown):,} more are in region_weights.csv")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """Return the facts as a notebook shows them."""
+        return facts_html("Run", self.rows())
+
+
+def overview(run: "RunBase") -> dict[str, str]:
+    """Return what a run is and how far its training came, by name; its separator need not exist."""
+    config, adapter = run.config, run.adapter
+    try:
+        log = run.log if run.files.log.exists() else None
+    except DataError as error:
+        log, state = None, str(error)
+    else:
+        state = "not trained yet" if log is None else f"{len(log)} of at most {config.training.epochs} epochs"
+    if log is not None and np.isfinite(log["val/total"]).any():
+        best = log.iloc[int(np.nanargmin(log["val/total"]))]
+        state += f"; the lowest validation loss, {best['val/total']:.5g}, in epoch {int(best['epoch']) + 1}"
+    values = config.model_dump(mode="json", include={"model", "scaling", "head", "data"})
+    return {
+        "folder": str(run.folder),
+        "adapter": f"{config.adapter}: {_about(run)}",
+        "classes": f"{', '.join(adapter.classes)} in {adapter.unit or 'no unit'}",
+        "data": settings(values["data"]),
+        **{name: settings(values[name]) for name in ("model", "scaling", "head")},
+        "training": state,
+        "calibrated": "yes" if run.files.calibration.exists() else "no",
+        "configuration": run.fingerprint,
+    }
+
 
 def gather(run: "RunBase", separator: "Separator | None" = None) -> Facts:
     """Return the facts of a run.
@@ -114,7 +145,7 @@ def gather(run: "RunBase", separator: "Separator | None" = None) -> Facts:
     return Facts(
         config=run.config,
         fingerprint=run.fingerprint,
-        about=(type(adapter).__doc__ or "no description").splitlines()[0],
+        about=_about(run),
         classes=adapter.classes,
         unit=adapter.unit,
         bands=adapter.bands,
@@ -129,6 +160,10 @@ def gather(run: "RunBase", separator: "Separator | None" = None) -> Facts:
         region_weights=run.region_weights,
         size_check=run.size_check,
     )
+
+
+def _about(run: "RunBase") -> str:
+    return (type(run.adapter).__doc__ or "no description").splitlines()[0]
 
 
 def _of_larger(check: SizeCheck | None) -> str:

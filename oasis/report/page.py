@@ -10,10 +10,10 @@ import jinja2
 import torch
 
 import oasis
+from oasis.data.pictures import INPUT_DEPTH, colour_scale
 from oasis.drawing import COLOURS
 from oasis.errors import ConfigError
 from oasis.evaluation.figures import training_figure
-from oasis.evaluation.pictures import INPUT_DEPTH, colour_scale
 from oasis.io.texts import read_text, write_text
 from oasis.report.evaluated import EvaluatedRun, adapters_note, read_evaluated
 from oasis.report.events import events as shown_events

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from oasis.data.pictures import data_uri
 from oasis.evaluation.figures import png
-from oasis.evaluation.pictures import data_uri
 from oasis.io.yaml_text import flow
 
 

@@ -50,6 +50,10 @@ class Evaluation(NamedTuple):
     instances: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None
 
+    def _repr_html_(self) -> str:
+        """Return the evaluation as a notebook shows it."""
+        return self.summary._repr_html_()
+
 
 class RunEvaluation(RunBase):
     """The evaluation of a run; see `Run`."""

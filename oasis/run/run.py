@@ -1,5 +1,7 @@
 """Run: a folder with everything about one training, and the operations on it."""
 
+from oasis.html import facts_html
+from oasis.report.facts import overview
 from oasis.run.outputs import RunOutputs
 from oasis.run.prediction import RunPrediction
 from oasis.run.streaming import RunStreaming
@@ -27,3 +29,7 @@ class Run(RunTraining, RunPrediction, RunStreaming, RunOutputs):
         >>> run.adapter.classes, run.config.seed
         (('ER', 'NR'), 3)
     """
+
+    def _repr_html_(self) -> str:
+        """Return the run as a notebook shows it."""
+        return facts_html("Run", overview(self))

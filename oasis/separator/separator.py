@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from oasis.device import autocast, find_device
 from oasis.errors import DataError, ModelError
+from oasis.html import facts_html
 from oasis.io.arrays import as_image_array
+from oasis.io.yaml_text import flow
 from oasis.models import create_model, own_backbone
 from oasis.scaling import FittedScale
 from oasis.separator.files import (
@@ -196,6 +198,25 @@ class Separator(nn.Module):
         if 0 in batch.shape[2:]:
             raise DataError(f"{what} of shape {shape}: has no pixels")
         return batch
+
+    def _repr_html_(self) -> str:
+        """Return the separator as a notebook shows it."""
+        options = self.options
+        size = "unknown" if options.trained_size is None else " × ".join(map(str, options.trained_size))
+        of_objects = [one.name for one in (*options.quantities.of_object, *options.quantities.of_image)]
+        facts = {
+            "classes": f"{', '.join(options.classes)} in {options.unit or 'no unit'}",
+            "images": f"{options.spatial_dims} spatial axes, bands: {options.bands}, context: {options.context}",
+            "trained on": size,
+            "adapter": options.adapter or "none",
+            "model": flow(options.model)[1:-1],
+            "parameters": f"{sum(one.numel() for one in self.parameters()):,}",
+            "scaling": flow(options.scaling.model_dump(mode="json"))[1:-1],
+            "head": flow(options.head.model_dump(mode="json"))[1:-1],
+            "quantities": ", ".join(of_objects) if options.objects is not None else "none",
+            "device": str(next(self.parameters()).device),
+        }
+        return facts_html("Separator", facts)
 
     def save(self, folder: str | Path) -> Path:
         """Write `model.safetensors`, which includes the options, and `config.json` for readers and model hubs.

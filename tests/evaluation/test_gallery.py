@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oasis.adapters import Study
+from oasis.data.pictures import colour_scale
 from oasis.data.samples import Sample
+from oasis.data.views import view, window
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.gallery import chosen_events, class_gallery, gallery_figure, gallery_indices
-from oasis.evaluation.pictures import colour_scale, event_pictures
-from oasis.evaluation.views import view, window
+from oasis.evaluation.pictures import event_pictures
 from oasis.run import Run
 
 STUDY = Study("dot", "height", "height (counts)", (0, 5, 10, 20))
