@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test abuse docs clean
+.PHONY: help demo test abuse bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 8
@@ -34,6 +34,10 @@ test: $(VENV)/installed-dev ## style, types, import layers, tests, documentation
 # All attacks of tests/abuse with all their cases, many more random ones, 50 random kills and disks that fill: an hour.
 abuse: $(VENV)/installed-dev ## attacks and damaged files with all their cases (an hour)
 	OASIS_ABUSE=long $(BIN)/pytest -n 2 tests/abuse
+
+# Two minutes; benchmarks/stored has the ratios to compare with, by kind of processor.
+bench: $(VENV)/installed-dev ## speed against peers, compared with the stored ratios
+	$(BIN)/python benchmarks/bench.py
 
 docs: $(VENV)/installed ## the documentation as HTML in docs/_build/html
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'

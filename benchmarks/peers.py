@@ -10,7 +10,7 @@
 
 All have the same weights and the same events. Their results are compared before anything is timed. A ratio is
 that of the times of one turn, the peer's over ours; the median and the range over the turns are given. Peak memory
-is that of the process above what it held before. `--against` compares the ratios with those of an earlier file.
+is that of the process above what it held before. `benchmarks/bench.py` compares the ratios with stored ones.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import importlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -49,7 +49,6 @@ AGREE: dict[Precision, float] = {
     "auto": 5e-2,
 }  # relative tolerance of results; `auto` may be bfloat16
 SETTINGS = ("base", "size", "batch", "events", "side", "repeats")
-LESS = 0.85  # a ratio below this fraction of the stored one is worth a look
 
 
 class Events:
@@ -319,43 +318,37 @@ def _name(plain: str) -> str:
     return f"{level}.{inner}.{rest}"
 
 
-def compare(found: dict[str, Any], stored: dict[str, Any]) -> list[str]:
-    """Return the ratios that are clearly lower than the stored ones, in words."""
-    lines = []
-    for stage, peers in found.items():
-        for name, row in peers.items():
-            before = stored.get(stage, {}).get(name, {}).get("ratio")
-            if before and row["ratio"] < LESS * before:
-                lines.append(f"{stage}, {name}: {row['ratio']:.2f} x, before {before:.2f} x")
-    return lines
-
-
-def main() -> None:
-    """Measure, print and store."""
+def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options of a command line, by default that of the process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, help="a checkout of the authors' repository")
     parser.add_argument("--base", type=int, default=32, help="channels of the first level, a multiple of 8")
-    parser.add_argument("--size", type=int, nargs=2, default=(288, 512), metavar=("H", "W"))
+    parser.add_argument("--size", type=int, nargs=2, default=[288, 512], metavar=("H", "W"))
     parser.add_argument("--batch", type=int, default=4, help="images of a training step and of inference")
     parser.add_argument("--events", type=int, default=16, help="events that are loaded and evaluated")
     parser.add_argument("--side", type=int, default=1024, help="of the image that is cut into tiles; 0 for none")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--against", type=Path, help="an earlier JSON file")
     parser.add_argument("--out", type=Path, help="a JSON file")
-    arguments = parser.parse_args()
+    return parser.parse_args(given)
+
+
+def measured(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Compare results, time every stage, and return all figures with what they depend on."""
     torch.set_num_threads(arguments.threads)
     print(", ".join(f"{name} {value}" for name, value in machine().items()))
     with tempfile.TemporaryDirectory() as folder:
         stages = measure(arguments, Path(folder))
-    if arguments.against:
-        slower = compare(stages, json.loads(arguments.against.read_text())["stages"])
-        print("\n".join(["slower than stored:", *slower] if slower else ["no ratio is clearly lower than stored"]))
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    return {**machine(), "settings": settings, "stages": stages}
+
+
+def main() -> None:
+    """Measure, print and store."""
+    arguments = parse_arguments()
+    found = measured(arguments)
     if arguments.out:
-        settings = {
-            name: getattr(arguments, name) for name in ("base", "size", "batch", "events", "side", "repeats")
-        }
-        arguments.out.write_text(json.dumps({**machine(), **settings, "stages": stages}, indent=2) + "\n")
+        arguments.out.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

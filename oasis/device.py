@@ -1,12 +1,19 @@
 """Device and precision: backbones run in bfloat16 where the hardware supports it; losses and heads in float32."""
 
+import ctypes
 import os
+import platform
 from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
 
 from oasis.errors import ConfigError
+
+MALLOC_OPTIONS = {
+    -4: 0,
+    -1: -1,
+}  # of glibc: M_MMAP_MAX, no separate mappings; M_TRIM_THRESHOLD, never trim the heap
 
 
 def is_first_process() -> bool:
@@ -75,3 +82,16 @@ def autocast(
     """Return a context in which convolutions run in the wanted precision; `auto` is `best_precision`."""
     wanted = best_precision(device) if precision == "auto" else precision
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=wanted == "bf16")
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep freed memory for the next tensors, if its C library has the option; return whether.
+
+    By default glibc returns each tensor above 32 MiB to the system, which clears its pages again for the next one:
+    a seventh of a training step on large images. The peak grows, by a tenth to a fifth.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    taken = [mallopt(option, value) == 1 for option, value in MALLOC_OPTIONS.items()]
+    return all(taken)

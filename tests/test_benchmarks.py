@@ -8,6 +8,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALL = {
+    "bench": "--base 8 --size 32 32 --batch 1 --events 2 --side 0 --repeats 1",
     "curves": "--tracks 2",
     "evaluation": "--base 8 --size 32 32 --batch 2 --events 2",
     "large_images": "mosaic --side 64",
@@ -31,3 +32,12 @@ def test_benchmark_prints_its_figures(
     monkeypatch.syspath_prepend(FOLDER)
     runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
     assert any(character.isdigit() for character in capsys.readouterr().out)
+
+
+def test_only_ratios_beyond_the_spread_of_both_are_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    slower = runpy.run_path(str(FOLDER / "bench.py"))["slower"]
+    stored = {"step": {"ours": {}, "plain": {"ratio": 2.0, "ratio_low": 1.8, "ratio_high": 2.2}}}
+    for high, count in ((1.9, 0), (1.7, 1)):
+        row = {"ratio": 1.6, "ratio_low": 1.5, "ratio_high": high}
+        assert len(slower({"step": {"ours": {}, "plain": row}, "new": {"plain": row}}, stored)) == count

@@ -1,9 +1,11 @@
 """Which precision a processor is given. Under a second."""
 
+import platform
+
 import pytest
 import torch
 
-from oasis.device import autocast, best_precision, find_device
+from oasis.device import autocast, best_precision, find_device, keep_freed_memory
 from oasis.errors import ConfigError
 
 
@@ -54,3 +56,7 @@ def test_convolutions_run_in_the_wanted_precision(precision: str, dtype: torch.d
 def test_a_device_that_is_not_there_is_one_line(name):
     with pytest.raises(ConfigError, match="not available here; known: cpu"):
         find_device(name)
+
+
+def test_freed_memory_is_kept_where_the_c_library_can() -> None:
+    assert keep_freed_memory() is (platform.libc_ver()[0] == "glibc")
