@@ -18,6 +18,7 @@ from oasis.errors import ConfigError, OasisError
 from oasis.io.interrupts import never_lost
 
 TYPER_INTERRUPTED = 130  # what typer returns for a KeyboardInterrupt before a verb begins
+LONGEST_LINE = 1500  # characters of an error, which may repeat a value of any length
 REFUSED = 2  # exit code of errors that the user can correct
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # of click, which typer carries within or depends on
@@ -157,6 +158,8 @@ def say(message: object) -> None:
         oasis: two lines in \x1b[31mred.npy
     """
     line = " ".join(str(message).split())
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
     typer.echo("oasis: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), err=True)
 
 

@@ -58,6 +58,38 @@ def check_metadata(meta: Mapping[str, Any]) -> None:
             )
 
 
+class Ids:
+    """The ids of samples so far: every sample needs one of its own.
+
+    Example:
+        >>> ids = Ids()
+        >>> ids.add({"id": "val/3"})
+        >>> ids.add({"id": "val/3"})
+        Traceback (most recent call last):
+            ...
+        oasis.errors.DataError: samples 0 and 1 both have the id 'val/3': give every sample an id of its own
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[Any, int] = {}
+
+    def add(self, meta: Mapping[str, Any]) -> None:
+        """Note the id of the next sample.
+
+        Raises:
+            DataError: it has none, or that of an earlier sample.
+        """
+        place = len(self._places)
+        if "id" not in meta:
+            raise DataError(f"sample {place}: no 'id' in its metadata: give every sample an id")
+        earlier = self._places.setdefault(_plain(meta["id"]), place)
+        if earlier != place:
+            found = _shortened(meta["id"])
+            raise DataError(
+                f"samples {earlier} and {place} both have the id {found}: give every sample an id of its own"
+            )
+
+
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 

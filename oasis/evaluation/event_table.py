@@ -11,6 +11,7 @@ from torch import Tensor
 
 from oasis.adapters.base import Adapter
 from oasis.data.loading import EpochSampler, make_loader
+from oasis.data.metadata import Ids
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch, Scalar, collate, collate_instances
 from oasis.errors import ConfigError, DataError, ModelError
@@ -81,10 +82,20 @@ def evaluate(
         events = (_as_predicted(separator, event, adapter, visible, spread) for event in events)
     if refine:
         events = (refine_batch(event, adapter) for event in events)
+    events = _named(events)
     if watch is not None:
         events = _watched(events, watch)
     table = _event_table(events, len(dataset), adapter)
     return identified(table, separator.options.identity.get(CONFIGURATION), adapter.unit)
+
+
+def _named(events: Iterable[EventBatch]) -> Iterator[EventBatch]:
+    """Check that every sample has an id of its own, by which tables are compared."""
+    ids = Ids()
+    for event in events:
+        for meta in event.batch.meta:
+            ids.add(meta)
+        yield event
 
 
 def _watched(events: Iterable[EventBatch], watch: Callable[[EventBatch], object]) -> Iterator[EventBatch]:
@@ -150,7 +161,7 @@ def evaluate_maps(
     loader = make_loader(dataset, EpochSampler(len(dataset), shuffle=False), batch_size, workers)
     predicted = (EventBatch(batch, maps_of(batch)) for batch in loader)
     events = (aligned(event, adapter.classes, adapter.interchangeable) for event in predicted)
-    return _event_table(events, len(dataset), adapter)
+    return _event_table(_named(events), len(dataset), adapter)
 
 
 def _event_table(

@@ -1,7 +1,8 @@
 """Destinations: where the maps and previews of every input file are written."""
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +10,8 @@ from oasis.errors import ConfigError, DataError
 from oasis.inference.predicted import tables_of
 from oasis.inference.sinks import OUTPUTS, check_kind
 from oasis.io.folders import image_files, stem_of
-from oasis.io.outputs import Recogniser, is_intensities, is_maps
-from oasis.io.zarr_files import ZARR
+from oasis.io.outputs import Recogniser, is_intensities, is_maps, recognised
+from oasis.io.zarr_files import ZARR, is_zarr
 from oasis.options import Options
 
 Each = Literal["ome.tif", "h5", "npz"]
@@ -76,6 +77,26 @@ def previews_of(files: Sequence[Path], out: Path, options: OutputOptions) -> dic
     return {path: folder / f"{name}.png" for path, name in names_of(files).items()}
 
 
+def images_of(source: str | Path, out: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return the image files of a source, without what this and earlier predictions wrote into the same folder.
+
+    Raises:
+        DataError: there are none.
+    """
+    return image_files(source, suffixes, without=(out, *tables_of(out), *_results(Path(source))))
+
+
+def _results(folder: Path) -> Iterator[Path]:
+    """Yield the files that earlier predictions wrote into a folder, which their tables tell from others."""
+    if not os.path.isdir(folder) or is_zarr(folder):
+        return
+    for table in folder.glob("*.csv"):
+        if recognised(table, is_intensities):
+            maps = (table.with_suffix(suffix) for suffix in OUTPUTS)
+            yield from (table, tables_of(table)[1])
+            yield from (path for path in maps if recognised(path, is_maps))
+
+
 def outputs_of(
     source: str | Path, out: Path, options: OutputOptions, suffixes: Sequence[str], grouped: bool
 ) -> dict[Path, Recogniser]:
@@ -100,7 +121,7 @@ def outputs_of(
     if options.each is None and not options.previews:
         return found
     check_destination(out, options, source)
-    files = image_files(source, suffixes, without=(out, table, instances))
+    files = images_of(source, out, suffixes)
     if options.each is not None:
         found |= dict.fromkeys(maps_of(files, out, options).values(), is_maps)
     if options.previews:

@@ -11,20 +11,19 @@ from oasis.adapters.base import Adapter
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import check_same_classes, check_spread
 from oasis.inference.choice import Choice, Measure
-from oasis.inference.destinations import OutputOptions, check_destination, maps_of, previews_of
+from oasis.inference.destinations import OutputOptions, check_destination, images_of, maps_of, previews_of
 from oasis.inference.job import Job
 from oasis.inference.one_file import separate_file
 from oasis.inference.options import WindowOptions
 from oasis.inference.output import Output
 from oasis.inference.pixels import common
-from oasis.inference.predicted import Predicted, tables_of, together
+from oasis.inference.predicted import Predicted, together
 from oasis.inference.previews import Previews
 from oasis.inference.regional import regions_for
 from oasis.inference.sinks import check_kind, open_sink
 from oasis.inference.stored import Runner, one_by_one, predict_stored
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
-from oasis.io.folders import image_files
 from oasis.io.zarr_files import ZARR, at_level
 from oasis.progress import Progress, watched
 from oasis.separator.separator import Separator
@@ -88,8 +87,7 @@ def predict(
 
 def _files(source: str | Path, out: Path, adapter: Adapter[Any], window: WindowOptions) -> list[Path]:
     """Return the files to read, each at the resolution that was chosen."""
-    found = image_files(source, adapter.suffixes, without=(out, *tables_of(out)))
-    return [_at_level(path, window.level) for path in found]
+    return [_at_level(path, window.level) for path in images_of(source, out, adapter.suffixes)]
 
 
 def _at_level(path: Path, level: int | None) -> Path:

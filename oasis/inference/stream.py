@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from oasis.data.images import Images
 from oasis.errors import DataError, OasisError, import_extra
+from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.inference.job import Job
 from oasis.inference.output import BATCH, MASK, Output
 from oasis.inference.regional import Regional
@@ -243,6 +244,7 @@ class StreamOutput(Output):
         super().__init__(self)
         zarr = import_extra("zarr", "zarr")
         self.path, self._further = path, further
+        self._identity = facts["identity"].get(CONFIGURATION), facts["unit"]
         with writing(path):
             self._root = zarr.create_group(str(path), attributes=dict(facts))
             self._root.create_group("maps")
@@ -270,7 +272,7 @@ class StreamOutput(Output):
         """Write the rows of the frames since the last flush."""
         if not self.rows:
             return
-        table, self.rows = self.rows.table(), Rows()
+        table, self.rows = identified(self.rows.table(), *self._identity), Rows()
         if self._further is not None:
             table = self._further(table)
         for name in table.columns:

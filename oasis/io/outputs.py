@@ -50,7 +50,7 @@ def check_outputs(
         source = next((path for path in sources if _same(out, path)), None)
         if source is not None:
             raise DataError(f"{out}: would overwrite the input {source}: {mend}")
-        ours = _recognised(out, is_ours)
+        ours = recognised(out, is_ours)
         folder = next((path for path in sources if path.is_dir() and _is_within(out, path)), None)
         if folder is not None and not ours:
             raise DataError(f"{out}: would overwrite a file in the input folder: {mend}")
@@ -132,7 +132,7 @@ def _is_ours(file: h5py.File) -> bool:
     return str(file.attrs.get("format", "")).startswith("oasis-")
 
 
-def _recognised(path: Path, is_ours: Recogniser) -> bool:
+def recognised(path: Path, is_ours: Recogniser) -> bool:
     """Return whether a file is an earlier output; an unreadable file is not."""
     if not path.is_file() and not (path / "zarr.json").is_file():
         return False

@@ -1,5 +1,6 @@
 """Tables as files: CSV whose texts a spreadsheet does not run as formulas, and readers that check the columns."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def read_csv(path: str | Path, numbers: Sequence[str], texts: Sequence[str] = ()
         DataError: the file is missing, is not such a table, or lacks a column or rows.
     """
     check_file(path)
-    with reading(path, "not a table of comma-separated values"):
+    with reading(path, "not a table of comma-separated values"), warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, index_col=False)
     for name in table.columns.difference(list(texts)):
         table[name] = _as_numbers(table[name], path)

@@ -98,6 +98,8 @@ class OverlapLoss(nn.Module):
         self.spatial_dims = spatial_dims
         self.distance = find_distance(distance)
         weights = per_class(self.classes, class_weights, 1.0, "class_weights")
+        if not weights.any():
+            raise ConfigError("class_weights: all are 0, so that nothing would be learned: give one that is not")
         self.register_buffer("class_weights", weights, persistent=False)
         limits = per_class(self.classes, thresholds, 0.0, "thresholds")
         self.register_buffer("thresholds", limits, persistent=False)

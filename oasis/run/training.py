@@ -36,7 +36,6 @@ class RunTraining(RunBase):
             BusyError: another process is writing to the run.
             DataError: the folder already contains a run, and `resume` is not set.
         """
-        check_study(self.adapter)
         with self.locked():
             return self._train(resume)
 
@@ -47,6 +46,7 @@ class RunTraining(RunBase):
         self._check_folder(resume)
         train, val = self.dataset("train"), self.dataset("val")
         separator = self.new_separator(trained_size=train[0].image.shape[1:])
+        check_study(self.adapter)  # which only warns of samples that cannot be read
         if config.augmentation is not None:
             train = Augmented(train, config.augmentation, config.seed)
         loss = self.loss()

@@ -195,6 +195,11 @@ class SeparatorTraining(L.LightningModule):
             if means:
                 means = {"total": self._total(means), **means}
                 self.log_dict({f"{split}/{name}": value.float() for name, value in means.items()})
+            if split == "train" and means and not means["total"] and self.trainer.is_global_zero:
+                logger.warning(
+                    "epoch %d: the training loss is exactly 0: no pixel of any sample counts, nothing is learned",
+                    self.current_epoch,
+                )
         if not self.trainer.sanity_checking:
             self._warn_of_collapse(*intensities)
 

@@ -225,6 +225,7 @@ NEW = [
     changed("instances/pixels", slice(None), 10**6),
     changed("instances/pixels", slice(None), 0),
     changed("instances/values", slice(None), np.nan),
+    changed("instances/values", slice(None), -1),
     replaced("instances/table", column("energy", "S4")),
 ]
 BEFORE = [
@@ -377,6 +378,13 @@ def test_metadata_that_no_event_table_can_have_are_refused(tmp_path: Path, meta:
         write_samples(path, [first, first.replace(meta=meta)], CLASSES)
     assert "\n" not in str(caught.value)
     assert not path.exists()
+
+
+def test_samples_of_one_id_are_refused(tmp_path: Path) -> None:
+    first, second = make_samples(2)
+    with pytest.raises(DataError, match=r"samples 0 and 2 both have the id .* give every sample an id of its own"):
+        write_samples(tmp_path / "samples.h5", [first, second, first], CLASSES)
+    assert not (tmp_path / "samples.h5").exists()
 
 
 @pytest.mark.parametrize("names", [{"": 1.0}, {"a\0b": 1.0}, {5: 1.0}, {"\udfff": 1.0}])

@@ -86,8 +86,8 @@ def test_samples_are_written_while_they_come(tmp_path: Path) -> None:
     alive = []
 
     def stream() -> Iterator[Sample]:
-        for _ in range(300):
-            sample = make_samples(1)[0]
+        for number in range(300):
+            sample = make_samples(1)[0].replace(meta={"id": number})
             seen.append(weakref.ref(sample))
             alive.append(sum(one() is not None for one in seen))
             yield sample
@@ -120,7 +120,8 @@ def test_maps_of_double_precision_are_kept_as_float32(tmp_path: Path, image: flo
     ],
 )
 def test_no_truth_quantity_is_lost_or_cut(tmp_path: Path, name: str, values: list[Any]) -> None:
-    samples = [make_samples(1)[0].replace(meta={"id": "x", name: value}) for value in values]
+    first = make_samples(1)[0]
+    samples = [first.replace(meta={"id": number, name: value}) for number, value in enumerate(values)]
     write_samples(tmp_path / "samples.h5", samples, CLASSES)
     file = SampleFile(tmp_path / "samples.h5")
     assert [file[number].meta[name] for number in range(len(values))] == values

@@ -399,3 +399,16 @@ def test_a_study_that_does_not_fit_the_table_is_named_in_one_line(toy, toy_separ
     table = evaluate(toy_separator, toy.adapter.dataset("test"), toy.adapter, workers=0)
     with pytest.raises(ConfigError, match=r"^study: the event table has no column 'heigth' \(quantity\); did you"):
         summarise(table, replace(toy.adapter.study, quantity="heigth"))
+
+
+@pytest.mark.parametrize(("meta", "words"), [({}, "sample 0: no 'id'"), ({"id": "same"}, "samples 0 and 1 both")])
+def test_samples_without_an_id_of_their_own_are_refused(toy, toy_separator, meta, words):
+    dataset = toy.adapter.dataset("test")
+
+    class Unnamed(type(dataset)):
+        def sample(self, index, epoch):
+            return super().sample(index, epoch).replace(meta=meta)
+
+    dataset.__class__ = Unnamed
+    with pytest.raises(DataError, match=words):
+        evaluate(toy_separator, dataset, toy.adapter, workers=0)

@@ -9,7 +9,7 @@ from PIL import Image
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.identity import identity_of
-from oasis.inference.destinations import OutputOptions
+from oasis.inference.destinations import OutputOptions, images_of
 from oasis.inference.predict import predict
 from oasis.io.outputs import is_maps
 
@@ -120,3 +120,18 @@ def test_the_command_replaces_only_what_it_wrote(toy_run, images, tmp_path, caps
     assert command(words) == 2
     assert "a.ome.tif: exists and is not an earlier output" in capsys.readouterr().err
     assert (tmp_path / "out" / "a.ome.tif").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("kind", ["h5", "ome.tif", "npz"])
+def test_results_of_earlier_predictions_are_no_images(toy_run, images, kind):
+    for name in ("one", "two"):
+        assert (
+            command(
+                ["predict", str(toy_run), str(images), "--out", str(images / f"{name}.{kind}"), "--trust-code"]
+            )
+            == 0
+        )
+    (images / "mine.csv").write_text("source,notes\na.ome.tif,good\n")  # of somebody else, beside maps
+    tifffile.imwrite(images / "mine.tif", FRAMES)
+    found = images_of(images, images / "three.h5", (".tif", ".csv", ".h5", ".npz"))
+    assert [path.name for path in found] == ["a.ome.tif", "b.ome.tif", "mine.csv", "mine.tif"]

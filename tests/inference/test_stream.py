@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import tifffile
 
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
+from oasis.evaluation.calibration import Calibration
+from oasis.evaluation.identity import identified
 from oasis.inference import stream as module
 from oasis.inference.options import WindowOptions
 from oasis.run import Run
@@ -157,6 +160,23 @@ def test_regions_of_interest(run, frames, tmp_path):
     maps = zarr.open_array(tmp_path / "m.zarr/maps/bar", mode="r")[:]
     assert maps[:, :, 2:9, 3:12].any()
     assert not maps[:, :, 9:].any()
+
+
+def test_rows_of_a_calibrated_run_are_those_of_predict(toy_run, frames, tmp_path):
+    rng = np.random.default_rng(0)
+    true = rng.uniform(1, 9, 400)
+    events = pd.DataFrame({"class": ["dot", "bar"] * 200, "intensity_true": true, "intensity_predicted": true})
+    events["overlap_fraction_predicted"] = 0.0
+    shutil.copytree(toy_run, tmp_path / "run")
+    run = Run(tmp_path / "run", trust_code=True)
+    events = identified(events, run.fingerprint, run.adapter.unit)
+    Calibration.fit(events, run.adapter.classes).save(run.files.calibration)
+    np.save(tmp_path / "frames.npy", frames)
+    expected = run.predict(tmp_path / "frames.npy", tmp_path / "p.h5").objects
+    run.stream(io.BytesIO(frames.tobytes()), tmp_path / "s.zarr", shape=(24, 20), dtype="u2")
+    found = pd.read_csv(tmp_path / "s.csv")
+    assert found.columns.tolist() == expected.columns.tolist()
+    np.testing.assert_allclose(found["intensity_high"], expected["intensity_high"], rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from oasis.errors import DataError
-from oasis.io.tables import write_csv
+from oasis.io.tables import read_csv, write_csv
 
 TRICKS = ['=HYPERLINK("http://x","y")', "+1+1", "-2+3", "@SUM(A1)", "\t=1"]
 
@@ -55,3 +55,12 @@ def test_odd_tables_are_written(tmp_path, frame):
     assert len(cells(tmp_path / "a.csv")) == 1 + len(frame)
     with pytest.raises(DataError, match="cannot be written"):
         write_csv(frame, tmp_path / "a.csv" / "b.csv")
+
+
+def test_rows_that_are_longer_than_the_header_are_refused(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,loss\n0,1\n1,2,3\n")
+    with pytest.raises(DataError, match=r"log.csv: not a table of comma-separated values"):
+        read_csv(tmp_path / "log.csv", numbers=("epoch",))
+    (tmp_path / "log.csv").write_text("epoch,loss\n0,1,3,4\n1,2,3,4\n")
+    with pytest.raises(DataError, match=r"log.csv: not a table of comma-separated values"):
+        read_csv(tmp_path / "log.csv", numbers=("epoch",))

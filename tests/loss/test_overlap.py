@@ -608,3 +608,8 @@ def test_shares_of_uneven_parts_add_up_to_the_loss_and_gradient_of_the_batch(red
     torch.testing.assert_close(gradient, expected)
     mean = sum(loss(prediction[part], target[part], valid[part]) for part in parts) / len(parts)
     assert abs(mean.item() / whole.item() - 1) > 0.01
+
+
+def test_weights_with_which_nothing_is_learned_are_refused():
+    with pytest.raises(ConfigError, match="class_weights: all are 0"):
+        OverlapLoss(("a", "b"), class_weights={"a": 0, "b": 0})

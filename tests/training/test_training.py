@@ -195,6 +195,21 @@ def test_a_collapsed_class_is_warned_of(toy_values, caplog):
     assert "class bar have collapsed to zero" in caplog.text
 
 
+def test_a_training_in_which_no_pixel_counts_says_so(toy_values, caplog):
+    setup = Run.from_values({**toy_values, "training": {"epochs": 1, "workers": 0}})
+
+    class Nothing(type(setup.adapter.dataset("train"))):
+        def sample(self, index, epoch):
+            found = super().sample(index, epoch)
+            return found.replace(valid=np.zeros_like(found.valid))
+
+    nothing = setup.adapter.dataset("train")
+    nothing.__class__ = Nothing
+    val = setup.adapter.dataset("val")
+    fit(setup.new_separator(), setup.loss(), nothing, val, setup.folder, setup.config.training)
+    assert "the training loss is exactly 0" in caplog.text
+
+
 def test_two_processes_train_and_validate_each_sample_once(tmp_path, toy_values):
     """The first validation loss, after one epoch of no learning, is that of one process."""
     losses = []

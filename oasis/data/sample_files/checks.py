@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.data.instances import Instances
 from oasis.data.samples import Sample
 from oasis.errors import DataError
 
@@ -24,6 +25,17 @@ def check_truth(sample: Sample, classes: Sequence[str]) -> None:
         for name, maps in zip(classes, sample.target, strict=True):
             wrong = ~((maps >= 0) & (maps < np.inf)) & sample.valid
             _refuse_all(wrong, maps, f"target of {name!r}", "finite values of at least 0")
+
+
+def check_values(instances: Instances) -> None:
+    """Check that instances, like targets, have no negative values.
+
+    Raises:
+        DataError: they have.
+    """
+    lowest = instances.values.min(initial=0)
+    if lowest < 0:
+        raise DataError(f"instances: a value of {lowest}, expected at least 0")
 
 
 def _refuse_all(wrong: NDArray[np.bool_], values: NDArray[np.floating], what: str, expected: str) -> None:

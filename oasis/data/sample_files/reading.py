@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from oasis.data.components import read_columns
 from oasis.data.instances import Instances
 from oasis.data.mixing import SampleDataset
-from oasis.data.sample_files.checks import check_truth
+from oasis.data.sample_files.checks import check_truth, check_values
 from oasis.data.sample_files.layout import check_layout, is_sample_file, read_facts
 from oasis.data.samples import Array, Sample, Scalar
 from oasis.errors import DataError, OasisError
@@ -94,7 +94,7 @@ class SampleFile(SampleDataset):
             DataError: the file is damaged, or the sample has NaN or infinite values or a negative target.
         """
         shape = self.shape
-        with self._located(f"sample {index}: "):
+        with self._located(f"sample {index}: "), np.errstate(over="ignore"):  # refused as infinite
             data = self._open()
             sample = Sample(
                 self._map("image", index),
@@ -124,7 +124,7 @@ class SampleFile(SampleDataset):
             if labels.max(initial=0) >= len(self.classes):
                 raise DataError(f"class {labels.max()}, but there are {len(self.classes)}")
             table = data["instances/table"][low:high] if "instances/table" in data.file else None
-            return Instances(
+            found = Instances(
                 self.shape,
                 labels,
                 starts - first,
@@ -132,6 +132,8 @@ class SampleFile(SampleDataset):
                 data["instances/values"][first:last],
                 {} if table is None else {name: table[name] for name in table.dtype.names},
             )
+            check_values(found)
+        return found
 
     @contextmanager
     def _located(self, where: str = "") -> Iterator[None]:

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from oasis.data.instances import Instances, index_type
-from oasis.data.metadata import check_metadata, metadata_columns
-from oasis.data.sample_files.checks import FORMAT, check_truth
+from oasis.data.metadata import Ids, check_metadata, metadata_columns
+from oasis.data.sample_files.checks import FORMAT, check_truth, check_values
 from oasis.data.sample_files.tables import COMPRESSION, TableWriter
 from oasis.data.samples import Array, Sample
 from oasis.errors import DataError
@@ -97,6 +97,7 @@ class _Writer:
         self.file = file
         self.first = first
         self.classes = classes
+        self.ids = Ids()
         self.meta = TableWriter()
         self.instances = _InstanceWriter(file, first.image.shape, len(classes)) if first.has_instances else None
 
@@ -122,6 +123,8 @@ class _Writer:
         if self.instances is not None:
             self.instances.append([sample.instances for sample in block if sample.instances is not None])
         self.meta.extend(metadata_columns([sample.meta for sample in block]), len(block))
+        for sample in block:
+            self.ids.add(sample.meta)
 
     def finish(self) -> None:
         """Write the tables, whose columns are known only at the end."""
@@ -170,6 +173,7 @@ class _InstanceWriter:
             raise DataError(f"instances of images of shape {joined.shape}, expected {self.shape}")
         if joined.labels.max(initial=0) >= self.classes:
             raise DataError(f"instances of class {joined.labels.max()}, but there are {self.classes} classes")
+        check_values(joined)
         counts = [len(each) for each in records]
         append_rows(self.group, "offsets", self.group["offsets"][-1] + np.cumsum(counts))
         append_rows(self.group, "starts", self.group["starts"][-1] + joined.offsets[1:])
