@@ -291,6 +291,15 @@ class Adapter(ABC, Generic[OptionsT]):
         """Whether `event_rows` returns any columns; if not, events need not be copied from the device."""
         return type(self).event_rows is not Adapter.event_rows
 
+    def caption(self, prediction: EventPrediction, sample: Sample) -> str:
+        """Return what the gallery states of one event beside the error of the intensity.
+
+        Args:
+            prediction: the maps and, if predicted, quantities of the objects.
+            sample: the event with its truth.
+        """
+        return ""
+
     def instance_rows(self, prediction: EventPrediction, sample: Sample) -> Sequence[Mapping[str, float]]:
         """Return further columns for the single objects of one event.
 

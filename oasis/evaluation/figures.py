@@ -15,7 +15,14 @@ from oasis.data.mixing import SampleDataset
 from oasis.drawing import COLOURS, add_legend, error_bars, note_empty_panels, say_no_data
 from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.detection import detection_scores
-from oasis.evaluation.gallery import SHOWN, chosen_events, class_gallery, gallery_figure, gallery_indices
+from oasis.evaluation.gallery import (
+    SHOWN,
+    chosen_events,
+    class_gallery,
+    gallery_figure,
+    gallery_indices,
+    typical_background,
+)
 from oasis.evaluation.summary import Summary
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_when_whole
@@ -136,7 +143,8 @@ def write_figures(
         figures |= comparison_figures({name: table}, {name: summary})
         events = gallery_indices(table, summary.study)
         if adapter.spatial_dims > 1 and events:
-            figures["gallery"] = gallery_figure(separator, dataset, events, adapter, summary.study.name, grouping)
+            shown = events | typical_background(table, summary.study)
+            figures["gallery"] = gallery_figure(separator, dataset, shown, adapter, summary.study.name, grouping)
         elif events:
             labels = {index: f"{quantity:.3g}" for index, quantity in events.items()}
             figures["gallery"] = class_gallery(separator, dataset, labels, adapter, summary.study.label, grouping)

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.study import Study
+from oasis.adapters.prediction import EventPrediction
+from oasis.adapters.study import Study, chosen
 from oasis.data.mixing import SampleDataset
 from oasis.data.pictures import top_of
 from oasis.data.samples import Array, Sample, collate
@@ -32,6 +33,23 @@ def gallery_indices(table: pd.DataFrame, study: Study, count: int = SHOWN) -> di
     rows = rows[rows["delta_percent"].notna()].sort_values(study.quantity)
     places = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
     return {int(rows.index[place]): float(rows[study.quantity].iloc[place]) for place in places}
+
+
+def typical_background(table: pd.DataFrame, study: Study) -> dict[int, float]:
+    """Return the index of the background event of median predicted intensity, with NaN; nothing without any.
+
+    Example:
+        >>> table = pd.DataFrame({"class": "ER", "kind": ["NR", "hybrid", "NR", "NR"]})
+        >>> study = Study("ER", "energy", "energy", (0, 1), background="kind == 'NR'")
+        >>> typical_background(table.assign(intensity_predicted=[1.0, 9, 7, 3]), study)
+        {3: nan}
+    """
+    if study.background is None:
+        return {}
+    rows = study.rows(table.reset_index(drop=True))
+    rows = rows[chosen(rows, study.background)].sort_values("intensity_predicted")
+    middle = rows.index[len(rows) // 2 : len(rows) // 2 + 1] // table["class"].nunique()
+    return {int(index): np.nan for index in middle}
 
 
 def chosen_events(table: pd.DataFrame, study: Study | None, count: int) -> dict[int, str]:
@@ -91,7 +109,7 @@ def gallery_figure(
     Args:
         separator: the separator to be shown.
         dataset: the data set of the events.
-        events: indices of the events, with the value of the study's quantity.
+        events: indices of the events, with the value of the study's quantity; NaN for events without the class.
         adapter: the adapter of the domain.
         name: the class.
         grouping: how maps are grouped into the objects that are outlined; none are by default.
@@ -107,7 +125,8 @@ def gallery_figure(
         part = window(sample.valid[0])
         maps = predicted_maps(separator, sample, adapter)
         image, true, predicted = (view(one, part) for one in (sample.image, sample.target[label], maps[label]))
-        axes[0].set_ylabel(f"{quantity:.3g}", fontsize=9)
+        axes[0].set_ylabel(f"{quantity:.3g}" if np.isfinite(quantity) else f"no {name}", fontsize=9)
+        axes[2].set_xlabel(_caption(sample, maps, label, adapter), fontsize=8)
         _event_row(axes, image, true, predicted, max(adapter.limits[name], 1e-6), adapter.unit)
         objects = objects_of(sample, maps, adapter, grouping) if grouping else None
         _outline(axes[1:3], objects, label, part)
@@ -118,6 +137,13 @@ def gallery_figure(
     ):
         axes.set_title(title, fontsize=10)
     return figure
+
+
+def _caption(sample: Sample, maps: Array, label: int, adapter: Adapter) -> str:
+    """Return the error of the intensity, or the intensity where there is none, and what the adapter adds."""
+    true, predicted = (float(one[label][:, sample.valid[0]].sum()) for one in (sample.target, maps))
+    text = f"ΔI {100 * (predicted / true - 1):+.0f} %" if true > 0 else f"{predicted:,.0f} {adapter.unit}"
+    return ", ".join(filter(None, [text, adapter.caption(EventPrediction(maps), sample)]))
 
 
 def _event_row(

@@ -205,6 +205,24 @@ def test_panels_are_input_truth_prediction_and_residual(toy, toy_separator):
         np.testing.assert_allclose(shown, expected, rtol=1e-6)
 
 
+def test_an_event_states_its_error_or_what_is_found_of_an_absent_class(toy, toy_separator, monkeypatch):
+    dataset = toy.dataset("test")
+    monkeypatch.setattr(type(toy.adapter), "caption", lambda *_: "seen")
+    there, absent = (
+        next(i for i in range(len(dataset)) if bool(dataset[i].target[0].any()) is present)
+        for present in (True, False)
+    )
+    figure = gallery_figure(toy_separator, dataset, {there: 3.0, absent: np.nan}, toy.adapter, "dot")
+    rows = np.array(figure.axes[:8]).reshape(2, 4)
+    true = dataset[there].target[0][:, dataset[there].valid[0]].sum()
+    found = [
+        toy_separator.separate(dataset[i].image)["dot"][:, dataset[i].valid[0]].sum() for i in (there, absent)
+    ]
+    assert rows[0, 2].get_xlabel() == f"ΔI {100 * (found[0] / true - 1):+.0f} %, seen"
+    assert rows[1, 2].get_xlabel() == f"{found[1]:,.0f} {toy.adapter.unit}, seen"
+    assert [row[0].get_ylabel() for row in rows] == ["3", "no dot"]
+
+
 def test_a_volume_is_drawn_with_the_gaps_between_its_views(tmp_path):
     setup = Run.from_values({"adapter": "neutrino", "run": str(tmp_path), "data": {"events": {"test": 2}}})
     dataset, name = setup.dataset("test"), setup.adapter.classes[0]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
+from oasis.adapters.migdal.figures import detection_figure
 from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise, track_boxes
 from oasis.adapters.migdal.options import MigdalOptions
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
@@ -87,14 +88,20 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         predicted = np.where(sample.valid[0], prediction.maps[electron, 0], 0)
         return {ER: axis_columns(predicted, sample.target[electron, 0], sample.meta)}
 
+    def caption(self, prediction: EventPrediction, sample: Sample) -> str:
+        """Return the angle between predicted and true axis of the electron."""
+        angle = self.event_rows(prediction, sample).get(ER, {}).get("axis_angle_map", np.nan)
+        return f"Δθ {angle:.0f}°" if np.isfinite(angle) else ""
+
     @property
     def measures_events(self) -> bool:
         """Whether the measurement of axes is requested."""
         return self.options.topology
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
-        """Return the figure `topology` if the table contains axes."""
-        return {"topology": topology_figure(table)} if "axis_angle_map" in table else {}
+        """Return the figure `detection`, and `topology` if the table contains axes."""
+        figures = {"detection": detection_figure(table, self.unit)}
+        return figures | ({"topology": topology_figure(table)} if "axis_angle_map" in table else {})
 
     @cached_property
     def _libraries(self) -> tuple[Components, Components]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 THRESHOLD_ADU = 1.0  # pixels of at least this count, as for the IoU
 SCALE_ADU = 23.0  # scale of the logarithmic pixel weights: that of the adapter's scaling
 TOLERANCE = 0.25  # relative change of the distance at which a curve has converged (the paper's)
-ENERGY_EDGES = tuple(range(3, 16))  # keV
+ENERGY_EDGES = tuple(range(4, 16))  # keV
 DELTA_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 120)  # %; empty maps have 100
 
 
@@ -134,6 +134,7 @@ def binned_angles(table: pd.DataFrame, angle: str, quantity: str, edges: Sequenc
 def topology_figure(table: pd.DataFrame) -> "Figure":
     """Draw the angle between predicted and true axis, and the failed fits, against energy and intensity error.
 
+    Electrons of 4 keV and more count, as in the paper.
     The band contains the middle half of the events, the error bar is the 95 % interval of the median. The dashed
     line is the angle between the true map and the initial direction of the electron.
 
@@ -142,6 +143,7 @@ def topology_figure(table: pd.DataFrame) -> "Figure":
     """
     from matplotlib.figure import Figure
 
+    table = table[table["ER_energy"] >= ENERGY_EDGES[0]]
     table = table.assign(error=table["delta_percent"].abs())
     panels = (("ER_energy", ENERGY_EDGES, "electron energy (keV)"), ("error", DELTA_EDGES, "|ΔI| (%)"))
     figure = Figure(figsize=(9.6, 5), layout="constrained")
