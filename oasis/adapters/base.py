@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from oasis.adapters.axes import ArrangedParts, arrangement
 from oasis.adapters.options import DataOptions
 from oasis.adapters.prediction import EventPrediction
-from oasis.adapters.reading import as_images
+from oasis.adapters.reading import as_images, say_saturated
 from oasis.adapters.study import Study
 from oasis.data.images import Images
 from oasis.data.joining import Joined
@@ -379,6 +379,7 @@ class Adapter(ABC, Generic[OptionsT]):
             DataError: the file cannot be read, or does not contain images of this domain.
         """
         values, facts = self.named_axes(path, *read_labelled(path, key))
+        say_saturated(path, values)
         found = arrangement(facts, values.shape, self.bands, self.spatial_dims, str(path))
         image = self.as_images(values if found is None else found.apply(values), dark)
         context = as_image_array(read_array(path, "context"), f"{path}: context") if self.context else None

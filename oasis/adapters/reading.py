@@ -1,7 +1,9 @@
 """Reading: conversion of arrays of measured images to the axes of a domain."""
 
+import logging
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,10 @@ from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import as_image_array
 from oasis.io.axes import SPATIAL
+
+logger = logging.getLogger(__name__)
+
+SATURATED: Final = 1e-3  # share of the largest value of a type above which images are said to be saturated
 
 
 def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[Any] | None = None) -> Array:
@@ -85,6 +91,29 @@ def images_shape(shape: Sequence[int], bands: int, spatial_dims: int) -> tuple[i
             f"an array of shape {shape} does not contain images of {bands} bands and {spatial_dims} spatial axes"
         )
     return (*lead, *spatial)
+
+
+def say_saturated(path: Path, raw: NDArray[Any]) -> bool:
+    """Warn of measured values of which many are the largest of their type, and return whether they are.
+
+    Example:
+        >>> [say_saturated(Path("a.npy"), np.full(4, 255, kind)) for kind in ("u2", "f4")]
+        [False, False]
+    """
+    if raw.dtype.kind != "u" or not raw.size:
+        return False
+    largest = np.iinfo(raw.dtype).max
+    share = np.count_nonzero(raw == largest) / raw.size
+    if share < SATURATED:
+        return False
+    logger.warning(
+        "%s: %.3g %% of the values are %d, the largest of %s, so that these pixels are probably saturated",
+        path,
+        100 * share,
+        largest,
+        raw.dtype.name,
+    )
+    return True
 
 
 def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:

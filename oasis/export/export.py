@@ -19,7 +19,7 @@ from oasis.export.program import Program
 from oasis.export.runtimes import Call, Runtime, find_runtime, silent
 from oasis.export.sizes import Sizes, possible
 from oasis.io.files import digest, one_line, replace_when_whole
-from oasis.io.outputs import Recogniser
+from oasis.io.outputs import Recogniser, check_named
 from oasis.io.texts import read_json, read_text, write_text
 from oasis.separator.separator import Separator
 
@@ -82,7 +82,12 @@ def export_separator(separator: Separator, path: Path, kind: str, facts: ExportF
 
 
 def cards_of(path: Path) -> tuple[Path, Path]:
-    """Return the files of the model card of a program, as JSON and as text."""
+    """Return the files of the model card of a program, as JSON and as text.
+
+    Raises:
+        ConfigError: the program has no name of its own.
+    """
+    check_named(path, "model.onnx")
     return path.with_name(f"{path.name}.json"), path.with_name(f"{path.name}.md")
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from oasis.errors import ConfigError, OasisError
+from oasis.errors import OasisError
+from oasis.io.outputs import check_named
 
 INTENSITIES, INSTANCES = ".csv", "_instances.csv"  # suffixes of the tables next to the maps
 
@@ -56,6 +57,5 @@ def tables_of(out: Path) -> tuple[Path, Path]:
     Raises:
         ConfigError: the output has no name of its own, as `.` and `/`.
     """
-    if out.name in ("", ".."):
-        raise ConfigError(f"{out}: expected an output with a name of its own, such as {out / 'maps.h5'}")
+    check_named(out, "maps.h5")
     return out.with_suffix(INTENSITIES), out.with_name(f"{out.stem}{INSTANCES}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.reading import images_shape, leading_axes
+from oasis.adapters.reading import images_shape, leading_axes, say_saturated
 from oasis.data.images import Images
 from oasis.inference.large import Large, open_large
 from oasis.inference.pixels import PixelSize, pixel_of
@@ -69,6 +69,7 @@ class Reader:
         self._whole: tuple[Path, Images] | None = None
         self._opened: tuple[Path, Large] | None = None
         self._open = ExitStack()
+        self._saturated: set[Path] = set()  # files that were said to be
 
     def shape(self, path: Path) -> Shape:
         """Return what is known of the images of a file.
@@ -147,6 +148,8 @@ class Reader:
         if self._has_images(parts):
             place[0] = slice(start, stop)
         raw = np.asarray(parts[tuple(place)])
+        if path not in self._saturated and say_saturated(path, raw):
+            self._saturated.add(path)
         images = Images(self.adapter.as_images(native(raw), self.dark))
         check_read(self.adapter, path, images)
         return images

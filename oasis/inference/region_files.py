@@ -1,5 +1,6 @@
 """Files of regions: CSV tables of boxes or positions, and label files in the format of YOLO."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> Re
         DataError: the file does not exist or contains no regions.
     """
     path = Path(path)
-    if path.is_dir() or path.suffix.lower() == ".txt":
+    if os.path.isdir(path) or path.suffix.lower() == ".txt":
         if spatial_dims != 2:
             raise DataError(
                 f"{path}: label files are of images in two dimensions, not {spatial_dims}: give a CSV file"

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -12,6 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
+from oasis.adapters.reading import say_saturated
 from oasis.data.images import Images
 from oasis.errors import ConfigError, DataError
 from oasis.inference.reader import Reader
@@ -19,6 +20,7 @@ from oasis.io.arrays import native
 from oasis.io.containers import opened_dataset
 from oasis.io.files import one_line
 from oasis.io.folders import image_files
+from oasis.io.hdf5 import check_self_contained
 
 POLL_SECONDS: Final = 0.02
 NUMBERS: Final = "fiub"  # kinds of types
@@ -50,7 +52,8 @@ class Watch:
     """
 
     def __init__(self, stopped: Callable[[], bool], idle: float | None = None) -> None:
-        self.stopped, self._idle, self._last = stopped, idle, time.monotonic()
+        self.stopped, self._idle = stopped, idle
+        self._last: float | None = None  # since the source was first looked at
 
     def noted(self) -> None:
         """Note that there was a new frame."""
@@ -58,7 +61,9 @@ class Watch:
 
     def goes_on(self) -> bool:
         """Wait a moment and return whether to look again."""
-        if self.stopped() or (self._idle is not None and time.monotonic() - self._last > self._idle):
+        now = time.monotonic()
+        self._last = now if self._last is None else self._last
+        if self.stopped() or (self._idle is not None and now - self._last > self._idle):
             return False
         time.sleep(POLL_SECONDS)
         return True
@@ -143,9 +148,11 @@ def raw_frames(
 def _converted(
     path: Path, adapter: Adapter[Any], watch: Watch, frames: Iterator[NDArray[Any]], dark: NDArray[Any] | None
 ) -> Iterator[Frame]:
+    said = False
     for number, raw in enumerate(frames):
         arrived = time.monotonic()
         watch.noted()
+        said = said or say_saturated(path, raw)
         yield Frame(path, number, Images(adapter.as_images(native(raw), dark)), arrived)
 
 
@@ -235,7 +242,7 @@ def _of_hdf5(source: Path, key: str | None, watch: Watch) -> Iterator[NDArray[An
     if name is None:
         return
     while True:
-        with suppress(OSError, BlockingIOError), h5py.File(source, "r", libver="latest", swmr=True) as file:
+        with suppress(OSError, BlockingIOError), _growing(source) as file:
             data = file[name]
             if data.ndim < 2:
                 raise DataError(f"{source}: {name} has shape {data.shape}, expected a stack of frames")
@@ -252,6 +259,14 @@ def _of_hdf5(source: Path, key: str | None, watch: Watch) -> Iterator[NDArray[An
             return
 
 
+@contextmanager
+def _growing(source: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file that may still be written; like others it must not refer to data in other files."""
+    with h5py.File(source, "r", libver="latest", swmr=True) as file:
+        check_self_contained(file, source)
+        yield file
+
+
 def _is_swmr(file: h5py.File) -> bool:
     """Return whether the writer keeps the file open; else it is opened anew."""
     return bool(file.swmr_mode)
@@ -261,7 +276,7 @@ def _name(source: Path, key: str | None, watch: Watch) -> str | None:
     """Return the name of the data set, once the file can be opened."""
     while True:
         try:
-            with h5py.File(source, "r", libver="latest", swmr=True) as file:
+            with _growing(source) as file:
                 if key is not None and isinstance(file.get(key), h5py.Dataset):
                     return key
                 names = [name for name in file if isinstance(file[name], h5py.Dataset)]

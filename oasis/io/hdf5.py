@@ -113,14 +113,25 @@ def opened_hdf5(path: Path) -> h5py.File:
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: not a readable HDF5 file (truncated?): {one_line(error)}") from None
     try:
-        _check_self_contained(h5py.h5g.open(file.id, b"/"))
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        check_self_contained(file, path)
+    except DataError:
         file.close()
+        raise
+    return file
+
+
+def check_self_contained(file: h5py.File, path: Path) -> None:
+    """Check that no link and no data set of an open file leads to another file.
+
+    Raises:
+        DataError: one does, or the file is damaged.
+    """
+    try:
+        _check_group(h5py.h5g.open(file.id, b"/"))
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged HDF5 file: {one_line(error)}") from None
     except DataError as error:
-        file.close()
         raise DataError(f"{path}: {error}") from None
-    return file
 
 
 def read_row(data: h5py.Dataset, index: int) -> np.void:
@@ -153,7 +164,7 @@ def read_dataset(group: h5py.Group, name: str) -> NDArray[Any]:
         raise DataError(f"{where} cannot be read: {one_line(error)}") from None
 
 
-def _check_self_contained(root: h5py.h5g.GroupID) -> None:
+def _check_group(root: h5py.h5g.GroupID) -> None:
     """Check every link and data set below a group.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 
-from oasis.errors import DataError
+from oasis.errors import ConfigError, DataError
 from oasis.io.ome_tiff import TIFF, is_ome_maps
 from oasis.io.run_files import run_of
 from oasis.io.texts import read_json, read_text
@@ -57,6 +57,16 @@ def check_outputs(
         if not ours and not force:
             mend = mend if force is None else f"{mend}, or pass --force to replace it"
             raise DataError(f"{out}: exists and is not an earlier output of this command: {mend}")
+
+
+def check_named(out: Path, example: str) -> None:
+    """Check that an output has a name, beside which others can be written.
+
+    Raises:
+        ConfigError: it has none, as `.` and `/`.
+    """
+    if out.name in ("", ".."):
+        raise ConfigError(f"{out}: expected an output with a name of its own, such as {out / example}")
 
 
 def paths_in(values: Any) -> Iterator[Path]:

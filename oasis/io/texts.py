@@ -36,7 +36,7 @@ def write_text(path: str | Path, text: str) -> None:
         DataError: the path cannot be written to.
     """
     with replace_when_whole(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files need not be text
 
 
 def parse_json(text: str, where: str, error: type[OasisError] = DataError) -> dict[str, Any]:

@@ -241,3 +241,27 @@ def test_a_domain_with_columns_of_its_own_measures_events():
             return {"a": {"peak": float(prediction.maps.max())}}
 
     assert Measuring().measures_events
+
+
+@pytest.mark.parametrize("suffix", ["npy", "tif", "h5"])
+def test_images_of_which_many_values_are_the_largest_of_their_type_are_named(toy, tmp_path, caplog, suffix):
+    import h5py
+    import tifffile
+
+    from oasis.inference.reader import Reader
+
+    raw, path = np.zeros((3, 24, 20), "u2"), tmp_path / f"a.{suffix}"
+    for count, said in ((0, False), (1, False), (200, True)):
+        raw.reshape(-1)[:count] = 65535
+        if suffix == "npy":
+            np.save(path, raw)
+        elif suffix == "tif":
+            tifffile.imwrite(path, raw, photometric="minisblack")
+        else:
+            with h5py.File(path, "w") as file:
+                file["image"] = raw
+        for read in (toy.adapter.read, lambda path: Reader(toy.adapter).images(path, 0, 3)):
+            caplog.clear()
+            read(path)
+            found = "% of the values are 65535, the largest of uint16" in caplog.text
+            assert (found, caplog.text.count("\n")) == (said, int(said))

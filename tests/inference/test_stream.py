@@ -19,6 +19,7 @@ from oasis.errors import ConfigError, DataError
 from oasis.evaluation.calibration import Calibration
 from oasis.evaluation.identity import identified
 from oasis.inference import stream as module
+from oasis.inference import stream_sources
 from oasis.inference.options import WindowOptions
 from oasis.run import Run
 
@@ -233,3 +234,36 @@ def test_the_command_says_what_is_wrong(toy_run, tmp_path, capsys):
     arguments = ["stream", str(toy_run), str(tmp_path / "none"), "--out", str(tmp_path / "m.zarr"), "--trust-code"]
     assert command(arguments) == 2
     assert "expected a folder, a file .tif" in capsys.readouterr().err
+
+
+def refer(path, file):
+    """Put a data set into an HDF5 file that lies in another file."""
+    if path.stem == "raw":
+        file.create_dataset("adu", (11, 24, 20), "u1", external=[("/etc/passwd", 0, 11 * 24 * 20)])
+    elif path.stem == "link":
+        file["adu"] = h5py.ExternalLink("other.h5", "/adu")
+    else:
+        layout = h5py.VirtualLayout((11, 24, 20), "u1")
+        layout[:] = h5py.VirtualSource("other.h5", "adu", (11, 24, 20))
+        file.create_virtual_dataset("adu", layout)
+
+
+@pytest.mark.parametrize("name", ["raw", "link", "virtual"])
+@pytest.mark.parametrize("key", [None, "adu"])
+def test_growing_files_that_refer_to_others_are_refused(run, tmp_path, name, key):
+    path = tmp_path / f"{name}.h5"
+    with h5py.File(path, "w") as file:
+        refer(path, file)
+    found = run.stream(path, tmp_path / "m.zarr", key=key, idle=0.1)
+    assert found.frames == 0
+    assert str(found.error).startswith(f"{path}: /adu ")
+    assert "copy that data into this file" in str(found.error)
+
+
+def test_the_clock_of_an_idle_source_starts_when_it_is_looked_at(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(stream_sources.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(stream_sources.time, "sleep", lambda seconds: None)
+    watch = stream_sources.Watch(lambda: False, idle=1.0)
+    for now[0], goes_on in ((50.0, True), (50.9, True), (51.1, False)):
+        assert watch.goes_on() is goes_on

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.ccd.options import ReadOptions
+from oasis.adapters.reading import say_saturated
 from oasis.data.images import Images
 from oasis.errors import DataError, import_extra
 from oasis.io.files import check_file, reading
@@ -34,7 +35,7 @@ def read_ccd(path: Path, key: str | None = None) -> Values:
         warnings.simplefilter("ignore")
         with fits.open(path, memmap=False) as units:
             chosen = [
-                (unit.name or str(number), np.asarray(unit.data, dtype=np.float64))
+                (unit.name or str(number), np.asarray(unit.data))
                 for number, unit in enumerate(units)
                 if unit.is_image and len(unit.shape) > 0 and key in (None, str(number), unit.name)
             ]
@@ -48,7 +49,9 @@ def read_ccd(path: Path, key: str | None = None) -> Values:
     if len({values.shape for _, values in chosen}) > 1:
         sizes = ", ".join(f"{name} of {values.shape[0]} x {values.shape[1]}" for name, values in chosen)
         raise DataError(f"{path}: images differ in size ({sizes}): give the key of one")
-    return np.stack([values for _, values in chosen])
+    raw = np.stack([values for _, values in chosen])
+    say_saturated(path, raw)
+    return raw.astype(np.float64)
 
 
 def calibrated(raw: Values, options: ReadOptions, path: Path, dark: NDArray[Any] | None = None) -> Images:
