@@ -143,10 +143,11 @@ class _Table:
             found = [Region(box, name) for box, name in zip(boxes, names, strict=True)]
             return united(found) if self.of_objects else found
         places = self.to_pixels(path, values) if self.columns == list(SKY) else values
+        # A position on the other half of the sky has no pixel: it is outside, and counted as such.
+        places = np.where(np.isfinite(places).all(axis=1, keepdims=True), places, FARTHEST)
         return [
             Region(around(place, window), name, dict(zip(self.columns or (), value, strict=True)))
             for place, value, name in zip(places, values.tolist(), names, strict=True)
-            if np.isfinite(place).all()
         ]
 
 

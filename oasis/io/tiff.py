@@ -63,6 +63,13 @@ def read_tiff_axes(path: Path) -> tuple[NDArray[Any], AxisFacts]:
     return joined, replace(facts, names=f"I{'CYX'[3 - axes :]}")
 
 
+def resolutions(path: Path) -> int:
+    """Return the number of resolutions of the first image of a file (the full one is read), 0 if unknown."""
+    with suppress(Exception), tifffile.TiffFile(path) as file:  # the reader of a damaged file says why
+        return len(file.series[0].levels)
+    return 0
+
+
 def check_chain(file: tifffile.TiffFile) -> None:
     """Check that the chain of pages is complete; tifffile silently reads one that is cut short.
 

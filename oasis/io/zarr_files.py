@@ -13,8 +13,10 @@ from oasis.errors import ConfigError, DataError, import_extra
 from oasis.io.axes import AxisFacts
 from oasis.io.containers import chosen_name
 from oasis.io.files import reading
+from oasis.io.tiff import resolutions
 
 ZARR: Final = ".zarr"
+TIFF: Final = (".tif", ".tiff")
 MICRONS: Final = {"micrometer": "µm", "micrometre": "µm"}
 BROKEN: Final = "not a readable zarr array"
 
@@ -71,9 +73,16 @@ def at_level(path: Path, level: int | None) -> tuple[Path, str]:
         DataError: the store cannot be read.
     """
     if not is_zarr(path):
-        if level is not None:
-            raise ConfigError(f"{path}: level: this format holds one resolution, only OME-Zarr holds several")
-        return path, ""
+        several = path.suffix.lower() in TIFF and resolutions(path) > 1
+        if level is not None and not several:
+            raise ConfigError(
+                f"{path}: level: this file holds one resolution, only OME-Zarr and TIFF hold several"
+            )
+        if level:
+            raise ConfigError(
+                f"{path}: level: of a TIFF file only the full resolution is read: convert it to OME-Zarr"
+            )
+        return path, f"{path}: the full one of {resolutions(path)} resolutions" if several else ""
     levels, _ = _levels(path)
     if level is not None and level >= len(levels):
         raise ConfigError(f"{path}: level: {level}, but the image has {max(len(levels), 1)} resolutions, from 0")

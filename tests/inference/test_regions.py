@@ -272,13 +272,17 @@ def test_positions_on_the_sky_need_an_adapter_that_knows_it(toy, separator, sour
 
     class Sky(type(toy.adapter)):
         def to_pixels(self, path, sky):
-            return np.stack([sky[:, 1] * 20, sky[:, 0] - 100], axis=1)
+            return np.where(sky[:, :1] < 100, np.nan, np.stack([sky[:, 1] * 20, sky[:, 0] - 100], axis=1))
 
     found = predict(
         separator, Sky(), source, tmp_path / "m.h5", window=WindowOptions(kind="regions", regions=str(file))
     )
     assert found.objects["ra"].unique().tolist() == [150.1]
     assert found.objects["y0"].iloc[0] == 44 - 12
+    file = boxes_file(tmp_path / "behind.csv", ["10,2.2"], "ra,dec")  # has no pixel in the projection
+    window = WindowOptions(kind="regions", regions=str(file))
+    with pytest.raises(DataError, match=r"none of its \d+ regions lies within the images"):
+        predict(separator, Sky(), source, tmp_path / "n.h5", window=window)
 
 
 @pytest.mark.parametrize(

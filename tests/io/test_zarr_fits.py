@@ -5,12 +5,14 @@ import logging
 
 import numpy as np
 import pytest
+import tifffile
 
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
 from oasis.io.arrays import read_array
 from oasis.io.parts import open_parts
+from oasis.io.tiff import read_tiff
 from oasis.io.zarr_files import at_level
 
 zarr = pytest.importorskip("zarr")
@@ -90,7 +92,7 @@ def test_the_resolution_is_chosen_and_said(tmp_path):
     assert at_level(path / "s2", None) == (path / "s2", "")
     with pytest.raises(ConfigError, match="level: 3, but the image has 3 resolutions, from 0"):
         at_level(path, 3)
-    with pytest.raises(ConfigError, match="this format holds one resolution"):
+    with pytest.raises(ConfigError, match="this file holds one resolution"):
         at_level(tmp_path / "a.tif", 0)
 
 
@@ -198,3 +200,16 @@ def test_a_fits_file_that_is_cut_short_is_named(tmp_path):
     with pytest.raises(DataError, match=r"b\.fits: truncated, or not a FITS file") as raised:
         read_array(tmp_path / "b.fits")
     assert "\n" not in str(raised.value)
+
+
+def test_of_a_tiff_pyramid_the_full_resolution_is_read_and_named(tmp_path):
+    path, image = tmp_path / "a.ome.tif", np.arange(4096, dtype=np.float32).reshape(64, 64)
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(image, subifds=1, tile=(16, 16), metadata={"axes": "YX"})
+        file.write(image[::2, ::2], subfiletype=1, tile=(16, 16))
+    assert at_level(path, None) == at_level(path, 0) == (path, f"{path}: the full one of 2 resolutions")
+    assert np.array_equal(read_tiff(path), image)
+    with pytest.raises(ConfigError, match="only the full resolution is read: convert it to OME-Zarr"):
+        at_level(path, 1)
+    path.write_bytes(b"II*\0damaged")
+    assert at_level(path, None) == (path, "")
