@@ -60,14 +60,14 @@ def test_metrics_and_goals_are_those_of_the_events_they_name(compare, tables):
     assert list(text["metric"]) == [metric.label for metric in compare.metrics()]
     assert text.set_index("metric").loc["bias %, 4-5 keV", "ours - weighted"].endswith("*")
     assert compare.goals(found).set_index("quantity")["met"].to_dict() == {
-        "|bias|, 4-5 keV": True,
-        "|bias|, worst bin": True,
-        "spread, 4-5 keV": False,
+        "bias, 4-5 keV": True,
+        "bias, worst bin of ours": True,
+        "spread %, 4-5 keV": False,
         "IoU, 4-5 keV": False,
         "AUC, 3-6 keV": True,
-        "TPR at FPR 1e-3": True,
-        "ER light in recoils alone": True,
-        "angle, 4-5 keV": False,
+        "TPR at FPR 0.001": True,
+        "ER light in recoils alone, ADU": True,
+        "angle, 4-5 keV, degrees": False,
     }
     assert [len(axes.containers) for axes in compare.comparison_figure(found).axes] == [3] * 4
 
