@@ -96,6 +96,29 @@ def init(
     typer.echo(f"{path}: train it with  oasis train {shlex.quote(str(path))}")
 
 
+@app.command()
+@verb
+def demo(
+    name: Annotated[str | None, typer.Argument(help="a domain; without one they are listed")] = None,
+    out: Annotated[Path | None, typer.Option(help="the folder; by default runs/demo-NAME")] = None,
+    events: Annotated[int, typer.Option(help="events to separate, at most", min=8)] = 300,
+    quiet: Quiet = False,
+) -> None:
+    """Show a domain by a small trained model of the package: a run that is evaluated, without training."""
+    from oasis.run import Run
+    from oasis.zoo import copy_model, zoo_names
+
+    if name is None:
+        raise ConfigError(f"choose a domain: {', '.join(zoo_names())}, as in  oasis demo {zoo_names()[0]}")
+    folder = copy_model(name, out if out is not None else Path(f"runs/demo-{name}"))
+    shown = Run(folder, [f"data.events.test={min(events, Run(folder).config.data['events']['test'])}"])
+    _evaluated(shown, "test", refine=False, workers=0)
+    typer.echo(f"look at {shown.files.figures('test') / 'gallery.png'}")
+    typer.echo(
+        f"{folder} is a run: separate images with  oasis predict {shlex.quote(str(folder))} IMAGES --out maps.h5"
+    )
+
+
 @app.command("new-adapter")
 @verb
 def new_adapter(
@@ -155,14 +178,18 @@ def evaluate(
     """Evaluate a run on held-out samples: event table, summary and figures."""
     from oasis.run import Run
 
-    evaluated = Run(run, changes, trust_code)
-    found = evaluated.evaluate(split, refine, workers)
+    _evaluated(Run(run, changes, trust_code), split, refine, workers)
+
+
+def _evaluated(run: "Run", split: str, refine: bool, workers: int) -> None:
+    """Evaluate a run and print what was found."""
+    found = run.evaluate(split, refine, workers)
     if found.coverage is not None:
         typer.echo(found.coverage.to_string(index=False, float_format="{:.3g}".format))
-    typer.echo(found.summary.text(evaluated.adapter.unit))
+    typer.echo(found.summary.text(run.adapter.unit))
     if found.size is not None:
         typer.echo(f"Larger images have {'the same' if found.size.same else 'other'} maps: {found.size.text()}")
-    files = evaluated.files
+    files = run.files
     if found.instances is not None and found.quality is not None:
         typer.echo(found.quality.to_string(index=False, float_format="{:.3f}".format))
         typer.echo(f"{files.instances(split)}: {len(found.instances)} single objects")

@@ -49,15 +49,13 @@ def predict(
 ) -> Predicted:
     """Separate every image of a file or folder and write the maps to HDF5, `.npz`, OME-TIFF or zarr.
 
-    Bad pixels of a mask have no influence and are not counted. Files and single images that cannot be used are
-    reported and left out.
+    Bad pixels have no influence and are not counted. What cannot be used is reported and left out.
 
     Args:
         separator: the separator to apply.
         adapter: the adapter, which reads the files.
         source: a file or a folder.
-        out: `.h5`, `.hdf5`, `.npz` or `.ome.tif`, which appears when it is complete; or `.zarr`, in parts: see
-            `stored`; or a folder for one file for every input.
+        out: `.h5`, `.npz` or `.ome.tif`, which appear when complete, `.zarr` in parts, or a folder.
         dark: a dark frame to subtract.
         key: the array in `.npz` and HDF5 files.
         spread: also write the standard deviation over the symmetries of the image, which takes a pass for each.

@@ -51,9 +51,7 @@ class RunPrediction(RunEvaluation):
 
         Args:
             source: a file or a folder.
-            out: `.h5`, `.hdf5`, `.npz`, `.ome.tif` or `.zarr`, or a folder; the table is beside it, as `.csv`, and
-                for maps grouped into instances a row for each as `_instances.csv`. A zarr store that was
-                interrupted is continued.
+            out: `.h5`, `.npz`, `.ome.tif` or `.zarr` (continued if interrupted), or a folder; tables are beside it.
             dark: a dark frame to subtract.
             key: the array in `.npz` and HDF5 files.
             spread: also write the standard deviation of the maps over the symmetries of the image.

@@ -17,6 +17,7 @@ from oasis.io.run_files import WEIGHTS, RunFiles
 from oasis.io.texts import parse_json, write_text
 from oasis.plugins import is_code
 from oasis.separator.options import OWN, SeparatorOptions
+from oasis.zoo import PREFIX, zoo_folder
 
 FORMAT = "oasis-separator-1"
 CONFIG = "config.json"
@@ -132,7 +133,7 @@ def without_fetching(options: SeparatorOptions, path: Path) -> SeparatorOptions:
 
 
 def find_weights(source: str | Path) -> Path:
-    """Return the weights file of a run, a folder or a hub id, or the file itself.
+    """Return the weights file of a run, a folder, a model of the zoo or a hub id, or the file itself.
 
     Raises:
         ModelError: there is no such file.
@@ -141,6 +142,8 @@ def find_weights(source: str | Path) -> Path:
     path = Path(source)
     if path.is_file():
         return path
+    if isinstance(source, str) and source.startswith(PREFIX):
+        return zoo_folder(source.removeprefix(PREFIX)) / WEIGHTS
     if path.is_dir():
         if (path / WEIGHTS).is_file():
             return path / WEIGHTS

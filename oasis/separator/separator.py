@@ -235,12 +235,12 @@ class Separator(nn.Module):
         backbone: nn.Module | None = None,
         trust_code: bool = False,
     ) -> "Separator":
-        """Read a separator from a run, a folder, a `.safetensors` file or a hub id `owner/name`.
+        """Read a separator from a run, a folder, a `.safetensors` file, the zoo or a hub id `owner/name`.
 
         Only the file itself is fetched: it contains all weights, including those that were once pretrained.
 
         Args:
-            source: a path or hub id.
+            source: a path, the name of a model that the package contains (`zoo:migdal`), or a hub id.
             device: the device to load it on.
             backbone: the user's own module, into which the weights of the backbone are loaded.
             trust_code: run the Python file that the separator names as its backbone, if it does.
@@ -278,7 +278,12 @@ def load(
     backbone: nn.Module | None = None,
     trust_code: bool = False,
 ) -> Separator:
-    """Read a separator from a run, a folder, a `.safetensors` file or a hub id; see `Separator.load`."""
+    """Read a separator from a run, a folder, a `.safetensors` file, the zoo or a hub id; see `Separator.load`.
+
+    Example:
+        >>> load("zoo:migdal").classes
+        ('ER', 'NR')
+    """
     return Separator.load(source, device, backbone, trust_code)
 
 

@@ -1,0 +1,87 @@
+"""Draws typical events of several domains, separated by the small models of the package: the figure of the README.
+
+    python examples/domains.py --out docs/figures/domains.png
+
+A typical event has the median error among those of the class that is shown.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import AsinhNorm
+from matplotlib.figure import Figure
+
+from oasis.command import run_command
+from oasis.drawing import RED
+from oasis.evaluation.figures import save_figure
+from oasis.evaluation.gallery import chosen_events, predicted_maps
+from oasis.evaluation.pictures import difference, top_of
+from oasis.evaluation.views import view, window
+from oasis.run import Run
+from oasis.zoo import zoo_folder
+
+SHOWN = {
+    "migdal": ("ER", "an electron recoil under\na nuclear recoil (MIGDAL)"),
+    "galaxy": ("target", "the central one of\nblended galaxies (DECaLS)"),
+    "waveform": ("signal", "a pulse under slow pulses\nand noise"),
+}
+TITLES = ("input", "truth", "prediction", "difference")
+EVENTS = 60
+
+
+def typical_event(name, label):
+    """Return the input, truth and prediction of a class in a typical event of a domain, and the unit."""
+    run = Run(zoo_folder(name), [f"data.events.{split}={EVENTS}" for split in ("train", "val", "test")])
+    separator, dataset, adapter = run.separator("cpu"), run.dataset("test"), run.adapter
+    table = run.measure(dataset, separator, workers=0)
+    chosen = chosen_events(table[table["class"] == label], adapter.study, 3)
+    sample = dataset[next(index for index, group in chosen.items() if group == "typical")]
+    place, part = adapter.classes.index(label), window(sample.valid[0])
+    maps = predicted_maps(separator, sample, adapter)
+    return [view(one, part) for one in (sample.image, sample.target[place], maps[place])], adapter.unit
+
+
+def draw_pictures(axes, image, true, predicted):
+    """Draw a row of pictures: the input on a scale of its own, the others on one of theirs."""
+    missed, top = difference(predicted, true), max(top_of(true), top_of(predicted))
+    stretch = AsinhNorm(linear_width=top / 3, vmin=0, vmax=top_of(image))
+    axes[0].imshow(image, norm=stretch, cmap="viridis")
+    for one, values in zip(axes[1:3], (true, predicted), strict=True):
+        one.imshow(values, vmin=0, vmax=top, cmap="viridis")
+    axes[3].imshow(missed, vmin=-top, vmax=top, cmap="RdBu_r")
+    for one in axes:
+        one.set(xticks=[], yticks=[])
+
+
+def draw_lines(axes, image, true, predicted):
+    """Draw a row of lines, all but the input on one scale."""
+    lines = (image, true, predicted, difference(predicted, true))
+    for one, values, colour in zip(axes, lines, ("grey", "black", RED, "black"), strict=True):
+        one.plot(values, color=colour, linewidth=0.8)
+        one.set(xticks=[], yticks=[])
+    low, high = min(map(np.min, lines[1:])), max(map(np.max, lines[1:]))
+    for one in axes[1:]:
+        one.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+
+def main(arguments):
+    """Draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("domains.png"))
+    options = parser.parse_args(arguments)
+    figure = Figure(figsize=(8.5, 5.8), layout="constrained")
+    grid = figure.subplots(len(SHOWN), len(TITLES))
+    for axes, (name, (label, text)) in zip(grid, SHOWN.items(), strict=True):
+        parts, _ = typical_event(name, label)
+        (draw_lines if parts[0].ndim == 1 else draw_pictures)(axes, *parts)
+        axes[0].set_ylabel(text, fontsize=9)
+    for axes, title in zip(grid[0], TITLES, strict=True):
+        axes.set_title(title, fontsize=10)
+    save_figure(figure, options.out)
+    print(options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(lambda arguments, **_: main(arguments), sys.argv[1:]))

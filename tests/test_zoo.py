@@ -1,0 +1,63 @@
+"""The small models of the package: each is a run of its domain, and a command shows it."""
+
+import numpy as np
+import pytest
+
+import oasis
+from oasis.cli import run as command
+from oasis.errors import ModelError
+from oasis.run import Run
+from oasis.zoo import MODELS, copy_model, zoo_folder, zoo_names
+
+LARGEST = 10**6  # bytes
+
+
+def test_there_is_a_model_of_every_domain_that_is_simulated():
+    assert zoo_names() == ["ccd", "cygno", "galaxy", "migdal", "neutrino", "waveform"]
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_models_are_small_runs_with_a_card(name):
+    run, card = Run(zoo_folder(name)), (MODELS / name / "README.md").read_text()
+    assert run.config.adapter == name
+    assert run.files.weights.stat().st_size <= LARGEST
+    separator = oasis.load(f"zoo:{name}")
+    assert separator.classes == run.adapter.classes
+    assert f"python examples/zoo.py {name}" in card
+    assert ", ".join(run.adapter.classes) in card
+    assert len(run.log) == run.config.training.epochs
+    # intensities are those of a trained model, not of the right order by chance: the sum of the maps is the light
+    sample = run.dataset("test")[0]
+    maps = separator.predict(sample.image[None], None if sample.context is None else sample.context[None]).maps
+    assert maps.shape[1] == len(separator.classes)
+    assert np.isfinite(maps.numpy()).all()
+
+
+def test_unknown_models_are_refused_with_the_nearest_name(capsys):
+    with pytest.raises(ModelError, match="zoo:migdle: no such model; did you mean 'migdal'"):
+        oasis.load("zoo:migdle")
+    assert command(["demo", "migdle"]) == 2
+    assert "did you mean 'migdal'" in capsys.readouterr().err
+    assert command(["demo"]) == 2
+    assert "choose a domain: ccd, cygno" in capsys.readouterr().err
+
+
+def test_the_demonstration_is_a_run_with_a_table_and_figures(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # also when it is repeated
+        assert command(["demo", "waveform", "--events", "12"]) == 0
+    printed = capsys.readouterr().out
+    assert "signal against signal amplitude" in printed
+    assert "oasis predict runs/demo-waveform" in printed
+    run = Run("runs/demo-waveform")
+    assert len(run.events("test")) == 24
+    assert (run.files.figures("test") / "gallery.png").exists()
+
+
+def test_a_folder_with_anything_else_is_left_alone(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert command(["demo", "waveform", "--out", str(tmp_path)]) == 2
+    assert "contains something else than the model waveform" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    copy_model("waveform", tmp_path / "copy")
+    assert command(["demo", "ccd", "--out", str(tmp_path / "copy")]) == 2
