@@ -2,7 +2,7 @@
 
     python examples/domains.py --out docs/figures/domains.png
 
-A typical event has the median error among those of the class that is shown.
+A typical event has the median error among those in which the class shares half of its pixels with others or more.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from oasis.command import run_command
 from oasis.drawing import RED
 from oasis.evaluation.figures import save_figure
-from oasis.evaluation.gallery import chosen_events, predicted_maps
+from oasis.evaluation.gallery import predicted_maps
 from oasis.evaluation.pictures import difference, top_of
 from oasis.evaluation.views import view, window
 from oasis.run import Run
@@ -29,6 +29,7 @@ SHOWN = {
 }
 TITLES = ("input", "truth", "prediction", "difference")
 EVENTS = 60
+OVERLAP = 0.5  # share of the pixels of the class
 
 
 def typical_event(name, label):
@@ -36,8 +37,9 @@ def typical_event(name, label):
     run = Run(zoo_folder(name), [f"data.events.{split}={EVENTS}" for split in ("train", "val", "test")])
     separator, dataset, adapter = run.separator("cpu"), run.dataset("test"), run.adapter
     table = run.measure(dataset, separator, workers=0)
-    chosen = chosen_events(table[table["class"] == label], adapter.study, 3)
-    sample = dataset[next(index for index, group in chosen.items() if group == "typical")]
+    rows = table[(table["class"] == label) & (table["overlap_fraction"] >= OVERLAP)]
+    errors = rows["delta_percent"].abs()
+    sample = dataset[int((errors - errors.median()).abs().idxmin()) // len(adapter.classes)]
     place, part = adapter.classes.index(label), window(sample.valid[0])
     maps = predicted_maps(separator, sample, adapter)
     return [view(one, part) for one in (sample.image, sample.target[place], maps[place])], adapter.unit

@@ -51,7 +51,7 @@ class RunPrediction(RunEvaluation):
 
         Args:
             source: a file or a folder.
-            out: `.h5`, `.npz`, `.ome.tif` or `.zarr` (continued if interrupted), or a folder; tables are beside it.
+            out: `.h5`, `.npz`, `.ome.tif` or `.zarr` (continued if interrupted), or a folder; tables beside it.
             dark: a dark frame to subtract.
             key: the array in `.npz` and HDF5 files.
             spread: also write the standard deviation of the maps over the symmetries of the image.
