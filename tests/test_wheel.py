@@ -46,6 +46,7 @@ def test_its_metadata_state_licence_and_paper(wheel):
     [
         (["init", "migdal"], "migdal.yaml", "adapter: migdal"),
         (["new-adapter", "stars"], "stars.py", "class Stars"),
+        (["demo", "waveform", "--events", "8"], "runs/demo-waveform/config.yaml", "adapter: waveform"),
     ],
 )
 def test_commands_work_from_the_wheel_alone(wheel, tmp_path, words, file, line):

@@ -1,6 +1,5 @@
 """The small models of the package: each is a run of its domain, and a command shows it."""
 
-import numpy as np
 import pytest
 
 import oasis
@@ -21,16 +20,10 @@ def test_models_are_small_runs_with_a_card(name):
     run, card = Run(zoo_folder(name)), (MODELS / name / "README.md").read_text()
     assert run.config.adapter == name
     assert run.files.weights.stat().st_size <= LARGEST
-    separator = oasis.load(f"zoo:{name}")
-    assert separator.classes == run.adapter.classes
+    assert oasis.load(f"zoo:{name}").classes == run.adapter.classes
     assert f"python examples/zoo.py {name}" in card
     assert ", ".join(run.adapter.classes) in card
     assert len(run.log) == run.config.training.epochs
-    # intensities are those of a trained model, not of the right order by chance: the sum of the maps is the light
-    sample = run.dataset("test")[0]
-    maps = separator.predict(sample.image[None], None if sample.context is None else sample.context[None]).maps
-    assert maps.shape[1] == len(separator.classes)
-    assert np.isfinite(maps.numpy()).all()
 
 
 def test_unknown_models_are_refused_with_the_nearest_name(capsys):
