@@ -14,13 +14,14 @@ from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 
 from oasis.command import run_command
+from oasis.data.pictures import top_of
+from oasis.data.views import view, window
 from oasis.drawing import RED
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.gallery import predicted_maps
-from oasis.evaluation.pictures import difference, top_of
-from oasis.evaluation.views import view, window
+from oasis.evaluation.pictures import difference
 from oasis.run import Run
-from oasis.zoo import zoo_folder
+from oasis.zoo.folders import zoo_folder
 
 SHOWN = {
     "migdal": ("ER", "an electron recoil under\na nuclear recoil (MIGDAL)"),

@@ -106,7 +106,7 @@ def demo(
 ) -> None:
     """Show a domain by a small trained model of the package: a run that is evaluated, without training."""
     from oasis.run import Run
-    from oasis.zoo import copy_model, zoo_names
+    from oasis.zoo.folders import copy_model, zoo_names
 
     if name is None:
         raise ConfigError(f"choose a domain: {', '.join(zoo_names())}, as in  oasis demo {zoo_names()[0]}")

@@ -6,7 +6,7 @@ import oasis
 from oasis.cli import run as command
 from oasis.errors import ModelError
 from oasis.run import Run
-from oasis.zoo import MODELS, copy_model, zoo_folder, zoo_names
+from oasis.zoo.folders import MODELS, copy_model, zoo_folder, zoo_names
 
 LARGEST = 10**6  # bytes
 

@@ -17,7 +17,7 @@ from oasis.io.run_files import WEIGHTS, RunFiles
 from oasis.io.texts import parse_json, write_text
 from oasis.plugins import is_code
 from oasis.separator.options import OWN, SeparatorOptions
-from oasis.zoo import PREFIX, zoo_folder
+from oasis.zoo.folders import PREFIX, zoo_folder
 
 FORMAT = "oasis-separator-1"
 CONFIG = "config.json"

@@ -1,0 +1,60 @@
+"""Folders: those of the small models, by name, and copies of them as runs of the user."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from oasis.errors import DataError, ModelError, nearest
+from oasis.io.run_files import WEIGHTS
+
+MODELS: Final = Path(__file__).parent / "models"
+PREFIX: Final = "zoo:"
+
+
+def zoo_names() -> list[str]:
+    """Return the names of the models.
+
+    Example:
+        >>> "migdal" in zoo_names()
+        True
+    """
+    return sorted(path.parent.name for path in MODELS.glob(f"*/{WEIGHTS}"))
+
+
+def zoo_folder(name: str) -> Path:
+    """Return the folder of a model, which is a run with a model card.
+
+    Raises:
+        ModelError: there is no such model.
+
+    Example:
+        >>> (zoo_folder("migdal") / "README.md").read_text().splitlines()[0]
+        '# migdal'
+    """
+    if name not in zoo_names():
+        raise ModelError(f"{PREFIX}{name}: no such model; {nearest(name, zoo_names())}")
+    return MODELS / name
+
+
+def copy_model(name: str, folder: str | Path) -> Path:
+    """Copy a model into a folder that is new or contains it already, and return the folder, which is a run.
+
+    Raises:
+        DataError: the folder contains anything else.
+        ModelError: there is no such model.
+    """
+    source, target = zoo_folder(name), Path(folder)
+    if target.is_dir() and any(target.iterdir()) and not _is_copy(source, target):
+        raise DataError(
+            f"{target}: contains something else than the model {name}: choose another folder with --out"
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        shutil.copyfile(file, target / file.name)
+    return target
+
+
+def _is_copy(source: Path, target: Path) -> bool:
+    """Return whether a folder has the weights of a model."""
+    weights = target / WEIGHTS
+    return weights.is_file() and weights.read_bytes() == (source / WEIGHTS).read_bytes()
