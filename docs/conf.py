@@ -28,6 +28,8 @@ from oasis.adapters.galaxy.photometry import COLUMNS as PHOTOMETRY
 from oasis.adapters.galaxy.scene import BlendOptions
 from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.migdal import MigdalAdapter
+from oasis.adapters.migdal.artefacts import Artefacts
+from oasis.adapters.migdal.candidates import EnergyScale
 from oasis.adapters.migdal.detector import Detector
 from oasis.adapters.migdal.options import MigdalOptions
 from oasis.adapters.neutrino.metrics import COLUMNS as PARTICLE_COLUMNS
@@ -89,6 +91,8 @@ myst_substitutions = {
     "migdal": tables.options_table(MigdalOptions),
     "migdal_defaults": tables.yaml_block(MigdalAdapter.defaults),
     "detector": tables.options_table(Detector),
+    "artefacts": tables.options_table(Artefacts),
+    "energy_scale": tables.options_table(EnergyScale),
     "unet": tables.arguments_table(UNet, leave_out={"in_channels", "out_channels", "spatial_dims"}),
     "scaling": tables.options_table(LogScale, {"name": "the kind of scaling"}),
     "asinh": tables.options_table(AsinhScale, {"name": "the kind of scaling"}),

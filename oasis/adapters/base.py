@@ -334,6 +334,16 @@ class Adapter(ABC, Generic[OptionsT]):
         """
         raise ConfigError("refine: this adapter has no model to fit")
 
+    def region_columns(self, maps: Array, box: Sequence[slice], size: Sequence[int]) -> Mapping[str, NDArray[Any]]:
+        """Return further columns (N,) of one region of interest in the table of `oasis predict`.
+
+        Args:
+            maps: (N, B, *S) predicted maps in the region, 0 in pixels that belong to another one.
+            box: the place of the region in the image.
+            size: the size of the image.
+        """
+        return {}
+
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
         """Return the boxes of what there is to see in an image, for `oasis predict --window regions`.
 

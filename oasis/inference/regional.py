@@ -273,7 +273,8 @@ class Regional:
             if number in rows:
                 good = np.ones((1, *own.shape), bool) if mask is None else mask[:, *box]
                 counts[:, rows[number]] = self._counted(values, own, good)
-                further[number] = more
+                counted = np.where(good & own, values, 0)
+                further[number] = {**more, **self.job.adapter.region_columns(counted, box, images.shape[2:])}
         names = list(further[numbers[0]]) if numbers else []
         return Separated(
             maps,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
+from oasis.adapters.migdal.candidates import candidate_columns, light_yield
 from oasis.adapters.migdal.figures import detection_figure
 from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise, track_boxes
 from oasis.adapters.migdal.options import MigdalOptions
@@ -143,6 +144,22 @@ class MigdalAdapter(Adapter[MigdalOptions]):
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
         """Return the box of every track; boxes that overlap are one."""
         return track_boxes(image[0])
+
+    def region_columns(self, maps: Array, box: Sequence[slice], size: Sequence[int]) -> Mapping[str, NDArray[Any]]:
+        """Return energies, distance and cuts of the tracks of a region in a frame; see `candidate_columns`."""
+        options, detector = self.options, self.options.detector
+        if tuple(size) != detector.shape:
+            return {}
+        scale = options.energy_scale
+        direct = scale.adu_per_kev or detector.gain
+        spread = 1 + detector.halo
+        per_kev = (direct if options.clean_electrons else direct * spread, direct * spread)
+        corner = (box[0].start, box[1].start)
+        return candidate_columns(maps, corner, self._light_yield, per_kev, scale, detector.pixel_mm)
+
+    @cached_property
+    def _light_yield(self) -> Array:
+        return light_yield(self.options.energy_scale, self.options.detector)
 
     def convert(self, source: Path, out: Path) -> int:
         """Convert the authors' tensors or data frame to an HDF5 file of samples."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from oasis.adapters.migdal.artefacts import Artefacts
+from oasis.adapters.migdal.candidates import EnergyScale
 from oasis.adapters.migdal.detector import Detector, Side
 from oasis.adapters.options import DataOptions, Rising, SplitCounts
 from oasis.options import Options
@@ -70,6 +71,7 @@ class MigdalOptions(DataOptions):
         protocol: how the authors' files are read: `corrected`, or `reference` as in their own evaluation.
         topology: measure the axes of electron tracks in the evaluation, which takes about 10 ms per event.
         detector: gas, optics and camera.
+        energy_scale: from light to energy, and the cuts on candidates in the table of regions of `oasis predict`.
         artefacts: what a real camera shows beside tracks and noise; nothing by default.
     """
 
@@ -92,6 +94,7 @@ class MigdalOptions(DataOptions):
     protocol: Literal["corrected", "reference"] = "corrected"
     topology: bool = False
     detector: Detector = Detector()
+    energy_scale: EnergyScale = EnergyScale()
     artefacts: Artefacts = Artefacts()
 
     @model_validator(mode="after")
