@@ -329,6 +329,34 @@ def predict(
 
 @app.command()
 @verb
+def view(
+    run: RunPath,
+    images: Annotated[list[Path] | None, typer.Argument(help="image files, or folders of them")] = None,
+    split: Annotated[str, typer.Option(help="the split whose events can be chosen")] = "test",
+    window: Annotated[
+        str | None, typer.Option(help="whole: show images of another size also where that changes their maps")
+    ] = None,
+    port: Annotated[int, typer.Option(help="of this machine; 0 for a free one", min=0, max=65535)] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="open the page in a browser")] = True,
+    changes: Changes = [],  # noqa: B006
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show events and images with their maps in the browser, on this machine alone, until Ctrl-C."""
+    from oasis.run import Run
+    from oasis.view.server import serve
+
+    described = Run(run, changes, trust_code)
+    with ended_in_order() as stop:
+        serve(
+            described, images or [], split, window, port, browser,
+            lambda address: typer.echo(f"{run}: shown at {address} until Ctrl-C"), stop,
+        )  # fmt: skip
+    typer.echo("the viewer was closed")
+
+
+@app.command()
+@verb
 def export(
     run: RunPath,
     kind: Annotated[str, typer.Option("--format", help="onnx, or torch for a program of torch.export")] = "onnx",

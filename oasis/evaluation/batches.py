@@ -27,6 +27,7 @@ class EventBatch(NamedTuple):
         quantities: the quantities of objects, by column (b, N).
         visible: (b, 1, *S) the pixels that are visible according to the adapter, if requested.
         spread: (b, N) the standard deviation of intensities over the symmetries of the image, if requested.
+        presence: (b, N, B, *S) logits of the presence in every pixel, if the separator predicts it.
     """
 
     batch: Batch
@@ -34,6 +35,7 @@ class EventBatch(NamedTuple):
     quantities: Mapping[str, Tensor] = {}
     visible: Tensor | None = None
     spread: Tensor | None = None
+    presence: Tensor | None = None
 
     def events(self) -> Iterator[tuple[Sample, EventPrediction]]:
         """Yield every sample with its prediction, on the CPU, as the hooks of an adapter take them."""
@@ -66,7 +68,8 @@ def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[
     with torch.inference_mode(), autocast(device):
         batch = batch.to(device)
         prediction: Prediction = evaluating(separator)(batch.image, batch.valid, batch.context)
-        event = EventBatch(batch, prediction.maps, separator.columns(prediction))
+        presence = None if prediction.presence is None else prediction.presence.pixels
+        event = EventBatch(batch, prediction.maps, separator.columns(prediction), presence=presence)
     return aligned(event, separator.classes, interchangeable)
 
 
@@ -80,7 +83,8 @@ def aligned(event: EventBatch, classes: Sequence[str], interchangeable: Sequence
         weights = batch.valid.expand_as(batch.image).to(maps.dtype)
         order = matching_order(maps, batch.target, groups, weights)
         quantities = {name: reorder(values, order) for name, values in event.quantities.items()}
-        return event._replace(maps=reorder(maps, order), quantities=quantities)
+        presence = None if event.presence is None else reorder(event.presence, order)
+        return event._replace(maps=reorder(maps, order), quantities=quantities, presence=presence)
 
 
 def refine_batch(event: EventBatch, adapter: Adapter) -> EventBatch:

@@ -216,7 +216,7 @@ def _domain_rows(event: EventBatch, adapter: Adapter) -> list[Mapping[str, float
 
 def _measure(event: EventBatch, adapter: Adapter, limits: Tensor) -> dict[str, Tensor]:
     """Return the columns of every domain, (b, N) each."""
-    batch, maps, quantities, visible, spread = event
+    batch, maps, quantities, visible, spread, _ = event
     valid = batch.valid.unsqueeze(1)
     true, predicted = (torch.where(valid, values, 0) for values in (batch.target, maps))
     mask_true, shared = _presence(true, limits)

@@ -8,8 +8,7 @@ import pandas as pd
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.study import Study
-from oasis.data.mixing import SampleDataset
-from oasis.data.samples import Sample
+from oasis.data.choosing import Chosen
 from oasis.errors import DataError
 from oasis.evaluation.class_summary import ClassSummary, metrics_header, metrics_line, summarise_classes
 from oasis.evaluation.detection import (
@@ -130,24 +129,10 @@ def check_study(adapter: Adapter, split: str = "test") -> None:
         dataset = adapter.dataset(split)
         if not len(dataset):
             return
-        table = evaluate_maps(lambda batch: batch.target, _First(dataset), adapter, batch_size=1, workers=0)
+        table = evaluate_maps(lambda batch: batch.target, Chosen(dataset, [0]), adapter, batch_size=1, workers=0)
     except DataError as error:
         logger.warning("the study of the %s samples is not checked, because they cannot be read: %s", split, error)
         return
     quantities = (*adapter.quantities.of_object, *adapter.quantities.of_image)
     learned = {f"{quantity.name}_predicted": float("nan") for quantity in quantities}
     adapter.study.check(adapter.classes, table.assign(**learned))
-
-
-class _First(SampleDataset):
-    """The first sample of a data set."""
-
-    def __init__(self, dataset: SampleDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return 1
-
-    def sample(self, index: int, epoch: int) -> Sample:
-        """Return the first sample."""
-        return self.dataset[0]

@@ -1,7 +1,7 @@
 """Whole images: separated at once, several in every pass."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,23 +32,47 @@ def separate_whole(job: Job, path: Path, images: Images, output: Output, first: 
     frames = Frames(images, {}, first)
     for numbers, batch in frames.batches(BATCH):
         try:
-            arrays, columns, found = _separated(job, batch)
+            separated = separate_images(job, batch)
+            found = _grouped(job, np.where(separated.valid[:, None], separated.maps, 0)) if job.grouping else None
         except DataError as error:
             frames.leave_out(numbers, str(error))
         else:
-            output.add(path, numbers, batch.image.shape[2:], batch.mask, arrays, columns)
+            output.add(path, numbers, batch.image.shape[2:], batch.mask, separated.arrays, separated.columns)
             if output.previews is not None:
-                maps = np.stack([arrays[f"maps/{name}"] for name in job.separator.classes], axis=1)
-                output.previews.add(path, numbers, batch.filled(), maps)
+                output.previews.add(path, numbers, batch.filled(), separated.maps)
             if found is not None:
                 output.add_instances(path, numbers, found)
     return frames.problems
 
 
-def _separated(
-    job: Job, images: Images
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], pd.DataFrame | None]:
-    """Return arrays by name in the output, the rows of the objects by column, and those of grouped instances."""
+class Separated(NamedTuple):
+    """Images that were separated whole.
+
+    Attributes:
+        maps: (n, N, B, *S) in physical units.
+        valid: (n, 1, *S) the pixels over which intensities are summed.
+        arrays: by their name in an output.
+        columns: the rows of the table by column, one for every image and class.
+        presence: (n, N, B, *S) logits of the presence in every pixel, or None.
+    """
+
+    maps: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    arrays: dict[str, NDArray[Any]]
+    columns: dict[str, NDArray[Any]]
+    presence: torch.Tensor | None
+
+
+def separate_images(job: Job, images: Images) -> Separated:
+    """Separate images whole, and measure their maps.
+
+    Args:
+        job: the processing of every image.
+        images: those that can be used.
+
+    Raises:
+        DataError: they cannot be separated.
+    """
     separator, adapter = job.separator, job.adapter
     image, context = images.filled(), images.context
     prediction = separator.predict(image, context)
@@ -71,7 +95,8 @@ def _separated(
     columns |= {name: np.repeat(column, len(separator.classes)) for name, column in images.position.items()}
     if images.mask is not None:
         columns[MASKED] = np.repeat(_share(~images.mask & visible, visible), len(separator.classes))
-    return arrays, columns, _grouped(job, np.where(valid[:, None], maps, 0)) if job.grouping else None
+    presence = None if prediction.presence is None else prediction.presence.pixels
+    return Separated(maps, valid, arrays, columns, presence)
 
 
 def _grouped(job: Job, maps: NDArray[Any]) -> pd.DataFrame:

@@ -2,13 +2,14 @@
 
 from oasis.html import facts_html
 from oasis.report.facts import overview
+from oasis.run.inspection import RunInspection
 from oasis.run.outputs import RunOutputs
 from oasis.run.prediction import RunPrediction
 from oasis.run.streaming import RunStreaming
 from oasis.run.training import RunTraining
 
 
-class Run(RunTraining, RunPrediction, RunStreaming, RunOutputs):
+class Run(RunTraining, RunPrediction, RunStreaming, RunInspection, RunOutputs):
     """A run: its configuration, its adapter, and the folder that only this class reads and writes.
 
     Args:

@@ -1,0 +1,129 @@
+"""Figures: panels as linked figures of Bokeh, whose zoom stays from one image to the next of its size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from oasis.drawing import BLUE
+from oasis.view.panels import Panel
+
+WIDTH = 330  # of a figure in pixels
+MOST_IN_A_ROW = 4
+DECADES = 1e-3  # the bottom of a logarithmic scale relative to its top
+TOOLS = "pan,wheel_zoom,box_zoom,reset,hover,save"
+
+
+class Figures:
+    """A grid of figures, one for every panel."""
+
+    def __init__(self) -> None:
+        self._key: Any = None
+        self._figures: list[Any] = []
+        self._bars: list[Any] = []
+        self._panels: list[Panel] = []
+        self._mappers: list[Any] = []
+        self._grid: Any = None
+
+    def draw(self, rows: Sequence[Sequence[Panel]], fraction: float, logarithmic: bool) -> Any:
+        """Draw panels and return the grid: the earlier one if titles and sizes are those of the earlier panels.
+
+        Args:
+            rows: the panels.
+            fraction: the top of every scale, as a fraction of its full range.
+            logarithmic: whether scales that begin at 0 are logarithmic.
+        """
+        self._panels = [panel for row in rows for panel in row]
+        key = [(panel.title, panel.values.shape) for panel in self._panels]
+        if key != self._key:
+            self._key = key
+            self._build(rows)
+        self._mappers = []
+        for panel, figure, bar in zip(self._panels, self._figures, self._bars, strict=True):
+            figure.renderers = []  # a changed colour mapper alone leaves pixels in the old scale
+            if panel.values.ndim == 1:
+                _draw_lines(figure, panel)
+            else:
+                self._mappers.append(_draw_picture(figure, panel, bar, logarithmic))
+        self.rescale(fraction)
+        return self._grid
+
+    def rescale(self, fraction: float) -> None:
+        """Set the top of every scale, as a fraction of its full range."""
+        if self._panels and self._panels[0].values.ndim == 1:
+            for panel, figure in zip(self._panels, self._figures, strict=True):
+                figure.y_range.update(**_limits(panel, 1.0 if panel.fixed else fraction))
+            return
+        for panel, mapper in zip(self._panels, self._mappers, strict=True):
+            top = panel.top * (1.0 if panel.fixed else fraction)
+            low = -top if panel.signed else 0.0
+            mapper.update(low=top * DECADES if "Log" in type(mapper).__name__ else low, high=top)
+
+    def _build(self, rows: Sequence[Sequence[Panel]]) -> None:
+        from bokeh.layouts import gridplot
+        from bokeh.models import ColorBar, LinearColorMapper, Range1d
+        from bokeh.plotting import figure
+
+        first = rows[0][0].values
+        lines, width = first.ndim == 1, first.shape[-1]
+        x = Range1d(0, width)
+        y = None if lines else Range1d(first.shape[0], 0)  # row 0 at the top
+        height = 200 if lines else int(np.clip(WIDTH * first.shape[0] / width, 150, 420))
+        self._figures, self._bars, grid = [], [], []
+        tips = [("x, y", "$x{0}, $y{0}"), ("value", "@image{0.000}")]
+        for row in rows:
+            made = []
+            for panel in row:
+                ranges = {"x_range": x, "y_range": Range1d(0, 1) if y is None else y}
+                one = figure(title=panel.title, width=WIDTH, height=height, tools=TOOLS, **ranges)
+                one.toolbar.active_scroll = one.select_one({"type": _wheel()})
+                bar = None
+                if not lines:
+                    one.hover.tooltips = tips
+                    bar = ColorBar(color_mapper=LinearColorMapper("Viridis256"))
+                    one.add_layout(bar, "right")
+                self._bars.append(bar)
+                made.append(one)
+            self._figures += made
+            grid += [made[at : at + MOST_IN_A_ROW] for at in range(0, len(made), MOST_IN_A_ROW)]
+        self._grid = gridplot(grid)
+
+
+def _wheel() -> Any:
+    from bokeh.models import WheelZoomTool
+
+    return WheelZoomTool
+
+
+def _draw_lines(figure: Any, panel: Panel) -> None:
+    places = np.arange(len(panel.values)) + 0.5
+    if panel.behind is not None:
+        figure.line(places, panel.behind, color="#999999", line_width=3)
+    figure.line(places, panel.values, color=BLUE)
+
+
+def _limits(panel: Panel, fraction: float) -> dict[str, float]:
+    """Return the ends of the vertical axis of a graph."""
+    lowest = float(np.nanmin(np.where(np.isfinite(panel.values), panel.values, np.nan), initial=0.0))
+    top = panel.top * fraction * 1.05
+    return {"start": -top if panel.signed else min(lowest * fraction * 1.05, -0.02 * top), "end": top}
+
+
+def _draw_picture(figure: Any, panel: Panel, bar: Any, logarithmic: bool) -> Any:
+    """Draw a picture with its outlines, and return the mapper of its colours, whose limits are set later."""
+    from bokeh.models import LinearColorMapper, LogColorMapper
+
+    if panel.signed:
+        mapper = LinearColorMapper("RdBu11")
+    elif logarithmic and not panel.fixed:
+        mapper = LogColorMapper("Viridis256")
+    else:
+        mapper = LinearColorMapper("Viridis256")
+    height, width = panel.values.shape
+    values = np.where(np.isfinite(panel.values), panel.values, np.nan)
+    figure.image([values], x=0, y=0, dw=width, dh=height, color_mapper=mapper)
+    if len(panel.outlines):
+        xs, ys = panel.outlines[..., 0], panel.outlines[..., 1]
+        figure.multi_line(list(map(list, xs)), list(map(list, ys)), color="white", line_width=1)
+    bar.color_mapper = mapper
+    return mapper
