@@ -279,7 +279,9 @@ def calibrate(
 @verb
 def predict(
     run: RunPath,
-    source: Annotated[Path, typer.Argument(help="an image file (.npy, .tif, .h5, .zarr) or a folder of them")],
+    source: Annotated[
+        Path, typer.Argument(help="an image file (.npy, .tif, .h5, .zarr, .fits, .png, ...) or a folder of them")
+    ],
     out: Annotated[
         Path, typer.Option(help="the file for the maps: .h5, .npz, .ome.tif or .zarr; with --each a folder")
     ],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.convert import convert, on_grid
-from oasis.adapters.galaxy.cutout import FITS, SUFFIXES
+from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, in_bands
 from oasis.adapters.galaxy.detection import detect
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.files import read_cutouts
@@ -134,10 +134,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         """
         if _is_array(path):
             return super().read(path, key, dark)
-        cutouts = list(read_cutouts(path, self.options.reading))
-        wrong = next((one for one in cutouts if one.bands != survey.BANDS), None)
-        if wrong is not None:
-            raise DataError(f"{path}: bands {list(wrong.bands)}, expected {list(survey.BANDS)}")
+        cutouts = [in_bands(one, survey.BANDS, path) for one in read_cutouts(path, self.options.reading)]
         gridded = [on_grid(one, self.pixel_scale) for one in cutouts]
         return Images(
             self.as_images(np.stack([flux for flux, _ in gridded]), dark),

@@ -16,6 +16,7 @@ from scipy import ndimage, sparse
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.catalogue import Selection, find_images, pixel_scales, read_catalogue, why_not
 from oasis.adapters.galaxy.cutout import Cutout, Reading
+from oasis.adapters.galaxy.duplicates import Seen
 from oasis.adapters.galaxy.files import Entry, entries, find_files
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
 from oasis.adapters.galaxy.survey import Arcsec, Magnitude
@@ -33,6 +34,7 @@ Reason = Literal[
     "catalogue",
     "no image",
     "approximate",
+    "duplicate",
     "coarse pixels",
     "no sky",
     "no galaxy",
@@ -195,14 +197,19 @@ def convert(source: str | Path, out: str | Path, options: Conversion | None = No
     names: list[str] = []
     facts: list[tuple[bool, float, float]] = []
     galaxies: list[Galaxy] = []
+    seen = Seen()
     for entry in watched(found, "convert", unit="images"):
         try:
             cutout = _read(entry, options)
-            galaxies.append(extract(cutout, options))
+            galaxy = extract(cutout, options)
+            earlier = seen.add(cutout)
+            if earlier is not None:
+                raise RefusedError("duplicate", f"the same pixels as, or the position of, {earlier}")
         except DataError as error:
             reason = error.reason if isinstance(error, RefusedError) else "unreadable"
             left_out.append(LeftOut(entry.name, str(entry.path), reason, str(error)))
             continue
+        galaxies.append(galaxy)
         names.append(entry.name)
         facts.append((cutout.approximate, cutout.ra, cutout.dec))
         if len(names) == options.limit:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters.galaxy.survey import BANDS, Arcsec
+from oasis.adapters.galaxy.survey import BANDS, Arcsec, Magnitude
 from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.options import Options
@@ -55,15 +55,19 @@ class Reading(Options):
     """Facts about images that their files do not state.
 
     Attributes:
-        bands: the names of the bands, in their order.
+        bands: the names of the bands, in their order, where a file does not name them.
+        bands_from: `options` to use these names also where a file states others.
         pixel_scale: the pixel scale of the images, arcsec.
+        zero_point: the AB magnitude of a value of 1, instead of what FITS files state; 22.5 for nanomaggies.
         native_scale: side of the pixel to which the flux values refer, arcsec, if it differs from the image's own.
         stretch: how the intensities of pictures were mapped: `galaxy_zoo` as for the Galaxy Zoo DECaLS release,
             `viewer` as in the Legacy Survey viewer and its JPEG cutouts.
     """
 
     bands: tuple[str, ...] = BANDS
+    bands_from: Literal["files", "options"] = "files"
     pixel_scale: Arcsec | None = None
+    zero_point: Magnitude | None = None
     native_scale: Arcsec | None = None
     stretch: Literal["galaxy_zoo", "viewer"] = "galaxy_zoo"
 
@@ -77,6 +81,26 @@ def object_name(path: Path) -> str:
     """
     suffix = max((each for each in SUFFIXES if path.name.lower().endswith(each)), key=len, default="")
     return path.name[: len(path.name) - len(suffix)]
+
+
+def in_bands(cutout: Cutout, bands: tuple[str, ...], where: Path | str) -> Cutout:
+    """Return an image with some of its bands, in another order.
+
+    Raises:
+        DataError: it does not have all of them.
+    """
+    if cutout.bands == bands:
+        return cutout
+    missing = [band for band in bands if band not in cutout.bands]
+    if missing:
+        raise DataError(f"{where}: bands {list(cutout.bands)}, expected {list(bands)}")
+    order, weights = [cutout.bands.index(band) for band in bands], cutout.inverse_variance
+    return replace(
+        cutout,
+        flux=cutout.flux[order],
+        bands=bands,
+        inverse_variance=None if weights is None else weights[order],
+    )
 
 
 def checked(where: Path | str, cutout: Cutout, native_scale: float | None) -> Cutout:

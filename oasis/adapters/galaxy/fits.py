@@ -1,8 +1,9 @@
-"""FITS: cutouts of the Legacy Survey service, and other images in nmgy per pixel."""
+"""FITS: cutouts of the Legacy Survey service, and other images whose unit or zero point is known."""
 
 import math
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.galaxy.cutout import Cutout, Reading, checked, object_name
 from oasis.adapters.galaxy.survey import PIXEL_SCALE
+from oasis.adapters.galaxy.units import nmgy_of_one
 from oasis.errors import DataError, import_extra
 from oasis.io.files import check_file
 from oasis.io.files import reading as guarded
@@ -25,16 +27,27 @@ The others mark brick borders, infrared masks and large galaxies (https://www.le
 """
 
 
+KINDS = ("image", "invvar", "maskbits")
+OTHERS = dict.fromkeys(("ERR", "DQ", "WHT", "CTX", "MASK", "VARIANCE", "PSF", "MODEL", "CHI2", "NEXP"), "other")
+"""Names of units (EXTNAME) that are no images of the sky."""
+
+NAMES = ("BANDS", "BAND", "FILTER")
+"""Keys of a header that name its bands."""
+
+Planes = dict[str, list[tuple[Any, NDArray[Any]]]]
+
+
 def read_fits(path: str | Path, reading: Reading | None = None) -> Cutout:
-    """Read a FITS cutout of the Legacy Survey service, or another image in nmgy per pixel.
+    """Read a FITS cutout of the Legacy Survey service, or another image, in nmgy per pixel.
 
     Args:
-        path: the path of a file of shape (B, H, W) or, for one band, (H, W), with or without the planes INVVAR and
-            MASKBITS.
+        path: the path of a file with an image (B, H, W) or, for one band, (H, W), or with an image per band in
+            several units, with or without the planes INVVAR and MASKBITS.
         reading: facts that the file does not state.
 
     Raises:
-        DataError: a file that is truncated, of another kind, or without a band or its pixel scale.
+        DataError: a file that is truncated, of another kind, without a band, its pixel scale or its unit, or with
+            images that do not fit together.
         MissingExtraError: astropy is not installed.
     """
     path, reading = Path(path), reading or Reading()
@@ -69,7 +82,7 @@ def pixels_of(
             planes = _planes(path, units)
             if "image" not in planes:
                 raise DataError(f"{path}: contains no image")
-            header, flux = planes["image"]
+            header, flux = planes["image"][0]
             system = wcs.WCS(header, naxis=2)
             if not system.has_celestial:
                 raise DataError(
@@ -89,23 +102,30 @@ def _fits_cutout(path: Path, units: Sequence[Any], reading: Reading) -> Cutout:
     planes = _planes(path, units)
     if "image" not in planes:
         raise DataError(f"{path}: contains no image (an empty cutout lies outside the survey)")
-    header, flux = planes["image"]
-    bands = _bands(path, header, len(flux), reading)
-    scale, ra, dec = _geometry(path, header, flux.shape[1:], reading)
-    inverse_variance = _matching(path, planes, "invvar", flux.shape)
-    bits = _matching(path, planes, "maskbits", (1, *flux.shape[1:]))
-    bad = np.zeros(flux.shape[1:], bool)
-    if inverse_variance is not None:
-        bad |= (inverse_variance <= 0).any(axis=0)
+    images = planes["image"]
+    _check_fit(path, images, reading)
+    header, shape = images[0][0], images[0][1].shape[1:]
+    bands = _bands(path, [one for one, _ in images], sum(len(values) for _, values in images), reading)
+    scale, ra, dec = _geometry(path, header, shape, reading)
+    factors = [nmgy_of_one(path, one, reading.zero_point, scale) for one, _ in images]
+    flux = np.concatenate([values * factor for (_, values), factor in zip(images, factors, strict=True)])
+    weights = _matching(path, planes, "invvar", flux.shape)
+    if weights is not None:
+        of_bands = np.repeat(factors, [len(values) for _, values in images])
+        weights = weights / (of_bands**2)[:, None, None]
+    bits = _matching(path, planes, "maskbits", (1, *shape))
+    bad = np.zeros(shape, bool)
+    if weights is not None:
+        bad |= (weights <= 0).any(axis=0)
     if bits is not None:
         bad |= bits[0].astype(np.int64) & BAD_BITS > 0
-    cutout = Cutout(flux, bands, scale, object_name(path), False, inverse_variance, bad, ra, dec)
+    cutout = Cutout(flux, bands, scale, object_name(path), False, weights, bad, ra, dec)
     return checked(path, cutout, reading.native_scale or _native_scale(path, header))
 
 
-def _planes(path: Path, units: Sequence[Any]) -> dict[str, tuple[Any, NDArray[Any]]]:
-    """Return header and values (B, H, W) of each kind of plane."""
-    planes: dict[str, tuple[Any, NDArray[Any]]] = {}
+def _planes(path: Path, units: Sequence[Any]) -> Planes:
+    """Return headers and values (B, H, W) of each kind of plane."""
+    planes: Planes = {}
     for unit in units:
         if not unit.is_image or unit.header.get("NAXIS", 0) < 2:
             continue
@@ -114,29 +134,62 @@ def _planes(path: Path, units: Sequence[Any]) -> dict[str, tuple[Any, NDArray[An
         values = np.asarray(unit.data)
         if values.ndim > 3:
             raise DataError(f"{path}: an image of shape {values.shape}, expected (bands, rows, columns)")
-        kind = str(unit.header.get("IMAGETYP", "image")).strip().lower()
-        planes.setdefault(kind, (unit.header, values[None] if values.ndim == 2 else values))
+        kind = str(unit.header.get("IMAGETYP", "")).strip().lower()
+        kind = kind if kind in KINDS else OTHERS.get(str(unit.name).strip().upper(), "image")
+        planes.setdefault(kind, []).append((unit.header, values[None] if values.ndim == 2 else values))
     return planes
 
 
-def _matching(
-    path: Path, planes: Mapping[str, tuple[Any, NDArray[Any]]], kind: str, shape: tuple[int, ...]
-) -> NDArray[Any] | None:
+def _check_fit(path: Path, images: Sequence[tuple[Any, NDArray[Any]]], reading: Reading) -> None:
+    """Check that images in several units of a file are the bands of one image.
+
+    Raises:
+        DataError: they differ in size or place.
+    """
+    sizes = {values.shape[1:] for _, values in images}
+    if len(sizes) > 1:
+        found = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
+        raise DataError(f"{path}: has images of {found} pixels: keep one, or write each to a file of its own")
+    (size,) = sizes
+    places = [_geometry(path, header, size, reading) for header, _ in images]
+    scale = places[0][0]
+    if not np.allclose(places, places[0], rtol=0, atol=scale / 7200, equal_nan=True):  # half a pixel
+        raise DataError(f"{path}: its images have other places on the sky: write each to a file of its own")
+
+
+def _matching(path: Path, planes: Planes, kind: str, shape: tuple[int, ...]) -> NDArray[Any] | None:
     if kind not in planes:
         return None
-    values = planes[kind][1]
+    values = np.concatenate([one for _, one in planes[kind]])
     if values.shape != shape:
         raise DataError(f"{path}: {kind.upper()} has shape {values.shape}, expected {shape} as the image")
     return values
 
 
-def _bands(path: Path, header: Any, count: int, reading: Reading) -> tuple[str, ...]:
-    named = [str(header[f"BAND{index}"]).strip() for index in range(count) if f"BAND{index}" in header]
-    text = str(header.get("BANDS", header.get("BAND", ""))).strip()
-    bands = tuple(named or (text.split(",") if "," in text else text) or reading.bands)
+def _bands(path: Path, headers: Sequence[Any], count: int, reading: Reading) -> tuple[str, ...]:
+    named: tuple[str, ...] = ()
+    if reading.bands_from == "files":
+        each = [_named_bands(header, count if len(headers) == 1 else 1) for header in headers]
+        named = tuple(name for names in each for name in names)
+        if len(headers) > 1 and not all(each) and named:
+            raise DataError(f"{path}: of {count} images some state no band (BAND, FILTER): give reading.bands")
+    bands = named or reading.bands
     if len(bands) != count or len(set(bands)) != count:
-        raise DataError(f"{path}: {count} planes, but the bands are {', '.join(bands)}")
+        raise DataError(
+            f"{path}: {count} planes, but the bands are {', '.join(bands)}: give reading.bands, and "
+            "reading.bands_from: options where the file names them wrongly"
+        )
     return bands
+
+
+def _named_bands(header: Any, count: int) -> tuple[str, ...]:
+    """Return the bands that a header names: one by one, or as a text such as `grz`, `g,r,z` or `F814W`."""
+    named = [str(header[f"BAND{index}"]).strip() for index in range(count) if f"BAND{index}" in header]
+    if named:
+        return tuple(named)
+    text = next((str(header[key]).strip() for key in NAMES if str(header.get(key, "")).strip()), "")
+    names = [name for name in re.split(r"[,;\s]+", text) if name]
+    return tuple(text) if len(names) == 1 and count > 1 else tuple(names)
 
 
 def _geometry(path: Path, header: Any, shape: tuple[int, ...], reading: Reading) -> tuple[float, float, float]:

@@ -241,11 +241,11 @@ def stretched(image, path):
     Image.fromarray(np.uint8(np.clip(value, 0, 1) * 255)[::-1].transpose(1, 2, 0)[::-1]).save(path)
 
 
-def write_fits(path, image, scale=0.262):
+def write_fits(path, image, scale=0.262, ra=10.0):
     fits = pytest.importorskip("astropy.io.fits")
     degrees = scale / 3600
     header = fits.Header({"SURVEY": "DECaLS", "BANDS": "grz", "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"})
-    header.update(CRVAL1=10.0, CRVAL2=5.0, CRPIX1=75.5, CRPIX2=75.5, CD1_1=-degrees, CD2_2=degrees)
+    header.update(CRVAL1=ra, CRVAL2=5.0, CRPIX1=75.5, CRPIX2=75.5, CD1_1=-degrees, CD2_2=degrees)
     fits.PrimaryHDU(image, header).writeto(path)
 
 
@@ -259,7 +259,7 @@ def folder(tmp_path_factory):
     """Two galaxies, a crowded one, a picture, a damaged file and one of other bands."""
     root = tmp_path_factory.mktemp("images")
     for index, light in enumerate((disc(150, 300.0), disc(150, 80.0), GALAXY + disc(150, 200, at=(8, 20)))):
-        write_fits(root / f"{index}.fits", sky(light, index))
+        write_fits(root / f"{index}.fits", sky(light, index), ra=10 + 1e-3 * index)
     stretched(sky(disc(150, 20.0), 4), root / "J112" / "J1.png")
     (root / "broken.fits").write_bytes(b"nothing")
     return root
@@ -273,7 +273,7 @@ def test_a_folder_becomes_a_library_and_a_list_of_the_rest(folder, tmp_path):
     assert library.table["approximate"].tolist() == [False, False, True]
     np.testing.assert_allclose(library.table["flux_r"], [300, 80, 20], rtol=0.06)
     np.testing.assert_allclose(library.table["flux_r"], library.flux[:, 1].sum((1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(library.table["ra"][:2], 10, atol=1e-3)
+    np.testing.assert_allclose(library.table["ra"][:2], [10, 10.001], atol=1e-4)
     np.testing.assert_allclose(library.noise[:2], [NOISE, NOISE], rtol=0.05)
     np.testing.assert_array_equal(library.psf_fwhm, np.float32([1.3, 1.2, 1.1]))
     assert (library.pixel_scale, library.bands) == (0.262, BANDS)
@@ -282,6 +282,17 @@ def test_a_folder_becomes_a_library_and_a_list_of_the_rest(folder, tmp_path):
     listed = rows(tmp_path / "lib.h5.left_out.csv")
     assert [(row["name"], row["reason"]) for row in listed] == [("2", "not isolated"), ("broken", "unreadable")]
     assert "broken.fits: truncated, or not a FITS file" in listed[1]["detail"]
+
+
+def test_an_image_under_two_names_is_one_galaxy(tmp_path):
+    for name, seed, ra in (("a", 0, 10), ("copy", 0, 11), ("again", 1, 10.0001), ("other", 2, 10.001)):
+        write_fits(tmp_path / f"{name}.fits", sky(disc(150, 300.0), seed), ra=ra)
+    report = convert(tmp_path, tmp_path / "lib.h5", Conversion(size=96))
+    assert Stamps.load(tmp_path / "lib.h5").table["name"].tolist() == ["a", "other"]
+    reason = "the same pixels as, or the position of, a"
+    assert [(one.name, one.reason, one.detail) for one in report.left_out] == [
+        (name, "duplicate", reason) for name in ("again", "copy")
+    ]
 
 
 def test_conversion_is_deterministic_and_follows_the_options(folder, tmp_path):

@@ -116,7 +116,7 @@ def test_a_rotated_image_has_the_same_pixel_scale(tmp_path):
             ("M411", "M438", "r"),
         ),
         (cards() | {"BAND0": None, "BAND1": None, "BAND2": None, "BANDS": "a1,b,c"}, ("a1", "b", "c")),
-        (cards() | {"BAND0": None, "BAND1": None, "BAND2": None, "BANDS": None}, ("u", "g", "r")),
+        (cards() | {"BAND0": None, "BAND1": None, "BAND2": None, "BANDS": None, "BUNIT": "nmgy"}, ("u", "g", "r")),
     ],
 )
 def test_bands_are_named_in_their_order(tmp_path, header, bands):
@@ -130,15 +130,84 @@ def test_a_single_band_has_two_axes(tmp_path):
 
 def test_other_images_are_taken_as_they_are(tmp_path):
     """Only the cutouts of the service say flux in pixels that are not their own."""
-    header = cards(0.5) | {"SURVEY": None}
+    header = cards(0.5) | {"SURVEY": None, "BUNIT": "nanomaggy"}
     np.testing.assert_array_equal(read_fits(write(tmp_path / "a.fits", flux(), header)).flux, flux())
     bare = {"BANDS": "grz"}
-    cutout = read_fits(write(tmp_path / "b.fits", flux(), bare), Reading(pixel_scale=0.03))
+    cutout = read_fits(write(tmp_path / "b.fits", flux(), bare), Reading(pixel_scale=0.03, zero_point=22.5))
     assert cutout.pixel_scale == 0.03
     assert np.isnan(cutout.ra)
     np.testing.assert_array_equal(cutout.flux, flux())
-    half = read_fits(tmp_path / "b.fits", Reading(pixel_scale=0.1, native_scale=0.2))
+    half = read_fits(tmp_path / "b.fits", Reading(pixel_scale=0.1, native_scale=0.2, zero_point=22.5))
     np.testing.assert_allclose(half.flux, flux() / 4)
+
+
+ARCSEC = np.pi / 180 / 3600
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ({"BUNIT": "nanomaggies"}, 1),
+        ({"BUNIT": "nanomaggy / pixel"}, 1),
+        ({"BUNIT": "uJy"}, 1 / 3.631),
+        ({"BUNIT": "Jy/pix"}, 1e9 / 3631),
+        ({"BUNIT": "MJy/sr"}, 1e6 * (0.262 * ARCSEC) ** 2 / 3.631e-6),
+        ({"BUNIT": "mJy/arcsec2"}, 1e-3 * 0.262**2 / 3.631e-6),
+        ({"BUNIT": "ELECTRONS/S", "MAGZERO": 27.0}, 10**-1.8),
+        ({"MAGZERO": 27.0}, 10**-1.8),
+        ({"MAGZERO": 22.5, "BUNIT": "nanomaggy"}, 1),
+        ({"FLUXMAG0": 10 ** (0.4 * 27)}, 10**-1.8),
+        ({"BUNIT": "ELECTRONS/S", "PHOTFLAM": 7.0332e-20, "PHOTPLAM": 8047.1}, 10 ** (0.4 * (22.5 - 25.946))),
+    ],
+)
+def test_fluxes_are_in_the_units_that_the_header_states(tmp_path, header, expected):
+    other = cards() | {"SURVEY": None} | header
+    cutout = read_fits(write(tmp_path / "a.fits", flux(), other))
+    np.testing.assert_allclose(cutout.flux, flux() * expected, rtol=1e-3)
+    stated = read_fits(tmp_path / "a.fits", Reading(zero_point=20))
+    np.testing.assert_allclose(stated.flux, flux() * 10, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({}, r"states no unit \(BUNIT\) and no zero point \(MAGZERO\): give reading.zero_point"),
+        ({"BUNIT": "ELECTRONS/S"}, "has the unit 'ELECTRONS/S' .* no zero point"),
+        ({"BUNIT": "adu"}, "has the unit 'adu'"),
+        ({"BUNIT": "nanomaggy", "MAGZERO": 27.0}, "by BUNIT a value of 1 has 1 nmgy, by MAGZERO 0.01585"),
+    ],
+)
+def test_fluxes_of_an_unknown_unit_are_refused(tmp_path, header, message):
+    with pytest.raises(DataError, match=message):
+        read_fits(write(tmp_path / "a.fits", flux(), cards() | {"SURVEY": None} | header))
+
+
+def test_bands_in_several_units_are_one_image(tmp_path):
+    bare = {key: value for key, value in cards().items() if not key.startswith(("BAND", "IMAGETYP", "SURVEY"))}
+    parts = [
+        (flux()[place], bare | {"BAND": band, "MAGZERO": point})
+        for place, (band, point) in enumerate((("g", 22.5), ("r", 25.0), ("z", 20.0)))
+    ]
+    error = (np.ones((24, 30), np.float32), bare | {"EXTNAME": "ERR"})
+    cutout = read_fits(write(tmp_path / "a.fits", *parts[0], *parts[1:], error))
+    assert cutout.bands == ("g", "r", "z")
+    np.testing.assert_allclose(cutout.flux, flux() * np.array([1, 0.1, 10])[:, None, None], rtol=1e-5)
+    moved = parts[1][1] | {"CRVAL2": 2.01}
+    with pytest.raises(DataError, match="other places on the sky"):
+        read_fits(write(tmp_path / "b.fits", *parts[0], (parts[1][0], moved)))
+    with pytest.raises(DataError, match="images of 12 x 30, 24 x 30 pixels"):
+        read_fits(write(tmp_path / "c.fits", *parts[0], (parts[1][0][:12], parts[1][1])))
+    nameless = {key: value for key, value in parts[1][1].items() if key != "BAND"}
+    with pytest.raises(DataError, match="some state no band"):
+        read_fits(write(tmp_path / "d.fits", *parts[0], (parts[1][0], nameless)))
+
+
+@pytest.mark.parametrize("key", ["BANDS", "BAND", "FILTER"])
+def test_one_band_of_several_letters_is_one(tmp_path, key):
+    header = {name: value for name, value in cards().items() if not name.startswith("BAND")} | {key: "F814W"}
+    path = write(tmp_path / "a.fits", flux(1)[0], header | {"BUNIT": "nmgy"})
+    assert read_fits(path).bands == ("F814W",)
+    assert read_fits(path, Reading(bands=("i",), bands_from="options")).bands == ("i",)
 
 
 def test_inverse_variance_and_mask_come_along(tmp_path):
@@ -169,8 +238,8 @@ def test_few_missing_pixels_are_bad_ones(tmp_path, value):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (cards(bands="gr"), "3 planes, but the bands are g, r$"),
-        (cards() | {"BAND2": "g"}, "3 planes, but the bands are g, r, g$"),
+        (cards(bands="gr"), "3 planes, but the bands are g, r: give"),
+        (cards() | {"BAND2": "g"}, "3 planes, but the bands are g, r, g: give"),
         (cards(SURVEY="SDSS"), "a cutout of the survey 'SDSS', expected DECaLS, .*give native_scale"),
         (cards(CTYPE1=None, CTYPE2=None), "no world coordinate system .*give pixel_scale"),
         (cards() | {"CD1_1": -1e-4}, "0.36 x 0.262 arcsec are not square"),

@@ -1,0 +1,100 @@
+"""Units: how many nanomaggies per pixel the numbers of an image are, as its header states it or the user does.
+
+References:
+    Oke & Gunn (1983), ApJ 266, 713: AB magnitudes; 3631 Jy have magnitude 0.
+    https://www.stsci.edu/hst/instrumentation/acs/data-analysis/zeropoints: that of PHOTFLAM and PHOTPLAM.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from oasis.adapters.galaxy.survey import ZERO_POINT, nanomaggies
+from oasis.errors import DataError, import_extra
+
+JY_PER_NMGY: Final = 3631e-9
+NANOMAGGIES: Final = ("nanomaggy", "nanomaggies", "nmgy")
+MAGNITUDES: Final = ("MAGZERO", "MAGZPT", "MAGZEROPOINT", "PHOTZP", "ZEROPNT")
+"""Keys of a header that contain the AB magnitude of a flux of 1 in the image."""
+
+
+def nmgy_of_one(path: Path, header: Mapping[str, Any], zero_point: float | None, pixel_scale: float) -> float:
+    """Return the flux in nmgy per pixel of a value of 1 in an image.
+
+    Args:
+        path: the path of the file, for messages.
+        header: of the image; BUNIT, a zero point (MAGZERO, FLUXMAG0, PHOTFLAM with PHOTPLAM), or the keys of a
+            cutout of the Legacy Survey service, which is in nmgy.
+        zero_point: the AB magnitude of a value of 1, if the user states it; the header is then not looked at.
+        pixel_scale: the pixel scale of the image, arcsec, for surface brightness.
+
+    Raises:
+        DataError: nothing is stated, or two statements differ.
+
+    Example:
+        >>> path = Path("a.fits")
+        >>> nmgy_of_one(path, {"BUNIT": "nanomaggy"}, None, 0.2), nmgy_of_one(path, {}, 25.0, 0.2)
+        (1.0, 0.1)
+    """
+    if zero_point is not None:
+        return float(nanomaggies(zero_point))
+    found = _stated(header, pixel_scale)
+    if not found:
+        unit = str(header.get("BUNIT", "")).strip()
+        what = f"has the unit {unit!r} (BUNIT), and" if unit else "states no unit (BUNIT) and"
+        raise DataError(
+            f"{path}: {what} no zero point (MAGZERO): give reading.zero_point, the AB magnitude of a value of 1 "
+            f"({ZERO_POINT:g} for nanomaggies), and reading.native_scale for cutouts of the Legacy Survey, whose "
+            "flux is per pixel of 0.262 arcsec"
+        )
+    first, *others = found.items()
+    for name, factor in others:
+        if not math.isclose(factor, first[1], rel_tol=1e-2):
+            raise DataError(
+                f"{path}: by {first[0]} a value of 1 has {first[1]:.4g} nmgy, by {name} {factor:.4g}: give "
+                "reading.zero_point, the AB magnitude of a value of 1"
+            )
+    return first[1]
+
+
+def _stated(header: Mapping[str, Any], pixel_scale: float) -> dict[str, float]:
+    """Return what every statement of a header makes of a value of 1, nmgy per pixel."""
+    found: dict[str, float] = {}
+    unit = _of_unit(str(header.get("BUNIT", "")).strip(), pixel_scale)
+    if unit is not None:
+        found["BUNIT"] = unit
+    for key in MAGNITUDES:
+        if isinstance(header.get(key), int | float) and math.isfinite(header[key]):
+            found[key] = float(nanomaggies(header[key]))
+    if _positive(header, "FLUXMAG0"):
+        found["FLUXMAG0"] = float(nanomaggies(0)) / header["FLUXMAG0"]
+    if _positive(header, "PHOTFLAM") and _positive(header, "PHOTPLAM"):
+        point = -2.5 * math.log10(header["PHOTFLAM"]) - 5 * math.log10(header["PHOTPLAM"]) - 2.408
+        found["PHOTFLAM"] = float(nanomaggies(point))
+    if not found and "SURVEY" in header and "BANDS" in header:
+        found["SURVEY"] = 1.0
+    return found
+
+
+def _positive(header: Mapping[str, Any], key: str) -> bool:
+    return isinstance(header.get(key), int | float) and header[key] > 0
+
+
+def _of_unit(text: str, pixel_scale: float) -> float | None:
+    """Return what a unit makes of a value of 1, nmgy per pixel; None if it has no absolute scale."""
+    if text.lower().replace(" ", "").removesuffix("/pixel").removesuffix("/pix") in NANOMAGGIES:
+        return 1.0
+    if not text:
+        return None
+    units = import_extra("astropy.units", "galaxy")
+    try:
+        unit = units.Unit(text)
+    except (ValueError, TypeError):  # counts as every observatory spells them
+        return None
+    pixel = (pixel_scale * units.arcsec) ** 2
+    for one, area in ((unit, 1), (unit * units.pix, 1), (unit, pixel)):
+        value = 1 * one * area
+        if value.unit.is_equivalent(units.Jy):
+            return float(value.to_value(units.Jy)) / JY_PER_NMGY
+    return None
