@@ -225,9 +225,13 @@ class Adapter(ABC, Generic[OptionsT]):
         """Check that a scene has the domain's classes, bands and axes.
 
         Raises:
-            ConfigError: it has others.
+            ConfigError: it has others, or is no scene.
         """
         where = f"{type(self).__name__}: the scene of {split}"
+        if not isinstance(scene, Scene):
+            raise ConfigError(
+                f"{where} is of type {type(scene).__name__}, expected one of oasis.data.mixing.Scene"
+            )
         if tuple(scene.classes) != tuple(self.classes):
             raise ConfigError(f"{where} has the classes {list(scene.classes)}, expected {list(self.classes)}")
         if len(scene.shape) != self.spatial_dims + 1 or scene.shape[0] != self.bands:

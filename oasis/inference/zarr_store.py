@@ -6,6 +6,7 @@ record of a unit, with its rows of the table, is written after its maps: a unit 
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -263,8 +264,18 @@ def held(path: Path) -> Iterator[None]:
     except (OSError, NotImplementedError, ValueError) as error:
         raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
     try:
+        _remove_parts(path)
         yield
     finally:
         with suppress(OSError):
             file.unlink()
         lock.release()
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove what processes have left that were killed while they created the store."""
+    pattern = re.compile(re.escape(f".{path.name}.") + r"[a-z0-9_]{8}\.part")  # as tempfile names folders
+    with os.scandir(path.parent) as entries:
+        left = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)

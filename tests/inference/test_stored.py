@@ -258,3 +258,13 @@ def test_instances_across_tiles_are_those_of_the_whole_image(setup, separator, t
     assert len(expected) > 7
     for out in ("b.h5", "c.zarr"):
         pd.testing.assert_frame_equal(separated(out, WindowOptions(kind="tiles", tile=32)), expected, rtol=1e-3)
+
+
+def test_what_a_killed_process_left_of_a_new_store_is_removed(tmp_path):
+    (tmp_path / ".m.zarr.ab_d3fgh.part" / "m.zarr").mkdir(parents=True)
+    kept = [".n.zarr.ab_d3fgh.part", ".m.zarr.mine.part", "m.zarr.ab_d3fgh.part"]
+    for name in kept:
+        (tmp_path / name).mkdir()
+    with held(tmp_path / "m.zarr"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

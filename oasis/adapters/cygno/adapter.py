@@ -1,9 +1,9 @@
 """The CYGNO adapter: simulated recoils on simulated or measured noise, and measured images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,17 +24,20 @@ from oasis.adapters.cygno.options import CygnoOptions
 from oasis.adapters.cygno.pedestals import MapNoise, MeasuredNoise, pedestal_of
 from oasis.adapters.cygno.scene import RECOIL, TRACK, CygnoScene, log_rms
 from oasis.adapters.prediction import EventPrediction
+from oasis.adapters.reading import say_saturated
 from oasis.adapters.study import Study
 from oasis.data.images import Images
 from oasis.data.mixing import split_indices
 from oasis.data.samples import Sample
-from oasis.errors import DataError
+from oasis.errors import ConfigError, DataError
 from oasis.instances.grouping import Grouping
 from oasis.io.arrays import SUFFIXES, as_image_array, read_array
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+Read = TypeVar("Read")
 
 PRESENT = {RECOIL: 0.05, TRACK: 0.5}  # counts; recoils are cut at a share of their light instead
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -120,12 +123,12 @@ class CygnoAdapter(Adapter[CygnoOptions]):
     def pedestal(self) -> Pedestal | None:
         """The measured pedestal, if the options name one."""
         path = self.options.pedestal
-        return None if path is None else read_pedestal(Path(path))
+        return None if path is None else _named("pedestal", read_pedestal, path)
 
     @cached_property
     def _vignetting(self) -> NDArray[np.float32] | None:
         path = self.options.vignetting
-        return None if path is None else read_vignetting(Path(path))
+        return None if path is None else _named("vignetting", read_vignetting, path)
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return how well the predicted map selects the pixels of the recoil: see `selection_columns`."""
@@ -148,7 +151,9 @@ class CygnoAdapter(Adapter[CygnoOptions]):
         if path.suffix.lower() == ROOT:
             raw = self.as_images(read_pictures(path, key), dark)
         else:
-            raw = self.as_images(read_array(path, key), dark)
+            values = read_array(path, key)
+            say_saturated(path, values)
+            raw = self.as_images(values, dark)
             context = _stored_context(path)
             if context is not None:
                 return Images(raw, context, source=str(path))
@@ -163,6 +168,18 @@ class CygnoAdapter(Adapter[CygnoOptions]):
         good = (raw < self.options.saturated) & (pedestal.rms > 0)
         context = np.broadcast_to(log_rms(pedestal.rms), raw.shape).astype(np.float32)
         return Images(raw - pedestal.mean, context, good, axes=("y", "x"), source=str(path))
+
+
+def _named(key: str, read: Callable[[Path], Read], path: str) -> Read:
+    """Read a file that an option names.
+
+    Raises:
+        ConfigError: it cannot be used, whatever image it is for.
+    """
+    try:
+        return read(Path(path))
+    except DataError as error:
+        raise ConfigError(f"data.{key}: {error}") from None
 
 
 def _stored_context(path: Path) -> NDArray[np.float32] | None:
