@@ -17,6 +17,8 @@ from oasis.progress import watched
 from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator, evaluating
 
+AT_ONCE = 2**18  # pixels that are separated at once on a CPU; more leave its caches, which is slower
+
 
 class EventBatch(NamedTuple):
     """A batch of samples with predicted maps.
@@ -58,8 +60,10 @@ def predictions(
     """
     sampler = EpochSampler(len(dataset), shuffle=False)
     batches = make_loader(dataset, sampler, batch_size, workers, collate=collate)
+    at_once = AT_ONCE if next(separator.parameters()).device.type == "cpu" else 2**63
     for batch in watched(batches, "separate samples", len(dataset), parts=lambda batch: len(batch.image)):
-        yield predict_batch(separator, batch, interchangeable)
+        for part in batch.parts(-(-batch.image.numel() // at_once)):
+            yield predict_batch(separator, part, interchangeable)
 
 
 def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[Sequence[str]] = ()) -> EventBatch:
