@@ -39,6 +39,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="print warnings and errors 
 
 def main() -> None:
     """Run the command; what a user can cause is one line on standard error and exit code 2."""
+    if sys.argv[1:2] == ["train"]:
+        from oasis.device import keep_freed_memory
+
+        keep_freed_memory()  # of this process, which is only for the training
     sys.exit(run(sys.argv[1:]))
 
 

@@ -1,11 +1,13 @@
 """Which precision a processor is given. Under a second."""
 
 import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from oasis.device import autocast, best_precision, find_device, keep_freed_memory
+from oasis.device import autocast, best_precision, find_device
 from oasis.errors import ConfigError
 
 
@@ -59,4 +61,8 @@ def test_a_device_that_is_not_there_is_one_line(name):
 
 
 def test_freed_memory_is_kept_where_the_c_library_can() -> None:
-    assert keep_freed_memory() is (platform.libc_ver()[0] == "glibc")
+    code = (
+        "from oasis.device import keep_freed_memory; print(keep_freed_memory())"  # for a process, not for this one
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(platform.libc_ver()[0] == "glibc")]

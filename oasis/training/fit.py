@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from oasis.data.mixing import SampleDataset
-from oasis.device import best_precision, keep_freed_memory
+from oasis.device import best_precision
 from oasis.errors import ConfigError, ModelError, OasisError, import_extra
 from oasis.io.files import one_line
 from oasis.io.run_files import CHECKPOINTS, LAST, WEIGHTS
@@ -149,7 +149,6 @@ def _check_options(options: TrainingOptions, loss: OverlapLoss, samples: int) ->
 
 def _fit(module: SeparatorTraining, run: Path, checkpoint: Path | None, beginning: Beginning) -> None:
     """Train, and turn exceptions of other libraries into errors for the user."""
-    keep_freed_memory()
     try:
         trainer = _trainer(module, run, beginning)
     except (ValueError, MisconfigurationException) as error:  # SLURM started others than are configured
