@@ -47,7 +47,7 @@ RATES = (1e-2, 1e-3, 1e-4)  # of false positives
 AXES = (3, 6)  # keV: where the angle is measured, which takes 10 ms per event
 PRESENCE = "presence_predicted"  # column of the runs with a presence head
 CUT = 0.01  # share of the electron outside the window above which an event is in no bin
-RESAMPLES = 1000
+RESAMPLES = 400
 AREA = 96 * 96  # pixels to which light far from tracks refers
 
 Tables = Mapping[str, Sequence[pd.DataFrame]]
@@ -221,7 +221,7 @@ def comparison_figure(found: Sequence[tuple[Metric, dict[str, Estimate], Estimat
         what = "recoil" if unit == "keVee" else "electron"
         axes.set(xlabel=f"{what} energy ({unit})", ylabel=label)
     figure.axes[0].axhline(0, color="black", linewidth=0.8)
-    add_legend(figure.axes[0])
+    add_legend(figure.axes[3])
     return figure
 
 
