@@ -39,6 +39,8 @@ def find_device(name: torch.device | str) -> torch.device:
     """
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise NotImplementedError("its tensors have no values")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         count = torch.cuda.device_count()

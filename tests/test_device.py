@@ -54,7 +54,7 @@ def test_convolutions_run_in_the_wanted_precision(precision: str, dtype: torch.d
     assert torch.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 3)).dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:x", None])
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:x", None, "meta"])
 def test_a_device_that_is_not_there_is_one_line(name):
     with pytest.raises(ConfigError, match="not available here; known: cpu"):
         find_device(name)

@@ -1,7 +1,6 @@
 """Sinks: HDF5, `.npz` and OME-TIFF files, to which maps are written image by image."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from oasis.errors import DataError
 from oasis.inference.pixels import PixelSize
-from oasis.io.hdf5 import append_rows, create_hdf5
+from oasis.io.hdf5 import append_rows, create_hdf5, spooled_hdf5
 from oasis.io.npz import NpzWriter, create_npz
 from oasis.io.ome_tiff import TIFF, write_ome_tiff
 from oasis.io.zarr_files import ZARR
@@ -74,10 +73,10 @@ def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[Fi
             file.attrs.update(facts)
             yield Hdf5Sink(file)
         return
-    # an unnamed file, which disappears however the process ends, until the number of images is known
-    with tempfile.TemporaryFile(dir=path.parent) as spool, h5py.File(spool, "w") as file:
+    with spooled_hdf5(path.parent) as (file, check):  # until the number of images is known
         sink = Hdf5Sink(file)
         yield sink
+        check()
         if "maps" in file:
             _write_tiff(path, file, sink.pixel, options)
 

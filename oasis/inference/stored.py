@@ -258,6 +258,8 @@ def _created(job: Job, out: Path, facts: Mapping[str, Any], plan: Plan) -> MapSt
         store.add_column("frame", np.concatenate([np.arange(file.images) for file in plan.files]))
         with writing(out):
             os.rename(temporary / out.name, out)
+    except DataError as error:
+        raise DataError(str(error).replace(str(temporary / out.name), str(out))) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return MapStore(out)

@@ -2,9 +2,12 @@
 
 import io
 import math
+import os
 import posixpath
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ OWN_DATA = "copy that data into this file"
 class _Patient(io.FileIO):
     """A file that defers write errors to `close`, because HDF5 aborts the process if a write callback raises."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | int) -> None:
         super().__init__(path, "w+")
         self.error: OSError | None = None
 
@@ -58,6 +61,29 @@ def create_hdf5(path: Path) -> Iterator[h5py.File]:
     """Create an HDF5 file; a full disk raises OSError at the end, and signals wait while it is written to."""
     with postponed_within(_Patient.write, _Patient.truncate), _Patient(path) as disk, h5py.File(disk, "w") as file:
         yield file
+
+
+@contextmanager
+def spooled_hdf5(folder: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
+    """Create an HDF5 file without a name, which disappears however the process ends.
+
+    Yields:
+        The file, and a function that raises the OSError of a full disk, to be called before the file is read.
+    """
+    within = postponed_within(_Patient.write, _Patient.truncate)
+    with (
+        tempfile.TemporaryFile(dir=folder) as spool,
+        within,
+        _Patient(os.dup(spool.fileno())) as disk,
+        h5py.File(disk, "w") as file,
+    ):
+        yield file, partial(_check_written, file, disk)
+
+
+def _check_written(file: h5py.File, disk: _Patient) -> None:
+    file.flush()
+    if disk.error is not None:
+        raise disk.error
 
 
 def append_rows(group: h5py.Group, name: str, rows: NDArray[Any], **storage: Any) -> None:

@@ -43,6 +43,14 @@ def test_files_that_must_not_grow_end_a_command_in_one_line(full, name, limit):
     check_whole(full, name)
 
 
+@pytest.mark.parametrize(("name", "limit"), [("maps.ome.tif", 2_000), ("maps.zarr", 250)])
+def test_the_output_is_named_when_what_it_is_made_of_must_not_grow(full, name, limit):
+    command = ["predict", "run", "frames/a.npy", "--out", f"out/{name}", "--quiet"]
+    ended = full.survives(*command, partly=is_written, file_size=limit)
+    assert ended.code == 2, ended
+    assert ended.said == [f"oasis: out/{name}: cannot be written: File too large"]
+
+
 @pytest.fixture
 def disk(full):
     """A world whose folder of outputs is a disk of 64 KiB."""
