@@ -37,6 +37,21 @@ def facts_html(title: str, facts: Mapping[str, object], pictures: Sequence[Shown
     return f"{table}<div>{figures}</div>"
 
 
+def table_html(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return columns of texts as an HTML table, every text escaped; nothing where there are none.
+
+    Example:
+        >>> table_html({"class": ["a<b"], "x": ["1"]})
+        '<table><tr><th>class</th><th>x</th></tr><tr><td>a&lt;b</td><td>1</td></tr></table>'
+    """
+    if not columns:
+        return ""
+    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
+    rows = zip(*columns.values(), strict=True)
+    body = "".join(f"<tr>{''.join(f'<td>{_text(one)}</td>' for one in row)}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
 def text_html(title: str, text: str) -> str:
     """Return a text table as HTML that keeps its columns.
 

@@ -8,7 +8,7 @@ import numpy as np
 from oasis.drawing import BLUE
 from oasis.view.panels import Panel
 
-WIDTH = 330  # of a figure in pixels
+WIDTH = 250  # of the frame of a figure in pixels
 MOST_IN_A_ROW = 4
 DECADES = 1e-3  # the bottom of a logarithmic scale relative to its top
 TOOLS = "pan,wheel_zoom,box_zoom,reset,hover,save"
@@ -68,14 +68,14 @@ class Figures:
         lines, width = first.ndim == 1, first.shape[-1]
         x = Range1d(0, width)
         y = None if lines else Range1d(first.shape[0], 0)  # row 0 at the top
-        height = 200 if lines else int(np.clip(WIDTH * first.shape[0] / width, 150, 420))
+        height = 150 if lines else int(np.clip(WIDTH * first.shape[0] / width, 100, 420))
         self._figures, self._bars, grid = [], [], []
         tips = [("x, y", "$x{0}, $y{0}"), ("value", "@image{0.000}")]
-        for row in rows:
+        for row in _lines_of(rows):
             made = []
             for panel in row:
                 ranges = {"x_range": x, "y_range": Range1d(0, 1) if y is None else y}
-                one = figure(title=panel.title, width=WIDTH, height=height, tools=TOOLS, **ranges)
+                one = figure(title=panel.title, frame_width=WIDTH, frame_height=height, tools=TOOLS, **ranges)
                 one.toolbar.active_scroll = one.select_one({"type": _wheel()})
                 bar = None
                 if not lines:
@@ -87,6 +87,17 @@ class Figures:
             self._figures += made
             grid += [made[at : at + MOST_IN_A_ROW] for at in range(0, len(made), MOST_IN_A_ROW)]
         self._grid = gridplot(grid)
+
+
+def _lines_of(rows: Sequence[Sequence[Panel]]) -> list[list[Panel]]:
+    """Return rows with those joined that fit into one line."""
+    joined: list[list[Panel]] = []
+    for row in rows:
+        if joined and len(joined[-1]) + len(row) <= MOST_IN_A_ROW:
+            joined[-1] += row
+        else:
+            joined.append(list(row))
+    return joined
 
 
 def _wheel() -> Any:
@@ -112,9 +123,10 @@ def _limits(panel: Panel, fraction: float) -> dict[str, float]:
 def _draw_picture(figure: Any, panel: Panel, bar: Any, logarithmic: bool) -> Any:
     """Draw a picture with its outlines, and return the mapper of its colours, whose limits are set later."""
     from bokeh.models import LinearColorMapper, LogColorMapper
+    from bokeh.palettes import RdBu11, interp_palette
 
     if panel.signed:
-        mapper = LinearColorMapper("RdBu11")
+        mapper = LinearColorMapper(interp_palette(RdBu11, 255))
     elif logarithmic and not panel.fixed:
         mapper = LogColorMapper("Viridis256")
     else:

@@ -6,11 +6,12 @@ from html import escape
 from typing import Any
 
 from oasis.errors import DataError
+from oasis.html import table_html
 from oasis.view.figures import Figures
 from oasis.view.panels import intensities, objects, panels
 from oasis.view.session import Answer, Session
 
-EVENT, FILE = "event", "file"
+TABLE = "td, th { padding: 1px 10px; text-align: right } th { border-bottom: 1px solid #999 }"
 LINEAR, LOGARITHMIC = "linear", "logarithmic"
 
 
@@ -26,12 +27,12 @@ class Page:
 
     def __init__(self, session: Session) -> None:
         from bokeh.layouts import column, row
-        from bokeh.models import ColumnDataSource, DataTable
+        from bokeh.models import Div
 
         self.session = session
         self._build_widgets()
-        self.intensities = DataTable(source=ColumnDataSource(), index_position=None, width=560, height=130)
-        self.objects = DataTable(source=ColumnDataSource(), index_position=None, width=560, height=220)
+        self.intensities = Div(stylesheets=[TABLE])  # a table of Bokeh kept values of an earlier image
+        self.objects = Div(stylesheets=[TABLE], styles={"max-height": "220px", "overflow-y": "auto"})
         self.figures = Figures()
         self.pictures = column()
         controls = column(
@@ -101,10 +102,10 @@ class Page:
         answer = self._answer()
         self._tell((*self.session.notices, *answer.notices))
         self._shown = answer.shown
-        self.title.text = "" if answer.shown is None else f"<b>{escape(answer.shown.name)}</b>"
-        _fill(self.intensities, {} if answer.shown is None else intensities(answer.shown))
-        _fill(self.objects, {} if answer.shown is None else objects(answer.shown, self.session.classes))
-        self.objects.visible = bool(self.objects.columns)
+        self.title.text = "" if answer.shown is None else f"<b>{escape(self.session.plain(answer.shown.name))}</b>"
+        self.intensities.text = "" if answer.shown is None else table_html(intensities(answer.shown))
+        listed = {} if answer.shown is None else objects(answer.shown, self.session.classes)
+        self.objects.text = f"single objects{table_html(listed)}" if listed else ""
         self._redraw()
 
     def _answer(self) -> Answer:
@@ -130,11 +131,3 @@ class Page:
 
     def _tell(self, lines: tuple[str, ...]) -> None:
         self.notice.text = "".join(f'<div style="color:#a40000">{escape(line)}</div>' for line in lines)
-
-
-def _fill(table: Any, columns: dict[str, list[str]]) -> None:
-    """Replace the content of a table; the texts are escaped by its formatter."""
-    from bokeh.models import TableColumn
-
-    table.columns = [TableColumn(field=name, title=name) for name in columns]
-    table.source.data = columns

@@ -1,6 +1,7 @@
 """Session: the images that one page of the viewer can show, and what went wrong, in lines to be read."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -60,7 +61,7 @@ class Session:
 
     def event(self, index: int) -> Answer:
         """Return an event of the split."""
-        return _answer(lambda: self.inspector.event(index, self.split))
+        return self._answer(lambda: self.inspector.event(index, self.split))
 
     def images(self, name: str) -> int:
         """Return the number of images in a file, 0 if it cannot be used."""
@@ -71,7 +72,7 @@ class Session:
 
     def image(self, name: str, number: int) -> Answer:
         """Return an image of a file."""
-        return _answer(lambda: self.inspector.image(self.files[name], number))
+        return self._answer(lambda: self.inspector.image(self.files[name], number))
 
     def add(self, name: str, content: bytes) -> str:
         """Add a file that was dropped, and return the name under which it can be chosen.
@@ -95,13 +96,16 @@ class Session:
         self.files = {**self.files, key: path}
         return key
 
+    def plain(self, line: str) -> str:
+        """Return a line without the folder of dropped files."""
+        return line.replace(f"{readable(self.folder)}{os.sep}", "")
 
-def _answer(inspect: Callable[[], Inspection]) -> Answer:
-    with _warnings() as lines:
-        try:
-            return Answer(inspect(), tuple(lines))
-        except (OasisError, OSError, MemoryError) as error:
-            return Answer(None, (*lines, one_line(error, 1000)))
+    def _answer(self, inspect: Callable[[], Inspection]) -> Answer:
+        with _warnings() as lines:
+            try:
+                return Answer(inspect(), tuple(map(self.plain, lines)))
+            except (OasisError, OSError, MemoryError) as error:
+                return Answer(None, tuple(map(self.plain, (*lines, one_line(error, 1000)))))
 
 
 @contextmanager
