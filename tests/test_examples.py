@@ -1,6 +1,8 @@
 """The examples, in reduced size, as anyone would run them; about 40 s."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,3 +55,8 @@ def test_images_of_three_classes_are_sums_of_their_maps(run_example, root):
         noise.append((dataset[index].image - expected) / np.sqrt(expected + 3))
     assert abs(np.mean(noise)) < 5 / np.sqrt(np.size(noise))
     assert np.std(noise) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("script", sorted(Path(__file__).parents[1].glob("examples/slurm/*.sbatch")), ids=str)
+def test_batch_scripts_are_bash(script):
+    subprocess.run(["bash", "-n", script], check=True)

@@ -174,6 +174,9 @@ class RunEvaluation(RunBase):
         return found
 
     def _measured_size(self, separator: Separator, dataset: SampleDataset) -> SizeCheck | None:
+        """Return the effect of larger surroundings, None where a line says that it cannot be measured."""
+        if separator.options.context:
+            logger.info("%s: larger images are not checked, since surroundings have no context", self.folder)
         limits = torch.tensor(list(self.adapter.limits.values()))
         return check_size(separator, dataset, limits, weights=digest(self.files.weights))
 
