@@ -24,7 +24,7 @@ from oasis.data.sample_files import SampleFile
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError, shown
 from oasis.instances.grouping import Grouping
-from oasis.io.arrays import SUFFIXES, as_image_array, read_array
+from oasis.io.arrays import SUFFIXES, as_image_array, read_named
 from oasis.io.axes import SPATIAL, AxisFacts
 from oasis.io.labelled import read_labelled
 from oasis.io.parts import Parts, facts_of
@@ -396,7 +396,7 @@ class Adapter(ABC, Generic[OptionsT]):
         say_saturated(path, values)
         found = arrangement(facts, values.shape, self.bands, self.spatial_dims, str(path))
         image = self.as_images(values if found is None else found.apply(values), dark)
-        context = as_image_array(read_array(path, "context"), f"{path}: context") if self.context else None
+        context = as_image_array(read_named(path, "context"), f"{path}: context") if self.context else None
         if found is None:
             return Images(image, context, source=str(path))
         self._show(path, facts.names, found.text(facts, values.shape))

@@ -93,6 +93,18 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
     return checked_numbers(path, values)
 
 
+def read_named(path: str | Path, name: str) -> NDArray[Any]:
+    """Read an array that a file has beside its images.
+
+    Raises:
+        DataError: the file has no such array, or is of a kind whose arrays have no names.
+    """
+    kind = _kind(Path(path))
+    if kind not in NAMED:
+        raise DataError(f"{path}: a file {kind} has no array {name!r} beside its images: use {', '.join(NAMED)}")
+    return read_array(path, name)
+
+
 def checked_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
     """Return what was read from a file, in the byte order of this machine.
 
@@ -154,6 +166,7 @@ def _from_csv(path: Path, key: str | None) -> NDArray[Any]:
     return rows[:, 0] if rows.shape[1] == 1 else rows
 
 
+NAMED: Final = (".npz", ".h5", ".hdf5", ".mat", ZARR)  # suffixes of files whose arrays have names
 READERS: Final[Mapping[str, Callable[[Path, str | None], NDArray[Any]]]] = {
     **dict.fromkeys((".npy", ".npz"), _from_numpy),
     **dict.fromkeys((".tif", ".tiff", ".mtiff"), read_tiff),

@@ -265,3 +265,14 @@ def test_images_of_which_many_values_are_the_largest_of_their_type_are_named(toy
             read(path)
             found = "% of the values are 65535, the largest of uint16" in caplog.text
             assert (found, caplog.text.count("\n")) == (said, int(said))
+
+
+def test_an_image_is_not_its_own_context(toy, tmp_path):
+    class WithContext(type(toy.adapter)):
+        context = 1
+
+    np.save(tmp_path / "a.npy", np.ones((2, 1, 24, 20)))
+    with pytest.raises(DataError, match=r"a.npy: a file .npy has no array 'context' beside its images: use .npz"):
+        WithContext().read(tmp_path / "a.npy")
+    np.savez(tmp_path / "a.npz", image=np.ones((2, 1, 24, 20)), context=np.full((2, 1, 24, 20), 5.0))
+    assert (WithContext().read(tmp_path / "a.npz").context == 5).all()

@@ -42,7 +42,7 @@ from oasis.data.mixing import Scene
 from oasis.data.quantities import Quantities, Quantity
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
-from oasis.io.arrays import read_array
+from oasis.io.arrays import read_array, read_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,7 +226,7 @@ def _read_muons(path: Path) -> Array:
     """
     wanted = "an array exit (events, 7): position in mm, kinetic energy in MeV and unit direction of the muon"
     try:
-        exits = read_array(path, "exit")
+        exits = read_named(path, "exit")
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ").partition(": choose")[0]
         raise DataError(f"{path}: needs, in addition to the images, {wanted} ({reason})") from None
