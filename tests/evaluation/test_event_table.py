@@ -174,6 +174,17 @@ def test_nothing_of_a_batch_is_kept_but_its_rows(toy_separator, monkeypatch):
     assert max(alive) <= 1
 
 
+def test_large_images_are_separated_a_few_at_a_time(toy, toy_separator, monkeypatch):
+    dataset = toy.adapter.dataset("test")
+    whole = evaluate(toy_separator, dataset, toy.adapter, batch_size=4, workers=0)
+    sizes, predict = [], batches.predict_batch
+    monkeypatch.setattr(batches, "AT_ONCE", 1)
+    monkeypatch.setattr(batches, "predict_batch", lambda *given: [sizes.append(len(given[1])), predict(*given)][1])
+    parts = evaluate(toy_separator, dataset, toy.adapter, batch_size=4, workers=0)
+    assert set(sizes) == {1}
+    pd.testing.assert_frame_equal(parts, whole, rtol=1e-2)
+
+
 def test_table_round_trip(tmp_path, toy, toy_separator):
     table = evaluate(toy_separator, toy.adapter.dataset("test"), toy.adapter, workers=0)
     write_table(table, tmp_path / "events.parquet")
