@@ -5,8 +5,7 @@ runs=runs/ccd_study
 train() {
     name=$1
     shift
-    oasis train examples/ccd/quickstart.yaml --run $runs/$name --set training.epochs=4 \
-        --set loss.class_weights.photon=5 "$@"
+    oasis train examples/ccd/quickstart.yaml --run $runs/$name "$@"
 }
 
 train weighted
