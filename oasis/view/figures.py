@@ -20,9 +20,8 @@ class Figures:
     def __init__(self) -> None:
         self._key: Any = None
         self._figures: list[Any] = []
-        self._bars: list[Any] = []
         self._panels: list[Panel] = []
-        self._mappers: list[Any] = []
+        self._mappers: list[Any] = []  # as long as their figures live: a new one would leave its colour bar behind
         self._grid: Any = None
 
     def draw(self, rows: Sequence[Sequence[Panel]], fraction: float, logarithmic: bool) -> Any:
@@ -34,34 +33,33 @@ class Figures:
             logarithmic: whether scales that begin at 0 are logarithmic.
         """
         self._panels = [panel for row in rows for panel in row]
-        key = [(panel.title, panel.values.shape) for panel in self._panels]
+        key = logarithmic, [(panel.title, panel.values.shape) for panel in self._panels]
         if key != self._key:
             self._key = key
-            self._build(rows)
-        self._mappers = []
-        for panel, figure, bar in zip(self._panels, self._figures, self._bars, strict=True):
-            figure.renderers = []  # a changed colour mapper alone leaves pixels in the old scale
-            if panel.values.ndim == 1:
+            self._build(rows, logarithmic)
+        self.rescale(fraction)
+        for panel, figure, mapper in zip(self._panels, self._figures, self._mappers, strict=True):
+            figure.renderers = []  # of an earlier image
+            if mapper is None:
                 _draw_lines(figure, panel)
             else:
-                self._mappers.append(_draw_picture(figure, panel, bar, logarithmic))
-        self.rescale(fraction)
+                _draw_picture(figure, panel, mapper)
         return self._grid
 
     def rescale(self, fraction: float) -> None:
         """Set the top of every scale, as a fraction of its full range."""
-        if self._panels and self._panels[0].values.ndim == 1:
-            for panel, figure in zip(self._panels, self._figures, strict=True):
-                figure.y_range.update(**_limits(panel, 1.0 if panel.fixed else fraction))
-            return
-        for panel, mapper in zip(self._panels, self._mappers, strict=True):
-            top = panel.top * (1.0 if panel.fixed else fraction)
+        for panel, figure, mapper in zip(self._panels, self._figures, self._mappers, strict=True):
+            part = 1.0 if panel.fixed else fraction
+            if mapper is None:
+                figure.y_range.update(**_limits(panel, part))
+                continue
+            top = panel.top * part
             low = -top if panel.signed else 0.0
             mapper.update(low=top * DECADES if "Log" in type(mapper).__name__ else low, high=top)
 
-    def _build(self, rows: Sequence[Sequence[Panel]]) -> None:
+    def _build(self, rows: Sequence[Sequence[Panel]], logarithmic: bool) -> None:
         from bokeh.layouts import gridplot
-        from bokeh.models import ColorBar, LinearColorMapper, Range1d
+        from bokeh.models import ColorBar, Range1d, WheelZoomTool
         from bokeh.plotting import figure
 
         first = rows[0][0].values
@@ -69,20 +67,19 @@ class Figures:
         x = Range1d(0, width)
         y = None if lines else Range1d(first.shape[0], 0)  # row 0 at the top
         height = 150 if lines else int(np.clip(WIDTH * first.shape[0] / width, 100, 420))
-        self._figures, self._bars, grid = [], [], []
+        self._figures, self._mappers, grid = [], [], []
         tips = [("x, y", "$x{0}, $y{0}"), ("value", "@image{0.000}")]
         for row in _lines_of(rows):
             made = []
             for panel in row:
                 ranges = {"x_range": x, "y_range": Range1d(0, 1) if y is None else y}
                 one = figure(title=panel.title, frame_width=WIDTH, frame_height=height, tools=TOOLS, **ranges)
-                one.toolbar.active_scroll = one.select_one({"type": _wheel()})
-                bar = None
-                if not lines:
+                one.toolbar.active_scroll = one.select_one(WheelZoomTool)
+                mapper = None if lines else _mapper(panel, logarithmic)
+                if mapper is not None:
                     one.hover.tooltips = tips
-                    bar = ColorBar(color_mapper=LinearColorMapper("Viridis256"))
-                    one.add_layout(bar, "right")
-                self._bars.append(bar)
+                    one.add_layout(ColorBar(color_mapper=mapper), "right")
+                self._mappers.append(mapper)
                 made.append(one)
             self._figures += made
             grid += [made[at : at + MOST_IN_A_ROW] for at in range(0, len(made), MOST_IN_A_ROW)]
@@ -100,12 +97,6 @@ def _lines_of(rows: Sequence[Sequence[Panel]]) -> list[list[Panel]]:
     return joined
 
 
-def _wheel() -> Any:
-    from bokeh.models import WheelZoomTool
-
-    return WheelZoomTool
-
-
 def _draw_lines(figure: Any, panel: Panel) -> None:
     places = np.arange(len(panel.values)) + 0.5
     if panel.behind is not None:
@@ -120,22 +111,23 @@ def _limits(panel: Panel, fraction: float) -> dict[str, float]:
     return {"start": -top if panel.signed else min(lowest * fraction * 1.05, -0.02 * top), "end": top}
 
 
-def _draw_picture(figure: Any, panel: Panel, bar: Any, logarithmic: bool) -> Any:
-    """Draw a picture with its outlines, and return the mapper of its colours, whose limits are set later."""
+def _mapper(panel: Panel, logarithmic: bool) -> Any:
+    """Return the mapper of the colours of a panel."""
     from bokeh.models import LinearColorMapper, LogColorMapper
     from bokeh.palettes import RdBu11, interp_palette
 
     if panel.signed:
-        mapper = LinearColorMapper(interp_palette(RdBu11, 255))
-    elif logarithmic and not panel.fixed:
-        mapper = LogColorMapper("Viridis256")
-    else:
-        mapper = LinearColorMapper("Viridis256")
+        return LinearColorMapper(interp_palette(RdBu11, 255), low=-panel.top, high=panel.top)
+    if logarithmic and not panel.fixed:
+        return LogColorMapper("Viridis256", low=panel.top * DECADES, high=panel.top)
+    return LinearColorMapper("Viridis256", low=0.0, high=panel.top)
+
+
+def _draw_picture(figure: Any, panel: Panel, mapper: Any) -> None:
+    """Draw a picture with its outlines."""
     height, width = panel.values.shape
     values = np.where(np.isfinite(panel.values), panel.values, np.nan)
     figure.image([values], x=0, y=0, dw=width, dh=height, color_mapper=mapper)
     if len(panel.outlines):
         xs, ys = panel.outlines[..., 0], panel.outlines[..., 1]
         figure.multi_line(list(map(list, xs)), list(map(list, ys)), color="white", line_width=1)
-    bar.color_mapper = mapper
-    return mapper

@@ -58,6 +58,11 @@ def test_the_slider_changes_the_scale_of_maps_but_not_of_probabilities(page):
     page.fraction.value = 50
     assert [mapper.high for mapper in page.figures._mappers] == [*(top / 2 for top in tops[:-2]), 1, 1]
     page.stretch.value = "logarithmic"
+    page.event.value = 1
+    for figure in page.figures._figures:
+        bar = figure.right[0]
+        assert bar.color_mapper is figure.renderers[0].glyph.color_mapper
+        assert bar.color_mapper.low is not None
     kinds = [type(mapper).__name__ for mapper in page.figures._mappers]
     assert kinds[:2] == ["LogColorMapper", "LinearColorMapper"]
     assert page.figures._mappers[0].low > 0
