@@ -37,7 +37,7 @@ def separate_whole(job: Job, path: Path, images: Images, output: Output, first: 
         except DataError as error:
             frames.leave_out(numbers, str(error))
         else:
-            output.add(path, numbers, batch.image.shape[2:], batch.mask, separated.arrays, separated.columns)
+            output.add(path, numbers, batch.image.shape[2:], batch.mask, separated.arrays, separated.rows)
             if output.previews is not None:
                 output.previews.add(path, numbers, batch.filled(), separated.maps)
             if found is not None:
@@ -45,25 +45,25 @@ def separate_whole(job: Job, path: Path, images: Images, output: Output, first: 
     return frames.problems
 
 
-class Separated(NamedTuple):
+class SeparatedImages(NamedTuple):
     """Images that were separated whole.
 
     Attributes:
         maps: (n, N, B, *S) in physical units.
         valid: (n, 1, *S) the pixels over which intensities are summed.
         arrays: by their name in an output.
-        columns: the rows of the table by column, one for every image and class.
-        presence: (n, N, B, *S) logits of the presence in every pixel, or None.
+        rows: of the table by column, one for every image and class.
+        logits: (n, N, B, *S) of the presence in every pixel, or None.
     """
 
     maps: NDArray[np.float32]
     valid: NDArray[np.bool_]
     arrays: dict[str, NDArray[Any]]
-    columns: dict[str, NDArray[Any]]
-    presence: torch.Tensor | None
+    rows: dict[str, NDArray[Any]]
+    logits: torch.Tensor | None
 
 
-def separate_images(job: Job, images: Images) -> Separated:
+def separate_images(job: Job, images: Images) -> SeparatedImages:
     """Separate images whole, and measure their maps.
 
     Args:
@@ -96,7 +96,7 @@ def separate_images(job: Job, images: Images) -> Separated:
     if images.mask is not None:
         columns[MASKED] = np.repeat(_share(~images.mask & visible, visible), len(separator.classes))
     presence = None if prediction.presence is None else prediction.presence.pixels
-    return Separated(maps, valid, arrays, columns, presence)
+    return SeparatedImages(maps, valid, arrays, columns, presence)
 
 
 def _grouped(job: Job, maps: NDArray[Any]) -> pd.DataFrame:

@@ -153,7 +153,7 @@ class Inspector:
         job = self.job
         found = separate_images(job, images)
         options, count = job.separator.options, len(job.separator.classes)
-        table = pd.DataFrame({"source": [readable(path)] * count, "frame": number, **found.columns})
+        table = pd.DataFrame({"source": [readable(path)] * count, "frame": number, **found.rows})
         table = identified(table, options.identity.get(CONFIGURATION), options.unit)
         if self.calibration is not None:
             table = table.join(self.calibration.intervals(table))
@@ -164,7 +164,7 @@ class Inspector:
             maps,
             valid,
             table,
-            presence=_probability(found.presence),
+            presence=_probability(found.logits),
             instances=grouped(maps, valid, job.adapter, job.grouping) if job.grouping else None,
         )
 
