@@ -63,6 +63,7 @@ class RunPrediction(RunEvaluation):
             outputs: whether there is one file for every input, and previews.
 
         Raises:
+            ConfigError: workers without a cluster.
             DataError: the output must not be written, or no image could be used.
         """
         window, outputs = window or WindowOptions(), outputs or OutputOptions()
@@ -71,6 +72,8 @@ class RunPrediction(RunEvaluation):
         check_outputs(written, inputs, force=force)
         calibration = self.calibration  # before anything is written, since it may be damaged
         settings = (None if dark is None else read_array(dark), key, spread or self._needs_spread, refine)
+        if cluster is None and workers is not None:
+            raise ConfigError("workers: belong to a cluster: name one with --cluster, or leave them out")
         if cluster is None:
             separator = self.separator(best_device())
             check, grouping = partial(self._known_size, separator), self.config.grouping

@@ -135,3 +135,9 @@ def test_results_of_earlier_predictions_are_no_images(toy_run, images, kind):
     tifffile.imwrite(images / "mine.tif", FRAMES)
     found = images_of(images, images / "three.h5", (".tif", ".csv", ".h5", ".npz"))
     assert [path.name for path in found] == ["a.ome.tif", "b.ome.tif", "mine.csv", "mine.tif"]
+
+
+def test_workers_without_a_cluster_are_refused(toy_run, images, tmp_path, capsys):
+    arguments = ["predict", str(toy_run), str(images), "--out", str(tmp_path / "m.zarr"), "--workers", "3"]
+    assert command([*arguments, "--trust-code"]) == 2
+    assert "workers: belong to a cluster: name one with --cluster" in capsys.readouterr().err
