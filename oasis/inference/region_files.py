@@ -46,6 +46,9 @@ class RegionFile(Protocol):
             DataError: all are for others.
         """
 
+    def unused(self) -> str:
+        """Return what to say of regions for images that were not read, "" if there are none."""
+
 
 def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> RegionFile:
     """Read regions: a CSV file, a YOLO label file `.txt`, or a folder of these.
@@ -97,6 +100,7 @@ class _Table:
                 f"{path}: row {int(wrong.argmax()) + 1}: expected numbers in {', '.join(self.columns)}"
             )
         self._check_frames()
+        self._used: set[int] = set()
         self.of_objects = "class" in header
         if self.columns == self.edges:
             self._check_boxes()
@@ -110,6 +114,13 @@ class _Table:
                 f"{self.path}: all its rows are for other files than those that are read: for "
                 f"{shown(min(named))} in the column source, but {shown(min(given))} is read"
             )
+
+    def unused(self) -> str:
+        """Return what to say of rows for images that were not read, "" if there are none."""
+        rows = sorted(set(self.table.index) - self._used)
+        if not rows:
+            return ""
+        return f"{self.path}: {len(rows)} of {len(self.table)} rows, the first {rows[0] + 1}, are for other images"
 
     def _check_frames(self) -> None:
         frames = self.table["frame"].to_numpy(float) if "frame" in self.table else np.zeros(1)
@@ -132,6 +143,7 @@ class _Table:
             rows = rows[[Path(text).name == path.name for text in rows["source"]]]
         if "frame" in rows:
             rows = rows[rows["frame"] == frame]
+        self._used |= set(rows.index)
         values = rows[self.columns].to_numpy(float)
         label = next((one for one in ("name", "class") if one in rows), None)
         names = rows[label].astype(str).tolist() if label else [""] * len(rows)
@@ -170,6 +182,10 @@ class _Labels:
 
     def check_files(self, files: Sequence[Path]) -> None:
         """Accept all files: an image without a label file has no objects."""
+
+    def unused(self) -> str:
+        """Return "": label files may be those of a whole set of images."""
+        return ""
 
     def of(self, path: Path, frame: int, size: Sequence[int], window: Sequence[int]) -> list[Region]:
         file = self.path

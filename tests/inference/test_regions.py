@@ -443,3 +443,12 @@ def test_what_two_parts_find_counts_once():
     one, same, other = (Region((slice(at, at + 9), slice(0, 9))) for at in (10, 11, 16))
     assert merged([[one, other], [same]]) == [one, other]
     assert merged([[one, same], [other]]) == [one, same, other]  # one part finds two objects
+
+
+def test_rows_for_images_that_are_not_there_are_named(toy, separator, source, tmp_path, caplog):
+    window = WindowOptions(kind="regions", regions=str(tmp_path / "r.csv"))
+    for frame, said in ((77, True), (1, False)):
+        caplog.clear()
+        (tmp_path / "r.csv").write_text(f"y0,y1,x0,x1,frame\n1,30,1,30,0\n1,30,1,30,{frame}\n")
+        predict(separator, toy.adapter, source, tmp_path / "m.h5", window=window)
+        assert ("r.csv: 1 of 2 rows, the first 2, are for other images" in caplog.text) == said
