@@ -56,6 +56,8 @@ def verb(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **options)
         except KeyboardInterrupt:  # which command-line libraries treat differently
             raise EndedError from None
+        except EOFError as error:  # which they take for an interrupt
+            raise RuntimeError("a file ends early") from error
 
     return wrapped
 

@@ -63,6 +63,18 @@ def test_a_fault_of_the_program_is_a_traceback(capsys, error):
         ended(capsys, error)
 
 
+def test_a_file_that_ends_early_is_no_interrupt():
+    app = typer.Typer()
+
+    @app.command()
+    @verb
+    def fails():
+        raise EOFError
+
+    with pytest.raises(RuntimeError, match="a file ends early"):
+        run_command(app, [])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_one_line_and_its_exit_code(capsys, number):
     app = typer.Typer()

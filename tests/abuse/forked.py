@@ -137,7 +137,13 @@ Streams = dict[int, tuple[int, int]]
 
 LOADED = (
     *("oasis.run", "oasis.training.fit", "oasis.evaluation.figures", "oasis.evaluation.calibration"),
-    *("oasis.inference.predict", "oasis.report.page", "oasis.report.evaluated", "oasis.ablation.loading"),
+    *(
+        "oasis.inference.predict",
+        "oasis.report.page",
+        "oasis.report.evaluated",
+        "oasis.ablation.loading",
+        "oasis.ablation.grid",
+    ),
     *("oasis.adapters.migdal", "oasis.adapters.waveform", "oasis.adapters.neutrino", "oasis.adapters.galaxy"),
     *(
         "encodings.utf_8_sig",
@@ -229,6 +235,7 @@ def _prepare(
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     if file_size is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python has it
+        sys.dont_write_bytecode = True  # Python would keep what it could not write completely
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     if user is not None:
         os.setgid(user)
