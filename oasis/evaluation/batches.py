@@ -29,7 +29,7 @@ class EventBatch(NamedTuple):
         quantities: the quantities of objects, by column (b, N).
         visible: (b, 1, *S) the pixels that are visible according to the adapter, if requested.
         spread: (b, N) the standard deviation of intensities over the symmetries of the image, if requested.
-        presence: (b, N, B, *S) logits of the presence in every pixel, if the separator predicts it.
+        presence_logits: (b, N, B, *S) of the presence in every pixel, if the separator predicts it.
     """
 
     batch: Batch
@@ -37,7 +37,7 @@ class EventBatch(NamedTuple):
     quantities: Mapping[str, Tensor] = {}
     visible: Tensor | None = None
     spread: Tensor | None = None
-    presence: Tensor | None = None
+    presence_logits: Tensor | None = None
 
     def events(self) -> Iterator[tuple[Sample, EventPrediction]]:
         """Yield every sample with its prediction, on the CPU, as the hooks of an adapter take them."""
@@ -73,7 +73,7 @@ def predict_batch(separator: Separator, batch: Batch, interchangeable: Sequence[
         batch = batch.to(device)
         prediction: Prediction = evaluating(separator)(batch.image, batch.valid, batch.context)
         presence = None if prediction.presence is None else prediction.presence.pixels
-        event = EventBatch(batch, prediction.maps, separator.columns(prediction), presence=presence)
+        event = EventBatch(batch, prediction.maps, separator.columns(prediction), presence_logits=presence)
     return aligned(event, separator.classes, interchangeable)
 
 
@@ -87,8 +87,8 @@ def aligned(event: EventBatch, classes: Sequence[str], interchangeable: Sequence
         weights = batch.valid.expand_as(batch.image).to(maps.dtype)
         order = matching_order(maps, batch.target, groups, weights)
         quantities = {name: reorder(values, order) for name, values in event.quantities.items()}
-        presence = None if event.presence is None else reorder(event.presence, order)
-        return event._replace(maps=reorder(maps, order), quantities=quantities, presence=presence)
+        presence = None if event.presence_logits is None else reorder(event.presence_logits, order)
+        return event._replace(maps=reorder(maps, order), quantities=quantities, presence_logits=presence)
 
 
 def refine_batch(event: EventBatch, adapter: Adapter) -> EventBatch:

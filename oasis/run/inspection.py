@@ -110,7 +110,7 @@ class Inspector:
             sample.valid,
             table,
             sample.target,
-            _probability(seen[0].presence),
+            _probability(seen[0].presence_logits),
             None if objects is None else objects.predicted,
             None if objects is None else objects.true,
         )
