@@ -118,9 +118,9 @@ def demo(
     shown = Run(folder, [f"data.events.test={min(events, Run(folder).config.data['events']['test'])}"])
     _evaluated(shown, "test", refine=False, workers=0)
     typer.echo(f"look at {shown.files.figures('test') / 'gallery.png'}")
-    typer.echo(
-        f"{folder} is a run: separate images with  oasis predict {shlex.quote(str(folder))} IMAGES --out maps.h5"
-    )
+    where = shlex.quote(str(folder))
+    typer.echo(f"{folder} is a run: look at its events with  oasis view {where}")
+    typer.echo(f"separate images with  oasis predict {where} IMAGES --out maps.h5")
 
 
 @app.command("new-adapter")
