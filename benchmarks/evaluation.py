@@ -10,6 +10,7 @@ is the increase of the resident memory of the process, as Linux counts it.
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -39,8 +40,9 @@ class InMemory(SampleDataset):
         return self.length
 
     def sample(self, index: int, epoch: int) -> Sample:
-        """Return one of the samples in memory."""
-        return self.samples[index % len(self.samples)]
+        """Return one of the samples in memory, with an id of its own."""
+        sample = self.samples[index % len(self.samples)]
+        return replace(sample, meta={**sample.meta, "id": f"{index}"})
 
 
 class Clock:

@@ -96,7 +96,18 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
                 raise
             if message:  # help that was shown in the place of a command has none
                 say(message)
+            _drop_output()
             return REFUSED
+
+
+def _drop_output() -> None:
+    """Drop the output that cannot be written, for which Python would change the exit code when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def named(folder: str | None) -> str | None:

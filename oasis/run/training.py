@@ -10,6 +10,7 @@ import numpy as np
 from oasis.config.resolve import code_names
 from oasis.config.resuming import check_resumable
 from oasis.data.augmentation import Augmented
+from oasis.data.mixing import SampleDataset
 from oasis.errors import DataError
 from oasis.evaluation.summary import check_study
 from oasis.io.kept_code import KeptCode
@@ -36,17 +37,18 @@ class RunTraining(RunBase):
             BusyError: another process is writing to the run.
             DataError: the folder already contains a run, and `resume` is not set.
         """
+        train, val = self.dataset("train"), self.dataset("val")
+        size = train[0].image.shape[1:]
+        check_study(self.adapter)  # which only warns of samples that cannot be read
         with self.locked():
-            return self._train(resume)
+            return self._train(train, val, size, resume)
 
-    def _train(self, resume: bool) -> Separator:
+    def _train(self, train: SampleDataset, val: SampleDataset, size: tuple[int, ...], resume: bool) -> Separator:
         from oasis.training.fit import fit  # imports Lightning, which takes seconds
 
         config = self.config
         self._check_folder(resume)
-        train, val = self.dataset("train"), self.dataset("val")
-        separator = self.new_separator(trained_size=train[0].image.shape[1:])
-        check_study(self.adapter)  # which only warns of samples that cannot be read
+        separator = self.new_separator(trained_size=size)
         if config.augmentation is not None:
             train = Augmented(train, config.augmentation, config.seed)
         loss = self.loss()
