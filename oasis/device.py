@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Literal
 
 import torch
@@ -92,8 +93,22 @@ def keep_freed_memory() -> bool:
     By default glibc returns each tensor above 32 MiB to the system, which clears its pages again for the next one:
     a seventh of a training step on large images. The peak grows, by a tenth to a fifth.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if not _has_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     taken = [mallopt(option, value) == 1 for option, value in MALLOC_OPTIONS.items()]
     return all(taken)
+
+
+def return_freed_memory() -> None:
+    """Return freed memory to the system, if the C library is glibc, which else keeps it between what is in use.
+
+    Without it a process that separates image after image grows by some 0.2 MB per image of 256 x 256 pixels.
+    """
+    if _has_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@cache
+def _has_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"

@@ -3,11 +3,13 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from oasis.device import autocast, best_precision, find_device
+from oasis.device import autocast, best_precision, find_device, return_freed_memory
 from oasis.errors import ConfigError
 
 
@@ -66,3 +68,20 @@ def test_freed_memory_is_kept_where_the_c_library_can() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(platform.libc_ver()[0] == "glibc")]
+
+
+def test_freed_memory_is_returned_to_the_system() -> None:
+    return_freed_memory()  # wherever it runs
+    if platform.libc_ver()[0] == "glibc" and sys.platform == "linux":
+        small = [np.ones(2**13) for _ in range(2000)]  # 128 MB on the heap
+        kept = small[::100]
+        before = resident()
+        del small
+        return_freed_memory()
+        assert resident() < before - 50 * 2**20
+        assert len(kept) == 20
+
+
+def resident() -> int:
+    """Return the bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from oasis.device import return_freed_memory
 from oasis.errors import DataError, OasisError
 from oasis.evaluation.event_table import WITHOUT_TRUTH
 from oasis.evaluation.identity import CONFIGURATION, identified
@@ -21,6 +22,7 @@ from oasis.progress import Progress
 from oasis.separator.options import SeparatorOptions
 
 BATCH = 8  # images per forward pass
+RETURNED = 2**24  # values written between two times at which freed memory is returned to the system
 MASK = "mask"  # the array of good pixels in the output
 MASKED = "masked_fraction"  # column: bad pixels as a fraction of the visible ones
 
@@ -53,6 +55,7 @@ class Output:
         self.previews = previews
         self.pixels: list[PixelSize] = []
         self.count = 0
+        self._written = 0  # values since memory was returned
         self.size: tuple[int, ...] | None = None
         self.masked = False
         self.rows = Rows()
@@ -97,6 +100,10 @@ class Output:
             added[MASK] = np.ones((len(numbers), 1, *size), bool) if mask is None else mask
         for name, values in added.items():
             self.sink.append(name, values)
+            self._written += values.size
+        if self._written > RETURNED:
+            return_freed_memory()
+            self._written = 0
         rows = len(np.asarray(columns["class"]))
         frame = columns.get("frame", np.repeat(numbers, rows // len(numbers)))
         if rows:
