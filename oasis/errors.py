@@ -52,7 +52,8 @@ def import_extra(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{module} is not installed: run  pip install 'oasis-seg[{extra}]'") from error
+        package = module.partition(".")[0]
+        raise MissingExtraError(f"{package} is not installed: run  pip install 'oasis-seg[{extra}]'") from error
     finally:
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
