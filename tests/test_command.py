@@ -1,6 +1,7 @@
 """How commands end: one line for what a user can cause, for a system that fails, and for signals."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -154,6 +155,11 @@ def test_output_that_cannot_be_written_is_said(tmp_path):
         )
     assert found.returncode == 2
     assert "oasis: No space left on device" in found.stderr
+
+
+def test_what_torch_notes_at_its_end_is_no_message_of_a_command():
+    run_command(lambda arguments, **_: 0, [])
+    assert not logging.getLogger("torch._subclasses.fake_tensor").isEnabledFor(logging.INFO)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
