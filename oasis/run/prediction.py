@@ -30,6 +30,10 @@ from oasis.run.evaluation import RunEvaluation
 logger = logging.getLogger(__name__)
 
 
+Settings = tuple[NDArray[Any] | None, str | None, bool, bool]
+"""Dark frame, key, spread and refine, as of `predict`."""
+
+
 class RunPrediction(RunEvaluation):
     """The prediction of a run; see `Run`."""
 
@@ -75,11 +79,7 @@ class RunPrediction(RunEvaluation):
         if cluster is None and workers is not None:
             raise ConfigError("workers: belong to a cluster: name one with --cluster, or leave them out")
         if cluster is None:
-            separator = self.separator(best_device())
-            check, grouping = partial(self._known_size, separator), self.config.grouping
-            found = predict(
-                separator, self.adapter, source, out, *settings, check, window, grouping, force, outputs=outputs
-            )
+            found = self._predict_here(source, out, settings, window, force, outputs)
         else:
             found = self._predict_on(cluster, workers, source, out, settings, window, force)
         if calibration is not None:
@@ -87,13 +87,29 @@ class RunPrediction(RunEvaluation):
         _write_tables(found, Path(out))
         return found
 
+    def _predict_here(
+        self,
+        source: str | Path,
+        out: str | Path,
+        settings: Settings,
+        window: WindowOptions,
+        force: bool,
+        outputs: OutputOptions,
+    ) -> Predicted:
+        """Separate in this process."""
+        separator = self.separator(best_device())
+        check, grouping = partial(self._known_size, separator), self.config.grouping
+        return predict(
+            separator, self.adapter, source, out, *settings, check, window, grouping, force, outputs=outputs
+        )
+
     def _predict_on(
         self,
         cluster: str,
         workers: int | None,
         source: str | Path,
         out: str | Path,
-        settings: tuple[NDArray[Any] | None, str | None, bool, bool],
+        settings: Settings,
         window: WindowOptions,
         force: bool,
     ) -> Predicted:
@@ -127,7 +143,7 @@ def _write_tables(found: Predicted, out: Path) -> None:
 def _blockwise(
     recipe: tuple[str, tuple[str, ...], bool],
     out: str,
-    settings: tuple[NDArray[Any] | None, str | None, bool, bool],
+    settings: Settings,
     window: WindowOptions,
 ) -> Blockwise:
     """Return what processes units of a store, in another process than the one that began it."""

@@ -50,10 +50,7 @@ def serve(
     server_of = import_extra("bokeh.server.server", EXTRA).Server
     for name in ("bokeh", "tornado"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    found = [path for source in files for path in image_files(source, run.adapter.suffixes)]
-    for path in found:
-        if not path.exists():
-            raise DataError(f"{path}: no such file")
+    found = _existing(files, run)
     inspector = run.inspector(window)
     with tempfile.TemporaryDirectory(prefix="oasis-view-") as folder:
 
@@ -72,6 +69,15 @@ def serve(
         if browser:
             server.io_loop.add_callback(webbrowser.open, address)
         _wait(server, stop)
+
+
+def _existing(sources: Sequence[Path], run: Run) -> list[Path]:
+    """Return the image files of files and folders, which all exist."""
+    found = [path for source in sources for path in image_files(source, run.adapter.suffixes)]
+    for path in found:
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+    return found
 
 
 def _wait(server: object, stop: threading.Event | None) -> None:

@@ -218,19 +218,22 @@ def convert(source: str | Path, out: str | Path, options: Conversion | None = No
     report.save(f"{out}.left_out.csv")
     if not galaxies:
         raise DataError(f"{source}: no stamp could be made from any image ({report}); see {out}.left_out.csv")
-    table = dict(
-        zip(("approximate", "ra", "dec"), (np.array(column) for column in zip(*facts, strict=True)), strict=True)
-    )
-    table |= {key: np.array([getattr(one, key) for one in galaxies]) for key in ("neighbours", "filled", "lost")}
     Stamps.measure(
         np.stack([one.flux for one in galaxies]),
         options.bands,
         options.pixel_scale,
-        {"name": np.array(names), **table},
+        {"name": np.array(names), **_columns(facts, galaxies)},
         np.stack([one.noise for one in galaxies]),
         options.psf_fwhm,
     ).save(out)
     return report
+
+
+def _columns(facts: list[tuple[bool, float, float]], galaxies: list[Galaxy]) -> dict[str, NDArray[Any]]:
+    """Return the columns of the library's table, besides the names."""
+    known = zip(("approximate", "ra", "dec"), zip(*facts, strict=True), strict=True)
+    measured = ((key, [getattr(one, key) for one in galaxies]) for key in ("neighbours", "filled", "lost"))
+    return {key: np.array(column) for key, column in (*known, *measured)}
 
 
 def _chosen(source: str | Path, options: Conversion) -> tuple[Iterator[Entry], list[LeftOut]]:
