@@ -34,7 +34,7 @@ OVERLAP = 0.5  # share of the pixels of the class
 
 
 def typical_event(name, label):
-    """Return the input, truth and prediction of a class in a typical event of a domain, and the unit."""
+    """Return the input, truth and prediction of a class in a typical event of a domain."""
     run = Run(zoo_folder(name), [f"data.events.{split}={EVENTS}" for split in ("train", "val", "test")])
     separator, dataset, adapter = run.separator("cpu"), run.dataset("test"), run.adapter
     table = run.measure(dataset, separator, workers=0)
@@ -43,7 +43,7 @@ def typical_event(name, label):
     sample = dataset[int((errors - errors.median()).abs().idxmin()) // len(adapter.classes)]
     place, part = adapter.classes.index(label), window(sample.valid[0])
     maps = predicted_maps(separator, sample, adapter)
-    return [view(one, part) for one in (sample.image, sample.target[place], maps[place])], adapter.unit
+    return [view(one, part) for one in (sample.image, sample.target[place], maps[place])]
 
 
 def draw_pictures(axes, image, true, predicted):
@@ -77,7 +77,7 @@ def main(arguments):
     figure = Figure(figsize=(8.5, 5.8), layout="constrained")
     grid = figure.subplots(len(SHOWN), len(TITLES))
     for axes, (name, (label, text)) in zip(grid, SHOWN.items(), strict=True):
-        parts, _ = typical_event(name, label)
+        parts = typical_event(name, label)
         (draw_lines if parts[0].ndim == 1 else draw_pictures)(axes, *parts)
         axes[0].set_ylabel(text, fontsize=9)
     for axes, title in zip(grid[0], TITLES, strict=True):

@@ -53,4 +53,7 @@ def test_a_folder_with_anything_else_is_left_alone(tmp_path, capsys):
     assert "contains something else than the model waveform" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     copy_model("waveform", tmp_path / "copy")
+    (tmp_path / "copy/config.yaml").write_text("mine")
+    copy_model("waveform", tmp_path / "copy")
+    assert (tmp_path / "copy/config.yaml").read_text() == "mine"
     assert command(["demo", "ccd", "--out", str(tmp_path / "copy")]) == 2

@@ -60,6 +60,7 @@ def predictions(
     """
     sampler = EpochSampler(len(dataset), shuffle=False)
     batches = make_loader(dataset, sampler, batch_size, workers, collate=collate)
+    separator = evaluating(separator)  # once, not for every batch
     at_once = AT_ONCE if next(separator.parameters()).device.type == "cpu" else 2**63
     for batch in watched(batches, "separate samples", len(dataset), parts=lambda batch: len(batch.image)):
         for part in batch.parts(-(-batch.image.numel() // at_once)):

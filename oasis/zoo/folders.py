@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from oasis.errors import DataError, ModelError, nearest
+from oasis.io.files import replace_when_whole
 from oasis.io.run_files import WEIGHTS
 
 MODELS: Final = Path(__file__).parent / "models"
@@ -39,6 +40,8 @@ def zoo_folder(name: str) -> Path:
 def copy_model(name: str, folder: str | Path) -> Path:
     """Copy a model into a folder that is new or contains it already, and return the folder, which is a run.
 
+    Files that are there are left as they are, since the user may have edited them.
+
     Raises:
         DataError: the folder contains anything else.
         ModelError: there is no such model.
@@ -49,8 +52,10 @@ def copy_model(name: str, folder: str | Path) -> Path:
             f"{target}: contains something else than the model {name}: choose another folder with --out"
         )
     target.mkdir(parents=True, exist_ok=True)
-    for file in source.iterdir():
-        shutil.copyfile(file, target / file.name)
+    for file in sorted(source.iterdir(), key=lambda file: file.name != WEIGHTS):  # by which a copy is known
+        if not (target / file.name).exists():
+            with replace_when_whole(target / file.name) as temporary:
+                shutil.copyfile(file, temporary)
     return target
 
 

@@ -103,10 +103,9 @@ def _fits_cutout(path: Path, units: Sequence[Any], reading: Reading) -> Cutout:
     if "image" not in planes:
         raise DataError(f"{path}: contains no image (an empty cutout lies outside the survey)")
     images = planes["image"]
-    _check_fit(path, images, reading)
+    scale, ra, dec = _common_geometry(path, images, reading)
     header, shape = images[0][0], images[0][1].shape[1:]
     bands = _bands(path, [one for one, _ in images], sum(len(values) for _, values in images), reading)
-    scale, ra, dec = _geometry(path, header, shape, reading)
     factors = [nmgy_of_one(path, one, reading.zero_point, scale) for one, _ in images]
     flux = np.concatenate([values * factor for (_, values), factor in zip(images, factors, strict=True)])
     weights = _matching(path, planes, "invvar", flux.shape)
@@ -140,8 +139,10 @@ def _planes(path: Path, units: Sequence[Any]) -> Planes:
     return planes
 
 
-def _check_fit(path: Path, images: Sequence[tuple[Any, NDArray[Any]]], reading: Reading) -> None:
-    """Check that images in several units of a file are the bands of one image.
+def _common_geometry(
+    path: Path, images: Sequence[tuple[Any, NDArray[Any]]], reading: Reading
+) -> tuple[float, float, float]:
+    """Return the `_geometry` of the images in the units of a file, which are the bands of one image.
 
     Raises:
         DataError: they differ in size or place.
@@ -155,6 +156,7 @@ def _check_fit(path: Path, images: Sequence[tuple[Any, NDArray[Any]]], reading: 
     scale = places[0][0]
     if not np.allclose(places, places[0], rtol=0, atol=scale / 7200, equal_nan=True):  # half a pixel
         raise DataError(f"{path}: its images have other places on the sky: write each to a file of its own")
+    return places[0]
 
 
 def _matching(path: Path, planes: Planes, kind: str, shape: tuple[int, ...]) -> NDArray[Any] | None:

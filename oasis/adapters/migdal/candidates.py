@@ -9,6 +9,7 @@ from scipy.ndimage import map_coordinates
 
 from oasis.adapters.migdal.detector import Array, Detector
 from oasis.errors import DataError
+from oasis.io.arrays import read_array
 from oasis.options import Options
 
 NORMAL_95 = 1.96
@@ -58,11 +59,10 @@ def light_yield(scale: EnergyScale, detector: Detector) -> Array:
 
 def _table(path: Path) -> NDArray[np.float64]:
     try:
-        rows = [[float(value) for value in line.split(",")] for line in path.read_text().split()]
-        table = np.array(rows or [[np.nan]])
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no table of relative light yields: {str(error).splitlines()[0]}") from None
-    if not table.size or not (np.isfinite(table).all() and (table > 0).all()):
+        table = np.asarray(read_array(path), np.float64)
+    except DataError as error:
+        raise DataError(f"{path}: no table of relative light yields: {error}") from None
+    if table.ndim != 2 or not (np.isfinite(table).all() and (table > 0).all()):
         raise DataError(f"{path}: expected relative light yields above 0")
     return table
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.integrate import trapezoid
 
 from oasis.adapters.migdal.scene import ER, NR
 from oasis.drawing import BLUE, COLOURS, add_legend
@@ -44,12 +45,12 @@ def detection_figure(table: pd.DataFrame, unit: str) -> "Figure":
         if len(signal) and len(light):
             false, true = roc(signal, light)
             curves.plot(
-                false, true, color=colour, linewidth=1, label=f"{one.name} keV, AUC {_area(false, true):.3f}"
+                false, true, color=colour, linewidth=1, label=f"{one.name} keV, AUC {trapezoid(true, false):.3f}"
             )
             found.append(np.interp(FALSE_RATES, false, true))
     if found:
         mean = np.mean(found, axis=0)
-        curves.plot(FALSE_RATES, mean, "k-", label=f"mean, AUC {_area(FALSE_RATES, mean):.3f}")
+        curves.plot(FALSE_RATES, mean, "k-", label=f"mean, AUC {trapezoid(mean, FALSE_RATES):.3f}")
     curves.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
     add_legend(curves, loc="lower right")
     if len(light):
@@ -74,7 +75,3 @@ def _histogram(axes: "Axes", light: Floats, hybrids: pd.DataFrame, unit: str) ->
         )
     axes.set_xscale("log")
     add_legend(axes)
-
-
-def _area(false: Floats, true: Floats) -> float:
-    return float((np.diff(false) * (true[1:] + true[:-1])).sum() / 2)
