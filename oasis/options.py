@@ -3,9 +3,30 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from oasis.errors import ConfigError, nearest, shown
+
+
+def _without_truth_values(schema: Any) -> Any:
+    """Return a schema whose numbers are not read from true and false, which pydantic takes for 1 and 0."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(map(_without_truth_values, schema))
+    if not isinstance(schema, dict) or schema.get("function") == _NUMBER:
+        return schema
+    inner = {key: _without_truth_values(value) for key, value in schema.items()}
+    is_number = schema.get("type") in ("int", "float")
+    return core_schema.no_info_before_validator_function(_number, inner) if is_number else inner
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number, not true or false")
+    return value
+
+
+_NUMBER = {"type": "no-info", "function": _number}  # how pydantic writes down this function
 
 
 class Options(BaseModel):
@@ -45,6 +66,11 @@ class Options(BaseModel):
 
     # This makes pydantic validate nested options with the rest, so that messages contain the whole path of a key.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema: CoreSchema = _without_truth_values(handler(source))
+        return schema
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:

@@ -59,6 +59,8 @@ def test_options_are_frozen() -> None:
         ({"noise": {"kind": "blue"}}, "data.noise.kind: Input should be 'white' or 'pink' (found 'blue')"),
         ({"noise": None}, "data.noise: "),
         ({"gain": "much"}, "data.gain: "),
+        ({"gain": True}, "data.gain: expected a number, not true or false (found True)"),
+        ({"noise": {"sigma": False}}, "data.noise.sigma: expected a number, not true or false (found False)"),
     ],
 )
 def test_the_first_problem_is_one_line_with_its_path(values: dict[str, Any], message: str) -> None:
@@ -93,6 +95,22 @@ def test_a_constructor_says_what_parsing_says(values: dict[str, Any], message: s
 class Named(Options):
     classes: list[str] = []
     weights: dict[str, float] = {}
+
+
+class Mixed(Options):
+    on: bool = False
+    either: bool | int = 1
+    free: Any = None
+    numbers: list[int] = []
+    by_name: dict[str, float] = {}
+    pair: tuple[int, float] = (1, 1.0)
+
+
+@pytest.mark.parametrize("values", [{"numbers": [1, True]}, {"by_name": {"a": False}}, {"pair": [1, True]}])
+def test_truth_values_are_no_numbers_but_where_they_belong(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="expected a number, not true or false"):
+        Mixed.parse(values)
+    assert Mixed.parse({"on": True, "either": False, "free": [True], "numbers": [1]}).either is False
 
 
 @pytest.mark.parametrize(

@@ -135,16 +135,16 @@ def _kind(path: Path) -> str:
 
 
 def _from_numpy(path: Path, key: str | None) -> NDArray[Any]:
-    loaded = _without_pickles(np.load, path)
+    loaded = without_pickles(np.load, path)
     if isinstance(loaded, np.ndarray) != (path.suffix.lower() == ".npy"):
         raise ValueError("a single array is .npy, an archive of arrays .npz")
     if isinstance(loaded, np.ndarray):
         return loaded
     with loaded:
-        return np.asarray(_without_pickles(loaded.__getitem__, chosen_name(path, loaded.files, key)))
+        return np.asarray(without_pickles(loaded.__getitem__, chosen_name(path, loaded.files, key)))
 
 
-def _without_pickles(load: Callable[[Any], Any], what: object) -> Any:
+def without_pickles(load: Callable[[Any], Any], what: object) -> Any:
     """Load something with numpy, whose error message for arrays of Python objects suggests to run them."""
     try:
         return load(what)

@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.io.arrays import without_pickles
 from oasis.io.axes import AxisFacts
 from oasis.io.containers import opened_dataset
 from oasis.io.files import check_file, reading
@@ -59,7 +60,7 @@ def open_parts(path: Path, key: str | None = None) -> Iterator[Parts | None]:
     elif suffix == ".npy":
         check_file(path)
         with reading(path):
-            array = _Mapped(path, partial(np.load, path, mmap_mode="r", allow_pickle=False))
+            array = _Mapped(path, partial(without_pickles, partial(np.load, mmap_mode="r"), path))
         yield _checked(path, array)
     elif suffix in (".h5", ".hdf5"):
         with opened_dataset(path, key) as data:

@@ -97,3 +97,15 @@ def test_damage_inside_is_one_line(tmp_path, name):
     with pytest.raises(OasisError) as raised, open_parts(path) as parts:
         parts[0:150, 0:210]
     assert "\n" not in str(raised.value)
+
+
+def test_objects_and_rubble_in_a_mapped_file_are_refused_without_advice_to_load_them(tmp_path) -> None:
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}]), allow_pickle=True)
+    (tmp_path / "rubble.npy").write_bytes(b"no array of numbers")
+    for name in ("objects.npy", "rubble.npy"):
+        with (
+            pytest.raises(OasisError, match=name) as caught,
+            open_parts(tmp_path / name),
+        ):
+            pass
+        assert "allow_pickle" not in str(caught.value)

@@ -127,7 +127,8 @@ def visible_energy_figure(table: pd.DataFrame) -> "Figure":
         if len(known):
             axes.hist(known, bins=BINS, range=(-limit, limit), histtype="step", color=colour, label=text)
     axes.set(xlabel="error of the visible energy (MeV)", ylabel="events")
-    figure.legend(loc="outside upper center", frameon=False, fontsize="small")
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside upper center", frameon=False, fontsize="small")
     return figure
 
 
