@@ -404,6 +404,14 @@ class Adapter(ABC, Generic[OptionsT]):
         axes = tuple(SPATIAL[-self.spatial_dims :].lower())
         return Images(image, context, None, axes, known, facts.pixel_unit if known else "", source=str(path))
 
+    def leading(self, paths: Sequence[Path]) -> list[Path]:
+        """Return the files to be read, one for every image: others are read together with these, by `read`.
+
+        By default all. A domain whose images are divided over several files, such as one for each band, leaves
+        out all but one of each.
+        """
+        return list(paths)
+
     def named_axes(self, path: Path, values: Any, facts: AxisFacts) -> tuple[Any, AxisFacts]:
         """Return an array of a file and what is known of its axes: by the option `axes`, else by the file.
 

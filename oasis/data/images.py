@@ -24,6 +24,8 @@ class Images:
         pixel_size: length of a pixel along each spatial axis; empty if unknown.
         pixel_unit: the unit of `pixel_size`.
         position: the position of each image, columns (n,) by name, for example `ra` and `dec` of the centre.
+        flags: (n, 1, *S) pixels that are bad for a reason, by reason, such as `saturated`; the mask contains them.
+        deviation: (n, B, *S) standard deviation of the noise of each pixel, 0 where unknown, or None.
         source: the file.
 
     Raises:
@@ -43,6 +45,8 @@ class Images:
     pixel_size: tuple[float, ...] = ()
     pixel_unit: str = ""
     position: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    flags: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    deviation: Array | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -57,6 +61,14 @@ class Images:
                 f"a mask of good pixels has shape {self.mask.shape} and type {self.mask.dtype}, expected "
                 f"{(count, 1, *spatial)} and bool"
             )
+        for name, plane in self.flags.items():
+            if plane.shape != (count, 1, *spatial) or plane.dtype != bool:
+                raise DataError(
+                    f"flags {name!r} have shape {plane.shape} and type {plane.dtype}, expected "
+                    f"{(count, 1, *spatial)} and bool"
+                )
+        if self.deviation is not None and self.deviation.shape != self.image.shape:
+            raise DataError(f"deviation has shape {self.deviation.shape}, expected {self.image.shape}")
         for name, lengths in (("axes", self.axes), ("pixel_size", self.pixel_size)):
             if lengths and len(lengths) != len(spatial):
                 raise DataError(f"{name}: found {lengths}, expected one for each of {len(spatial)} spatial axes")
@@ -79,6 +91,8 @@ class Images:
             context=None if self.context is None else self.context[rows],
             mask=None if self.mask is None else self.mask[rows],
             position={name: column[rows] for name, column in self.position.items()},
+            flags={name: plane[rows] for name, plane in self.flags.items()},
+            deviation=None if self.deviation is None else self.deviation[rows],
         )
 
     def filled(self) -> Array:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from oasis.io.outputs import Recogniser, is_intensities, is_maps, recognised
 from oasis.io.zarr_files import ZARR, is_zarr
 from oasis.options import Options
 
+Leading = Callable[[Sequence[Path]], list[Path]]
 Each = Literal["ome.tif", "h5", "npz"]
 
 
@@ -77,13 +78,19 @@ def previews_of(files: Sequence[Path], out: Path, options: OutputOptions) -> dic
     return {path: folder / f"{name}.png" for path, name in names_of(files).items()}
 
 
-def images_of(source: str | Path, out: Path, suffixes: Sequence[str]) -> list[Path]:
+def images_of(source: str | Path, out: Path, suffixes: Sequence[str], leading: Leading = list) -> list[Path]:
     """Return the image files of a source, without what this and earlier predictions wrote into the same folder.
+
+    Args:
+        source: a file or a folder.
+        out: the output.
+        suffixes: the suffixes of image files.
+        leading: leaves one file of those that are one image; see `Adapter.leading`.
 
     Raises:
         DataError: there are none.
     """
-    return image_files(source, suffixes, without=(out, *tables_of(out), *_results(Path(source))))
+    return leading(image_files(source, suffixes, without=(out, *tables_of(out), *_results(Path(source)))))
 
 
 def _results(folder: Path) -> Iterator[Path]:
@@ -98,7 +105,12 @@ def _results(folder: Path) -> Iterator[Path]:
 
 
 def outputs_of(
-    source: str | Path, out: Path, options: OutputOptions, suffixes: Sequence[str], grouped: bool
+    source: str | Path,
+    out: Path,
+    options: OutputOptions,
+    suffixes: Sequence[str],
+    grouped: bool,
+    leading: Leading = list,
 ) -> dict[Path, Recogniser]:
     """Return every file that a prediction writes, with the function that recognises an earlier one.
 
@@ -108,6 +120,7 @@ def outputs_of(
         options: what is written.
         suffixes: the suffixes of image files.
         grouped: whether there is a table of instances.
+        leading: leaves one file of those that are one image.
 
     Raises:
         DataError: there are no image files, or the output cannot be of this kind.
@@ -121,7 +134,7 @@ def outputs_of(
     if options.each is None and not options.previews:
         return found
     check_destination(out, options, source)
-    files = images_of(source, out, suffixes)
+    files = images_of(source, out, suffixes, leading)
     if options.each is not None:
         found |= dict.fromkeys(maps_of(files, out, options).values(), is_maps)
     if options.previews:

@@ -1,6 +1,6 @@
 """Large images: read part by part from a file, or cut out of images in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -44,6 +44,9 @@ class Large(Protocol):
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """Return the good pixels (1, *S) of an image, or None if all are good."""
 
+    def flags(self, index: int) -> Mapping[str, NDArray[np.bool_]]:
+        """Return the pixels (1, *S) of an image that are bad for a reason, by reason."""
+
     def problem(self, index: int) -> str:
         """Return why an image cannot be used, or an empty text, as far as known without reading all of it."""
 
@@ -81,6 +84,10 @@ class InMemory:
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """Return the good pixels (1, *S) of an image, or None if all are good."""
         return None if self.images.mask is None else self.images.mask[index]
+
+    def flags(self, index: int) -> Mapping[str, NDArray[np.bool_]]:
+        """Return the pixels (1, *S) of an image that are bad for a reason, by reason."""
+        return {name: plane[index] for name, plane in self.images.flags.items()}
 
     def problem(self, index: int) -> str:
         """Return why an image cannot be used, or an empty text."""
@@ -127,6 +134,9 @@ class _FromFile:
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         return None
+
+    def flags(self, index: int) -> Mapping[str, NDArray[np.bool_]]:
+        return {}
 
     def problem(self, index: int) -> str:
         return ""

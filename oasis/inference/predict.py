@@ -85,7 +85,8 @@ def predict(
 
 def _files(source: str | Path, out: Path, adapter: Adapter[Any], window: WindowOptions) -> list[Path]:
     """Return the files to read, each at the resolution that was chosen."""
-    return [_at_level(path, window.level) for path in images_of(source, out, adapter.suffixes)]
+    files = images_of(source, out, adapter.suffixes, adapter.leading)
+    return [_at_level(path, window.level) for path in files]
 
 
 def _at_level(path: Path, level: int | None) -> Path:

@@ -17,7 +17,7 @@ from oasis.inference.choice import pixels
 from oasis.inference.job import Job
 from oasis.inference.large import InMemory, Large, open_large
 from oasis.inference.memory import CHUNK
-from oasis.inference.output import BATCH, Output
+from oasis.inference.output import BATCH, MASKED, Output
 from oasis.inference.region_files import RegionFile, read_regions
 from oasis.inference.regions import (
     Region,
@@ -264,7 +264,7 @@ class Regional:
         maps = np.zeros((len(separator.classes), images.shape[1], *lengths), np.float32)
         counts = torch.zeros(4, len(numbers), len(separator.classes), dtype=torch.float64)
         further: dict[int, dict[str, NDArray[Any]]] = {}
-        mask = images.mask(index)
+        mask, flags = images.mask(index), images.flags(index)
         for number, window, values, more in self._windows(images, index, regions, list(near)):
             box = regions[number].box
             values = values[:, :, *_inside(box, window)]
@@ -274,7 +274,12 @@ class Regional:
                 good = np.ones((1, *own.shape), bool) if mask is None else mask[:, *box]
                 counts[:, rows[number]] = self._counted(values, own, good)
                 counted = np.where(good & own, values, 0)
-                further[number] = {**more, **self.job.adapter.region_columns(counted, box, images.shape[2:])}
+                shares = _shares(mask, flags, box, len(separator.classes))
+                further[number] = {
+                    **more,
+                    **shares,
+                    **self.job.adapter.region_columns(counted, box, images.shape[2:]),
+                }
         names = list(further[numbers[0]]) if numbers else []
         return Separated(
             maps,
@@ -331,6 +336,16 @@ class Regional:
         twice = torch.from_numpy(values).expand(2, *values.shape)
         mine, whole = count_maps(twice, valid, self.job.adapter).unbind(1)
         return torch.cat([mine, whole[:1]])
+
+
+def _shares(
+    mask: NDArray[np.bool_] | None, flags: Mapping[str, NDArray[np.bool_]], box: Place, classes: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return what fractions of the pixels of a box are bad, in all and by reason, as columns (N,)."""
+    planes = {f"{name}_fraction": plane[:, *box] for name, plane in flags.items()}
+    if mask is not None:
+        planes[MASKED] = ~mask[:, *box]
+    return {name: np.full(classes, plane.mean()) for name, plane in planes.items()}
 
 
 def needs_parts(job: Job, path: Path, key: str | None) -> bool:

@@ -95,6 +95,8 @@ def separate_images(job: Job, images: Images) -> SeparatedImages:
     columns |= {name: np.repeat(column, len(separator.classes)) for name, column in images.position.items()}
     if images.mask is not None:
         columns[MASKED] = np.repeat(_share(~images.mask & visible, visible), len(separator.classes))
+    for name, plane in images.flags.items():
+        columns[f"{name}_fraction"] = np.repeat(_share(plane & visible, visible), len(separator.classes))
     presence = None if prediction.presence is None else prediction.presence.pixels
     return SeparatedImages(maps, valid, arrays, columns, presence)
 

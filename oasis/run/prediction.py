@@ -72,7 +72,8 @@ class RunPrediction(RunEvaluation):
         """
         window, outputs = window or WindowOptions(), outputs or OutputOptions()
         inputs = [path for path in (source, dark, window.regions) if path is not None]
-        written = outputs_of(source, Path(out), outputs, self.adapter.suffixes, bool(self.config.grouping))
+        adapter, grouped = self.adapter, bool(self.config.grouping)
+        written = outputs_of(source, Path(out), outputs, adapter.suffixes, grouped, adapter.leading)
         check_outputs(written, inputs, force=force)
         calibration = self.calibration  # before anything is written, since it may be damaged
         settings = (None if dark is None else read_array(dark), key, spread or self._needs_spread, refine)

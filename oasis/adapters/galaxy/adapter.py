@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy import survey
-from oasis.adapters.galaxy.convert import convert, on_grid
-from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, in_bands
+from oasis.adapters.galaxy.bricks import leading
+from oasis.adapters.galaxy.convert import convert
+from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, in_bands
 from oasis.adapters.galaxy.detection import detect
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.files import read_cutouts
-from oasis.adapters.galaxy.fits import pixels_of
+from oasis.adapters.galaxy.grid import Grid, deviation, on_grid
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions
 from oasis.adapters.galaxy.photometry import EDGES, noise_of, object_columns
 from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, GalaxyScene
@@ -134,17 +135,46 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         """
         if _is_array(path):
             return super().read(path, key, dark)
-        cutouts = [in_bands(one, survey.BANDS, path) for one in read_cutouts(path, self.options.reading)]
-        gridded = [on_grid(one, self.pixel_scale) for one in cutouts]
+        found = read_cutouts(path, self.options.reading, bands=survey.BANDS)
+        cutouts = [self._gridded(in_bands(one, survey.BANDS, path), path) for one in found]
+        sizes = {one.flux.shape[1:] for one in cutouts}
+        if len(sizes) > 1:
+            raise DataError(f"{path}: has images of several sizes, {sorted(sizes)}: write each to its own file")
+        return self._as_read(path, cutouts, dark)
+
+    def _gridded(self, cutout: Cutout, path: Path) -> Cutout:
+        """Return an image on the grid of the library, unless its pixels are too coarse for that."""
+        largest = self.options.reading.coarser * self.pixel_scale
+        if cutout.pixel_scale > largest:
+            raise DataError(
+                f"{path}: coarse pixels of {cutout.pixel_scale:.4g} arcsec, the model was trained on "
+                f"{self.pixel_scale:.4g}: train on such pixels (data.library.population.pixel_scale), or accept "
+                "them with data.reading.coarser"
+            )
+        return on_grid(cutout, self.pixel_scale)
+
+    def _as_read(self, path: Path, cutouts: Sequence[Cutout], dark: NDArray[Any] | None) -> Images:
+        """Return images of one size with their bad pixels and their noise."""
+        size = cutouts[0].flux.shape[1:]
+        good, reasons = np.zeros(size, bool), sorted({name for one in cutouts for name in one.flags})
+        weights = [one.inverse_variance for one in cutouts if one.inverse_variance is not None]
         return Images(
-            self.as_images(np.stack([flux for flux, _ in gridded]), dark),
-            mask=~np.stack([bad[None] for _, bad in gridded]),
+            self.as_images(np.stack([one.flux for one in cutouts]), dark),
+            mask=~np.stack([(good if one.bad is None else one.bad)[None] for one in cutouts]),
             axes=("y", "x"),
             pixel_size=(self.pixel_scale,) * 2,
             pixel_unit="arcsec",
             position={name: np.array([getattr(one, name) for one in cutouts]) for name in ("ra", "dec")},
+            flags={
+                name: np.stack([one.flags.get(name, good)[None] for one in cutouts]) for name in sorted(reasons)
+            },
+            deviation=np.stack([deviation(one) for one in weights]) if len(weights) == len(cutouts) else None,
             source=str(path),
         )
+
+    def leading(self, paths: Sequence[Path]) -> list[Path]:
+        """Return one file for every image: those of other bands and of planes are read with it."""
+        return leading(paths, survey.BANDS)
 
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
         """Return a window of the size of a blend around every galaxy that SEP detects, if it lies inside."""
@@ -161,7 +191,10 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         """
         if not path.name.lower().endswith(FITS):
             return super().to_pixels(path, sky)
-        return pixels_of(path, sky, self.pixel_scale, self.options.reading)
+        return self._grid(path).to_pixels(sky)
+
+    def _grid(self, path: Path) -> Grid:
+        return Grid(path, self.pixel_scale, self.options.reading, survey.BANDS)
 
     def reads_parts(self, path: Path) -> bool:
         """Return whether a file is an array of nmgy per pixel on the grid of the library."""

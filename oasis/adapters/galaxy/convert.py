@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from scipy import ndimage, sparse
+from scipy import ndimage
 
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.catalogue import Selection, find_images, pixel_scales, read_catalogue, why_not
 from oasis.adapters.galaxy.cutout import Cutout, Reading
 from oasis.adapters.galaxy.duplicates import Seen
 from oasis.adapters.galaxy.files import Entry, entries, find_files
+from oasis.adapters.galaxy.grid import on_grid
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
 from oasis.adapters.galaxy.survey import Arcsec, Magnitude
 from oasis.adapters.options import Rising
@@ -58,9 +59,6 @@ KRON = 2.5
 
 GROW = 0.8
 """Distance by which neighbours extend beyond their detected pixels, arcsec."""
-
-COARSER = 1.05
-"""Largest ratio of an image's pixel scale to the library's."""
 
 OFF_CENTRE = 2.0
 """Largest distance of a galaxy from the centre of its image, arcsec."""
@@ -239,7 +237,7 @@ def _columns(facts: list[tuple[bool, float, float]], galaxies: list[Galaxy]) -> 
 def _chosen(source: str | Path, options: Conversion) -> tuple[Iterator[Entry], list[LeftOut]]:
     """Return the images to read, and the galaxies of the catalogue that are not selected."""
     if options.catalogue is None:
-        return entries(find_files(source), options.reading), []
+        return entries(find_files(source), options.reading, bands=options.bands), []
     table = read_catalogue(options.catalogue)
     paths, missing = find_images(table, source)
     reasons = {str(name): why for name, why in why_not(table.loc[list(paths)], options.selection).items()}
@@ -247,7 +245,7 @@ def _chosen(source: str | Path, options: Conversion) -> tuple[Iterator[Entry], l
     left_out += [LeftOut(name, str(paths[name]), "catalogue", why) for name, why in reasons.items() if why]
     chosen = [path for name, path in paths.items() if not reasons[name]]
     scales = pixel_scales(table) if "petro_th50" in table else {}
-    return entries(chosen, options.reading, scales), left_out
+    return entries(chosen, options.reading, scales, options.bands), left_out
 
 
 def _read(entry: Entry, options: Conversion) -> Cutout:
@@ -258,46 +256,6 @@ def _read(entry: Entry, options: Conversion) -> Cutout:
     if missing:
         raise RefusedError("unreadable", f"has the bands {', '.join(cutout.bands)}, not {', '.join(missing)}")
     return cutout
-
-
-def resample(images: NDArray[Any], pixel_scale: float, new_scale: float) -> Array:
-    r"""Resample images to another pixel scale with the same centre; flux is conserved.
-
-    .. math:: f'_{ij} = \sum_{kl} A_{ik} A_{jl} f_{kl}
-
-    with :math:`A_{ik}` the fraction of the old pixel `k` that lies in the new pixel `i` along one axis: exact for
-    parallel grids. New pixels lie entirely within the image; the remainder at its edges is lost.
-
-    Args:
-        images: (..., H, W) flux per pixel.
-        pixel_scale: the pixel scale of the images, arcsec.
-        new_scale: arcsec.
-
-    Raises:
-        DataError: the image is smaller than one new pixel.
-
-    Example:
-        >>> resample(np.ones((3, 3)), 1.0, 1.5)
-        array([[2.25, 2.25],
-               [2.25, 2.25]], dtype=float32)
-    """
-    ratio = new_scale / pixel_scale
-    height, width = images.shape[-2:]
-    rows, cols = _overlap(height, ratio), _overlap(width, ratio)
-    if not rows.shape[0] or not cols.shape[0]:
-        raise DataError(f"an image of {height} x {width} pixels is smaller than one of {new_scale:g} arcsec")
-    flat = images.reshape(-1, height, width).astype(np.float64)
-    new = np.stack([rows @ image @ cols.T for image in flat])
-    return np.ascontiguousarray(new.reshape(*images.shape[:-2], *new.shape[1:]), np.float32)
-
-
-def _overlap(length: int, ratio: float) -> sparse.csr_array:
-    """Return the fraction of each old pixel in each new one, `ratio` old pixels long, along one axis."""
-    count = int(length / ratio + 1e-6)
-    edges = (length - count * ratio) / 2 + ratio * np.arange(count + 1)
-    old = np.arange(length)
-    shares = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
-    return sparse.csr_array(np.clip(shares, 0, None))
 
 
 def extract(cutout: Cutout, options: Conversion) -> Galaxy:
@@ -324,22 +282,14 @@ def extract(cutout: Cutout, options: Conversion) -> Galaxy:
     return _cut(field, inside, others, bad, field.centre(central), options)
 
 
-def on_grid(cutout: Cutout, pixel_scale: float) -> tuple[Array, Mask]:
-    """Return flux (B, H, W) and bad pixels (H, W) on a grid of another pixel scale, arcsec; see `resample`."""
-    old, flux = cutout.pixel_scale, cutout.flux
-    bad = np.zeros(flux.shape[1:], bool) if cutout.bad is None else np.ascontiguousarray(cutout.bad)
-    if math.isclose(old, pixel_scale, rel_tol=1e-3):
-        return flux, bad
-    return resample(flux, old, pixel_scale), resample(bad, old, pixel_scale) > 1e-3
-
-
 def _wanted(cutout: Cutout, options: Conversion) -> tuple[Array, Mask]:
     """Return the wanted bands and the bad pixels on the library's grid."""
     old, new = cutout.pixel_scale, options.pixel_scale
-    if old > COARSER * new:
+    if old > options.reading.coarser * new:
         raise RefusedError("coarse pixels", f"pixels of {old:.3g} arcsec, the library's have {new:g}")
-    flux, bad = on_grid(cutout, new)
-    return flux[[cutout.bands.index(band) for band in options.bands]], bad
+    gridded = on_grid(cutout, new)
+    bad = np.zeros(gridded.flux.shape[1:], bool) if gridded.bad is None else gridded.bad
+    return gridded.flux[[cutout.bands.index(band) for band in options.bands]], bad
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ Cutouts of the DESI Legacy Imaging Surveys give flux per pixel of 0.262 arcsec w
 because the service interpolates; they are multiplied by (pixel scale / 0.262)^2, so that fluxes add up.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from oasis.adapters.galaxy.survey import BANDS, Arcsec, Magnitude
 from oasis.data.samples import Array
@@ -38,6 +40,8 @@ class Cutout:
         inverse_variance: (B, H, W) 1/nmgy^2, or None.
         bad: (H, W) pixels that must not be used, or None.
         ra, dec: coordinates of the centre, degrees; NaN where unknown.
+        flags: (H, W) pixels that are bad for a reason, by reason: `missing`, `saturated`, `star`, `no_exposure`.
+        psf_fwhm: (B,) median full width at half maximum of the point-spread function, arcsec, or None.
     """
 
     flux: Array
@@ -49,6 +53,8 @@ class Cutout:
     bad: NDArray[np.bool_] | None = None
     ra: float = float("nan")
     dec: float = float("nan")
+    flags: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    psf_fwhm: tuple[float, ...] | None = None
 
 
 class Reading(Options):
@@ -60,6 +66,10 @@ class Reading(Options):
         pixel_scale: the pixel scale of the images, arcsec.
         zero_point: the AB magnitude of a value of 1, instead of what FITS files state; 22.5 for nanomaggies.
         native_scale: side of the pixel to which the flux values refer, arcsec, if it differs from the image's own.
+        psf_fwhm: full width at half maximum of the point-spread function by band, arcsec, to compare with that
+            in training.
+        coarser: largest ratio of the pixel scale of an image to that of the model's or the library's grid.
+        missing: largest fraction of a band's pixels that may be 0 or NaN.
         stretch: how the intensities of pictures were mapped: `galaxy_zoo` as for the Galaxy Zoo DECaLS release,
             `viewer` as in the Legacy Survey viewer and its JPEG cutouts.
     """
@@ -69,6 +79,9 @@ class Reading(Options):
     pixel_scale: Arcsec | None = None
     zero_point: Magnitude | None = None
     native_scale: Arcsec | None = None
+    psf_fwhm: dict[str, Arcsec] = {}
+    coarser: float = Field(1.05, ge=1, le=1000)
+    missing: float = Field(MISSING, ge=0, le=1)
     stretch: Literal["galaxy_zoo", "viewer"] = "galaxy_zoo"
 
 
@@ -100,20 +113,32 @@ def in_bands(cutout: Cutout, bands: tuple[str, ...], where: Path | str) -> Cutou
         flux=cutout.flux[order],
         bands=bands,
         inverse_variance=None if weights is None else weights[order],
+        psf_fwhm=None if cutout.psf_fwhm is None else tuple(cutout.psf_fwhm[index] for index in order),
     )
 
 
-def checked(where: Path | str, cutout: Cutout, native_scale: float | None) -> Cutout:
+def checked(
+    where: Path | str, cutout: Cutout, native_scale: float | None, most_missing: float = MISSING
+) -> Cutout:
     """Refuse missing bands, mark missing pixels as bad, and convert to flux per pixel of the image."""
     missing = (cutout.flux == 0) | ~np.isfinite(cutout.flux)
     for band, share in zip(cutout.bands, missing.mean(axis=(1, 2)), strict=True):
-        if share > MISSING:
+        if share > most_missing:
             raise DataError(
-                f"{where}: band {band} is missing (0 or NaN) in {share:.0%} of the pixels, at most {MISSING:.0%} "
-                "may be"
+                f"{where}: band {band} is missing (0 or NaN) in {share:.0%} of the pixels, at most "
+                f"{most_missing:.0%} may be (reading.missing)"
             )
-    bad = missing.any(axis=0) if cutout.bad is None else missing.any(axis=0) | cutout.bad
+    absent = missing.any(axis=0)
+    bad = absent if cutout.bad is None else absent | cutout.bad
     factor = np.float32((cutout.pixel_scale / native_scale) ** 2 if native_scale else 1)
-    flux = np.where(np.isfinite(cutout.flux), cutout.flux, 0).astype(np.float32)  # in the machine's byte order
+    flux = np.asarray(cutout.flux, np.float32)  # in the machine's byte order
+    flux = np.where(np.isfinite(flux), flux, np.float32(0)) * factor
     inverse_variance = None if cutout.inverse_variance is None else cutout.inverse_variance / factor**2
-    return replace(cutout, flux=flux * factor, inverse_variance=inverse_variance, bad=bad if bad.any() else None)
+    flags = {**cutout.flags, "missing": absent}
+    return replace(
+        cutout,
+        flux=flux,
+        inverse_variance=inverse_variance,
+        bad=bad if bad.any() else None,
+        flags={name: plane for name, plane in flags.items() if plane.any()},
+    )

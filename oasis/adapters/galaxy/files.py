@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from oasis.adapters.galaxy.bricks import leading
 from oasis.adapters.galaxy.cutout import FITS, HDF5, PICTURES, SUFFIXES, Cutout, Reading, checked, object_name
 from oasis.adapters.galaxy.fits import read_fits
 from oasis.adapters.galaxy.pictures import from_picture, read_picture
@@ -27,7 +28,10 @@ class Entry:
 
 
 def read_cutouts(
-    source: str | Path, reading: Reading | None = None, pixel_scales: Mapping[str, float] | None = None
+    source: str | Path,
+    reading: Reading | None = None,
+    pixel_scales: Mapping[str, float] | None = None,
+    bands: Sequence[str] = (),
 ) -> Iterator[Cutout]:
     """Read the images of a file, or of a folder and its subfolders, one after another.
 
@@ -37,11 +41,12 @@ def read_cutouts(
             pictures of the viewer (n, H, W, 3) with `pxscale`, as Galaxy10 DECaLS does; and `ra` and `dec`.
         reading: facts that the files do not state.
         pixel_scales: of pictures by name, arcsec; see `oasis.adapters.galaxy.catalogue.pixel_scales`.
+        bands: the wanted bands, of which each may be in a FITS file of its own.
 
     Raises:
         DataError: a file that cannot be used.
     """
-    for entry in entries(find_files(source), reading, pixel_scales):
+    for entry in entries(find_files(source), reading, pixel_scales, bands):
         yield entry.read()
 
 
@@ -63,17 +68,21 @@ def find_files(source: str | Path) -> list[Path]:
 
 
 def entries(
-    paths: Sequence[Path], reading: Reading | None = None, pixel_scales: Mapping[str, float] | None = None
+    paths: Sequence[Path],
+    reading: Reading | None = None,
+    pixel_scales: Mapping[str, float] | None = None,
+    bands: Sequence[str] = (),
 ) -> Iterator[Entry]:
     """List the images of files without reading them; errors are raised when an image is read."""
     reading, pixel_scales = reading or Reading(), pixel_scales or {}
-    for path in paths:
+    bands = bands or reading.bands
+    for path in leading(paths, bands):
         name = object_name(path)
         suffix = path.name[len(name) :].lower()
         if suffix in HDF5:
             yield from _hdf5_entries(path, reading)
         elif suffix in FITS:
-            yield Entry(name, path, partial(read_fits, path, reading))
+            yield Entry(name, path, partial(read_fits, path, reading, bands))
         elif suffix in PICTURES:
             scale = pixel_scales.get(name, reading.pixel_scale)
             yield Entry(name, path, partial(read_picture, path, reading, scale))
@@ -125,4 +134,4 @@ def _read_hdf5(path: Path, index: int, reading: Reading) -> Cutout:
             f"{', '.join(bands)}, or a picture of 8 bits in 3 colours"
         )
     cutout = Cutout(values, bands, scale or PIXEL_SCALE, name, ra=ra, dec=dec)
-    return checked(where, cutout, reading.native_scale)
+    return checked(where, cutout, reading.native_scale, reading.missing)

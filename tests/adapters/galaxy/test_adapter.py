@@ -123,7 +123,24 @@ def test_a_run_is_built_with_the_defaults_of_the_domain():
     assert loss.table[0b0011].item() == loss.table[0b1010].item() == 2 * loss.table[0b0100].item()
 
 
-def test_images_are_read_from_files_onto_the_grid_of_the_library(adapter, tmp_path):
+@pytest.fixture(scope="module")
+def coarse():
+    """An adapter that accepts images of coarser pixels than its own."""
+    return GalaxyAdapter({**SMALL, "reading": {"coarser": 2.0}}, seed=1)
+
+
+def test_images_of_coarser_pixels_than_in_training_are_refused(adapter, coarse, tmp_path):
+    flux = np.random.default_rng(0).exponential(1, (3, 40, 40)).astype(np.float32)
+    header = fits.Header({"BANDS": "grz", "BUNIT": "nanomaggy"})
+    header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CD1_1": -0.524 / 3600, "CD2_2": 0.524 / 3600})
+    fits.PrimaryHDU(flux, header).writeto(tmp_path / "cutout.fits")
+    with pytest.raises(DataError, match=r"cutout\.fits: coarse pixels of 0\.524 arcsec, the model .* 0\.262"):
+        adapter.read(tmp_path / "cutout.fits")
+    assert coarse.read(tmp_path / "cutout.fits").image.shape == (1, 3, 80, 80)
+
+
+def test_images_are_read_from_files_onto_the_grid_of_the_library(coarse, tmp_path):
+    adapter = coarse
     flux = np.random.default_rng(0).exponential(1, (3, 40, 40)).astype(">f4")
     header = fits.Header({"BANDS": "grz", "CD1_1": -0.524 / 3600, "CD2_2": 0.524 / 3600, "CD1_2": 0, "CD2_1": 0})
     header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 0.0, "SURVEY": "DECaLS"})
@@ -144,7 +161,8 @@ def test_images_are_read_from_files_onto_the_grid_of_the_library(adapter, tmp_pa
 
 
 @pytest.mark.parametrize(("scale", "rotated"), [(0.262, False), (0.524, False), (0.524, True), (0.3, False)])
-def test_positions_on_the_sky_lead_to_the_pixels_of_what_is_there(adapter, tmp_path, scale, rotated):
+def test_positions_on_the_sky_lead_to_the_pixels_of_what_is_there(coarse, tmp_path, scale, rotated):
+    adapter = coarse
     flux = np.random.default_rng(0).uniform(1e-4, 2e-4, (3, 61, 80)).astype(np.float32)
     flux[:, 17, 23] = 50
     step = scale / 3600
@@ -184,8 +202,9 @@ def test_regions_of_interest_are_windows_around_detected_galaxies(adapter):
         adapter.regions_of_interest(np.zeros_like(image))
 
 
-def test_bad_pixels_of_a_cutout_are_masked(adapter, tmp_path):
+def test_bad_pixels_of_a_cutout_are_masked(coarse, tmp_path):
     """A missing and a saturated pixel of 0.524 arcsec make bad what they touch on the grid of 0.262 arcsec."""
+    adapter = coarse
     flux = np.random.default_rng(0).exponential(1, (3, 40, 40)).astype(np.float32)
     header = fits.Header({"BANDS": "grz", "CD1_1": -0.524 / 3600, "CD2_2": 0.524 / 3600, "CD1_2": 0, "CD2_1": 0})
     header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "SURVEY": "DECaLS"})
@@ -199,6 +218,11 @@ def test_bad_pixels_of_a_cutout_are_masked(adapter, tmp_path):
     expected[10:12, 14:16] = expected[40:42, 60:62] = False
     np.testing.assert_array_equal(read.mask[0, 0], expected)
     assert np.isfinite(read.image).all()
+    assert {name: np.argwhere(plane[0, 0]).min(axis=0).tolist() for name, plane in read.flags.items()} == {
+        "missing": [10, 14],
+        "saturated": [40, 60],
+    }
+    assert sum(plane.sum() for plane in read.flags.values()) == 8
 
 
 def test_samples_may_come_from_a_file(adapter, tmp_path):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from oasis.adapters.galaxy.convert import Conversion, LeftOut, RefusedError, Report, convert, extract, resample
+from oasis.adapters.galaxy.convert import Conversion, LeftOut, RefusedError, Report, convert, extract
 from oasis.adapters.galaxy.cutout import Cutout, Reading
+from oasis.adapters.galaxy.grid import resample
 from oasis.adapters.galaxy.stamps import Stamps
 from oasis.errors import ConfigError, DataError
 

@@ -1,0 +1,154 @@
+"""Grid: images of the sky on another pixel scale, and where their pixels lie on the sky."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from oasis.adapters.galaxy.cutout import Cutout, Reading
+from oasis.adapters.galaxy.fits import common_geometry, planes_of
+from oasis.adapters.galaxy.headers import wcs_of
+from oasis.data.samples import Array
+from oasis.errors import DataError
+
+SAME = 1e-3
+"""Relative difference of pixel scales up to which they are the same."""
+
+
+def resample(images: NDArray[Any], pixel_scale: float, new_scale: float, power: int = 1) -> Array:
+    r"""Resample images to another pixel scale with the same centre; flux is conserved.
+
+    .. math:: f'_{ij} = \sum_{kl} A_{ik} A_{jl} f_{kl}
+
+    with :math:`A_{ik}` the fraction of the old pixel `k` that lies in the new pixel `i` along one axis: exact for
+    parallel grids. New pixels lie entirely within the image; the remainder at its edges is lost.
+
+    Args:
+        images: (..., H, W) flux per pixel.
+        pixel_scale: the pixel scale of the images, arcsec.
+        new_scale: arcsec.
+        power: of the fractions A: 2 for the variance of independent pixels.
+
+    Raises:
+        DataError: the image is smaller than one new pixel.
+
+    Example:
+        >>> resample(np.ones((3, 3)), 1.0, 1.5)
+        array([[2.25, 2.25],
+               [2.25, 2.25]], dtype=float32)
+    """
+    ratio = new_scale / pixel_scale
+    height, width = images.shape[-2:]
+    rows, cols = _overlap(height, ratio), _overlap(width, ratio)
+    if not rows.shape[0] or not cols.shape[0]:
+        raise DataError(f"an image of {height} x {width} pixels is smaller than one of {new_scale:g} arcsec")
+    rows, cols = rows.power(power), cols.power(power)
+    flat = images.reshape(-1, height, width).astype(np.float64)
+    new = np.stack([rows @ image @ cols.T for image in flat])
+    return np.ascontiguousarray(new.reshape(*images.shape[:-2], *new.shape[1:]), np.float32)
+
+
+def _overlap(length: int, ratio: float) -> sparse.csr_array:
+    """Return the fraction of each old pixel in each new one, `ratio` old pixels long, along one axis."""
+    count = int(length / ratio + 1e-6)
+    edges = (length - count * ratio) / 2 + ratio * np.arange(count + 1)
+    old = np.arange(length)
+    shares = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
+    return sparse.csr_array(np.clip(shares, 0, None))
+
+
+def on_grid(cutout: Cutout, pixel_scale: float) -> Cutout:
+    """Return an image on a grid of another pixel scale, arcsec, with the same centre; see `resample`.
+
+    A pixel that a bad one reaches into is bad. Inverse variances are those of independent pixels.
+    """
+    old = cutout.pixel_scale
+    if math.isclose(old, pixel_scale, rel_tol=SAME):
+        return cutout
+
+    def reached(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return resample(plane, old, pixel_scale) > 1e-3
+
+    weights = cutout.inverse_variance
+    if weights is not None:
+        variance = np.divide(1, weights, out=np.zeros_like(weights), where=weights > 0)
+        variance = resample(variance, old, pixel_scale, power=2)
+        weights = np.divide(1, variance, out=np.zeros_like(variance), where=variance > 0)
+    return replace(
+        cutout,
+        flux=resample(cutout.flux, old, pixel_scale),
+        pixel_scale=pixel_scale,
+        inverse_variance=weights,
+        bad=None if cutout.bad is None else reached(cutout.bad),
+        flags={name: reached(plane) for name, plane in cutout.flags.items()},
+    )
+
+
+def deviation(inverse_variance: Array) -> Array:
+    """Return the standard deviation of pixels, 0 where it is unknown."""
+    found = np.zeros_like(inverse_variance)
+    np.divide(1, inverse_variance, out=found, where=inverse_variance > 0)
+    return np.sqrt(found, out=found)
+
+
+class Grid:
+    """Where the pixels of a FITS image lie on the sky, after it was put on a grid of another pixel scale.
+
+    Args:
+        path: the path of the file.
+        pixel_scale: of the grid, arcsec.
+        reading: facts that the file does not state.
+        bands: the wanted bands.
+
+    Raises:
+        DataError: a file that cannot be read, or has no world coordinate system.
+    """
+
+    def __init__(self, path: Path, pixel_scale: float, reading: Reading, bands: Sequence[str] = ()) -> None:
+        with planes_of(path, bands, headers=True) as planes:
+            images = planes["image"]
+            system = wcs_of(images[0].header)
+            if system is None:
+                raise DataError(
+                    f"{path}: has no world coordinate system (CTYPE1, CD1_1): give positions in pixels"
+                )
+            scale, _, _ = common_geometry(path, images, reading)
+        self.wcs, self.size = system, tuple(images[0].shape[1:])
+        if not math.isclose(scale, pixel_scale, rel_tol=SAME):
+            self.wcs, self.size = _rescaled(system, self.size, pixel_scale / scale)
+
+    def to_pixels(self, sky: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return rows and columns (k, 2) of positions (k, 2): right ascension and declination, degrees."""
+        columns, rows = self.wcs.world_to_pixel_values(sky[:, 0], sky[:, 1])
+        return np.stack([rows, columns], axis=1)
+
+    def to_sky(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return right ascension and declination (k, 2), degrees, of rows and columns (k, 2)."""
+        return np.stack(self.wcs.pixel_to_world_values(places[:, 1], places[:, 0]), axis=1)
+
+    def cards(self, start: Sequence[int]) -> dict[str, Any]:
+        """Return the cards of the world coordinate system of a part of the image that starts at (row, column)."""
+        cards = dict(self.wcs.to_header())
+        cards["CRPIX1"] = cards.get("CRPIX1", 0.0) - start[1]
+        cards["CRPIX2"] = cards.get("CRPIX2", 0.0) - start[0]
+        return cards
+
+
+def _rescaled(system: Any, size: tuple[int, ...], ratio: float) -> tuple[Any, tuple[int, ...]]:
+    """Return the world coordinate system and the size of the grid that `resample` makes."""
+    counts = tuple(int(length / ratio + 1e-6) for length in size)
+    new = system.deepcopy()
+    for axis, (length, count) in enumerate(zip(reversed(size), reversed(counts), strict=True)):
+        offset = (length - count * ratio) / 2
+        new.wcs.crpix[axis] = (system.wcs.crpix[axis] - 0.5 - offset) / ratio + 0.5
+    if new.wcs.has_cd():
+        new.wcs.cd = system.wcs.cd * ratio
+    else:
+        new.wcs.cdelt = system.wcs.cdelt * ratio
+    new.wcs.set()
+    return new, counts

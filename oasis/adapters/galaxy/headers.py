@@ -1,0 +1,125 @@
+"""Headers of FITS images: what kind of plane a unit is, its bands, its pixels, its place on the sky."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from oasis.adapters.galaxy.cutout import Reading
+from oasis.adapters.galaxy.survey import PIXEL_SCALE
+from oasis.errors import DataError, import_extra
+
+LEGACY_SURVEYS: Final = ("DECaLS", "MzLS", "BASS", "LegacySurvey")
+"""Values of the header key SURVEY for cutouts whose flux is per pixel of 0.262 arcsec."""
+
+KINDS: Final = ("image", "invvar", "maskbits", "psfsize")
+OTHERS: Final = dict.fromkeys(
+    ("ERR", "DQ", "WHT", "CTX", "MASK", "VARIANCE", "PSF", "MODEL", "CHI2", "NEXP", "WISEM1", "WISEM2"), "other"
+)
+"""Names of units (EXTNAME) that are no images of the sky."""
+
+_NAMES: Final = ("BANDS", "BAND", "FILTER")
+
+
+def kind_of(header: Any, name: str, default: str = "image") -> str:
+    """Return the kind of a plane: one of `KINDS`, or `other`.
+
+    Args:
+        header: of the unit.
+        name: of the unit (EXTNAME).
+        default: where the unit does not say.
+    """
+    stated = str(header.get("IMAGETYP", header.get("IMTYPE", ""))).strip().lower()
+    if stated in KINDS:
+        return stated
+    named = name.strip().upper()
+    return named.lower() if named.lower() in KINDS else OTHERS.get(named, default)
+
+
+def bands_of(
+    path: Path, headers: Sequence[Any], counts: Sequence[int], reading: Reading, by_name: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the names of the bands of all planes.
+
+    Args:
+        path: the path of the file, for messages.
+        headers: of every image.
+        counts: the number of planes of every image.
+        reading: facts that files do not state, or state wrongly.
+        by_name: the bands that the names of files state, if they do.
+
+    Raises:
+        DataError: bands are not named, or not each once.
+    """
+    count, named = sum(counts), tuple[str, ...]()
+    if reading.bands_from == "files":
+        each = [_named(header, planes) for header, planes in zip(headers, counts, strict=True)]
+        named = tuple(by_name) or tuple(name for names in each for name in names)
+        if len(headers) > 1 and not by_name and not all(each) and named:
+            raise DataError(f"{path}: of {count} images some state no band (BAND, FILTER): give reading.bands")
+    bands = named or (tuple(by_name) or reading.bands)
+    if len(bands) != count or len(set(bands)) != count:
+        raise DataError(
+            f"{path}: {count} planes, but the bands are {', '.join(bands)}: give reading.bands, and "
+            "reading.bands_from: options where the file names them wrongly"
+        )
+    return bands
+
+
+def _named(header: Any, count: int) -> tuple[str, ...]:
+    """Return the bands that a header names: one by one, or as a text such as `grz`, `g,r,z` or `F814W`.
+
+    The image of one band in a brick lists all bands of the brick (BANDS, BAND0, ...): its own is FILTERX.
+    """
+    short = str(header.get("FILTERX", "")).strip()
+    if count == 1 and short:
+        return (short,)
+    named = [str(header[f"BAND{index}"]).strip() for index in range(count) if f"BAND{index}" in header]
+    if named:
+        return tuple(named)
+    text = next((str(header[key]).strip() for key in _NAMES if str(header.get(key, "")).strip()), "")
+    names = [name for name in re.split(r"[,;\s]+", text) if name]
+    return tuple(text) if len(names) == 1 and count > 1 else tuple(names)
+
+
+def wcs_of(header: Any) -> Any | None:
+    """Return the world coordinate system of a header (astropy), or None if it has none."""
+    system = import_extra("astropy.wcs", "galaxy").WCS(header, naxis=2)
+    return system if system.has_celestial else None
+
+
+def geometry(path: Path, header: Any, shape: Sequence[int], reading: Reading) -> tuple[float, float, float]:
+    """Return pixel scale (arcsec), right ascension and declination of the centre (degrees; NaN where unknown).
+
+    Raises:
+        DataError: the pixel scale is not known, or pixels are not square.
+    """
+    system = wcs_of(header)
+    if system is None:
+        if reading.pixel_scale is None:
+            raise DataError(f"{path}: has no world coordinate system (CTYPE1, CD1_1): give pixel_scale")
+        return reading.pixel_scale, float("nan"), float("nan")
+    utils = import_extra("astropy.wcs.utils", "galaxy")
+    sides = 3600 * np.asarray(utils.proj_plane_pixel_scales(system))
+    if not np.allclose(sides, sides[0], rtol=0.01):
+        raise DataError(f"{path}: pixels of {sides[0]:.4g} x {sides[1]:.4g} arcsec are not square")
+    ra, dec = system.pixel_to_world_values((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    return float(np.sqrt(sides.prod())), float(ra), float(dec)
+
+
+def native_scale(path: Path, header: Any) -> float | None:
+    """Return the side of the pixel to which the flux of a service cutout refers, arcsec; None for other files.
+
+    Raises:
+        DataError: a cutout of an unknown survey.
+    """
+    survey = str(header.get("SURVEY", "")).strip()
+    if not survey or "BANDS" not in header or "BRICK" in header:  # of a brick
+        return None
+    if survey not in LEGACY_SURVEYS:
+        raise DataError(
+            f"{path}: a cutout of the survey {survey!r}, expected {', '.join(LEGACY_SURVEYS)}: give native_scale"
+        )
+    return PIXEL_SCALE
