@@ -15,7 +15,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,backbones,augment,galaxy,export,zarr,cygno]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,backbones,augment,bio,galaxy,export,hub,view,zarr,cygno]'
 	$(BIN)/pip install --quiet --disable-pip-version-check 'import-linter>=2' 'mypy>=1.11' 'pre-commit>=3' \
 	    'ruff>=0.8' pandas-stubs types-PyYAML
 	touch $@

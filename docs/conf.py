@@ -11,6 +11,7 @@ import tables
 from tables import columns_table
 
 import oasis
+from oasis.adapters.camera import Camera
 from oasis.adapters.ccd.baselines import Cuts
 from oasis.adapters.ccd.options import CcdOptions
 from oasis.adapters.ccd.options import ReadOptions as CcdReadOptions
@@ -20,7 +21,6 @@ from oasis.adapters.cygno.metrics import COLUMNS as SELECTION_COLUMNS
 from oasis.adapters.cygno.noise import NoiseOptions as PixelNoiseOptions
 from oasis.adapters.cygno.options import CygnoOptions
 from oasis.adapters.cygno.tracks import TrackOptions
-from oasis.adapters.folder.camera import Camera
 from oasis.adapters.folder.options import FolderOptions, MixingOptions, SplitRule
 from oasis.adapters.galaxy.convert import Conversion
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions, LibraryOptions

@@ -82,16 +82,16 @@ def init(
     quiet: Quiet = False,
 ) -> None:
     """Write the quickstart configuration of a domain, or that of a folder of your own images."""
-    from oasis.adapters.folder.camera import Camera
-    from oasis.starting.folders import write_folder
-    from oasis.starting.quickstarts import is_adapter, write_quickstart
+    from oasis.adapters.camera import Camera
+    from oasis.starting.folders import is_folder, write_folder
+    from oasis.starting.quickstarts import write_quickstart
 
     if adapter is None:
         raise ConfigError(
             "give the folder of your own images (oasis init path/to/folder), or an adapter, as oasis adapters "
             "lists them (oasis init migdal)"
         )
-    if not Path(adapter).is_dir() or (is_adapter(adapter) and adapter != "folder"):
+    if not is_folder(adapter):
         path = write_quickstart(adapter, out, force)
     else:
         camera = Camera.parse({"offset": offset, "gain": gain}, "camera")
@@ -380,6 +380,25 @@ def export(
     path, card = Run(run, trust_code=trust_code).export(out, kind, size, force)
     difference = card.check.difference if card.check is not None else 0
     typer.echo(f"{path}: {card.sizes}; differs from the run by {difference:.1e} of the brightest pixel at most")
+
+
+@app.command()
+@verb
+def push(
+    run: RunPath,
+    repository: Annotated[str, typer.Argument(help="the repository on the Hugging Face hub: owner/name")],
+    public: Annotated[bool, typer.Option("--public", help="a new repository can be seen by everybody")] = False,
+    licence: Annotated[
+        str | None, typer.Option(help="of the model, by its identifier on the hub, such as mit")
+    ] = None,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Upload a run to the Hugging Face hub, with a model card; oasis.load takes the name of its repository."""
+    from oasis.run import Run
+
+    address = Run(run, trust_code=trust_code).push_to_hub(repository, not public, licence)
+    typer.echo(f"{address}: load it with  oasis.load({json.dumps(repository)})")
 
 
 @app.command()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.io.bio import BIO, read_bio
 from oasis.io.containers import chosen_name, read_hdf5, read_matlab
 from oasis.io.files import check_file, one_line, reading
 from oasis.io.fits import FITS, read_fits
@@ -69,9 +70,10 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[Any]:
 
     Args:
         path: the path of a file `.npy`, `.npz`, `.tif`, `.tiff`, `.mtiff`, `.h5`, `.hdf5`, `.mat`, `.csv`,
-            `.png` or `.fits`, or of a folder `.zarr`.
+            `.png` or `.fits`, of a microscope (`.czi`, `.lif`, `.nd2`), or of a folder `.zarr`.
         key: the name of the array in an `.npz`, `.mat` or HDF5 file or zarr group; required if there are several
-            and none is named `image` or `adu`. The column of a CSV file with a header, the unit of a FITS file.
+            and none is named `image` or `adu`. The column of a CSV file with a header, the unit of a FITS file,
+            the scene of a microscope's file.
 
     Returns:
         The array in the byte order of the machine; the pages of a TIFF as one stack, with its channels before the
@@ -172,6 +174,7 @@ READERS: Final[Mapping[str, Callable[[Path, str | None], NDArray[Any]]]] = {
     **dict.fromkeys((".tif", ".tiff", ".mtiff"), read_tiff),
     **dict.fromkeys((".h5", ".hdf5"), read_hdf5),
     ".mat": read_matlab,
+    **dict.fromkeys(BIO, read_bio),
     ".csv": _from_csv,
     PNG: read_png,
     **dict.fromkeys(FITS, read_fits),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from oasis.io.arrays import checked_numbers, read_array
 from oasis.io.axes import AxisFacts
+from oasis.io.bio import BIO, read_bio_axes
 from oasis.io.files import check_file, reading
 from oasis.io.tiff import read_tiff_axes
 from oasis.io.traces import read_traces
@@ -38,6 +39,11 @@ def read_labelled(path: str | Path, key: str | None = None) -> tuple[NDArray[Any
         check_file(path)
         with reading(path):
             values, facts = read_tiff_axes(path)
+        return checked_numbers(path, values), facts
+    if suffix in BIO:
+        check_file(path)
+        with reading(path):
+            values, facts = read_bio_axes(path, key)
         return checked_numbers(path, values), facts
     if suffix == ".csv":
         check_file(path)

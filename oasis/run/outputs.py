@@ -6,10 +6,12 @@ from pathlib import Path
 
 from oasis.data.sample_files import write_samples
 from oasis.errors import ConfigError, nearest
+from oasis.evaluation.summary import summarise
 from oasis.evaluation.surroundings import SizeCheck
 from oasis.export.card import Card
 from oasis.export.export import SIZES as EXPORTED
 from oasis.export.export import ExportFacts, export_separator, recognisers
+from oasis.export.hub import check_name, hub_card, push
 from oasis.export.runtimes import find_runtime
 from oasis.io.outputs import check_outputs, is_report, is_simulated
 from oasis.progress import watched
@@ -109,6 +111,37 @@ class RunOutputs(RunEvaluation):
         data = {"adapter": self.config.adapter, "about": about, "configuration": self.fingerprint}
         facts = ExportFacts(self.adapter.limits, check, data | {"options": self.config.data})
         return path, export_separator(separator, path, kind, facts, fixed)
+
+    def push_to_hub(
+        self, repository: str, private: bool = True, licence: str | None = None, token: str | None = None
+    ) -> str:
+        """Upload the run to the Hugging Face hub, with a model card, and return its address.
+
+        `oasis.load(repository)` loads its separator; a download of the whole repository is a run. The resolved
+        configuration is a part of it, with the paths of files that it names.
+
+        Args:
+            repository: `owner/name`, which is made where it does not exist.
+            private: whether a new repository can be seen by its owner alone.
+            licence: of the model, by its identifier on the hub, such as `mit`.
+            token: of access; by default that of `hf auth login` or of the environment.
+
+        Raises:
+            ConfigError: the name is not one of a repository.
+            DataError: the hub cannot be reached, or refuses.
+            MissingExtraError: the extra `hub` is not installed.
+            ModelError: the run has no separator yet.
+        """
+        check_name(repository)
+        files, adapter = self.files, self.adapter
+        facts = self.facts().rows()
+        table = self.events("test") if files.events("test").exists() else None
+        found = None if table is None else summarise(table, adapter.study)
+        summary = None if found is None else found.text(adapter.unit)
+        card = hub_card(repository, adapter.classes, adapter.unit, facts, summary, licence)
+        kept = [files.weights, files.options, files.config, files.log, files.region_weights, files.size_check]
+        kept = [path for path in (*kept, files.calibration) if path.exists()]
+        return push(kept, card, repository, private, token)
 
     def facts(self) -> Facts:
         """Return the facts of the run and the state of its training.

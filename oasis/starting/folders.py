@@ -5,14 +5,15 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from oasis.adapters.folder.camera import Camera
+from oasis.adapters.camera import Camera
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
+from oasis.errors import DataError
 from oasis.io.outputs import check_outputs
 from oasis.io.texts import read_text, write_text
 from oasis.io.yaml_text import flow
-from oasis.starting.quickstarts import ANOTHER_NAME
+from oasis.starting.quickstarts import ANOTHER_NAME, is_adapter
 
 TEMPLATE = files("oasis.starting") / "templates" / "folder.yaml.txt"
 OVERLAPS = {1: 1, 2: 3, 3: 4}  # weights by number of classes, where nothing is known of the task
@@ -51,6 +52,19 @@ def write_folder(
     check_outputs({path: is_unedited}, [folder], force=force, mend=ANOTHER_NAME)
     write_text(path, f"{text}{UNEDITED}{_digest(text)}\n")
     return path, said(folder, found, camera, compared)
+
+
+def is_folder(name: str) -> bool:
+    """Return whether a name means a folder of images; that of a domain does if the folder has a known layout."""
+    if not Path(name).is_dir():
+        return False
+    if not is_adapter(name) or name == "folder":
+        return True
+    try:
+        training_layout(Path(name))
+    except DataError:
+        return False
+    return True
 
 
 def is_unedited(path: Path) -> bool:

@@ -23,6 +23,7 @@ TRUTH = {  # of the components of a class: name of the component's quantity, and
     "waveform": {"interference": {"slow_pulses": "slow_pulses"}},
     "pulses": {},
     "ccd": {},
+    "cells": {"vesicle": {}},
 }
 
 

@@ -9,7 +9,7 @@ import tifffile
 import yaml
 from made_up_cells import CLASSES, GAIN, OFFSET, pairs, stained
 
-from oasis.adapters.folder.camera import Camera
+from oasis.adapters.camera import Camera
 from oasis.adapters.folder.measuring import measure
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
@@ -52,6 +52,16 @@ def test_labels_are_told_from_maps(tmp_path):
     assert measure(pairs(tmp_path / "a", 3, labels=True)).labels == CLASSES
     assert measure(pairs(tmp_path / "b", 3, suffix=".png", labels=True)).labels == CLASSES
     assert measure(stained(tmp_path / "c", 3)).labels == ()
+
+
+def test_a_folder_with_the_name_of_a_domain_is_a_folder_if_it_has_images(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "waveform").mkdir()
+    assert command(["init", "waveform"]) == 0
+    assert "adapter: waveform" in (tmp_path / "waveform.yaml").read_text()
+    pairs(tmp_path / "cells", 3)
+    assert command(["init", "cells"]) == 0
+    assert "adapter: folder" in (tmp_path / "cells.yaml").read_text()
 
 
 def test_maps_with_an_offset_that_is_not_stated_are_noticed(tmp_path, capsys, monkeypatch):

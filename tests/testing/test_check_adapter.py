@@ -16,6 +16,7 @@ from oasis.instances.grouping import Grouping
 from oasis.testing import ContractError, check_adapter
 
 SMALL = {
+    "cells": {"size": [64, 64]},
     "cygno": {"size": [96, 96]},
     "galaxies": {"library": {"simulated": 40}},
     "galaxy": {"library": {"simulated": 40}},

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters.folder.camera import Camera
+from oasis.adapters.camera import Camera
 from oasis.adapters.folder.layout import Layout
 from oasis.io.labelled import read_labelled
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from oasis.adapters.folder.camera import Camera
+from oasis.adapters.camera import Camera
 from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.data.warping import Factors
 from oasis.options import Options

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from oasis.adapters.folder.camera import Camera
+from oasis.adapters.camera import Camera
 from oasis.adapters.folder.options import MixingOptions
 from oasis.adapters.folder.stock import Stock
 from oasis.adapters.folder.windows import Item, check_sizes, corner

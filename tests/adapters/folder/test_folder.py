@@ -9,8 +9,8 @@ import pytest
 import tifffile
 from made_up_cells import CLASSES, GAIN, OFFSET, pairs, stained, write
 
+from oasis.adapters.camera import Camera
 from oasis.adapters.folder import FolderAdapter
-from oasis.adapters.folder.camera import Camera
 from oasis.adapters.folder.layout import find_layout, split_names
 from oasis.adapters.folder.options import SplitRule
 from oasis.adapters.folder.stock import not_negative
