@@ -10,6 +10,8 @@ from oasis.errors import ConfigError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+INTENSITY, PRESENCE = "intensity_predicted", "presence_predicted"  # columns of an event table
+
 
 @dataclass(frozen=True)
 class Study:
@@ -101,3 +103,19 @@ def chosen(rows: "pd.DataFrame", query: str) -> "pd.Series[bool]":
     if str(getattr(found, "dtype", None)) not in ("bool", "boolean") or len(found) != len(rows):
         raise ConfigError(f"study: the query {query!r} is not true or false for each event: compare with a value")
     return found.fillna(False).astype(bool)  # type: ignore[no-any-return]
+
+
+def score_column(table: "pd.DataFrame") -> str:
+    """Return the column by which a class is detected: its presence if predicted in all rows, else its intensity.
+
+    Presence is trained for this decision, a sum of intensities is not.
+
+    Example:
+        >>> import pandas as pd
+        >>> score_column(pd.DataFrame({"intensity_predicted": [9.0], "presence_predicted": [0.7]}))
+        'presence_predicted'
+        >>> score_column(pd.DataFrame({"intensity_predicted": [9.0]}))
+        'intensity_predicted'
+    """
+    known = PRESENCE in table and len(table) > 0 and bool(table[PRESENCE].notna().all())
+    return PRESENCE if known else INTENSITY

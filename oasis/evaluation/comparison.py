@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from oasis.adapters.study import Study, chosen
+from oasis.adapters.study import Study, chosen, score_column
 from oasis.errors import ConfigError
 from oasis.evaluation.identity import identity_of
 from oasis.evaluation.pairing import Statistic, Tables, aligned_tables, as_list, compare_pair
@@ -133,6 +133,7 @@ def _prepared(side: Tables, study: Study) -> list[pd.DataFrame]:
         if study.signal is not None and study.background is not None:
             queries = {"signal": study.signal, "background": study.background}
             rows = rows.assign(**{name: chosen(rows, query) for name, query in queries.items()})
+            rows = rows.assign(score=rows[score_column(rows)])
         prepared.append(rows)
     return prepared
 
@@ -146,5 +147,5 @@ def _metrics(rows: pd.DataFrame, study: Study, unit: str) -> Iterator[_Metric]:
         yield _Metric(f"IoU {one.name}", inside, median, ["iou"], ".3f")
     if "signal" in rows:
         signal, background = (rows[name].to_numpy() for name in ("signal", "background"))
-        yield _Metric("AUC", signal | background, rank_auc, ["intensity_predicted", "signal"], ".3f")
+        yield _Metric("AUC", signal | background, rank_auc, ["score", "signal"], ".3f")
         yield _Metric(f"in background, {unit or 'no unit'}", background, median, ["intensity_predicted"], ".0f")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from oasis.adapters.study import Study, chosen
+from oasis.adapters.study import INTENSITY, Study, chosen, score_column
 from oasis.errors import DataError, nearest
 from oasis.stats.intervals import Estimate, Floats, bootstrap, group_column, rate
 from oasis.stats.roc import Groups
@@ -67,7 +67,7 @@ def equivalent_false_positive_rate(
     threshold = bootstrap(true, _mean, resamples, seed, groups)
     if not len(true):
         return EquivalentRate(threshold, 0, Estimate(np.nan, np.nan, np.nan))
-    hits = _floats(background, "intensity_predicted") > threshold.value
+    hits = _floats(background, INTENSITY) > threshold.value
     groups = group_column(background, study.background_group)
     return EquivalentRate(threshold, len(true), rate(hits, groups))
 
@@ -77,17 +77,18 @@ def _mean(values: Floats) -> Floats:
 
 
 def detection_scores(table: pd.DataFrame, study: Study) -> tuple[Floats, Floats] | None:
-    """Return the predicted intensities of signal and background events, or None if the study defines none."""
-    rows = _signal_and_background(table, study)
+    """Return the scores of signal and background events, or None if the study defines none; see `score_column`."""
+    rows = signal_and_background(table, study)
     if rows is None:
         return None
-    signal, background = (_floats(part, "intensity_predicted") for part in rows)
+    column = score_column(study.rows(table))
+    signal, background = (_floats(part, column) for part in rows)
     return signal, background
 
 
 def detection_groups(table: pd.DataFrame, study: Study) -> Groups:
     """Return the groups of the events of `detection_scores`; see `group_column`."""
-    rows = _signal_and_background(table, study)
+    rows = signal_and_background(table, study)
     if rows is None:
         return None, None
     names = (study.group, study.background_group)
@@ -95,7 +96,8 @@ def detection_groups(table: pd.DataFrame, study: Study) -> Groups:
     return signal, background
 
 
-def _signal_and_background(table: pd.DataFrame, study: Study) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+def signal_and_background(table: pd.DataFrame, study: Study) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Return the rows of signal and of background events, or None if the study defines none."""
     if study.signal is None or study.background is None:
         return None
     rows = study.rows(table)

@@ -82,7 +82,7 @@ def iou_figure(summaries: Mapping[str, Summary]) -> Figure:
 
 
 def roc_figure(tables: Mapping[str, pd.DataFrame], summaries: Mapping[str, Summary]) -> Figure:
-    """Draw the ROC curve of separating signal from background by predicted intensity, one line per run.
+    """Draw the ROC curve of separating signal from background by their score, one line per run.
 
     The band is the 95 % interval of the true positive rate.
     """

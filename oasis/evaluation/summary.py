@@ -7,7 +7,7 @@ from typing import NamedTuple, overload
 import pandas as pd
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.study import Study
+from oasis.adapters.study import INTENSITY, PRESENCE, Study, score_column
 from oasis.data.choosing import Chosen
 from oasis.errors import DataError
 from oasis.evaluation.class_summary import ClassSummary, metrics_header, metrics_line, summarise_classes
@@ -16,6 +16,7 @@ from oasis.evaluation.detection import (
     detection_groups,
     detection_scores,
     equivalent_false_positive_rate,
+    signal_and_background,
 )
 from oasis.evaluation.event_table import evaluate_maps
 from oasis.html import text_html
@@ -33,10 +34,11 @@ class Summary(NamedTuple):
         study: the question.
         bins: bias, spread and IoU in bins, from `binned`.
         group: the column whose groups of events were resampled for the intervals.
-        auc: area under the ROC curve of separating signal from background events by predicted intensity.
+        auc: area under the ROC curve of separating signal from background events by their score.
         points: true positive rates at false positive rates from 0 to 1, from `operating_points`.
         equivalent: rate of false positives as bright as a true object of the study's `equivalent`, if it has one.
         false_intensity: median predicted intensity of the class in background events.
+        score: the column of the score, from `score_column`.
     """
 
     study: Study
@@ -46,6 +48,7 @@ class Summary(NamedTuple):
     points: pd.DataFrame | None = None
     equivalent: EquivalentRate | None = None
     false_intensity: Estimate | None = None
+    score: str = INTENSITY
 
     def text(self, unit: str = "") -> str:
         """Return the summary as a text table."""
@@ -66,13 +69,15 @@ class Summary(NamedTuple):
         study = self.study
         if self.auc is None or self.points is None or self.false_intensity is None:
             return
-        yield f"ROC AUC ({study.signal} against {study.background}): {self.auc:.3f}"
+        by, limit = ("presence", ".3f") if self.score == PRESENCE else ("intensity", ".0f")
+        unit_of_limit = "" if self.score == PRESENCE else f" {unit}"
+        yield f"ROC AUC ({study.signal} against {study.background}, by {by}): {self.auc:.3f}"
         for row in self.points[self.points["false_rate"].isin(RATES)].to_dict("records"):
             wanted = FEWEST / row["false_rate"]
             few = "" if row["enough"] else f" (too few background events: {wanted:,.0f} are needed)"
             yield (
                 f"at {100 * row['false_rate']:g} % false positives: {Estimate.of(row, 'true_rate'):.1%} "
-                f"above {Estimate.of(row, 'threshold'):.0f} {unit}{few}"
+                f"above {Estimate.of(row, 'threshold'):{limit}}{unit_of_limit}{few}"
             )
         if self.equivalent is not None:
             what = f"{study.name} of {study.quantity} {study.equivalent:g}"
@@ -100,7 +105,8 @@ def summarise(table: pd.DataFrame, study: Study | None = None) -> "Summary | Cla
     group = group if group in rows else None
     bins = binned(rows, study.quantity, study.edges, group)
     scores, groups = detection_scores(table, study), detection_groups(table, study)
-    if scores is None:
+    events = signal_and_background(table, study)
+    if scores is None or events is None:
         return Summary(study, bins, group)
     size = study.equivalent
     return Summary(
@@ -110,7 +116,8 @@ def summarise(table: pd.DataFrame, study: Study | None = None) -> "Summary | Cla
         auc(*scores, groups),
         operating_points(*scores, ROC_RATES, groups),
         None if size is None else equivalent_false_positive_rate(table, study, size),
-        bootstrap(scores[1], median, groups=groups[1]),
+        bootstrap(events[1][INTENSITY].to_numpy(float), median, groups=groups[1]),
+        score_column(rows),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-from oasis.errors import DataError
+from oasis.errors import DataError, ModelError
 from oasis.evaluation.surroundings import SizeCheck
 from oasis.inference.windows import reach
 from oasis.separator.separator import Separator
@@ -36,7 +36,16 @@ class Choice:
 
     @cached_property
     def halo(self) -> tuple[int, ...]:
-        """How far the network sees; see `reach`."""
+        """How far the network sees; see `reach`.
+
+        Raises:
+            ModelError: maps depend on the whole frame, so that tiles cannot be equal to it.
+        """
+        if self.separator.options.head.present_from:
+            raise ModelError(
+                "the presence of a class is decided for the whole image (head.present_from), so that tiles would "
+                "give other maps: separate images of the size in training, or windows of it with --window regions"
+            )
         return reach(self.separator.backbone)
 
     def check_size(self, size: tuple[int, ...], path: Path) -> None:
@@ -63,7 +72,8 @@ class Choice:
         if found is None and self.separator.sees_whole_frame:
             logger.warning(
                 "%s: %s sees the whole frame: intensities may be off; separate windows of that size with "
-                "--window regions, or train a model that does not, such as unet with model.norm=batch",
+                "--window regions, or train a model that does not, such as unet with model.norm=batch and without "
+                "head.present_from",
                 path,
                 facts,
             )

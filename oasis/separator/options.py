@@ -38,6 +38,8 @@ class HeadOptions(Options):
         presence: also predict the probability that each class is present, in every pixel and in the image.
         presence_weight: the weight of the loss of `presence` relative to that of the maps.
         gate: multiply maps by the probability of presence in each pixel, except during training.
+        present_from: the map of a class is empty where the probability that it is present in the image is less,
+            except during training. The image is the window that is separated at once.
     """
 
     name: Literal["fraction", "softplus", "denoised"] = "fraction"
@@ -45,10 +47,11 @@ class HeadOptions(Options):
     presence: bool = False
     presence_weight: float = Field(1.0, gt=0)
     gate: bool = False
+    present_from: float = Field(0.0, ge=0, lt=1)
 
-    @field_validator("gate")
+    @field_validator("gate", "present_from")
     @classmethod
-    def _gated_by_presence(cls, gate: bool, info: ValidationInfo) -> bool:
+    def _gated_by_presence(cls, gate: float, info: ValidationInfo) -> float:
         if gate and not info.data.get("presence"):
             raise ValueError("maps can be gated only by presence: set head.presence to true")
         return gate

@@ -127,10 +127,14 @@ class Prediction:
         maps = self.maps * torch.sigmoid(self.presence.pixels)
         return Prediction(Maps(maps, self.scale, scaled=False), self.presence, self.objects)
 
-    def blank_where(self, blank: Tensor) -> "Prediction":
-        """Return the prediction with maps set to 0 for some of the images, (b,) bool."""
-        if not blank.any():
+    def decided(self, least: float) -> "Prediction":
+        """Return the prediction with empty maps of the classes that are less probably present in the image."""
+        if self.presence is None or not least:
             return self
-        keep = ~blank.to(self.maps.device).view(-1, *[1] * (self.maps.ndim - 1))
+        return self.blank_where(torch.sigmoid(self.presence.image) < least)
+
+    def blank_where(self, blank: Tensor) -> "Prediction":
+        """Return the prediction with maps set to 0: all of an image by (b,) bool, or single ones by (b, N)."""
+        keep = ~blank.to(self.maps.device).view(*blank.shape, *[1] * (self.maps.ndim - blank.ndim))
         maps = torch.where(keep, self.maps, 0)
         return Prediction(Maps(maps, self.scale, scaled=False), self.presence, self.objects)

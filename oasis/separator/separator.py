@@ -90,8 +90,8 @@ class Separator(nn.Module):
 
     @property
     def sees_whole_frame(self) -> bool:
-        """Whether the result in a pixel depends on the whole frame; see `Backbone.sees_whole_frame`."""
-        return self.backbone.sees_whole_frame
+        """Whether the result in a pixel depends on the whole frame, by the backbone or by `head.present_from`."""
+        return self.backbone.sees_whole_frame or self.options.head.present_from > 0
 
     def forward(
         self,
@@ -120,7 +120,11 @@ class Separator(nn.Module):
         if self.object_head is not None and encoded is not None:
             objects = self.object_head(intensity.detach().in_physical_units, image, encoded, scale)
         prediction = Prediction(intensity, presence, objects)
-        return prediction.gated() if self.options.head.gate and not self.training else prediction
+        return prediction if self.training else self._gated(prediction)
+
+    def _gated(self, prediction: Prediction) -> Prediction:
+        head = self.options.head
+        return (prediction.gated() if head.gate else prediction).decided(head.present_from)
 
     def _inputs(self, scaled: Tensor, context: Tensor | None) -> Tensor:
         if not self.options.context:
@@ -167,7 +171,8 @@ class Separator(nn.Module):
             extra = self._batched(context, self.options.context, "context").to(device)
         with torch.inference_mode(), autocast(device, precision):
             prediction: Prediction = evaluating(self)(batch.to(device), context=extra)
-            return prediction.blank_where((batch == 0).flatten(1).all(1))
+            blank = (batch == 0).flatten(1).all(1)
+            return prediction.blank_where(blank) if blank.any() else prediction
 
     def columns(self, prediction: Prediction) -> dict[str, Tensor]:
         """Return predicted quantities of objects as columns of an event table, (b, N) each, in physical units.

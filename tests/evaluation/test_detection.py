@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from oasis.adapters import Study
 from oasis.errors import DataError
 from oasis.evaluation.detection import detection_groups, detection_scores, equivalent_false_positive_rate
+from oasis.evaluation.summary import summarise
 from oasis.stats.roc import auc, operating_points, rank_true_rate, rate, resample, roc
 
 SCORES = arrays(np.float64, st.integers(1, 40), elements=st.integers(0, 9))  # with many ties
@@ -303,3 +304,32 @@ def test_the_true_rate_of_ranks_is_that_of_the_operating_point(signal, backgroun
     labels, scores = labels_of(signal, background)
     padded = (np.pad(each.astype(float), (0, ignored), constant_values=np.nan) for each in (scores, labels))
     assert rank_true_rate(*padded, false_rate) == pytest.approx(expected)
+
+
+def test_presence_is_the_score_where_it_was_predicted() -> None:
+    rng = np.random.default_rng(0)
+    signal = np.repeat([True, False], 200)
+    presence = np.where(signal, 0.7, 0.3) + rng.normal(0, 0.1, 400)
+    table = pd.DataFrame(
+        {
+            "class": "ER",
+            "kind": np.where(signal, "hybrid", "NR"),
+            "energy": np.where(signal, 5.0, np.nan),
+            "intensity_true": np.where(signal, 9000.0, 0.0),
+            "intensity_predicted": rng.permutation(400).astype(float),
+            "delta_percent": np.where(signal, 0.0, np.nan),
+            "iou": np.where(signal, 0.8, np.nan),
+        }
+    )
+    study = Study("ER", "energy", "energy", (3, 15), signal="kind == 'hybrid'", background="kind == 'NR'")
+    by_light, by_presence = summarise(table, study), summarise(table.assign(presence_predicted=presence), study)
+    assert by_light.auc.value == pytest.approx(0.5, abs=0.1)
+    assert by_presence.auc.value > 0.95
+    assert by_presence.false_intensity == by_light.false_intensity  # a light, whatever the score
+    assert "by intensity" in by_light.text("ADU")
+    text = by_presence.text("ADU")
+    assert "by presence" in text
+    limit = by_presence.points.set_index("false_rate").loc[0.01, "threshold"]
+    assert f"above {limit:.3f} [" in text
+    partly = table.assign(presence_predicted=np.where(signal, presence, np.nan))
+    assert summarise(partly, study).auc == by_light.auc

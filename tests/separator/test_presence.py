@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from oasis.errors import ConfigError
+from oasis.errors import ConfigError, ModelError
 from oasis.evaluation.event_table import evaluate
+from oasis.inference.choice import Choice
 from oasis.run import Run
 from oasis.separator.options import SeparatorOptions
 from oasis.separator.presence import PresenceHead
@@ -45,9 +46,32 @@ def test_maps_do_not_depend_on_presence_unless_gated():
     torch.testing.assert_close(gated.train()(batch).maps, plain.train()(batch).maps)  # the loss sees the maps
 
 
-def test_a_gate_needs_presence():
-    with pytest.raises(ConfigError, match=r"head\.gate: .*head\.presence"):
-        make(head={"gate": True})
+@pytest.mark.parametrize("options", [{"gate": True}, {"present_from": 0.3}])
+def test_a_gate_needs_presence(options):
+    with pytest.raises(ConfigError, match=rf"head\.{next(iter(options))}: .*head\.presence"):
+        make(head=options)
+
+
+def test_the_map_of_a_class_that_is_not_there_is_empty_once_the_training_is_over():
+    plain = make(head={"name": "softplus", "presence": True}).eval()
+    batch = torch.from_numpy(np.stack([image(seed) for seed in range(6)]))[:, None]
+    chances = torch.sigmoid(plain(batch).presence.image)
+    least = chances.median().item()  # some classes of some images are there
+    gated = make(head={"name": "softplus", "presence": True, "present_from": least}).eval()
+    there = (chances >= least).view(6, 2, 1, 1, 1)
+    assert there.any()
+    assert not there.all()
+    torch.testing.assert_close(gated(batch).maps, torch.where(there, plain(batch).maps, 0))
+    torch.testing.assert_close(gated.train()(batch).maps, plain.train()(batch).maps)  # the loss sees the maps
+
+
+def test_a_decision_for_the_whole_image_excludes_tiles():
+    model = {"name": "unet", "base_channels": 4, "depth": 2, "norm": "batch"}
+    for least, whole in ((0.0, False), (0.3, True)):
+        separator = make(head={"name": "softplus", "presence": True, "present_from": least}, model=model)
+        assert separator.sees_whole_frame is whole
+    with pytest.raises(ModelError, match=r"head\.present_from.*--window regions"):
+        _ = Choice(separator).halo
 
 
 def test_the_loss_against_a_plain_computation():

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.integrate import trapezoid
 
 from oasis.adapters.migdal.scene import ER, NR
+from oasis.adapters.study import INTENSITY, score_column
 from oasis.drawing import BLUE, COLOURS, add_legend
 from oasis.stats.bins import bins_of
 from oasis.stats.intervals import Floats
@@ -35,15 +36,16 @@ def detection_figure(table: pd.DataFrame, unit: str) -> "Figure":
     from matplotlib.figure import Figure
 
     rows = table[table["class"] == ER]
-    light = rows.loc[rows["kind"] == NR, "intensity_predicted"].dropna().to_numpy(float)
-    hybrids = rows[rows["kind"] == "hybrid"]
+    alone, hybrids = rows[rows["kind"] == NR], rows[rows["kind"] == "hybrid"]
+    light, score = alone[INTENSITY].dropna().to_numpy(float), score_column(rows)
+    background = alone[score].dropna().to_numpy(float)
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     curves, histogram = figure.subplots(1, 2)
     found = []
     for colour, one in zip(COLOURS, bins_of(EDGES), strict=False):
-        signal = hybrids.loc[one.contains(hybrids["ER_energy"]), "intensity_predicted"].dropna().to_numpy(float)
-        if len(signal) and len(light):
-            false, true = roc(signal, light)
+        signal = hybrids.loc[one.contains(hybrids["ER_energy"]), score].dropna().to_numpy(float)
+        if len(signal) and len(background):
+            false, true = roc(signal, background)
             curves.plot(
                 false, true, color=colour, linewidth=1, label=f"{one.name} keV, AUC {trapezoid(true, false):.3f}"
             )
