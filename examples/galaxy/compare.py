@@ -1,12 +1,15 @@
-"""Compare separators with SExtractor's method and with an ideal mask, on the same held-out blends.
+"""Compare separators with SExtractor's method, scarlet2 and an ideal mask, on the same held-out blends.
 
     python examples/galaxy/compare.py runs/galaxy runs/galaxy-unweighted
 
 SEP, the library of SExtractor, is tuned on validation blends of the first run, or on training blends
-(--tune-split). All methods are evaluated on its test blends: flux errors of the galaxy in the middle (of all,
-where classes are interchangeable) in every band and the fraction missed, in bins of blendedness, with 95 %
-intervals from resampling whole galaxies. With --split val they are evaluated on validation blends, to choose
-between settings; SEP may then have been tuned on some of them.
+(--tune-split), to the error that is reported: the mean with each error capped at 100 %. All methods are evaluated
+on the test blends of the first run, for the galaxy in the middle (or all, where classes are interchangeable), in
+bins of blendedness and with 95 % intervals from resampling whole galaxies: flux errors in every band, shares
+missed and confused with another galaxy, errors of those that are neither, colours, magnitudes by the number of
+galaxies, and the coverage of the calibrated fluxes of the first run. With --split val they are evaluated on
+validation blends, to choose between settings; SEP may then have been tuned on some of them. --scarlet adds
+scarlet2, on the first blends alone, since it takes up to minutes for each.
 """
 
 import argparse
@@ -16,40 +19,64 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from oasis.adapters.galaxy import GalaxiesAdapter, GalaxyAdapter
-from oasis.adapters.galaxy.baselines import input_maps, oracle_mask_maps, tune_sep
+from oasis.adapters.galaxy import GalaxiesAdapter, GalaxyAdapter, btk
+from oasis.adapters.galaxy.baselines import Scarlet, Sep, TunedSep, input_maps, oracle_mask_maps, tune_sep
 from oasis.adapters.galaxy.figures import flux_figure
-from oasis.adapters.galaxy.photometry import EDGES, flux_error_table, with_fluxes
-from oasis.adapters.galaxy.survey import BANDS
+from oasis.adapters.galaxy.flux_tables import EDGES, flux_error_table, magnitude_error_table, with_fluxes
+from oasis.adapters.galaxy.survey import BANDS, PSF_FWHM
 from oasis.data.loading import EpochSampler, make_loader
+from oasis.data.mixing import SampleDataset
+from oasis.data.samples import collate_instances
 from oasis.errors import ConfigError
+from oasis.evaluation.calibration import BandCalibration, CalibrationOptions
 from oasis.evaluation.event_table import evaluate_maps, write_table
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.pairing import paired_difference
 from oasis.run import Run
 from oasis.stats.bins import bins_of
+from oasis.stats.intervals import Estimate, bootstrap
+
+WIDTH = 22  # of a column of the printed tables
+PERCENT = {"missed": 100, "confused": 100, "catastrophic": 100}
 
 
 def of_runs(runs: dict[str, Run], split: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the event table of every run on the blends of the first one."""
     first = next(iter(runs.values()))
     for name, run in runs.items():
-        yield name, first.measure(first.dataset(split), run.separator())
+        yield name, measured(first, first.dataset(split), run)
 
 
-def of_baselines(
-    run: Run, split: str, samples: int, draws: int, tune_split: str = "val"
-) -> Iterator[tuple[str, pd.DataFrame]]:
+def measured(first: Run, blends: SampleDataset, run: Run) -> pd.DataFrame:
+    """Return the event table of a run; watching gives the single galaxies, without which none is `confused`."""
+    return first.measure(blends, run.separator(), watch=lambda _: None)
+
+
+def of_baselines(run: Run, split: str, tuned: TunedSep) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the event table of every baseline, SEP last."""
     blends, adapter = run.dataset(split), run.adapter
     yield "input", evaluate_maps(input_maps, blends, adapter)
     yield "oracle mask", evaluate_maps(oracle_mask_maps, blends, adapter)
-    rest = not adapter.interchangeable
-    tuned = tune_sep(run.dataset(tune_split), BANDS, rest, [0] if rest else None, samples, draws)
-    print(f"SEP as tuned on {samples} blends of {tune_split} ({len(tuned.trials)} settings): {tuned.sep.options}")
-    table = evaluate_maps(tuned.sep.maps, blends, adapter)
-    loader = make_loader(blends, EpochSampler(len(blends), shuffle=False), 32, 1)
-    yield "SEP", with_fluxes(table, np.concatenate([tuned.sep.fluxes(batch) for batch in loader]), BANDS)
+    yield "SEP", of_sep(tuned.sep, blends, run)
+
+
+def of_sep(sep: Sep, blends: SampleDataset, run: Run) -> pd.DataFrame:
+    """Return the event table of SEP with the fluxes of its catalogue, and print how pure and complete that is."""
+    table = evaluate_maps(sep.maps, blends, run.adapter)
+    sampler = EpochSampler(len(blends), shuffle=False)
+    batches = list(make_loader(blends, sampler, 32, 1, collate=collate_instances))
+    matched, detected, galaxies = np.concatenate([sep.detections(batch) for batch in batches]).T
+    purity, completeness = btk.purity(matched, detected), btk.completeness(matched, galaxies)
+    print(
+        f"SEP's catalogue: purity {purity:.3f}, completeness {completeness:.3f} (within 5 pixels, as BTK matches)"
+    )
+    return with_fluxes(table, np.concatenate([sep.fluxes(batch) for batch in batches]), BANDS)
+
+
+def of_scarlet(run: Run, split: str, tuned: TunedSep) -> pd.DataFrame:
+    """Return the event table of scarlet2 on the blends of a split."""
+    fit = Scarlet(tuned.sep, [PSF_FWHM[band] for band in BANDS], run.adapter.pixel_scale)
+    return evaluate_maps(fit.maps, run.dataset(split), run.adapter, batch_size=1, workers=0)
 
 
 def galaxies_of(table: pd.DataFrame, adapter: GalaxyAdapter | GalaxiesAdapter) -> pd.DataFrame:
@@ -57,6 +84,11 @@ def galaxies_of(table: pd.DataFrame, adapter: GalaxyAdapter | GalaxiesAdapter) -
     rows = adapter.study.rows(table)
     numbers = [row[f"{row['class']}_galaxy"] for row in rows.to_dict("records")]
     return rows.assign(galaxy=numbers, id=rows["id"] + "/" + rows["class"]).reset_index(drop=True)
+
+
+def print_line(name: str, cells: Iterator[str] | list[str]) -> None:
+    """Print the name of a method and the cells of a row."""
+    print(f"{name:>20}" + "".join(f"{cell:>{WIDTH}}" for cell in cells))
 
 
 def print_counts(rows: pd.DataFrame) -> None:
@@ -67,56 +99,109 @@ def print_counts(rows: pd.DataFrame) -> None:
         print(f"{one.name:>20}{len(chosen):>8}{chosen['galaxy'].nunique():>8}")
 
 
-def print_shares(tables: dict[str, pd.DataFrame]) -> None:
-    """Print the fractions missed or off by more than a factor of two, and the number of false galaxies."""
-    bins = [*(one.name for one in bins_of(EDGES)), "all"]
-    for column, words in (("missed", "missed"), ("catastrophic", "missed or off in r by more than a factor of 2")):
-        print(f"\nshare {words} (%) by blendedness")
-        print(f"{'':>20}" + "".join(f"{name:>22}" for name in bins))
-        for name, rows in tables.items():
-            found = 100 * flux_error_table(rows, group="galaxy")[[column, f"{column}_low", f"{column}_high"]]
-            cells = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in found.to_numpy()]
-            print(f"{name:>20}" + "".join(f"{cell:>22}" for cell in cells))
+def print_bins(tables: dict[str, pd.DataFrame], columns: dict[str, str], band: str = "r") -> None:
+    """Print columns of `flux_error_table`, given with a heading each, for every method."""
+    found = {name: flux_error_table(rows, band=band, group="galaxy") for name, rows in tables.items()}
+    for column, words in columns.items():
+        print(f"\n{words} (%) by blendedness")
+        print_line("", [*(one.name for one in bins_of(EDGES)), "all"])
+        for name, table in found.items():
+            values = [Estimate.of(row, column) for row in table.to_dict("records")]
+            factor = PERCENT.get(column, 1)
+            print_line(name, [f"{Estimate(*(factor * end for end in value)):.1f}" for value in values])
+
+
+def print_errors(tables: dict[str, pd.DataFrame]) -> None:
+    """Print for every band and bin of blendedness the flux errors, and then the shares of lost galaxies."""
+    for band in BANDS:
+        words = {
+            "mape": f"mean absolute flux error in {band}",
+            "capped": f"mean absolute flux error in {band}, each capped at 100 %",
+            "median": f"median flux error in {band}",
+            "right": f"mean absolute flux error in {band} of galaxies neither missed nor confused",
+        }
+        print_bins(tables, words, band)
+    shares = {
+        "missed": "share missed",
+        "confused": "share whose map is mostly another galaxy's light",
+        "catastrophic": "share missed or off in r by more than a factor of 2",
+    }
+    print_bins(tables, shares)
     for name, rows in tables.items():
         empty = rows["invented"].dropna()
         if len(empty):
             print(f"{name}: a galaxy in {empty.sum():.0f} of {len(empty)} maps that should be empty")
 
 
-def print_errors(tables: dict[str, pd.DataFrame]) -> None:
-    """Print for every band and bin of blendedness the mean absolute and the median flux error."""
-    bins = [*(one.name for one in bins_of(EDGES)), "all"]
-    for band in BANDS:
-        for column, words in (("mape", "mean absolute"), ("median", "median")):
-            print(f"\n{words} flux error in {band} (%) by blendedness")
-            print(f"{'':>20}" + "".join(f"{name:>22}" for name in bins))
-            for name, rows in tables.items():
-                found = flux_error_table(rows, band=band, group="galaxy")
-                cells = [
-                    f"{row[column]:.1f} [{row[f'{column}_low']:.1f}, {row[f'{column}_high']:.1f}]"
-                    for row in found.to_dict("records")
-                ]
-                print(f"{name:>20}" + "".join(f"{cell:>22}" for cell in cells))
+def print_colours(tables: dict[str, pd.DataFrame]) -> None:
+    """Print the median error of colours in every bin of blendedness."""
+    for colour in ("g_r", "r_z"):
+        print(f"\nmedian error of the colour {colour.replace('_', '-')} (mag) by blendedness")
+        print_line("", [one.name for one in bins_of(EDGES)])
+        for name, rows in tables.items():
+            chosen = [rows[one.contains(rows["blendedness"])] for one in bins_of(EDGES)]
+            estimates = [
+                bootstrap(part[f"colour_{colour}_error"].to_numpy(), median_of, groups=part["galaxy"].to_numpy())
+                for part in chosen
+            ]
+            print_line(name, [f"{one:+.3f}" for one in estimates])
+
+
+def print_magnitudes(tables: dict[str, pd.DataFrame]) -> None:
+    """Print relative errors of magnitudes by the number of galaxies in a blend."""
+    print("\nmean |error| of the r magnitude over the magnitude (%), by galaxies in the blend")
+    for name, rows in tables.items():
+        found = magnitude_error_table(rows, group="galaxy").to_dict("records")
+        cells = [f"{row['galaxies']:.0f}: {Estimate.of(row, 'relative'):.2f}" for row in found]
+        print_line(name, [f"{cell:>{WIDTH + 2}}" for cell in cells])
+        print_line("without a magnitude", [f"{100 * row['without']:.1f} %" for row in found])
+
+
+def print_coverage(run: Run, table: pd.DataFrame) -> None:
+    """Print how often the intervals of calibrated fluxes contain the true one; fitted to validation blends."""
+    adapter = run.adapter
+    if adapter.interchangeable:
+        return
+    by = CalibrationOptions(absent=False, strata="blendedness_predicted", edges=EDGES[1:-1])
+    calibration = BandCalibration.fit(measured(run, run.dataset("val"), run), [adapter.study.name], BANDS, by)
+    found = calibration.coverage(table, "blendedness", EDGES)
+    print("\ncoverage of 90 % intervals (%) and median width (nmgy) by blendedness")
+    print_line("", [one.name for one in bins_of(EDGES)])
+    for band, rows in found.groupby("band", sort=False):
+        rows = rows[rows["low"].notna()].to_dict("records")
+        covered = [Estimate(*(100 * end for end in Estimate.of(row, "coverage"))) for row in rows]
+        print_line(str(band), [f"{one:.0f}, {row['width']:.2f}" for one, row in zip(covered, rows, strict=True)])
 
 
 def print_differences(tables: dict[str, pd.DataFrame]) -> None:
-    """Print the mean absolute flux error in r of each other method minus that of the first."""
+    """Print the mean absolute flux error of each other method minus that of the first, in every band."""
     first, *others = tables
-    print(f"\nmean absolute flux error in r (%) of others minus that of {first}, the same blends drawn for both")
-    for name in others:
-        cells = []
-        for one in bins_of(EDGES):
-            chosen = [rows[one.contains(rows["blendedness"])] for rows in tables.values()]
-            of = dict(zip(tables, chosen, strict=True))
-            found = paired_difference(
-                of[first], of[name], lambda error: np.nanmean(np.abs(error), axis=-1), ("flux_r_error",), "galaxy"
-            )
-            cells.append(f"{found:+.1f}")
-        print(f"{name:>20}" + "".join(f"{cell:>22}" for cell in cells))
+    for band in BANDS:
+        print(f"\nmean flux error in {band} (%, each capped at 100) of others minus that of {first}, same blends")
+        for name in others:
+            same = tables[first]["id"].isin(tables[name]["id"])
+            of = {first: tables[first][same].reset_index(drop=True), name: tables[name]}
+            cells = []
+            for one in bins_of(EDGES):
+                chosen = {key: rows[one.contains(rows["blendedness"])] for key, rows in of.items()}
+                column = (f"flux_{band}_error",)
+                found = paired_difference(chosen[first], chosen[name], mean_capped, column, "galaxy")
+                cells.append(f"{found:+.1f}")
+            print_line(name, cells)
 
 
-def main() -> None:
-    """Run the comparison."""
+def mean_capped(errors: np.ndarray) -> np.ndarray:
+    """Return the mean absolute error over the last axis, each capped at 100 %."""
+    return np.nanmean(np.minimum(np.abs(errors), 100), axis=-1)
+
+
+def median_of(errors: np.ndarray) -> np.ndarray:
+    """Return the median over the last axis."""
+    return np.nanmedian(errors, axis=-1)
+
+
+def arguments() -> argparse.Namespace:
+    """Return the arguments of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
     parser.add_argument(
@@ -127,20 +212,37 @@ def main() -> None:
     parser.add_argument("--tune-split", choices=("train", "val"), default="val", help="split of these blends")
     parser.add_argument("--set", action="append", default=[], help="change a key of all runs, as for oasis")
     parser.add_argument("--draws", type=int, default=60, help="number of random settings of SEP to try")
-    options = parser.parse_args()
+    parser.add_argument("--scarlet", type=int, default=0, help="number of blends that scarlet2 fits; 0 for none")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the comparison."""
+    options = arguments()
     runs = {folder.name: Run(folder, options.set) for folder in options.runs}
     if len(runs) < len(options.runs):
         raise ConfigError("two of the folders have the same name: rename one")
     first = next(iter(runs.values()))
-    assert isinstance(first.adapter, GalaxyAdapter | GalaxiesAdapter)
+    adapter = first.adapter
+    assert isinstance(adapter, GalaxyAdapter | GalaxiesAdapter)
     tables = dict(of_runs(runs, options.split))
-    tables |= dict(of_baselines(first, options.split, options.tune_on, options.draws, options.tune_split))
+    rest = not adapter.interchangeable
+    classes = [0] if rest else None
+    tuned = tune_sep(first.dataset(options.tune_split), BANDS, rest, classes, options.tune_on, options.draws)
+    settings = f"{len(tuned.trials)} settings on {options.tune_on} blends of {options.tune_split}"
+    print(f"SEP, the best of {settings} (error {tuned.error:.1f} %): {tuned.sep.options}")
+    tables |= dict(of_baselines(first, options.split, tuned))
+    if options.scarlet:
+        few = Run(options.runs[0], [*options.set, f"data.events.{options.split}={options.scarlet}"])
+        tables["scarlet2"] = of_scarlet(few, options.split, tuned)
     for name, table in tables.items():
         write_table(table, options.out / f"{name.replace(' ', '_')}.parquet")
-    rows = {name: galaxies_of(table, first.adapter) for name, table in tables.items()}
+    rows = {name: galaxies_of(table, adapter) for name, table in tables.items()}
     print_counts(next(iter(rows.values())))
     print_errors(rows)
-    print_shares(rows)
+    print_colours(rows)
+    print_magnitudes(rows)
+    print_coverage(first, tables[next(iter(runs))])
     print_differences(rows)
     drawn = {name: table for name, table in rows.items() if name != "input"}  # far above all others
     print(f"figure: {save_figure(flux_figure(drawn, 'galaxy'), options.out / 'flux.png')}")

@@ -158,7 +158,8 @@ def evaluate_maps(
         batch_size: samples per batch.
         workers: number of processes that prepare samples.
     """
-    loader = make_loader(dataset, EpochSampler(len(dataset), shuffle=False), batch_size, workers)
+    sampler = EpochSampler(len(dataset), shuffle=False)
+    loader = make_loader(dataset, sampler, batch_size, workers, collate=collate_instances)
     predicted = (EventBatch(batch, maps_of(batch)) for batch in loader)
     events = (aligned(event, adapter.classes, adapter.interchangeable) for event in predicted)
     return _event_table(_named(events), len(dataset), adapter)

@@ -18,11 +18,13 @@ from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, in_bands
 from oasis.adapters.galaxy.detection import detect
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.files import read_cutouts
+from oasis.adapters.galaxy.flux_tables import EDGES
 from oasis.adapters.galaxy.grid import Grid, deviation, on_grid
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions
-from oasis.adapters.galaxy.photometry import EDGES, noise_of, object_columns
+from oasis.adapters.galaxy.photometry import noise_of, object_columns
 from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, GalaxyScene
 from oasis.adapters.galaxy.simulation import simulate_galaxies
+from oasis.adapters.galaxy.singles import single_galaxies
 from oasis.adapters.galaxy.stamps import Stamps
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
@@ -65,8 +67,19 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return flux, magnitude, colour, position and shape of every galaxy: `photometry.COLUMNS`."""
         noise, scale = noise_of(sample.meta, survey.BANDS), self.pixel_scale
+        several = not np.all(self.single)
+        known = sample.has_instances or not several
         rows = object_columns(
-            prediction.maps, sample.target, noise, survey.BANDS, scale, sample.image, sample.valid, self.single
+            prediction.maps,
+            sample.target,
+            noise,
+            survey.BANDS,
+            scale,
+            sample.image,
+            sample.valid,
+            self.single,
+            single_galaxies(sample, several) if known else None,
+            self.gain,
         )
         return dict(zip(self.classes, rows, strict=True))
 
@@ -75,6 +88,12 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         study = self.study
         rows = study.rows(table)
         return {"flux": flux_figure({study.what: rows}, study.group if study.group in rows else None)}
+
+    @property
+    def gain(self) -> list[float]:
+        """Electrons per nmgy in each band."""
+        given = self.options.blend.gain
+        return [given.get(band) or survey.gain(band) for band in survey.BANDS]
 
     @cached_property
     def pixel_scale(self) -> float:

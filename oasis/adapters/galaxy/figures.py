@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from oasis.adapters.galaxy.photometry import EDGES, flux_error_table
+from oasis.adapters.galaxy.flux_tables import EDGES, flux_error_table
 from oasis.drawing import COLOURS, add_legend, error_bars
 from oasis.stats.bins import bins_of
 from oasis.stats.intervals import ENDS

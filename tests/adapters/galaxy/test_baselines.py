@@ -11,20 +11,23 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from oasis.adapters.galaxy import baselines
 from oasis.adapters.galaxy.baselines import (
     Scarlet,
     Sep,
     SepOptions,
     catalogue_of,
     centroids,
+    extraction,
     input_maps,
     match,
     oracle_mask_maps,
     tune_sep,
+    tuning,
 )
+from oasis.adapters.galaxy.baselines import scarlet as scarlet_module
+from oasis.data.instances import Instances
 from oasis.data.mixing import SampleDataset
-from oasis.data.samples import Sample, collate
+from oasis.data.samples import Sample, collate, collate_instances
 from oasis.errors import DataError, MissingExtraError
 
 sep = pytest.importorskip("sep")
@@ -40,13 +43,22 @@ def galaxy(x, y, sigma, flux):
     return SED * flux * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * sigma**2)) / (2 * np.pi * sigma**2)
 
 
-def sample(*maps, seed=0, noise=1.0, valid=None, **meta):
-    """A blend of maps (3, 64, 64), one per class, with the noise of `NOISE` times a factor."""
-    target = np.stack(maps).astype(np.float32)
+def sample(*classes, seed=0, noise=1.0, valid=None, **meta):
+    """A blend with the noise of `NOISE` times a factor; a class is a galaxy (3, 64, 64) or several in a tuple."""
+    parts = [galaxies if isinstance(galaxies, tuple) else (galaxies,) for galaxies in classes]
+    target = np.stack([sum(galaxies) for galaxies in parts]).astype(np.float32)
     sky = noise * NOISE[:, None, None] * np.random.default_rng(seed).normal(size=target.shape[1:])
     image = (target.sum(axis=0) + sky).astype(np.float32)
     known = {f"noise_{band}": value for band, value in zip(BANDS, NOISE.tolist(), strict=True)}
-    return Sample(image, target, np.ones((1, 64, 64), bool) if valid is None else valid, known | meta)
+    singles = [(label, one) for label, galaxies in enumerate(parts) for one in galaxies if one.any()]
+    instances = Instances.pack(
+        image.shape,
+        [label for label, _ in singles],
+        [np.flatnonzero(one) for _, one in singles],
+        [one[one != 0].astype(np.float32) for _, one in singles],
+    )
+    valid = np.ones((1, 64, 64), bool) if valid is None else valid
+    return Sample(image, target, valid, known | meta, instances=instances)
 
 
 class Listed(SampleDataset):
@@ -76,7 +88,7 @@ NOTHING = np.zeros_like(CENTRAL)
 
 
 def test_the_input_stands_for_every_class():
-    batch = collate([sample(CENTRAL, BRIGHT), sample(FAINT, BRIGHT, seed=1)])
+    batch = collate_instances([sample(CENTRAL, BRIGHT), sample(FAINT, BRIGHT, seed=1)])
     maps = input_maps(batch)
     assert maps.shape == batch.target.shape
     for number in range(2):
@@ -85,7 +97,7 @@ def test_the_input_stands_for_every_class():
 
 def test_the_oracle_gives_every_pixel_to_the_brightest():
     central, near = galaxy(32, 32, 4, 20), galaxy(38, 32, 4, 10)
-    batch = collate([sample(central, near)])
+    batch = collate_instances([sample(central, near)])
     maps = oracle_mask_maps(batch)[0].numpy()
     first = central.sum(axis=0) > near.sum(axis=0)
     np.testing.assert_array_equal(maps[0], np.where(first, batch.image[0], 0))
@@ -96,7 +108,7 @@ def test_the_oracle_gives_every_pixel_to_the_brightest():
 
 
 def test_the_oracle_gives_empty_sky_to_no_one():
-    batch = collate([sample(np.where(X < 20, CENTRAL, 0), NOTHING)])
+    batch = collate_instances([sample(np.where(X < 20, CENTRAL, 0), NOTHING)])
     maps = oracle_mask_maps(batch)[0]
     assert (maps[0, :, :, 20:] == 0).all()
     assert (maps[1] == 0).all()
@@ -104,7 +116,7 @@ def test_the_oracle_gives_empty_sky_to_no_one():
 
 def test_an_isolated_galaxy_has_the_flux_that_kron_found():
     isolated, nothing = sample(CENTRAL, NOTHING), sample(NOTHING, NOTHING, noise=0.5)
-    fluxes = Sep(BANDS, rest=True, options=SEXTRACTOR).fluxes(collate([isolated, nothing]))
+    fluxes = Sep(BANDS, rest=True, options=SEXTRACTOR).fluxes(collate_instances([isolated, nothing]))
     assert fluxes.shape == (2, 2, 3)
     ratio = fluxes[0, 0] / (20 * SED.ravel())
     assert (ratio > 0.94).all()  # Kron 1980: more than 90 % of the light; 0.94 as SExtractor's manual says
@@ -114,7 +126,7 @@ def test_an_isolated_galaxy_has_the_flux_that_kron_found():
 
 
 def test_an_image_without_any_detection_is_empty():
-    batch = collate([sample(NOTHING, NOTHING, noise=0)])
+    batch = collate_instances([sample(NOTHING, NOTHING, noise=0)])
     assert np.isnan(Sep(BANDS, rest=True).fluxes(batch)).all()
     assert (Sep(BANDS, rest=True).maps(batch) == 0).all()
 
@@ -142,28 +154,28 @@ def test_kron_fluxes_follow_the_recipe_that_sep_documents(changes):
 
 
 def test_the_galaxy_at_the_centre_is_the_target_and_the_others_count_together():
-    batch = collate([sample(CENTRAL, BRIGHT + FAINT)])
+    batch = collate_instances([sample(CENTRAL, (BRIGHT, FAINT))])
     fluxes = Sep(BANDS, rest=True).fluxes(batch)[0]
     assert fluxes[0] == pytest.approx(20 * SED.ravel(), rel=0.05)
     assert fluxes[1] == pytest.approx(65 * SED.ravel(), rel=0.05)
 
 
 def test_without_anything_near_the_centre_the_target_is_missed():
-    fluxes = Sep(BANDS, rest=True).fluxes(collate([sample(NOTHING, BRIGHT + FAINT)]))[0]
+    fluxes = Sep(BANDS, rest=True).fluxes(collate_instances([sample(NOTHING, (BRIGHT, FAINT))]))[0]
     assert np.isnan(fluxes[0]).all()
     assert fluxes[1] == pytest.approx(65 * SED.ravel(), rel=0.05)
 
 
 def test_galaxies_of_one_kind_are_told_apart_by_the_truth():
-    batch = collate([sample(FAINT, NOTHING, CENTRAL), sample(BRIGHT, CENTRAL, FAINT, seed=1)])
+    batch = collate_instances([sample(FAINT, NOTHING, CENTRAL), sample(BRIGHT, CENTRAL, FAINT, seed=1)])
     fluxes = Sep(BANDS, rest=False).fluxes(batch)
     for found, expected in zip(fluxes[:, :, 1], [(5, np.nan, 20), (60, 20, 5)], strict=True):
         assert found == pytest.approx(expected, rel=0.05, nan_ok=True)
 
 
 def test_maps_are_the_image_in_segments_that_exclude_each_other():
-    blend = sample(CENTRAL, BRIGHT + FAINT)
-    maps = Sep(BANDS, rest=True).maps(collate([blend]))
+    blend = sample(CENTRAL, (BRIGHT, FAINT))
+    maps = Sep(BANDS, rest=True).maps(collate_instances([blend]))
     segments = catalogue_of(blend.image, NOISE, SepOptions()).segments
     owner = segments[32, 32]
     assert len(np.unique(segments)) == 4
@@ -175,7 +187,7 @@ def test_maps_are_the_image_in_segments_that_exclude_each_other():
 
 
 def test_fluxes_of_segments_are_the_sums_of_maps():
-    batch = collate([sample(CENTRAL, BRIGHT + FAINT)])
+    batch = collate_instances([sample(CENTRAL, (BRIGHT, FAINT))])
     cut = Sep(BANDS, rest=True, options=SepOptions(flux="isophotal", correction=(1.0, 2.0, 3.0)))
     expected = cut.maps(batch).double().sum(dim=(3, 4)).numpy() * [1, 2, 3]
     assert cut.fluxes(batch) == pytest.approx(expected, rel=1e-5)
@@ -217,13 +229,13 @@ def test_what_lies_opposite_outside_the_image_or_in_a_neighbour_reads_0():
     images = np.arange(1.0, 26.0).reshape(1, 5, 5)
     others = np.zeros((5, 5), bool)
     others[0, 0] = others[2, 4] = others[4, 4] = True
-    filled = baselines._mirrored(images, others, 2.0, 1.0)
+    filled = extraction._mirrored(images, others, 2.0, 1.0)
     expected = images[0].copy()
     expected[0, 0] = images[0, 4, 2]
     expected[2, 4] = expected[4, 4] = 0  # column -2
     np.testing.assert_array_equal(filled[0], expected)
     np.testing.assert_array_equal(
-        baselines._mirrored(images, others, 2.0, 2.0)[0, [0, 4, 2], [0, 4, 4]], [0, 0, 11]
+        extraction._mirrored(images, others, 2.0, 2.0)[0, [0, 4, 2], [0, 4, 4]], [0, 0, 11]
     )
 
 
@@ -232,7 +244,7 @@ def test_pixels_that_are_not_valid_hold_nothing():
     valid[:, 40:] = False
     blend = sample(CENTRAL, BRIGHT, valid=valid)
     image = np.where(valid, blend.image, np.where(X < 32, 9.0, np.nan))
-    batch = collate([blend.replace(image=image)])
+    batch = collate_instances([blend.replace(image=image)])
     fluxes = Sep(BANDS, rest=True).fluxes(batch)[0]
     assert fluxes[0] == pytest.approx(20 * SED.ravel(), rel=0.1)
     maps = Sep(BANDS, rest=True).maps(batch)
@@ -243,12 +255,33 @@ def test_pixels_that_are_not_valid_hold_nothing():
 def test_a_sample_has_to_state_its_noise():
     blend = sample(CENTRAL, BRIGHT)
     with pytest.raises(DataError, match="noise_<band>"):
-        Sep(BANDS, rest=True).fluxes(collate([blend.replace(meta={"id": "test/0"})]))
+        Sep(BANDS, rest=True).fluxes(collate_instances([blend.replace(meta={"id": "test/0"})]))
 
 
 def test_centroids_are_weighted_by_flux():
     places = centroids(np.stack([CENTRAL, BRIGHT, NOTHING]))
     np.testing.assert_allclose(places, [[31.8, 32.3], [48, 50], [np.nan, np.nan]], atol=0.01)
+
+
+def test_a_neighbour_of_a_target_that_was_not_detected_keeps_its_own_detection():
+    near = galaxy(35.5, 32, 2.5, 60)
+    hidden = sample(galaxy(32, 32, 2.5, 1.5), near)
+    found = catalogue_of(hidden.image, NOISE, SepOptions())
+    assert len(found.place) == 1
+    assert np.linalg.norm(found.place[0] - [32, 32]) < 5  # near enough to the target to be taken for it
+    fluxes = Sep(BANDS, rest=True).fluxes(collate_instances([hidden]))[0]
+    assert np.isnan(fluxes[0]).all()
+    assert fluxes[1, 1] == pytest.approx(61.5, rel=0.05)
+
+
+def test_detections_are_counted_with_matches_and_galaxies():
+    batch = collate_instances([sample(CENTRAL, (BRIGHT, FAINT)), sample(NOTHING, BRIGHT, seed=1)])
+    assert Sep(BANDS, rest=True, options=SEXTRACTOR).detections(batch).tolist() == [[3, 3, 3], [1, 1, 1]]
+
+
+def test_detections_of_a_class_of_several_galaxies_need_instances():
+    with pytest.raises(DataError, match="test/7: its single galaxies"):
+        Sep(BANDS, rest=True).fluxes(collate([sample(CENTRAL, BRIGHT, id="test/7")]))
 
 
 def test_the_sum_of_distances_decides_who_is_who():
@@ -283,9 +316,9 @@ GRID = {"thresh": (0.7, 30.0), "grow": (0.5, 2.0), "flux": ("kron", "isophotal")
 
 @pytest.mark.parametrize("draws", [0, 3])
 def test_tuning_finds_what_a_search_of_all_choices_finds(blends, monkeypatch, draws):
-    monkeypatch.setattr(baselines, "GRID", GRID)
+    monkeypatch.setattr(tuning, "GRID", GRID)
     tuned = tune_sep(blends, BANDS, rest=True, draws=draws)
-    batch = collate(blends.samples)
+    batch = collate_instances(blends.samples)
     true = batch.target.double().sum(dim=(3, 4)).numpy()
 
     def error(options):
@@ -301,9 +334,9 @@ def test_tuning_finds_what_a_search_of_all_choices_finds(blends, monkeypatch, dr
 
 
 def test_tuning_counts_the_classes_that_it_is_told_to(blends, monkeypatch):
-    monkeypatch.setattr(baselines, "GRID", {"thresh": (1.5,)})
+    monkeypatch.setattr(tuning, "GRID", {"thresh": (1.5,)})
     tuned = tune_sep(blends, BANDS, rest=True, classes=[0], samples=4, draws=1)
-    batch = collate(blends.samples[:4])
+    batch = collate_instances(blends.samples[:4])
     true = batch.target.double().sum(dim=(3, 4)).numpy()[:, 0]
     off = np.nan_to_num(tuned.sep.fluxes(batch)[:, 0]) / true - 1
     assert tuned.error == pytest.approx(100 * np.minimum(np.abs(off), 1).mean())
@@ -316,10 +349,10 @@ def test_the_correction_is_the_factor_with_the_least_error():
     fluxes[:20] = np.nan  # missed
     true[20:30], fluxes[20:30] = 0, 5.0
     fluxes[30:50] *= 100
-    error, factors = baselines._best_correction(fluxes, true)
+    error, factors = tuning._best_correction(fluxes, true)
     assert factors == pytest.approx((1.25, 0.8), abs=0.02)
     assert error == pytest.approx(100 * 40 / 190 + 1.6 * 150 / 190, abs=0.5)
-    assert baselines._best_correction(np.full((3, 1, 1), np.nan), np.ones((3, 1, 1)))[0] == 100
+    assert tuning._best_correction(np.full((3, 1, 1), np.nan), np.ones((3, 1, 1)))[0] == 100
 
 
 def scarlet(**options):
@@ -328,7 +361,7 @@ def scarlet(**options):
 
 def test_the_point_spread_function_is_galsims():
     galsim = pytest.importorskip("galsim")
-    stamps = baselines._moffat(np.array([4.9, 4.2]))
+    stamps = scarlet_module._moffat(np.array([4.9, 4.2]))
     for stamp, fwhm in zip(stamps, (4.9, 4.2), strict=True):
         exact = galsim.Moffat(beta=3, fwhm=fwhm).drawImage(nx=len(stamp), ny=len(stamp), scale=1.0).array
         np.testing.assert_allclose(stamp, exact / exact.sum(), atol=1e-4)
@@ -338,14 +371,14 @@ def test_the_point_spread_function_is_galsims():
 def test_scarlet_asks_for_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "scarlet2", None)
     with pytest.raises(MissingExtraError, match=r"oasis-seg\[scarlet\]"):
-        scarlet().maps(collate([sample(CENTRAL, BRIGHT)]))
+        scarlet().maps(collate_instances([sample(CENTRAL, BRIGHT)]))
 
 
 @pytest.mark.parametrize("shape", ["sersic", "pixels"])
 def test_scarlet_fits_the_galaxies_that_sep_detects(shape):
     pytest.importorskip("scarlet2", reason="the extra scarlet is not installed")
     near = galaxy(39, 32, 3, 10)
-    batch = collate([sample(CENTRAL, near), sample(NOTHING, NOTHING, seed=1, noise=0.5)])
+    batch = collate_instances([sample(CENTRAL, near), sample(NOTHING, NOTHING, seed=1, noise=0.5)])
     maps = scarlet(shape=shape).maps(batch)
     assert maps.shape == batch.target.shape
     assert maps[0, :, 1].sum(dim=(1, 2)).numpy() == pytest.approx([20, 10], rel=0.1)

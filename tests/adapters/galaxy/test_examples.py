@@ -1,12 +1,14 @@
 """The examples on galaxies, in small, as anyone would run them; 10 s."""
 
+import re
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from oasis.adapters.galaxy import GalaxiesAdapter, baselines
+from oasis.adapters.galaxy import GalaxiesAdapter
+from oasis.adapters.galaxy.baselines import tuning
 from oasis.evaluation.event_table import evaluate_maps
 from oasis.run import Run
 
@@ -23,7 +25,7 @@ def trained(tmp_path):
         {
             "adapter": "galaxy",
             "run": str(tmp_path / "one"),
-            "data": {**DATA, "events": {"train": 32, "val": 20, "test": 40}},
+            "data": {**DATA, "events": {"train": 32, "val": 60, "test": 40}},
             "model": {"base_channels": 4, "depth": 3},
             "training": {"epochs": 1, "workers": 0},
         }
@@ -36,15 +38,18 @@ def test_networks_and_baselines_are_measured_on_the_same_blends(example, trained
     out = tmp_path / "comparison"
     arguments = [trained, "--split", "val", "--out", out, "--tune-on", 3, "--draws", 0]
     monkeypatch.setattr(sys, "argv", ["compare", *map(str, arguments)])
-    monkeypatch.setattr(baselines, "GRID", {"clean": (True, False)})
+    monkeypatch.setattr(tuning, "GRID", {"clean": (True, False)})
     module = example("galaxy/compare")
     module.main()
     printed = capsys.readouterr().out
+    of_band, shares, colours, magnitudes = 4, 3, 2, 1
     for name in ("one", "input", "oracle mask", "SEP"):
         lines = [line for line in printed.splitlines() if line.startswith(f"{name:>20}")]
-        assert len(lines) == 6 + 2 + (name != "one")
+        assert len(lines) == 3 * of_band + shares + colours + magnitudes + 3 * (name != "one")
+    assert re.search(r"SEP's catalogue: purity [01]\.\d+, completeness [01]\.\d+", printed)
+    assert "coverage of 90 % intervals" in printed
     tables = [module.pd.read_parquet(path) for path in out.glob("*.parquet")]
-    assert [len(table) for table in tables] == [2 * 20] * 4
+    assert [len(table) for table in tables] == [2 * 60] * 4
     assert {event.split("/")[0] for event in tables[0]["id"]} == {"val"}
     assert (out / "flux.png").stat().st_size > 0
 

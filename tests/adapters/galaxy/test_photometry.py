@@ -3,19 +3,11 @@
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 from skimage.metrics import structural_similarity
 
-from oasis.adapters.galaxy.photometry import (
-    COLUMNS,
-    EDGES,
-    adaptive_moments,
-    flux_error_table,
-    noise_of,
-    object_columns,
-    with_fluxes,
-)
+from oasis.adapters.galaxy.photometry import COLUMNS, noise_of, object_columns
+from oasis.adapters.galaxy.singles import Singles
 from oasis.errors import DataError
 
 BANDS = ("g", "r", "z")
@@ -41,6 +33,7 @@ def pair():
 
 
 def measure(predicted, true, **options):
+    options.setdefault("galaxies", Singles(true, np.arange(len(true))))
     return object_columns(predicted, true, NOISE, BANDS, SCALE, **options)
 
 
@@ -64,7 +57,9 @@ def test_every_column_is_documented_and_every_document_a_column(pair):
 def test_a_perfect_prediction_is_off_by_nothing(pair):
     for row in measure(pair, pair, image=noisy(pair)):
         zero = [name for name in row if name.endswith(("_error", "_failed"))]
-        zero = [name for name in [*zero, "missed", "catastrophic", "centroid_offset"] if name[:4] != "cons"]
+        zero = [
+            name for name in [*zero, "missed", "confused", "catastrophic", "centroid_offset"] if name[:4] != "cons"
+        ]
         np.testing.assert_allclose([row[name] for name in zero], 0, atol=1e-9)
         assert row["ssim"] == pytest.approx(1)
         assert row["cosine"] == pytest.approx(1)
@@ -118,6 +113,25 @@ def test_flux_in_the_wrong_place_is_a_miss(pair):
     predicted[1] = np.roll(pair[1], (25, -30), axis=(1, 2))
     for name in ("missed", "catastrophic"):
         assert [row[name] for row in measure(predicted, pair)] == [0, 1]
+
+
+def test_a_map_with_the_light_of_another_galaxy_is_confused_with_it(pair):
+    first, second = pair
+    for share, flags in ((0.45, [0, 0]), (0.55, [1, 1])):  # of each map that is the other galaxy's
+        mixed = np.stack([(1 - share) * first + share * 4 * second, (1 - share) * second + share * first / 4])
+        assert [row["confused"] for row in measure(mixed, pair)] == flags
+    assert [row["confused"] for row in measure(pair[::-1], pair)] == [1, 1]
+    assert [row["confused"] for row in measure(0 * pair, pair)] == [0, 0]
+
+
+def test_a_galaxy_of_the_others_can_be_the_one_that_is_confused_with_the_target(pair):
+    target, near = pair
+    far = SED * gaussian(12, 12, 3, flux=30)
+    true, galaxies = np.stack([target, near + far]), Singles(np.stack([target, near, far]), np.array([0, 1, 1]))
+    rows = measure(np.stack([near, target + far]), true, single=[True, False], galaxies=galaxies)
+    assert rows[0]["confused"] == 1
+    assert np.isnan(rows[1]["confused"])
+    assert np.isnan(measure(true, true, galaxies=None)[0]["confused"])
 
 
 def test_an_object_below_the_detection_limit_is_neither_found_nor_missed(pair):
@@ -216,44 +230,6 @@ def test_ssim_and_psnr_keep_to_the_footprint_and_see_flux(pair):
         assert row["cosine"] == pytest.approx(cosine)
 
 
-def test_moments_of_gaussians_are_their_parameters():
-    parameters = [(30.3, 33.8, 4.0, 2.0, 25.0), (20.0, 40.5, 3.0, 3.0, 0.0), (33.3, 31.1, 5.0, 2.5, -70.0)]
-    moments = adaptive_moments(np.stack([gaussian(*each) for each in parameters]))
-    for centroid, size, ellipticity, (x, y, a, b, angle) in zip(
-        moments.centroid, moments.size, moments.ellipticity, parameters, strict=True
-    ):
-        assert centroid == pytest.approx([x, y], abs=1e-3)
-        assert size == pytest.approx(np.sqrt(a * b), rel=1e-3)
-        e = (a**2 - b**2) / (a**2 + b**2)
-        twice = np.radians(2 * angle)
-        assert ellipticity == pytest.approx([e * np.cos(twice), e * np.sin(twice)], abs=1e-3)
-
-
-def test_moments_are_those_of_galsim():
-    galsim = pytest.importorskip("galsim")
-    rng = np.random.default_rng(3)
-    psf = galsim.Moffat(beta=3, fwhm=1.2)
-    for index in (1, 1, 2.5, 2.5, 4, 4):
-        galaxy = galsim.Sersic(index, half_light_radius=rng.uniform(0.6, 2), trunc=8)
-        galaxy = galaxy.shear(q=rng.uniform(0.3, 1), beta=rng.uniform(0, 180) * galsim.degrees)
-        image = galsim.Convolve(galaxy.shift(*rng.uniform(-1, 1, 2)), psf).drawImage(nx=64, ny=64, scale=SCALE)
-        ours = adaptive_moments(image.array[None])
-        theirs = galsim.hsm.FindAdaptiveMom(image)
-        assert ours.size[0] == pytest.approx(theirs.moments_sigma, rel=2e-3)
-        shape = [theirs.observed_shape.e1, theirs.observed_shape.e2]
-        assert ours.ellipticity[0] == pytest.approx(shape, abs=2e-3)
-        centroid = [theirs.moments_centroid.x - 1, theirs.moments_centroid.y - 1]
-        assert ours.centroid[0] == pytest.approx(centroid, abs=5e-3)
-
-
-def test_moments_of_what_is_no_galaxy_do_not_settle():
-    nothing, point = np.zeros((64, 64)), np.zeros((64, 64))
-    point[30, 30] = 1
-    moments = adaptive_moments(np.stack([nothing, point, -gaussian(32, 32, 3), gaussian(32, 32, 3)]))
-    np.testing.assert_array_equal(np.isnan(moments.size), [True, True, True, False])
-    np.testing.assert_array_equal(np.isnan(moments.centroid).all(axis=1), np.isnan(moments.size))
-
-
 def test_shape_errors_are_predicted_minus_true():
     true = SED * gaussian(31, 33, 4, 2, 0, 40)
     predicted = SED * gaussian(32.5, 31, 5, 3.6, 45, 40)
@@ -300,97 +276,3 @@ def test_noise_comes_from_the_meta_data():
     for meta in ({"id": "test/3", "noise_g": 1.0}, {"id": "test/3", "noise_g": 1.0, "noise_r": 0.0}):
         with pytest.raises(DataError, match="test/3: noise"):
             noise_of(meta, ("g", "r"))
-
-
-@pytest.fixture
-def table(pair):
-    """Event rows of two samples: one perfect, one 10 % too faint whose second object is lost."""
-    lost = 0.9 * pair
-    lost[1] = 0
-    rows = [*measure(pair, pair), *measure(lost, pair)]
-    core = [
-        {"intensity_true": pair[k].sum(), "intensity_predicted": 1.0, "delta_percent": 0.0} for k in (0, 1, 0, 1)
-    ]
-    return pd.DataFrame([{**one, **other} for one, other in zip(rows, core, strict=True)])
-
-
-def test_a_catalogue_takes_the_place_of_sums_of_maps(table):
-    true = table[[f"flux_{band}_true" for band in BANDS]].to_numpy()
-    fluxes = true * [[1.1], [0.4], [1.0], [1.0]]
-    fluxes[2] = np.nan
-    changed = with_fluxes(table, fluxes.reshape(2, 2, 3), BANDS)
-    assert changed["flux_r_error"].tolist() == pytest.approx([10, -60, -100, 0])
-    assert changed["delta_percent"].tolist() == pytest.approx([10, -60, -100, 0], abs=1e-3)
-    assert changed["intensity_predicted"].tolist() == pytest.approx(np.nan_to_num(fluxes.sum(axis=1)).tolist())
-    assert changed["missed"].tolist() == [0, 0, 1, 0]
-    assert changed["catastrophic"].tolist() == [0, 1, 1, 0]
-    assert changed["magnitude_r_failed"].tolist() == [0, 0, 1, 0]
-    assert changed["magnitude_g_error"][0] == pytest.approx(-2.5 * np.log10(1.1))
-    assert np.isnan(changed["colour_g_r_error"][2])
-    pd.testing.assert_series_equal(changed["ssim"], table["ssim"])
-    assert table["missed"].tolist() == [0, 0, 0, 1]
-
-
-def test_what_cannot_be_detected_is_not_missed_by_a_catalogue_either(table):
-    table.loc[1, "missed"] = np.nan
-    changed = with_fluxes(table, np.full((4, 3), np.nan), BANDS)
-    np.testing.assert_array_equal(changed["missed"], [1, np.nan, 1, 1])
-
-
-def event_rows(count=400, seed=0):
-    rng = np.random.default_rng(seed)
-    blended = rng.uniform(0, 1, count)
-    return pd.DataFrame(
-        {
-            "blendedness": blended,
-            "flux_r_true": 1.0,
-            "snr": 100.0,
-            "flux_r_error": rng.normal(-5, 2 + 30 * blended),
-            "catastrophic": (rng.random(count) < blended / 5).astype(float),
-            "missed": (rng.random(count) < blended / 10).astype(float),
-            "galaxy": rng.integers(0, 40, count),
-        }
-    )
-
-
-def test_the_table_of_flux_errors_follows_its_equations():
-    rows = event_rows()
-    errors = flux_error_table(rows)
-    assert errors["low"].tolist() == [*EDGES[:-1], -np.inf]
-    assert errors["objects"].iloc[-1] == 400
-    for one in errors.to_dict("records"):
-        mine = rows[(rows["blendedness"] >= one["low"]) & (rows["blendedness"] < one["high"])]
-        off = mine["flux_r_error"]
-        assert one["objects"] == len(mine)
-        assert one["median"] == pytest.approx(off.median())
-        assert one["mape"] == pytest.approx(off.abs().mean())
-        assert one["sigma_mad"] == pytest.approx(1.4826 * (off - off.median()).abs().median())
-        assert one["catastrophic"] == pytest.approx(mine["catastrophic"].mean())
-        assert one["missed"] == pytest.approx(mine["missed"].mean())
-        for name in ("median", "mape", "sigma_mad", "catastrophic", "missed"):
-            assert one[f"{name}_low"] <= one[name] <= one[f"{name}_high"]
-
-
-def test_a_missed_object_counts_with_its_whole_flux_and_an_empty_map_does_not():
-    rows = event_rows(4)
-    rows["flux_r_error"], rows["missed"] = [0.0, 0.0, -100.0, np.nan], [0.0, np.nan, 1.0, np.nan]
-    rows["flux_r_true"] = [1.0, 1.0, 1.0, 0.0]
-    one = flux_error_table(rows, edges=(0, 1)).iloc[0]
-    assert (one["objects"], one["undetectable"]) == (3, 1)
-    assert one["mape"] == pytest.approx(100 / 3)
-    assert one["missed"] == 0.5
-
-
-def test_intervals_widen_where_the_same_galaxies_come_again():
-    rows = pd.concat([event_rows(40)] * 9)
-    rows["galaxy"] = np.tile(np.arange(40), 9)
-    alone, grouped = (flux_error_table(rows, edges=(0, 1), group=group).iloc[0] for group in (None, "galaxy"))
-    assert grouped["mape"] == alone["mape"]
-    widths = [row["mape_high"] - row["mape_low"] for row in (alone, grouped)]
-    assert widths[1] / widths[0] == pytest.approx(3, rel=0.3)
-
-
-def test_a_bin_without_objects_is_empty():
-    errors = flux_error_table(event_rows(20), edges=(2, 3))
-    assert errors["objects"].tolist() == [0, 20]
-    assert np.isnan(errors["median"][0])

@@ -1,0 +1,26 @@
+"""Baselines on the same blends: the image itself, an oracle that splits its pixels, SEP, and scarlet2.
+
+Each returns maps (b, N, B, H, W) in nmgy for a batch, as a separator does; `Sep` also measures fluxes as
+catalogues do.
+"""
+
+from oasis.adapters.galaxy.baselines.extraction import Catalogue, SepOptions, catalogue_of
+from oasis.adapters.galaxy.baselines.masks import input_maps, oracle_mask_maps
+from oasis.adapters.galaxy.baselines.matching import centroids, match
+from oasis.adapters.galaxy.baselines.scarlet import Scarlet
+from oasis.adapters.galaxy.baselines.sep import Sep
+from oasis.adapters.galaxy.baselines.tuning import TunedSep, tune_sep
+
+__all__ = [
+    "Catalogue",
+    "Scarlet",
+    "Sep",
+    "SepOptions",
+    "TunedSep",
+    "catalogue_of",
+    "centroids",
+    "input_maps",
+    "match",
+    "oracle_mask_maps",
+    "tune_sep",
+]
