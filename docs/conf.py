@@ -52,6 +52,7 @@ from oasis.evaluation.event_table import COLUMNS
 from oasis.evaluation.identity import IDENTITY
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.terms import TERMS
+from oasis.models.sparse import SparseTransformer
 from oasis.models.unet import UNet
 from oasis.scaling import AsinhScale, LogScale
 from oasis.separator.objects import ObjectOptions
@@ -93,6 +94,7 @@ myst_substitutions = {
     "detector": tables.options_table(Detector),
     "artefacts": tables.options_table(Artefacts),
     "energy_scale": tables.options_table(EnergyScale),
+    "tokens": tables.arguments_table(SparseTransformer, leave_out={"in_channels", "out_channels", "spatial_dims"}),
     "unet": tables.arguments_table(UNet, leave_out={"in_channels", "out_channels", "spatial_dims"}),
     "scaling": tables.options_table(LogScale, {"name": "the kind of scaling"}),
     "asinh": tables.options_table(AsinhScale, {"name": "the kind of scaling"}),

@@ -82,17 +82,28 @@ class RunConfig(Options):
     @property
     def fingerprint(self) -> str:
         """Twelve digits that identify the settings on which the maps depend."""
-        return self._digits({"run": True, "grouping": True, "training": {"workers", *self._whole_batches}})
+        training = {"workers", *self._whole_batches}
+        return self._digits({"run": True, "grouping": True, "training": training, "objects": self._plain_objects})
 
     @property
     def earlier_fingerprint(self) -> str:
         """The fingerprint in earlier versions, which included the number of processes that prepare samples."""
-        return self._digits({"run": True, "grouping": True, "training": self._whole_batches})
+        training = self._whole_batches
+        return self._digits({"run": True, "grouping": True, "training": training, "objects": self._plain_objects})
 
     @property
     def _whole_batches(self) -> set[str]:
         """The key `accumulate` where it says nothing, as in earlier versions, which did not have it."""
         return {"accumulate"} if self.training.accumulate == 1 else set()
+
+    @property
+    def _plain_objects(self) -> set[str]:
+        """The keys of `objects` that say nothing, as in earlier versions, which did not have them."""
+        if self.objects is None:
+            return set()
+        earlier = ObjectOptions()
+        later = ("features", "counting", "decoder", "expansion", "dropout")
+        return {name for name in later if getattr(self.objects, name) == getattr(earlier, name)}
 
     def _digits(self, exclude: dict[str, Any]) -> str:
         text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)

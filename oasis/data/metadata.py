@@ -14,6 +14,7 @@ RESERVED = frozenset(
         "class",
         "configuration",
         "delta_percent",
+        "exists_predicted",
         "intensity_calibrated",
         "intensity_high",
         "intensity_low",

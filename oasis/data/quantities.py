@@ -28,9 +28,12 @@ class Quantities(Options):
             metadata.
         of_image: quantities of the whole image.
         directions: groups of names in `of_object` that are the components of a unit vector.
+        ordered: groups of classes that are filled in order, for objects that are counted as one decision: the
+            second has an object only if the first has one.
     """
 
     classes: tuple[str, ...] = ()
     of_object: tuple[Quantity, ...] = ()
     of_image: tuple[Quantity, ...] = ()
     directions: tuple[tuple[str, ...], ...] = ()
+    ordered: tuple[tuple[str, ...], ...] = ()

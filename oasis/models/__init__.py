@@ -1,7 +1,7 @@
 """Models: backbones by name, networks that turn an image into feature maps of the same size.
 
-A model of this package has a plain name (`unet`). A name with a slash (`family/...`) is built by another library,
-which is imported only when its family is requested. `path/to/file.py:build` is the user's own model.
+A model of this package has a plain name (`unet`, `tokens`). A name with a slash (`family/...`) is built by another
+library, which is imported only when its family is requested. `path/to/file.py:build` is the user's own model.
 """
 
 import re
@@ -22,12 +22,23 @@ from oasis.models.backbone import (
     reason,
 )
 from oasis.models.reference import load_reference
+from oasis.models.sparse import SparseTransformer
 from oasis.models.unet import UNet
 from oasis.plugins import from_file, is_code
 
-__all__ = ["Backbone", "Family", "UNet", "create_model", "list_models", "load_reference", "own_backbone"]
+__all__ = [
+    "Backbone",
+    "Family",
+    "SparseTransformer",
+    "UNet",
+    "create_model",
+    "list_models",
+    "load_reference",
+    "own_backbone",
+]
 
-KINDS = ("unet", "smp/<architecture>-<encoder>", "timm/<encoder>", "monai/<Network>", "<file>.py:<builder>")
+OURS: dict[str, Callable[..., Backbone]] = {"unet": UNet, "tokens": SparseTransformer}
+KINDS = (*OURS, "smp/<architecture>-<encoder>", "timm/<encoder>", "monai/<Network>", "<file>.py:<builder>")
 
 
 class Family(NamedTuple):
@@ -44,11 +55,11 @@ class Family(NamedTuple):
     build: Callable[..., Backbone]
 
 
-def _unet(name: str, in_channels: int, out_channels: int, spatial_dims: int, **options: Any) -> Backbone:
-    if name != "unet":
+def _ours(name: str, in_channels: int, out_channels: int, spatial_dims: int, **options: Any) -> Backbone:
+    if name not in OURS:
         raise ModelError(f"unknown; {nearest(name, KINDS)}")
-    check_options(options, [option for option in signature(UNet).parameters if option not in COMMON])
-    return UNet(in_channels, out_channels, spatial_dims, **options)
+    check_options(options, [option for option in signature(OURS[name]).parameters if option not in COMMON])
+    return OURS[name](in_channels, out_channels, spatial_dims, **options)
 
 
 def _own(name: str, in_channels: int, out_channels: int, spatial_dims: int, **options: Any) -> Backbone:
@@ -62,7 +73,7 @@ def _own(name: str, in_channels: int, out_channels: int, spatial_dims: int, **op
 
 
 FAMILIES = {
-    "": Family(lambda pattern: ["unet"], lambda name: DIMENSIONS, _unet),
+    "": Family(lambda pattern: list(OURS), lambda name: DIMENSIONS, _ours),
     "smp": Family(from_smp.names, from_smp.dimensions, from_smp.build),
     "timm": Family(from_timm.names, from_timm.dimensions, from_timm.build),
     "monai": Family(from_monai.names, from_monai.dimensions, from_monai.build),
@@ -138,4 +149,4 @@ def _family(name: str) -> Family:
 
 def _names_in(spatial_dims: int) -> list[str]:
     monai = [from_monai.PREFIX + network for network in from_monai.NETWORKS]
-    return ["unet", *(name for name in monai if spatial_dims in from_monai.dimensions(name))]
+    return [*OURS, *(name for name in monai if spatial_dims in from_monai.dimensions(name))]

@@ -44,6 +44,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         encoder_channels: channels of the features from `compute_encoded`; None if it has none.
+        bands: number of the first channels that are the image; the others are context. None: all of them.
 
     Raises:
         ModelError: an argument is out of range.
@@ -58,6 +59,7 @@ class Backbone(nn.Module, ABC):
     """
 
     encoder_channels: int | None = None
+    bands: int | None = None
 
     def __init__(
         self,

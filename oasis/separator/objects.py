@@ -1,15 +1,16 @@
 r"""The object head: quantities of each object, such as its energy, and of the image, such as a vertex.
 
-A small set-prediction head attends to the features of the backbone's encoder with one query per class, which
-includes the moments of the map predicted for that class, and one query for the image. A map and the quantities of
-its class thus belong to the same object, also if classes are interchangeable.
+A small set-prediction head attends to the features of the backbone with one query per class, which includes
+the moments of the map predicted for that class, and one query for the image. A map and the quantities of its class
+thus belong to the same object, also if classes are interchangeable. A decoder of sequences attends to the same
+queries.
 
 Source of queries that attend to an encoder: Carion et al. 2020, arXiv 2005.12872.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -19,13 +20,18 @@ from torch.nn import functional as F
 from oasis.data.quantities import Quantities, Quantity
 from oasis.errors import ConfigError, DataError, nearest
 from oasis.loss.ratio import Ratio
+from oasis.models.tokens import Tokens, grid_tokens
 from oasis.options import Options
 from oasis.scaling import FittedScale
+from oasis.separator.counting import Counts, chains, joint_states, state_of
+from oasis.separator.moments import moments
 from oasis.separator.prediction import Objects
+from oasis.separator.sequence import Context, SequenceDecoder, perceptron
 
 PRESENCE = "presence"  # column of the probability that an object is present
+EXISTS = "exists"  # column of the decision whether it is
 PREDICTED = "_predicted"  # suffix of columns of predicted quantities
-TINY = 1e-6  # minimum intensity of a map with a shape, and minimum length of a vector with a direction
+TINY = 1e-6  # minimum length of a vector with a direction
 
 
 class ObjectOptions(Options):
@@ -36,12 +42,35 @@ class ObjectOptions(Options):
         layers: number of attention layers.
         heads: number of attention heads, which divide the channels.
         weight: the weight of its loss relative to that of the maps.
+        features: what it attends to: the deepest features of the `encoder`, features at full resolution of all
+            `cells` above 0, which are further outputs of the backbone, or `both`.
+        counting: presence of every object by itself (`independent`), or the number of objects as one decision
+            (`categorical`).
+        decoder: one query per class (`queries`), or objects one after the other until it stops (`sequence`), which
+            is one decision too.
+        expansion: factor by which its perceptrons are wider than its features.
+        dropout: fraction of values that are dropped in training.
     """
 
     channels: int = Field(64, ge=1)
     layers: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
     weight: float = Field(1.0, gt=0)
+    features: Literal["encoder", "cells", "both"] = "encoder"
+    counting: Literal["independent", "categorical"] = "independent"
+    decoder: Literal["queries", "sequence"] = "queries"
+    expansion: int = Field(2, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether the head needs the features of an encoder."""
+        return self.features != "cells"
+
+    @property
+    def cell_channels(self) -> int:
+        """Number of further channels that the head needs from the backbone."""
+        return 0 if self.features == "encoder" else self.channels
 
 
 class ObjectHead(nn.Module):
@@ -96,44 +125,137 @@ class ObjectHead(nn.Module):
         moments = 2 * bands + spatial_dims + spatial_dims * (spatial_dims + 1) // 2
         self.query = nn.Embedding(len(kinds) + 1, width)  # the last one is the image's
         self.moments = nn.Sequential(nn.Linear(moments, width), nn.GELU(), nn.Linear(width, width))
-        self.tokens = nn.Linear(features + spatial_dims, width)
+        if options.needs_encoder:
+            self.tokens = nn.Linear(features + spatial_dims, width)
+        if options.cell_channels:
+            self.cells = perceptron(width, width, options.cell_channels + bands + spatial_dims)
+            self.anywhere = nn.Parameter(torch.zeros(1, 1, width))  # in the place of cells where there are none
+        self._build_decoder(options, interchangeable)
+
+    def _build_decoder(self, options: ObjectOptions, interchangeable: Sequence[Sequence[str]]) -> None:
+        """Add what turns queries and tokens into objects.
+
+        Raises:
+            ConfigError: objects are to be counted as one decision, and cannot be.
+        """
+        width, own, image = options.channels, len(self.quantities.of_object), len(self.quantities.of_image)
         layer = nn.TransformerDecoderLayer(
-            width, options.heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            width,
+            options.heads,
+            options.expansion * width,
+            dropout=options.dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
         )
-        self.attention = nn.TransformerDecoder(layer, options.layers, nn.LayerNorm(width))
-        self.of_object = _perceptron(width, 1 + len(quantities.of_object))
-        self.of_image = _perceptron(width, len(quantities.of_image)) if quantities.of_image else None
+        attention = nn.TransformerDecoder(layer, options.layers, nn.LayerNorm(width))
+        one_decision = options.counting == "categorical" or options.decoder == "sequence"
+        ordered = self._ordered(interchangeable) if one_decision else []
+        self.sequence: SequenceDecoder | None = None
+        self.joint: nn.Module | None = None
+        if options.decoder == "sequence":
+            groups = chains(self.described.tolist(), ordered)
+            self.sequence = SequenceDecoder(groups, len(self.classes), own, image, attention, width)
+            return
+        self.attention = attention
+        self.of_object = perceptron(width, 1 + own)
+        self.of_image = perceptron(width, image) if image else None
+        if one_decision:
+            states = joint_states(self.described.tolist(), ordered)
+            self.register_buffer("states", states, persistent=False)
+            self.joint = perceptron(width, len(states))
+
+    def _ordered(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
+        """Return the groups of classes that are filled in order, by index.
+
+        Raises:
+            ConfigError: there is no object to count, or interchangeable ones, which have no order.
+        """
+        if not self.quantities.of_object:
+            raise ConfigError("objects: the adapter has no quantities of objects, so that none can be counted")
+        free = {name for group in interchangeable for name in group}
+        for name, described in zip(self.classes, self.described.tolist(), strict=True):
+            if described and name in free:
+                raise ConfigError(
+                    f"objects: {name} is interchangeable, and objects that are counted as one decision are "
+                    "filled in order: give them an order (data.order: energy), or set counting to independent "
+                    "and decoder to queries"
+                )
+        return [[self.classes.index(name) for name in group] for group in self.quantities.ordered]
 
     kinds: Tensor
     described: Tensor
+    states: Tensor
 
-    def forward(self, maps: Tensor, image: Tensor, encoded: Tensor, scale: FittedScale) -> Objects:
-        """Return the quantities of every object.
+    def forward(
+        self,
+        maps: Tensor,
+        image: Tensor,
+        encoded: Tensor | None,
+        scale: FittedScale,
+        cells: Tokens | None = None,
+    ) -> Objects:
+        """Return the quantities of every object; a sequence in training only gives what `ratios` needs.
 
         Args:
             maps: (b, N, B, *S) predicted maps in physical units; they receive no gradient.
             image: (b, B, *S) the mixture in physical units.
-            encoded: (b, F, *s) the encoder's features.
+            encoded: (b, F, *s) the encoder's features, if the head attends to them.
             scale: the scaling fitted to `image`.
+            cells: the features of cells above 0, if the head attends to them.
         """
         with torch.autocast(maps.device.type, enabled=False):
             shapes = torch.cat([maps, image.unsqueeze(1)], dim=1).detach().float()
             queries = self.query(self.kinds) + self.moments(moments(shapes, scale))
-            encoded = encoded.float()
-            places = _places(encoded.shape[2:], encoded.device).flatten(1).expand(encoded.shape[0], -1, -1)
-            tokens = self.tokens(torch.cat([encoded.flatten(2), places], dim=1).transpose(1, 2))
-            found = self.attention(queries, tokens)
+            context = self._context(encoded, cells)
+            if self.sequence is not None:
+                return self._in_sequence(self.sequence, queries, context)
+            found = self.attention(queries, context.memory, memory_key_padding_mask=context.ignored)
             numbers = self.of_object(found[:, :-1])
             of_image = found.new_zeros(found.shape[0], 0) if self.of_image is None else self.of_image(found[:, -1])
-            return Objects(numbers[..., 0], numbers[..., 1:], of_image)
+            objects = Objects(numbers[..., 0], numbers[..., 1:], of_image)
+            if self.joint is None:
+                return objects
+            logits = objects.presence @ self.states.T.to(found.dtype) + self.joint(found[:, -1])
+            counts = Counts(self.states.expand(len(found), -1, -1), logits.log_softmax(1))
+            return objects._replace(presence=counts.presence, counts=counts)
+
+    def _context(self, encoded: Tensor | None, cells: Tokens | None) -> Context:
+        """Return the tokens to which queries attend."""
+        memory, ignored = [], []
+        if encoded is not None and hasattr(self, "tokens"):
+            grid = grid_tokens(encoded.float())
+            memory.append(self.tokens(torch.cat([grid.features, grid.places], dim=2)))
+            ignored.append(~grid.mask)
+        if cells is not None:
+            found = self.cells(torch.cat([cells.features.float(), cells.places], dim=2))
+            memory += [self.anywhere.expand(len(found), -1, -1), found]
+            ignored.append(F.pad(~cells.mask, (1, 0), value=False))
+        return Context(torch.cat(memory, dim=1), torch.cat(ignored, dim=1))
+
+    def _in_sequence(self, sequence: SequenceDecoder, queries: Tensor, context: Context) -> Objects:
+        """Return the objects that a sequence gives, without gradients, and what it attends to."""
+        memory = torch.cat([queries, context.memory], dim=1)
+        context = Context(memory, F.pad(context.ignored, (queries.shape[1], 0), value=False))
+        if self.training:
+            unknown = queries.new_full((len(queries), len(self.classes)), torch.nan)
+            of_object = unknown.unsqueeze(2).expand(-1, -1, len(self.quantities.of_object))
+            of_image = unknown[:, :1].expand(-1, len(self.quantities.of_image))
+            return Objects(unknown, of_object, of_image, context=context)
+        with torch.no_grad():
+            found = sequence.decode(context)
+        return Objects(found.counts.presence, found.of_object, found.of_image, found.counts, context)
 
     def columns(self, objects: Objects) -> dict[str, Tensor]:
         """Return the quantities in physical units as columns of an event table, (b, N) each.
 
         A quantity of the image is repeated for all classes; a class without quantities has NaN. Directions are
-        normalised to unit vectors.
+        normalised to unit vectors. Where objects are counted as one decision, `exists_predicted` is 1 for those
+        that are present in the most probable state, else 0.
         """
         values = {PRESENCE: objects.presence.sigmoid()} if self.quantities.of_object else {}
+        if objects.counts is not None:
+            values[EXISTS] = objects.counts.decided.to(objects.presence.dtype)
         values |= _physical(self.quantities.of_object, objects.of_object)
         for names in self.quantities.directions:
             length = torch.stack([values[name] for name in names]).norm(dim=0).clamp_min(TINY)
@@ -153,26 +275,38 @@ class ObjectHead(nn.Module):
                   \frac{1}{M} \sum_m h\left(\frac{\hat x_m - x_m}{w_m}\right), \quad
                   h(u) = \begin{cases} u^2 / 2 & |u| < 1 \\ |u| - 1/2 & \text{else} \end{cases}
 
+        Where objects are counted as one decision, `count` takes the place of `presence`: the negative logarithm of
+        the probability of the true state, :math:`-\ln p(s)`, or of the true sequence.
+
         Args:
             objects: predictions in the order of the true maps.
             meta: metadata of every sample, with the truth.
 
         Raises:
-            DataError: the metadata lack a quantity, or contain only some quantities of an object.
+            DataError: the metadata lack a quantity, contain only some quantities of an object, or an object
+                without one before it.
         """
-        of_object, of_image = self.truth(meta, objects.presence.device)
-        there = of_object.isfinite().all(2) & self.described
-        of_object = of_object.masked_fill(~there.unsqueeze(2), torch.nan)
-        known = torch.cat([of_object.isfinite().flatten(1), of_image.isfinite()], dim=1)
-        found = torch.cat([objects.of_object.flatten(1), objects.of_image], dim=1)
-        true = torch.cat([of_object.flatten(1), of_image], dim=1)
-        distance = F.smooth_l1_loss(torch.where(known, found, 0), torch.where(known, true, 0), reduction="none")
-        terms = {"quantities": Ratio(distance.sum(1), known.sum(1).to(distance.dtype))}
-        if self.quantities.of_object:
-            entropy = F.binary_cross_entropy_with_logits(objects.presence, there.float(), reduction="none")
-            entropy = entropy * self.described
-            terms["presence"] = Ratio(entropy.sum(1), self.described.sum().expand(len(entropy)).to(entropy.dtype))
-        return terms
+        with torch.autocast(objects.presence.device.type, enabled=False):
+            of_object, of_image = self.truth(meta, objects.presence.device)
+            there = of_object.isfinite().all(2) & self.described
+            of_object = of_object.masked_fill(~there.unsqueeze(2), torch.nan)
+            if self.sequence is not None and objects.context is not None:
+                truth = self.sequence.sorted(of_object, there)
+                surprise, found, found_image = self.sequence.follow(objects.context, truth)
+                counting = {"count": Ratio(surprise, torch.ones_like(surprise))}
+                objects = objects._replace(of_object=found, of_image=found_image)
+            else:
+                counting = self._counting(objects, there) if self.quantities.of_object else {}
+            return {"quantities": _distance(objects, of_object, of_image), **counting}
+
+    def _counting(self, objects: Objects, there: Tensor) -> dict[str, Ratio]:
+        if objects.counts is not None:
+            state = state_of(there, self.states).unsqueeze(1)
+            surprise = -objects.counts.logs.gather(1, state).squeeze(1)
+            return {"count": Ratio(surprise, torch.ones_like(surprise))}
+        entropy = F.binary_cross_entropy_with_logits(objects.presence, there.float(), reduction="none")
+        entropy = entropy * self.described
+        return {"presence": Ratio(entropy.sum(1), self.described.sum().expand(len(entropy)).to(entropy.dtype))}
 
     def truth(
         self, meta: Sequence[Mapping[str, Any]], device: torch.device | str = "cpu"
@@ -210,39 +344,13 @@ def kinds_of(classes: Sequence[str], interchangeable: Sequence[Sequence[str]]) -
     return [list(classes).index(leaders.get(name, name)) for name in classes]
 
 
-def moments(maps: Tensor, scale: FittedScale) -> Tensor:
-    r"""Return the zeroth, first and second moments of each map.
-
-    .. math:: m = \sum_p I_p, \qquad \bar x = \frac{1}{m} \sum_p I_p x_p, \qquad
-              C = \frac{1}{m} \sum_p I_p (x_p - \bar x)(x_p - \bar x)^T
-
-    over bands, with positions x from -1 to 1 along every axis. The intensity m is returned both scaled, like a
-    single pixel, and as its cube root.
-
-    Args:
-        maps: (b, N, B, *S) in physical units; values below 0 count as 0.
-        scale: the scaling fitted to the image.
-
-    Returns:
-        (b, N, 2 B + d + d (d + 1) / 2) for d spatial axes.
-
-    Example:
-        >>> from oasis.scaling import LogScale
-        >>> line = torch.tensor([[[[1.0, 0.0, 1.0]]]])
-        >>> moments(line, LogScale(scale=1.0, peak=False).fit(line[:, 0]))
-        tensor([[[0.4771, 1.2599, 0.0000, 0.4444]]])
-    """
-    dims = maps.ndim - 3
-    maps = maps.clamp_min(0)
-    total = maps.flatten(3).sum(3)
-    intensity = scale.forward(total.view(*total.shape, *[1] * dims)).flatten(2)
-    light = maps.sum(2).flatten(2)
-    share = light / light.sum(2, keepdim=True).clamp_min(TINY)
-    places = _places(maps.shape[3:], maps.device).flatten(1)
-    first, second = torch.triu_indices(dims, dims, device=maps.device)
-    mean = share @ places.T
-    covariance = share @ (places[first] * places[second]).T - mean[..., first] * mean[..., second]
-    return torch.cat([intensity, total.sign() * total.abs().pow(1 / 3), mean, covariance], dim=2)
+def _distance(objects: Objects, of_object: Tensor, of_image: Tensor) -> Ratio:
+    """Return Huber's loss of predicted quantities where the true ones (b, N, Q) and (b, E) are known."""
+    known = torch.cat([of_object.isfinite().flatten(1), of_image.isfinite()], dim=1)
+    found = torch.cat([objects.of_object.flatten(1), objects.of_image], dim=1)
+    true = torch.cat([of_object.flatten(1), of_image], dim=1)
+    distance = F.smooth_l1_loss(torch.where(known, found, 0), torch.where(known, true, 0), reduction="none")
+    return Ratio(distance.sum(1), known.sum(1).to(distance.dtype))
 
 
 def _physical(quantities: Sequence[Quantity], values: Tensor) -> dict[str, Tensor]:
@@ -253,13 +361,3 @@ def _physical(quantities: Sequence[Quantity], values: Tensor) -> dict[str, Tenso
 def _standard(values: Tensor, quantities: Sequence[Quantity]) -> Tensor:
     centre = values.new_tensor([one.centre for one in quantities])
     return (values - centre) / values.new_tensor([one.width for one in quantities])
-
-
-def _places(shape: Sequence[int], device: torch.device) -> Tensor:
-    """Return the centres of cells of equal size (d, *S), from -1 to 1 along every axis."""
-    axes = [(torch.arange(size, device=device) * 2 + 1) / size - 1 for size in shape]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
-
-
-def _perceptron(width: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, outputs))

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from oasis.loss.matching import reorder
 from oasis.scaling import FittedScale
+from oasis.separator.counting import Counts
+from oasis.separator.sequence import Context
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,19 @@ class Objects(NamedTuple):
         presence: (b, N) the logit of the probability that the object of a class is present.
         of_object: (b, N, Q) quantities of the object of each class.
         of_image: (b, E) quantities of the image.
+        counts: the probabilities of the numbers of objects, where these are one decision.
+        context: what a decoder of sequences attends to, from which its loss is computed.
     """
 
     presence: Tensor
     of_object: Tensor
     of_image: Tensor
+    counts: Counts | None = None
+    context: Context | None = None
 
     def ordered(self, order: Tensor) -> "Objects":
         """Return the quantities with their objects reordered by (b, N)."""
-        return Objects(reorder(self.presence, order), reorder(self.of_object, order), self.of_image)
+        return self._replace(presence=reorder(self.presence, order), of_object=reorder(self.of_object, order))
 
 
 @dataclass(frozen=True)

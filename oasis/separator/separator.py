@@ -15,6 +15,7 @@ from oasis.html import facts_html
 from oasis.io.arrays import as_image_array
 from oasis.io.yaml_text import flow
 from oasis.models import create_model, own_backbone
+from oasis.models.tokens import Tokens, occupied
 from oasis.scaling import FittedScale
 from oasis.separator.files import (
     check_buildable,
@@ -53,13 +54,17 @@ class Separator(nn.Module):
         super().__init__()
         self.head = options.head.build(len(options.classes), options.bands)
         of_presence = len(options.classes) * options.bands if options.head.presence else 0
-        facts = (options.bands + options.context, self.head.channels + of_presence, options.spatial_dims)
+        of_cells = 0 if options.objects is None else options.objects.cell_channels
+        outputs = self.head.channels + of_presence + of_cells
+        facts = (options.bands + options.context, outputs, options.spatial_dims)
+        self.cuts = (self.head.channels, self.head.channels + of_presence)
         if backbone is None:
             model = dict(options.model)
             self.backbone = create_model(str(model.pop("name", "unet")), *facts, **model)
         else:
             self.backbone = own_backbone(backbone, *facts)
             options = options.model_copy(update={"model": {"name": f"{OWN}{type(backbone).__name__}"}})
+        self.backbone.bands = options.bands
         self.options = options
         self.object_head = self._object_head()
         self.presence_head = self._presence_head()
@@ -69,13 +74,13 @@ class Separator(nn.Module):
         if options.objects is None:
             return None
         features = self.backbone.encoder_channels
-        if features is None:
+        if features is None and options.objects.needs_encoder:
             raise ModelError(
                 f"objects: the model {options.model.get('name')} provides no encoder features; unet, timm/* "
-                "and smp/* do"
+                "and smp/* do: choose one of them, or set objects.features to cells"
             )
         facts = (options.bands, options.spatial_dims, options.quantities, options.objects, options.interchangeable)
-        return ObjectHead(options.classes, features, *facts)
+        return ObjectHead(options.classes, features or 0, *facts)
 
     def _presence_head(self) -> PresenceHead | None:
         options, features = self.options, self.backbone.encoder_channels or 0
@@ -111,14 +116,15 @@ class Separator(nn.Module):
         image = torch.where(image.isfinite(), image, 0)  # bad pixels must not spread through the network
         scale = self.options.scaling.fit(image, valid) if scale is None else scale
         features, encoded = self.backbone.forward_encoded(self._inputs(scale.forward(image), context))
-        of_maps, of_presence = features.float().tensor_split([self.head.channels], dim=1)
+        of_maps, of_presence, of_cells = features.float().tensor_split(self.cuts, dim=1)
         intensity: Maps = self.head(of_maps, image, scale)
         presence = objects = None
         if self.presence_head is not None:
             shape = (image.shape[0], len(self.classes), self.options.bands, *image.shape[2:])
             presence = self.presence_head(of_presence.reshape(shape), encoded)
-        if self.object_head is not None and encoded is not None:
-            objects = self.object_head(intensity.detach().in_physical_units, image, encoded, scale)
+        if self.object_head is not None:
+            cells = _cells(of_cells, image, scale) if of_cells.shape[1] else None
+            objects = self.object_head(intensity.detach().in_physical_units, image, encoded, scale, cells)
         prediction = Prediction(intensity, presence, objects)
         return prediction if self.training else self._gated(prediction)
 
@@ -264,6 +270,13 @@ class Separator(nn.Module):
         separator.options = options
         load_weights(separator, weights, str(path))
         return separator.to(find_device(device)).eval()
+
+
+def _cells(features: Tensor, image: Tensor, scale: FittedScale) -> Tokens:
+    """Return the cells of images above 0 as tokens: features (b, F, *S) and their scaled intensity."""
+    cells = occupied(image, where="objects.features")
+    with_intensity = torch.cat([features, scale.forward(image)], dim=1)
+    return Tokens(cells.gather(with_intensity), cells.places(), cells.mask)
 
 
 def evaluating(module: ModuleT) -> ModuleT:

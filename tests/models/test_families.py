@@ -78,6 +78,7 @@ def cases():
     for dims in SIZES:
         yield from [("unet", dims, {"base_channels": 4, **options}) for options in UNETS]
         yield "own.py:build", dims, {"wide": 5}
+        yield "tokens", dims, {"width": 16, "layers": 2}
     yield from [(f"smp/{name}", 2, options) for name, options in SMP.items()]
     yield from [(f"timm/{name}", 2, {"base_channels": 4, **options}) for name, options in TIMM.items()]
     for name, network in NETWORKS.items():

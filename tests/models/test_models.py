@@ -51,7 +51,7 @@ def test_a_model_is_built_by_name() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    kinds = "<file>.py:<builder>, monai/<Network>, smp/<architecture>-<encoder>, timm/<encoder>, unet"
+    kinds = "<file>.py:<builder>, monai/<Network>, smp/<architecture>-<encoder>, timm/<encoder>, tokens, unet"
     assert refusal("unte") == "unknown; did you mean 'unet'?"
     assert refusal("UNet") == "unknown; did you mean 'unet'?"
     assert refusal("resnet18") == f"unknown; known: {kinds}"
@@ -136,8 +136,8 @@ def test_a_network_of_one_size_says_so() -> None:
 )
 def test_a_model_that_cannot_have_so_many_axes_names_those_that_can(name: str, able: str) -> None:
     one = (
-        "unet, monai/AttentionUnet, monai/BasicUNet, monai/BasicUNetPlusPlus, monai/DynUNet, monai/HighResNet, "
-        "monai/SegResNetDS, monai/UNETR, monai/UNet"
+        "unet, tokens, monai/AttentionUnet, monai/BasicUNet, monai/BasicUNetPlusPlus, monai/DynUNet, "
+        "monai/HighResNet, monai/SegResNetDS, monai/UNETR, monai/UNet"
     )
     assert refusal(name, spatial_dims=1) == f"made for {able}; in 1D: {one}"
     assert refusal(name, spatial_dims=4) == "spatial_dims must be 1, 2 or 3, found 4"
@@ -195,10 +195,11 @@ def test_only_the_families_that_can_match_are_asked(monkeypatch: pytest.MonkeyPa
         list_models(pattern)
     assert asked == []
     assert create_model("toy/conv", 1, 2, wide=3)(torch.zeros(1, 1, 3, 3)).shape == (1, 2, 3, 3)
-    for pattern in ("toy/*", "t*", "[t]oy/c*", "toy/conv"):
-        assert list_models(pattern) == ["toy/conv"]
+    for pattern in ("toy/*", "to*", "[t]oy/c*", "toy/conv"):
+        ours = ["tokens"] if pattern == "to*" else []
+        assert list_models(pattern) == [*ours, "toy/conv"]
         assert asked.pop() == pattern
-    assert list_models() == ["toy/conv", "unet"]
+    assert list_models() == ["tokens", "toy/conv", "unet"]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +272,7 @@ def test_without_the_libraries_ours_works_and_the_others_name_the_extra() -> Non
     """)
     assert found.splitlines() == [
         "(1, 2, 5, 40)",
-        "['unet']",
+        "['tokens', 'unet']",
         "MissingExtraError segmentation_models_pytorch is not installed: run  pip install 'oasis-seg[backbones]'",
         "MissingExtraError timm is not installed: run  pip install 'oasis-seg[backbones]'",
         "MissingExtraError monai is not installed: run  pip install 'oasis-seg[backbones]'",

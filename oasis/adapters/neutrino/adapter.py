@@ -105,6 +105,7 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
             ),
             of_image=tuple(Quantity(name=f"vertex_{axis}", width=8) for axis in AXES),
             directions=(DIRECTION,),
+            ordered=(tuple(name for name in self.classes if name.startswith("proton")),),
         )
 
     def scene(self, split: str) -> VertexScene:
