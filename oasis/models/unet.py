@@ -45,6 +45,8 @@ class UNet(Backbone):
         padding: how small images are padded: `"reflect"` or `"zero"`.
         stride: pixels per step of a first convolution, 1 (none), 2 or 4: the network then works on a coarser
             grid and interpolates its output, several times faster where the detector blurs by as many pixels.
+        centred: add the distance from the middle of the image as a channel of the input, for objects that are told
+            apart by being in the middle (after Liu et al., arXiv 1807.03247). Not suitable for tiles.
 
     Raises:
         ModelError: an argument is out of range.
@@ -71,6 +73,7 @@ class UNet(Backbone):
         attention: bool = False,
         padding: str = "reflect",
         stride: int = 1,
+        centred: bool = False,
     ) -> None:
         check_counts(base_channels=base_channels, depth=depth, multiplier=multiplier)
         if stride not in STRIDES:
@@ -80,7 +83,10 @@ class UNet(Backbone):
             in_channels, out_channels, spatial_dims, divisor=stride, minimum_size=least, padding=padding
         )
         style = Style(spatial_dims, norm, dropout, residual, attention)
-        self.sees_whole_frame = norm in ("group", "instance")
+        self.normalises_frame = norm in ("group", "instance")
+        self.sees_whole_frame = centred or self.normalises_frame
+        self.centred = centred
+        in_channels += centred
         widths = [base_channels * multiplier**level for level in range(depth)]
         self.stride = stride
         self.stem = (
@@ -106,7 +112,9 @@ class UNet(Backbone):
 
     def compute_encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return (b, out_channels, *S) and the output of the bottleneck."""
-        wanted = memory_format(image, self.output.in_channels, self.sees_whole_frame)
+        if self.centred:
+            image = torch.cat([image, distance_from_middle(image)], dim=1)
+        wanted = memory_format(image, self.output.in_channels, self.normalises_frame)
         x = image.to(memory_format=wanted)
         x = x if self.stem is None else self.stem(x)
         skips = []
@@ -226,6 +234,20 @@ def _norm_silu(channels: int, style: Style) -> nn.Module:
             return nn.Sequential(BATCH_NORMS[style.spatial_dims](channels), nn.SiLU())
         case _:
             return nn.SiLU()
+
+
+def distance_from_middle(image: Tensor) -> Tensor:
+    """Return ln(1 + distance from the middle pixel, pixels) for images (b, C, *S), (b, 1, *S).
+
+    Example:
+        >>> distance_from_middle(torch.zeros(1, 3, 5)).exp()
+        tensor([[[3., 2., 1., 2., 3.]]])
+    """
+    squares = image.new_zeros(image.shape[2:])
+    for axis, length in enumerate(image.shape[2:]):
+        steps = torch.arange(length, device=image.device, dtype=image.dtype) - length // 2
+        squares = squares + steps.square().view(-1, *[1] * (image.ndim - 3 - axis))
+    return squares.sqrt().log1p().expand(image.shape[0], 1, *image.shape[2:])
 
 
 def initialise(module: nn.Module) -> None:

@@ -301,3 +301,27 @@ def test_a_stride_works_on_a_coarser_grid(dims: int) -> None:
     model.encoder[0].register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[-1]))
     model(image)
     assert sizes == [50]
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_centred_network_knows_the_middle_of_the_image(dims: int) -> None:
+    """The distance from the middle pixel is one more channel, in images of any size."""
+    model = UNet(1, 2, dims, base_channels=4, depth=2, norm="batch", centred=True).eval()
+    assert model.sees_whole_frame
+    seen: list[torch.Tensor] = []
+    model.encoder[0].register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+    for side in (20, 33):
+        image = image_of(2, 1, *[side] * dims)
+        assert model(image).shape == (2, 2, *[side] * dims)
+        axes = torch.meshgrid(*[torch.arange(float(side)) - side // 2] * dims, indexing="ij")
+        distance = torch.stack(axes).norm(dim=0)
+        torch.testing.assert_close(seen[-1][:, 1], distance.log1p().expand(2, *distance.shape))
+        torch.testing.assert_close(seen[-1][:, 0], image[:, 0])
+
+
+def test_a_centred_network_is_exported_for_any_size() -> None:
+    model = UNet(1, 2, base_channels=4, depth=2, norm="batch", centred=True).eval()
+    sizes = {axis: torch.export.Dim(f"s{axis}", min=least) for axis, least in ((0, 1), (2, 4), (3, 4))}
+    exported = torch.export.export(model, (image_of(2, 1, 8, 12),), dynamic_shapes=(sizes,)).module()
+    image = image_of(3, 1, 17, 9)
+    torch.testing.assert_close(exported(image), model(image), rtol=1e-4, atol=1e-5)
