@@ -1,4 +1,5 @@
-"""The viewer as it is used: the command serves a page, over the protocol of Bokeh and in a browser if there is one.
+"""The viewer as it is used: the command serves a page, over the protocol of Bokeh and in a browser if there is
+one.
 
 The browser is Chromium: that of OASIS_CHROMIUM, of the system, or of playwright; the test is skipped without.
 """
