@@ -108,6 +108,7 @@ def example(root, monkeypatch):
 
     def load(name):
         module_name = name.replace("/", "_")
+        monkeypatch.syspath_prepend((root / "examples" / name).parent)  # as if it were run from there
         spec = importlib.util.spec_from_file_location(module_name, root / "examples" / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, module_name, module)

@@ -60,3 +60,18 @@ def test_images_of_three_classes_are_sums_of_their_maps(run_example, root):
 @pytest.mark.parametrize("script", sorted(Path(__file__).parents[1].glob("examples/slurm/*.sbatch")), ids=str)
 def test_batch_scripts_are_bash(script):
     subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_the_demonstration_compares_the_methods_on_the_same_events(example, root, tmp_path):
+    demo = example("migdal/demo")
+    small = ["data.events={train: 32, val: 8, test: 120}", "training.epochs=1", "data.evaluation_size=[96,96]"]
+    changes = [part for key in small for part in ("--set", key)]
+    command = [sys.executable, root / "examples/migdal/demo.py", "--out", tmp_path, *changes]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for name in demo.METHODS:
+        rows = [line for line in printed.splitlines() if line.split()[:1] == [name]]
+        assert len(rows) == 4  # three bins and the detection
+        assert (tmp_path / name / "model.safetensors").exists()
+    events = [set(Run(tmp_path / name).events("test")["id"]) for name in demo.METHODS]
+    assert events[0] == events[1] == events[2]
+    assert len(list(tmp_path.glob("*.png"))) >= 3

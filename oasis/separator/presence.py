@@ -1,11 +1,12 @@
 r"""The presence head: whether a class is present in each pixel and anywhere in the image.
 
 The truth is `oasis.regions.present`: the map is above the threshold of its class. The logits of pixels are
-channels of the backbone's output; that of the image is computed from their maximum and mean and, if the backbone
-provides them, from the features of its encoder.
+channels of the backbone's output; that of the image is computed from where they are high and, if the backbone
+provides them, from the features of its encoder there. Empty surroundings do not count, so that the same object has
+the same presence in a larger image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from oasis.separator.objects import kinds_of
 from oasis.separator.prediction import Presence
 
 WIDTH = 32  # hidden features for the logit of the image
+EPSILON = 1e-12
+POOLS: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class PresenceHead(nn.Module):
@@ -24,6 +27,7 @@ class PresenceHead(nn.Module):
     Args:
         classes: the N class names.
         features: number F of channels of the encoder's features; 0 if the backbone provides none.
+        stride: how much coarser than the image these are.
         interchangeable: groups of interchangeable classes, which share their weights.
         weight: the weight of its loss relative to that of the maps.
 
@@ -40,11 +44,12 @@ class PresenceHead(nn.Module):
         self,
         classes: Sequence[str],
         features: int,
+        stride: int = 1,
         interchangeable: Sequence[Sequence[str]] = (),
         weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.stride = weight, stride
         self.register_buffer("kinds", torch.tensor(kinds_of(classes, interchangeable)), persistent=False)
         self.kind = nn.Embedding(len(classes), WIDTH)
         self.of_pixels = nn.Linear(2, WIDTH)
@@ -59,13 +64,27 @@ class PresenceHead(nn.Module):
             encoded: (b, F, *s) the encoder's features, or None.
         """
         with torch.autocast(pixels.device.type, enabled=False):
-            logits = pixels.float().flatten(2)
-            pooled = torch.stack([logits.amax(2), torch.sigmoid(logits).mean(2)], dim=2)
-            hidden = self.of_pixels(pooled) + self.kind(self.kinds)
+            logits = pixels.float().amax(2)
+            chance = torch.sigmoid(logits).square()  # whose sum over empty surroundings is close to none
+            pooled = [logits.flatten(2).amax(2), chance.flatten(2).sum(2).log1p()]
+            hidden = self.of_pixels(torch.stack(pooled, dim=2)) + self.kind(self.kinds)
             if self.of_encoder is not None and encoded is not None:
-                flat = encoded.float().flatten(2)
-                hidden = hidden + self.of_encoder(torch.cat([flat.amax(2), flat.mean(2)], dim=1)).unsqueeze(1)
+                hidden = hidden + self.of_encoder(self._where_likely(encoded.float(), chance))
             return Presence(pixels.float(), self.image(hidden).squeeze(2))
+
+    def _where_likely(self, encoded: Tensor, chance: Tensor) -> Tensor:
+        """Return the features (b, N, 2 F) of where a class may be: mean and maximum, weighted by its chance."""
+        size = encoded.shape[2:]
+        coarse = POOLS[len(size)](chance, self.stride, ceil_mode=True, count_include_pad=False)
+        if coarse.shape[2:] != size:
+            coarse = F.interpolate(coarse, size, mode="nearest")
+        weights = coarse.flatten(2)
+        weights = weights / weights.sum(2, keepdim=True).clamp_min(EPSILON)
+        flat = encoded.flatten(2)
+        most = (
+            flat.unsqueeze(1) * (weights / weights.amax(2, keepdim=True).clamp_min(EPSILON)).unsqueeze(2)
+        ).amax(3)
+        return torch.cat([weights @ flat.transpose(1, 2), most], dim=2)
 
     def ratios(
         self, presence: Presence, there: Tensor, weights: Tensor, class_weights: Tensor

@@ -86,7 +86,8 @@ class Separator(nn.Module):
         options, features = self.options, self.backbone.encoder_channels or 0
         if not options.head.presence:
             return None
-        return PresenceHead(options.classes, features, options.interchangeable, options.head.presence_weight)
+        weight = options.head.presence_weight
+        return PresenceHead(options.classes, features, self.backbone.grid, options.interchangeable, weight)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -93,6 +93,20 @@ def test_the_loss_against_a_plain_computation():
     torch.testing.assert_close(ratios["image"].mean(), expected)
 
 
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_empty_surroundings_do_not_change_the_presence(dims):
+    torch.manual_seed(0)
+    head = PresenceHead(("a", "b"), features=3, stride=4)
+    pixels, encoded = torch.randn(2, 2, 1, *[8] * dims), torch.randn(2, 3, *[2] * dims)
+    wide = F.pad(pixels, [4] * (2 * dims), value=-12.0)
+    surroundings = 3 * torch.randn(2, 3, *[4] * dims)
+    middle = (slice(None), slice(None), *[slice(1, 3)] * dims)
+    surroundings[middle] = encoded
+    found, expected = head(wide, surroundings).image, head(pixels, encoded).image
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    assert (head(wide, torch.zeros_like(surroundings)).image - expected).abs().max() > 0.01  # features count
+
+
 def test_interchangeable_classes_share_their_weights():
     head = PresenceHead(("a", "b"), features=3, interchangeable=[("a", "b")])
     pixels, encoded = torch.randn(2, 2, 1, 6), torch.randn(2, 3, 2)

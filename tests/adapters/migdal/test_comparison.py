@@ -61,7 +61,7 @@ def test_metrics_and_goals_are_those_of_the_events_they_name(compare, tables):
     assert text.set_index("metric").loc["bias %, 4-5 keV", "ours - weighted"].endswith("*")
     assert compare.goals(found).set_index("quantity")["met"].to_dict() == {
         "bias, 4-5 keV": True,
-        "bias, worst bin of ours": True,
+        "bias, worst bin": True,
         "spread %, 4-5 keV": False,
         "IoU, 4-5 keV": False,
         "AUC, 3-6 keV": True,
