@@ -53,7 +53,7 @@ class PresenceHead(nn.Module):
         self.register_buffer("kinds", torch.tensor(kinds_of(classes, interchangeable)), persistent=False)
         self.kind = nn.Embedding(len(classes), WIDTH)
         self.of_pixels = nn.Linear(2, WIDTH)
-        self.of_encoder = nn.Linear(2 * features, WIDTH) if features else None
+        self.of_likely = nn.Linear(2 * features, WIDTH) if features else None
         self.image = nn.Sequential(nn.GELU(), nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 1))
 
     def forward(self, pixels: Tensor, encoded: Tensor | None) -> Presence:
@@ -68,8 +68,8 @@ class PresenceHead(nn.Module):
             chance = torch.sigmoid(logits).square()  # whose sum over empty surroundings is close to none
             pooled = [logits.flatten(2).amax(2), chance.flatten(2).sum(2).log1p()]
             hidden = self.of_pixels(torch.stack(pooled, dim=2)) + self.kind(self.kinds)
-            if self.of_encoder is not None and encoded is not None:
-                hidden = hidden + self.of_encoder(self._where_likely(encoded.float(), chance))
+            if self.of_likely is not None and encoded is not None:
+                hidden = hidden + self.of_likely(self._where_likely(encoded.float(), chance))
             return Presence(pixels.float(), self.image(hidden).squeeze(2))
 
     def _where_likely(self, encoded: Tensor, chance: Tensor) -> Tensor:
