@@ -32,8 +32,8 @@ from oasis.adapters.migdal.artefacts import Artefacts
 from oasis.adapters.migdal.candidates import EnergyScale
 from oasis.adapters.migdal.detector import Detector
 from oasis.adapters.migdal.options import MigdalOptions
+from oasis.adapters.neutrino.comparing import OF_FIT, OF_QUANTITIES
 from oasis.adapters.neutrino.metrics import COLUMNS as PARTICLE_COLUMNS
-from oasis.adapters.neutrino.metrics import OF_QUANTITIES
 from oasis.adapters.neutrino.options import NeutrinoOptions
 from oasis.adapters.neutrino.refinement import RefinementOptions
 from oasis.adapters.neutrino.simulation import Detector as ScintillatorCubes
@@ -107,6 +107,7 @@ myst_substitutions = {
     "neutrino": tables.options_table(NeutrinoOptions),
     "neutrino_columns": columns_table(PARTICLE_COLUMNS),
     "neutrino_detector": tables.options_table(ScintillatorCubes),
+    "neutrino_fit": columns_table(OF_FIT),
     "neutrino_numbers": columns_table({name.format("…"): text for name, text in OF_QUANTITIES.items()}),
     "neutrino_refinement": tables.options_table(RefinementOptions),
     "objects": tables.options_table(ObjectOptions),

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
+from oasis.adapters.neutrino.comparing import quantity_columns
 from oasis.adapters.neutrino.figures import (
     counting_sources,
     multiplicity_figure,
@@ -133,12 +134,12 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return charge, energy, direction and number of particles, from maps and from quantities.
 
-        See `metrics.COLUMNS` and `metrics.OF_QUANTITIES`.
+        See `metrics.COLUMNS`, `comparing.OF_QUANTITIES` and `comparing.OF_FIT`.
         """
         rows = self._measurement.columns(prediction.maps, sample)
         for kind in ("predicted", "refined"):
             if f"ke_{kind}" in prediction.quantities:
-                own = self._measurement.quantity_columns(prediction.quantities, kind, sample.meta)
+                own = quantity_columns(self.classes, prediction.quantities, kind, sample.meta)
                 rows = {name: rows[name] | own[name] for name in self.classes}
         return rows
 

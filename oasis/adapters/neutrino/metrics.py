@@ -41,14 +41,6 @@ COLUMNS: Final = {
     "vertex_error": "mm between the vertex from the maps and the true one",
     "image_deviance": "Poisson deviance of the image from the sum of the maps; 0 if the maps add up to the image",
 }
-OF_QUANTITIES: Final = {
-    "found_{}": "1 where the nucleus is predicted to be present, else 0",
-    "nuclei_{}": "number of nuclei predicted to be present (in the muon's row, as energy, vertex and deviance)",
-    "visible_energy_{}": "MeV, summed kinetic energy of these",
-    "vertex_error_{}": "mm between this vertex and the true one",
-    "angle_{}": "degrees between this direction and the true one, for a nucleus that is present and found",
-    "deviance_{}": "Poisson deviance of the image from the charge expected for these particles",
-}
 FLOOR: Final = 0.01  # least expected charge in cubes with charge, p.e., so that the deviance is finite
 EVENTS: Final = 400  # simulated for the calibration
 TRACKS: Final = 50  # simulated per energy for the calibration
@@ -132,37 +124,9 @@ class Measurement:
             rows[name] |= self._nucleus(charge, name, meta, vertex)
         rows[muon] |= {"found": float(maps[0].sum() >= self.least_charge), "ke_true": float(meta[f"{muon}_ke"])}
         rows[muon] |= self._whole([rows[name] for name in others], float(sample.image.sum()))
-        rows[muon]["vertex_error"] = float(np.linalg.norm(vertex - _vector(meta, "vertex_")))
+        rows[muon]["vertex_error"] = float(np.linalg.norm(vertex - vector_of(meta, "vertex_")))
         expected, image = torch.from_numpy(maps.sum(axis=0)), torch.from_numpy(sample.image[0].astype(float))
         rows[muon]["image_deviance"] = float(poisson_deviance(expected, image, FLOOR).sum())
-        return rows
-
-    def quantity_columns(self, quantities: Mapping[str, Vector], kind: str, meta: Mapping[str, Any]) -> Rows:
-        """Return the columns `OF_QUANTITIES` of predicted or fitted particles, except the deviance.
-
-        Args:
-            quantities: by column (N,), of one event.
-            kind: the suffix of their names: `predicted` or `refined`.
-            meta: metadata of the event.
-        """
-        muon, *others = self.classes
-        energy, *direction = (quantities[f"{name}_{kind}"] for name in ("ke", "dx", "dy", "dz"))
-        exists = np.isfinite(energy)
-        if kind == "predicted":
-            exists &= quantities["presence_predicted"] > PRESENT_FROM
-        vertex = np.array([quantities[f"vertex_{axis}_{kind}"][0] for axis in AXES])
-        rows: Rows = {
-            muon: {
-                f"nuclei_{kind}": float(exists.sum()),
-                f"visible_energy_{kind}": float(energy[exists].sum()),
-                f"vertex_error_{kind}": float(np.linalg.norm(vertex - _vector(meta, "vertex_"))),
-            }
-        }
-        for place, name in enumerate(others, start=1):
-            axis = np.array([part[place] for part in direction])
-            cosine = axis / np.linalg.norm(axis) @ _vector(meta, f"{name}_d") if exists[place] else np.nan
-            angle = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-            rows[name] = {f"found_{kind}": float(exists[place]), f"angle_{kind}": angle}
         return rows
 
     def _whole(self, nuclei: Sequence[Mapping[str, float]], charge: float) -> dict[str, float]:
@@ -177,8 +141,8 @@ class Measurement:
 
     def _nucleus(self, charge: Vector, name: str, meta: Mapping[str, Any], vertex: Vector) -> dict[str, float]:
         species = SPECIES.index(name.partition("_")[0])
-        energy, direction = float(meta[f"{name}_ke"]), _vector(meta, f"{name}_d")
-        end = _vector(meta, "vertex_") + direction * float(meta[f"{name}_length"])
+        energy, direction = float(meta[f"{name}_ke"]), vector_of(meta, f"{name}_d")
+        end = vector_of(meta, "vertex_") + direction * float(meta[f"{name}_length"])
         row = {
             "found": float(charge.sum() >= self.least_charge),
             "ke_true": energy,
@@ -196,7 +160,8 @@ class Measurement:
         }
 
 
-def _vector(meta: Mapping[str, Any], name: str) -> Vector:
+def vector_of(meta: Mapping[str, Any], name: str) -> Vector:
+    """Return the three numbers of metadata whose names begin alike, such as `vertex_x`, `vertex_y`, `vertex_z`."""
     return np.array([meta[f"{name}{axis}"] for axis in AXES], dtype=float)
 
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from oasis.adapters.neutrino.fit_options import RefinementOptions
 from oasis.adapters.neutrino.physics import HIGHEST
-from oasis.adapters.neutrino.refinement import RefinementOptions
 from oasis.adapters.neutrino.simulation import Detector
 from oasis.adapters.options import MOST, DataOptions
 from oasis.options import Options

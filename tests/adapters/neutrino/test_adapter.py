@@ -171,7 +171,7 @@ def test_a_context_that_is_not_read_is_missed_and_not_made_up(root, tmp_path, mo
 
 
 def test_fits_need_no_truth_and_do_not_depend_on_their_batch(root, tmp_path):
-    quick = {"method": "adam", "steps": 8, "starts": 2}
+    quick = {"method": "adam", "steps": 8, "starts": 2, "restarts": 0, "add": False}
     setup = setup_of(root, data={**SMALL, "refinement": quick})
     separator, dataset = setup.new_separator((7, 7, 7)), setup.dataset("val")
     table = evaluate(separator, dataset, setup.adapter, batch_size=24, workers=0, refine=True)

@@ -24,7 +24,10 @@ def train(tmp_path):
             {
                 "adapter": "neutrino",
                 "run": str(tmp_path / name),
-                "data": {"events": {"train": 32, "val": 8, "test": 40}, "refinement": {"steps": 3, "starts": 1}},
+                "data": {
+                    "events": {"train": 32, "val": 8, "test": 40},
+                    "refinement": {"steps": 3, "starts": 1, "restarts": 0, "add": False},
+                },
                 "model": {"base_channels": 4, "depth": 2},
                 "training": {"epochs": 1, "workers": 0},
                 **sections,
