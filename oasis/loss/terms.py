@@ -144,6 +144,39 @@ class Consistency(Term):
         return maps.over_pixels(_log_ratio(predicted, true, self.floor))
 
 
+class Contrast(Term):
+    r"""The error of each class where brighter ones cover it, as a logarithm.
+
+    .. math:: L = \frac{\sum_c \sum_p w_c W_p k_{c,p} \left|\ln \frac{\hat I_{c,p} + s}{I_{c,p} + s}\right|}
+                       {\sum_c \sum_p w_c W_p k_{c,p}}, \qquad
+              k_{c,p} = [I_{c,p} > \theta_c] \left(1 - \frac{I_{c,p}}{\sum_k I_{k,p}}\right)
+
+    A pixel counts for a class the more, the smaller its share of the light there is: 0 where it is alone,
+    nearly 1 under a far brighter one. Weights of regions cannot tell the fainter class from the brighter one.
+
+    Attributes:
+        floor: s, in the units of the image; choose about the noise of a pixel.
+
+    Example:
+        >>> target = torch.tensor([[[9.0, 5.0], [1.0, 0.0]]])
+        >>> prediction = torch.tensor([[[9.0, 2.0], [2.0, 0.0]]])
+        >>> Contrast(floor=1.0)(MapPair(prediction, target)).mean().round(decimals=4)
+        tensor(0.3649)
+    """
+
+    floor: float = Field(gt=0)
+
+    def __call__(self, maps: MapPair) -> Ratio:
+        """Return the mean over pixels and classes."""
+        true = maps.target.clamp_min(0)
+        share = true / true.sum(1, keepdim=True).clamp_min(EPSILON)
+        covered = present(maps.target, maps.thresholds) * (1 - share)
+        of_class = maps.class_weights.view(1, -1, *[1] * (true.ndim - 2))
+        weights = covered * maps.weights.unsqueeze(1) * of_class
+        error = _log_ratio(maps.prediction.clamp_min(0), true, self.floor)
+        return Ratio((weights * error).flatten(1).sum(1), weights.flatten(1).sum(1))
+
+
 class Poisson(Term):
     r"""How unlikely the counts of the image are if the maps are the expectation (half the Poisson deviance).
 
@@ -237,6 +270,7 @@ class Focal(Term):
 TERMS: dict[str, type[Term]] = {
     "intensity": Intensity,
     "consistency": Consistency,
+    "contrast": Contrast,
     "poisson": Poisson,
     "dice": Dice,
     "focal": Focal,

@@ -7,13 +7,14 @@ from scipy import stats
 
 from oasis.errors import ConfigError, DataError
 from oasis.loss.regression import pixel_weights, region_weighted_error
-from oasis.loss.terms import TERMS, Consistency, Dice, Focal, Intensity, MapPair, Poisson, find_terms
+from oasis.loss.terms import TERMS, Consistency, Contrast, Dice, Focal, Intensity, MapPair, Poisson, find_terms
 
 LIMITS = torch.tensor([0.3, 0.6, 0.5], dtype=torch.float64)
 WEIGHTS = torch.tensor([5.0, 1.0, 2.0], dtype=torch.float64)
 EXAMPLES = {
     "intensity": Intensity(floor=2.0),
     "consistency": Consistency(floor=0.5),
+    "contrast": Contrast(floor=0.5),
     "poisson": Poisson(gain=0.25, background=0.5),
     "dice": Dice(),
     "focal": Focal(gamma=1.5),
@@ -46,6 +47,9 @@ def expected(name, seed=0):
     if name == "dice":
         both, either = total(m * present), total(m) + total(present)
         return ((1 - (2 * both + 1) / (either + 1)) * w).sum(1) / w.sum()
+    if name == "contrast":
+        k = present * (1 - target / np.maximum(target.sum(1, keepdims=True), 1e-12)) * W * w.reshape(1, 3, 1, 1)
+        return (k * np.abs(np.log((prediction + 0.5) / (target + 0.5)))).sum((1, 2, 3)) / k.sum((1, 2, 3))
     if name == "consistency":
         error = np.abs(np.log((prediction.sum(1) + 0.5) / (target.sum(1) + 0.5)))
     elif name == "poisson":

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,3 +97,16 @@ def test_colours_run_from_the_sky_to_white(example):
 def test_the_middle_of_an_image_is_cut_where_it_is_larger(example):
     image = np.arange(36.0).reshape(1, 6, 6)
     np.testing.assert_array_equal(example("galaxy/fields").middle(image, (2, 8)), image[:, 2:4])
+
+
+@pytest.mark.parametrize(("name", "galaxies"), [("galaxies", {2, 3, 4}), ("pairs", {2})])
+def test_interchangeable_galaxies_are_in_the_ranges_of_their_files(name, galaxies):
+    path = Path(__file__).parents[3] / f"examples/galaxy/{name}.yaml"
+    dataset = Run.from_config(path, ["data.library.simulated=200"]).dataset("test")
+    metas = [dataset[index].meta for index in range(60)]
+    assert {meta["galaxies"] for meta in metas} == galaxies
+    if name == "pairs":
+        separations = [meta["neighbour_separation"] for meta in metas]
+        assert 0.25 < min(separations) < 0.6  # centres are rounded to pixels
+        assert 1.3 < max(separations) < 2.0
+        assert 1 < max(abs(meta["neighbour_magnitude"]) for meta in metas) < 2.3
