@@ -23,6 +23,7 @@ from oasis.adapters.cygno.options import CygnoOptions
 from oasis.adapters.cygno.tracks import TrackOptions
 from oasis.adapters.folder.options import FolderOptions, MixingOptions, SplitRule
 from oasis.adapters.galaxy.convert import Conversion
+from oasis.adapters.galaxy.detection import Detection
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions, LibraryOptions
 from oasis.adapters.galaxy.photometry import COLUMNS as PHOTOMETRY
 from oasis.adapters.galaxy.scene import BlendOptions
@@ -130,6 +131,7 @@ myst_substitutions = {
     "galaxy_blend": tables.options_table(BlendOptions),
     "galaxy_columns": columns_table(PHOTOMETRY),
     "galaxy_convert": tables.options_table(Conversion),
+    "galaxy_detection": tables.options_table(Detection),
     "galaxy_library": tables.options_table(LibraryOptions),
     "galaxy_population": tables.options_table(GalaxyOptions),
     "waveform": tables.options_table(WaveformOptions),

@@ -12,6 +12,7 @@ from oasis.command import REFUSED, ended_in_order, going_on, lengths, named, run
 from oasis.errors import ConfigError
 
 if TYPE_CHECKING:
+    from oasis.inference.options import WindowOptions
     from oasis.run import Run
 
 app = typer.Typer(
@@ -287,7 +288,11 @@ def predict(
         Path, typer.Argument(help="an image file (.npy, .tif, .h5, .zarr, .fits, .png, ...) or a folder of them")
     ],
     out: Annotated[
-        Path, typer.Option(help="the file for the maps: .h5, .npz, .ome.tif or .zarr; with --each a folder")
+        Path,
+        typer.Option(
+            help="the file for the maps: .h5, .npz, .ome.tif or .zarr; with --each a folder; for a catalogue of "
+            "objects .fits, .ecsv or .parquet"
+        ),
     ],
     each: Annotated[str | None, typer.Option(help="write one file for every input: ome.tif, h5 or npz")] = None,
     previews: Previews = False,
@@ -299,8 +304,13 @@ def predict(
     window: Annotated[str | None, typer.Option(help="how images are cut: whole, tiles or regions")] = None,
     regions: Annotated[
         Path | None,
-        typer.Option(help="boxes or positions: a CSV file, or YOLO label files"),
+        typer.Option(help="boxes or positions: a CSV file, a catalogue, or YOLO label files"),
     ] = None,
+    detect: Annotated[
+        str | None,
+        typer.Option(help="how objects are found: a detector of the domain (sep), or a file of positions"),
+    ] = None,
+    cutouts: Annotated[bool, typer.Option("--cutouts", help="with a catalogue: the map of every object")] = False,
     tile: Annotated[int | None, typer.Option(help="pixels of a tile along every axis")] = None,
     memory: Annotated[str | None, typer.Option(help="memory of the process with tiles, such as 2GB")] = None,
     level: Level = None,
@@ -314,21 +324,61 @@ def predict(
     """Separate images: a map per class, and a table of intensities, with intervals if the run is calibrated."""
     from oasis.inference.destinations import OutputOptions
     from oasis.inference.options import WindowOptions
+    from oasis.io.catalogues import is_catalogue
     from oasis.run import Run
 
     cut = WindowOptions.parse(
-        {"kind": window, "tile": tile, "memory": memory, "regions": regions and str(regions), "level": level}
+        {
+            "kind": window,
+            "tile": tile,
+            "memory": memory,
+            "regions": regions and str(regions),
+            "detect": detect,
+            "level": level,
+        }
     )
     changes = changes if axes is None else [*changes, f"data.axes={axes}"]
     kept = "continue with the same command, which keeps what is done" if out.suffix.lower() == ".zarr" else ""
     with going_on(lambda: kept):
         described = Run(run, changes, trust_code)
+        if each is None and is_catalogue(out):
+            others = {"--spread": spread, "--refine": refine, "--previews": previews, "--cluster": cluster}
+            _catalogue(described, source, out, cut, dark, key, force, cutouts, others)
+            return
+        if cutouts:
+            raise ConfigError("cutouts: go with a catalogue: name an output .fits, .ecsv or .parquet")
         outputs = OutputOptions.parse({"each": each, "previews": previews})
         found = described.predict(source, out, dark, key, spread, refine, force, cut, cluster, workers, outputs)
     for error in found.failed.values():
         say(error)
     intervals = " with intervals" if "intensity_low" in found.objects else ""
     typer.echo(f"{out}: maps of {found.images} images; {out.with_suffix('.csv')}: intensities{intervals}")
+    if found.failed:
+        raise typer.Exit(REFUSED)
+
+
+def _catalogue(
+    run: "Run",
+    source: Path,
+    out: Path,
+    window: "WindowOptions",
+    dark: Path | None,
+    key: str | None,
+    force: bool,
+    cutouts: bool,
+    others: dict[str, Any],
+) -> None:
+    """List the objects in images, and say what was written."""
+    from oasis.inference.catalogue.predict import catalogue_files
+
+    for name, value in others.items():
+        if value:
+            raise ConfigError(f"{out}: {name} does not go with a catalogue, but with an output .h5")
+    found = run.catalogue(source, out, window, dark, key, force, cutouts)
+    for error in found.failed.values():
+        say(error)
+    written = ", ".join(str(path) for path in catalogue_files(out, cutouts).values())
+    typer.echo(f"{written}: {len(found.table)} objects in {found.images} images")
     if found.failed:
         raise typer.Exit(REFUSED)
 

@@ -4,7 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, cast, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from oasis.adapters.axes import ArrangedParts, arrangement
 from oasis.adapters.options import DataOptions
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.reading import as_images, say_saturated
+from oasis.adapters.sources import Column, Sources
 from oasis.adapters.study import Study
 from oasis.data.images import Images
 from oasis.data.joining import Joined
@@ -40,6 +41,16 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 200  # samples to search for an object before concluding that there is none
 
 OptionsT = TypeVar("OptionsT", bound=Options, default=DataOptions, covariant=True)
+
+
+class Sky(Protocol):
+    """Where the pixels of an image lie on the sky."""
+
+    def to_sky(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return right ascension and declination (k, 2), degrees, of rows and columns (k, 2)."""
+
+    def cards(self, start: Sequence[int]) -> dict[str, Any]:
+        """Return the cards of a FITS header for the part of the image that starts at (row, column)."""
 
 
 class Adapter(ABC, Generic[OptionsT]):
@@ -358,6 +369,59 @@ class Adapter(ABC, Generic[OptionsT]):
 
         Returns:
             One slice for each spatial axis, for every box; None where the domain cannot tell.
+        """
+        return None
+
+    @property
+    def detectors(self) -> Sequence[str]:
+        """The names of the detectors of the domain, the first of which is the default; see `detect`."""
+        return ()
+
+    def detect(self, images: Images, detector: str) -> NDArray[np.float64]:
+        """Return the positions (k, spatial_dims) of the objects in an image, pixels, for `oasis predict --detect`.
+
+        Args:
+            images: one image with its bad pixels.
+            detector: one of `detectors`.
+
+        Raises:
+            DataError: nothing can be detected in such an image.
+        """
+        raise ConfigError("detect: this adapter detects no objects: name a file of positions")
+
+    @property
+    def centred(self) -> Sequence[str]:
+        """The classes of which one is the object in the middle of an image; empty where there is no such object.
+
+        With such a class objects of large images can be separated one by one, and listed in a catalogue.
+        """
+        return ()
+
+    @property
+    def catalogue_radius(self) -> str:
+        """The column of a catalogue by which objects are drawn: arcsec on the sky, else pixels."""
+        return ""
+
+    def catalogue(self, sources: Sources) -> Mapping[str, Column]:
+        """Return the columns of a catalogue for objects that were separated one by one: by default intensities.
+
+        Name, file and position are always in it.
+
+        Args:
+            sources: the objects of an image.
+        """
+        light = sources.maps.reshape(*sources.maps.shape[:2], -1).sum(axis=2, dtype=np.float64)
+        names = ["intensity"] if light.shape[1] == 1 else [f"intensity_{band}" for band in range(light.shape[1])]
+        return {
+            name: Column(values, self.unit, "the sum of the map")
+            for name, values in zip(names, light.T, strict=True)
+        }
+
+    def sky(self, path: Path) -> Sky | None:
+        """Return where the pixels lie of the images that `read` gives of a file, or None where that is unknown.
+
+        Raises:
+            DataError: the file cannot be read.
         """
         return None
 

@@ -1,9 +1,12 @@
 """The options of windows: how images are cut before they are separated."""
 
+import os
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from oasis.errors import ConfigError, shown
 from oasis.inference.memory import parse_memory
 from oasis.options import Options
 
@@ -21,6 +24,7 @@ class WindowOptions(Options):
             also determines from which size on they are.
         regions: a file of boxes or positions, or a folder of YOLO label files, instead of the regions that the
             adapter finds.
+        detect: a detector of the adapter, whose positions are regions.
         level: which resolution of OME-Zarr images is read, 0 for the full one.
 
     Example:
@@ -34,6 +38,7 @@ class WindowOptions(Options):
     tile: int | None = Field(None, ge=1)
     memory: str | None = None
     regions: str | None = None
+    detect: str | None = None
     level: int | None = Field(None, ge=0)
 
     @field_validator("memory")
@@ -46,7 +51,8 @@ class WindowOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _of_regions(cls, values: object) -> object:
-        if isinstance(values, dict) and values.get("regions") is not None and values.get("kind") is None:
+        named = isinstance(values, dict) and not (values.get("regions") is None and values.get("detect") is None)
+        if isinstance(values, dict) and named and values.get("kind") is None:
             return {**values, "kind": "regions"}
         return values
 
@@ -54,9 +60,36 @@ class WindowOptions(Options):
     def _of_one_kind(self) -> Self:
         if self.regions is not None and self.kind != "regions":
             raise ValueError(f"regions: a file of regions goes with the window regions, not {self.kind}")
+        if self.detect is not None and self.kind != "regions":
+            raise ValueError(f"detect: objects that are detected go with the window regions, not {self.kind}")
+        if self.detect is not None and self.regions is not None:
+            raise ValueError("detect: objects are detected, or given by regions, not both")
         if self.tile is not None and self.kind != "tiles":
             raise ValueError(f"tile: goes with the window tiles, not {self.kind or 'none'}")
         return self
+
+    def resolved(self, detectors: Sequence[str]) -> Self:
+        """Return the options with the name of a detector, or of a file of positions, in its own field.
+
+        Args:
+            detectors: the names of the adapter's detectors.
+
+        Raises:
+            ConfigError: `detect` is neither.
+
+        Example:
+            >>> WindowOptions(detect="a.csv").resolved(["sep"])
+            Traceback (most recent call last):
+            oasis.errors.ConfigError: detect: 'a.csv' is neither a detector of this adapter (sep) nor a file
+        """
+        if self.detect is None or self.detect in detectors:
+            return self
+        if not os.path.exists(self.detect):
+            known = f" ({', '.join(detectors)})" if detectors else ""
+            raise ConfigError(
+                f"detect: {shown(self.detect)} is neither a detector of this adapter{known} nor a file"
+            )
+        return self.model_copy(update={"regions": self.detect, "detect": None})
 
     @property
     def bytes(self) -> int | None:

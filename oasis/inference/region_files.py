@@ -1,4 +1,4 @@
-"""Files of regions: CSV tables of boxes or positions, and label files in the format of YOLO."""
+"""Files of regions: tables of boxes or positions (CSV, FITS, ECSV, Parquet), and label files of YOLO."""
 
 import os
 import re
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from oasis.data.instances import AXES, edge_names
 from oasis.errors import DataError, shown
 from oasis.inference.regions import Region, around, united
+from oasis.io.catalogues import is_catalogue, read_catalogue
 from oasis.io.files import check_file, reading
-from oasis.io.tables import read_csv
+from oasis.io.tables import checked, read_csv
 from oasis.io.texts import read_text
 
 SKY = ("ra", "dec")
@@ -51,7 +52,7 @@ class RegionFile(Protocol):
 
 
 def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> RegionFile:
-    """Read regions: a CSV file, a YOLO label file `.txt`, or a folder of these.
+    """Read regions: a table (`.csv`, `.fits`, `.ecsv`, `.parquet`), a YOLO label file `.txt` or a folder of these.
 
     Args:
         path: the path of the file or folder.
@@ -72,7 +73,7 @@ def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> Re
 
 
 class _Table:
-    """A CSV file of boxes (`y0, y1, x0, x1`), of positions in pixels (`y, x`) or on the sky (`ra, dec`).
+    """A table of boxes (`y0, y1, x0, x1`), of positions in pixels (`y, x`) or on the sky (`ra, dec`).
 
     `name`, and `source` and `frame` of the image, are optional columns. In a table of single objects (with a
     column `class`, as `oasis predict` writes it) boxes that overlap are one region, named after their classes.
@@ -80,9 +81,7 @@ class _Table:
 
     def __init__(self, path: Path, spatial_dims: int, to_pixels: ToPixels) -> None:
         self.path, self.to_pixels = path, to_pixels
-        check_file(path)
-        with reading(path, "not a table of comma-separated values"):
-            header = pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig", index_col=False)
+        header = _header(path)
         names = AXES[spatial_dims]
         self.edges = edge_names(spatial_dims)
         choices = (self.edges, list(names), list(SKY))
@@ -93,7 +92,7 @@ class _Table:
                 f"in pixels, or ra, dec, found {', '.join(map(str, header)) or 'none'}"
             )
         numbers = [*self.columns, *(["frame"] if "frame" in header else [])]
-        self.table = read_csv(path, numbers, [str(name) for name in header if name not in numbers])
+        self.table = _table(path, numbers, [str(name) for name in header if name not in numbers])
         wrong = ~(np.abs(self.table[self.columns].to_numpy(float)) < FARTHEST).all(axis=1)
         if wrong.any():
             raise DataError(
@@ -161,6 +160,35 @@ class _Table:
             Region(around(place, window), name, dict(zip(self.columns or (), value, strict=True)))
             for place, value, name in zip(places, values.tolist(), names, strict=True)
         ]
+
+
+def _header(path: Path) -> list[str]:
+    """Return the names of the columns of a table."""
+    if is_catalogue(path):
+        return list(map(str, _plain(read_catalogue(path))))
+    check_file(path)
+    with reading(path, "not a table of comma-separated values"):
+        return list(map(str, pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig", index_col=False)))
+
+
+def _table(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
+    """Read a table whose columns are numbers, or texts that are not checked."""
+    return (
+        checked(_plain(read_catalogue(path)), path, numbers)
+        if is_catalogue(path)
+        else read_csv(path, numbers, texts)
+    )
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a catalogue with positions under the names of this package: surveys write `RA` and `DEC`.
+
+    `source` without `frame`, or the reverse, is another thing than the image of a region.
+    """
+    known = {str(name).lower(): name for name in reversed(list(table))}
+    renamed = {known[name]: name for name in (*SKY, "name") if name in known and name not in table}
+    foreign = [] if {"source", "frame"} <= {*table} else [name for name in ("source", "frame") if name in table]
+    return table.rename(columns=renamed).drop(columns=foreign)
 
 
 class _Labels:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from oasis.data.images import Images
+from oasis.data.instances import AXES
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import count_maps, measured
 from oasis.inference.choice import pixels
@@ -21,6 +22,7 @@ from oasis.inference.output import BATCH, MASKED, Output
 from oasis.inference.region_files import RegionFile, read_regions
 from oasis.inference.regions import (
     Region,
+    around,
     check_fits,
     clipped,
     is_in,
@@ -156,7 +158,15 @@ class Regional:
         Raises:
             ConfigError: the adapter finds none.
         """
-        boxes = self.job.adapter.regions_of_interest(np.nan_to_num(image, posinf=0, neginf=0))
+        image = np.nan_to_num(image, posinf=0, neginf=0)
+        if self.job.window.detect is not None:
+            places = self.job.adapter.detect(Images(image[None]), self.job.window.detect)
+            names = AXES[len(self.trained)]
+            return [
+                Region(around(place, self.trained), "", dict(zip(names, place.tolist(), strict=True)))
+                for place in places
+            ]
+        boxes = self.job.adapter.regions_of_interest(image)
         if boxes is None:
             raise ConfigError("regions: this adapter finds none: name a file of boxes or positions with --regions")
         return [Region(tuple(box)) for box in boxes]

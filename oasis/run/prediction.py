@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from oasis.device import best_device
 from oasis.errors import ConfigError
 from oasis.inference.blockwise import Blockwise
+from oasis.inference.catalogue.cutouts import is_cutouts
+from oasis.inference.catalogue.predict import Listed, catalogue_files, predict_catalogue
 from oasis.inference.choice import Choice
 from oasis.inference.destinations import OutputOptions, outputs_of
 from oasis.inference.job import Job
@@ -22,6 +24,8 @@ from oasis.inference.predicted import Predicted, tables_of
 from oasis.inference.reader import Reader
 from oasis.inference.zarr_store import MapStore
 from oasis.io.arrays import read_array
+from oasis.io.catalogues import is_our_catalogue
+from oasis.io.ds9 import is_ours
 from oasis.io.outputs import check_outputs
 from oasis.io.tables import write_csv
 from oasis.io.zarr_files import is_zarr
@@ -70,7 +74,7 @@ class RunPrediction(RunEvaluation):
             ConfigError: workers without a cluster.
             DataError: the output must not be written, or no image could be used.
         """
-        window, outputs = window or WindowOptions(), outputs or OutputOptions()
+        window, outputs = (window or WindowOptions()).resolved(self.adapter.detectors), outputs or OutputOptions()
         inputs = [path for path in (source, dark, window.regions) if path is not None]
         adapter, grouped = self.adapter, bool(self.config.grouping)
         written = outputs_of(source, Path(out), outputs, adapter.suffixes, grouped, adapter.leading)
@@ -87,6 +91,43 @@ class RunPrediction(RunEvaluation):
             found = found._replace(objects=found.objects.join(calibration.intervals(found.objects)))
         _write_tables(found, Path(out))
         return found
+
+    def catalogue(
+        self,
+        source: str | Path,
+        out: str | Path,
+        window: WindowOptions | None = None,
+        dark: str | Path | None = None,
+        key: str | None = None,
+        force: bool = False,
+        cutouts: bool = False,
+    ) -> Listed:
+        """List the objects in the images of a file or folder, detected or at given positions, one by one.
+
+        Args:
+            source: a file or a folder; images may differ in size.
+            out: the catalogue, `.fits`, `.ecsv` or `.parquet`; regions of DS9 are written beside it.
+            window: the detector, or the file of positions.
+            dark: a dark frame to subtract.
+            key: the array in `.npz` and HDF5 files.
+            force: replace files that are not earlier outputs.
+            cutouts: also write the map of every object to `NAME_cutouts.fits`.
+
+        Raises:
+            ConfigError: the domain has no single objects, or an option that does not go with a catalogue.
+            DataError: an output must not be written, or no image could be used.
+        """
+        out, window = Path(out), (window or WindowOptions()).resolved(self.adapter.detectors)
+        if window.kind not in (None, "regions"):
+            raise ConfigError(f"window: a catalogue is made of windows around objects, not of {window.kind}")
+        files = catalogue_files(out, cutouts)
+        kinds = {"table": is_our_catalogue, "regions": is_ours, "cutouts": is_cutouts}
+        inputs = [path for path in (source, dark, window.regions) if path is not None]
+        check_outputs({path: kinds[name] for name, path in files.items()}, inputs, force=force)
+        raw = None if dark is None else read_array(dark)
+        separator = self.separator(best_device())
+        facts = {"run": self.folder.name, "identity": separator.options.identity}
+        return predict_catalogue(separator, self.adapter, source, out, window, key, raw, cutouts, facts)
 
     def _predict_here(
         self,

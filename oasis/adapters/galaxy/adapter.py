@@ -18,15 +18,19 @@ from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, in_bands
 from oasis.adapters.galaxy.detection import detect
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.files import read_cutouts
+from oasis.adapters.galaxy.fits import planes_of
 from oasis.adapters.galaxy.flux_tables import EDGES
 from oasis.adapters.galaxy.grid import Grid, deviation, on_grid
+from oasis.adapters.galaxy.headers import wcs_of
+from oasis.adapters.galaxy.measuring import Training, catalogue_columns
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions
 from oasis.adapters.galaxy.photometry import noise_of, object_columns
 from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, GalaxyScene
 from oasis.adapters.galaxy.simulation import simulate_galaxies
 from oasis.adapters.galaxy.singles import single_galaxies
-from oasis.adapters.galaxy.stamps import Stamps
+from oasis.adapters.galaxy.stamps import Stamps, reference_band
 from oasis.adapters.prediction import EventPrediction
+from oasis.adapters.sources import Column, Sources
 from oasis.adapters.study import Study
 from oasis.data.images import Images
 from oasis.data.mixing import split_indices
@@ -183,13 +187,22 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
             axes=("y", "x"),
             pixel_size=(self.pixel_scale,) * 2,
             pixel_unit="arcsec",
-            position={name: np.array([getattr(one, name) for one in cutouts]) for name in ("ra", "dec")},
+            position=self._facts(cutouts),
             flags={
                 name: np.stack([one.flags.get(name, good)[None] for one in cutouts]) for name in sorted(reasons)
             },
             deviation=np.stack([deviation(one) for one in weights]) if len(weights) == len(cutouts) else None,
             source=str(path),
         )
+
+    @staticmethod
+    def _facts(cutouts: Sequence[Cutout]) -> dict[str, NDArray[np.float64]]:
+        """Return the position of images, and the widths of their point-spread functions where they are known."""
+        facts = {name: np.array([getattr(one, name) for one in cutouts]) for name in ("ra", "dec")}
+        if all(one.psf_fwhm is not None for one in cutouts):
+            widths = np.array([one.psf_fwhm for one in cutouts])
+            facts |= {f"psf_fwhm_{band}": widths[:, at] for at, band in enumerate(cutouts[0].bands)}
+        return facts
 
     def leading(self, paths: Sequence[Path]) -> list[Path]:
         """Return one file for every image: those of other bands and of planes are read with it."""
@@ -198,9 +211,55 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
         """Return a window of the size of a blend around every galaxy that SEP detects, if it lies inside."""
         size = self.options.blend.size
-        starts = np.floor(detect(image) + 0.5).astype(int) - size // 2
+        starts = np.floor(detect(image, options=self.options.detection) + 0.5).astype(int) - size // 2
         inside = ((starts >= 0) & (starts + size <= image.shape[1:])).all(axis=1)
         return [tuple(slice(at, at + size) for at in start) for start in starts[inside].tolist()]
+
+    detectors = ("sep", "centre")
+    catalogue_radius = "r50"
+
+    def detect(self, images: Images, detector: str) -> NDArray[np.float64]:
+        """Return the positions of galaxies: those that SEP detects (`sep`), or the middle of the image (`centre`).
+
+        Raises:
+            DataError: an image without noise, or too crowded for SEP.
+        """
+        if detector == "centre":
+            return np.array([[length // 2 for length in images.image.shape[2:]]], np.float64)
+        bad = None if images.mask is None else ~images.mask[0, 0]
+        return detect(images.image[0], bad, self.options.detection)
+
+    def catalogue(self, sources: Sources) -> Mapping[str, Column]:
+        """Return flux, magnitude and colour per band, blendedness and flags; see `measuring.catalogue_columns`."""
+        return catalogue_columns(sources, self.training)
+
+    @cached_property
+    def training(self) -> Training:
+        """What the model was trained on, to which images are compared."""
+        library, blend, names, scale = self.options.library, self.options.blend, survey.BANDS, self.pixel_scale
+        ranges = [library.population.magnitudes] if library.simulated else []
+        widths = [np.array(library.population.psf_fwhm)] if library.simulated else []
+        for stamps in map(Stamps.load, library.files):
+            found = survey.magnitude(stamps.table[f"flux_{names[reference_band(names)]}"])
+            ranges.append((float(found.min()), float(found.max())))
+            widths.append(stamps.psf_fwhm.astype(float))
+        low, high = np.array(ranges or [(np.nan, np.nan)]).T
+        gain = np.full(len(names), np.inf) if not blend.poisson else blend.gains(names)
+        width = widths[0] if widths else np.full(len(names), np.nan)
+        noise = blend.noise * blend.sky_noise(names, scale)
+        return Training(names, scale, noise, width, gain, (low.min(), high.max()))
+
+    def sky(self, path: Path) -> Grid | None:
+        """Return where the pixels of a FITS image lie on the sky; None for files that do not say.
+
+        Raises:
+            DataError: a file that cannot be read.
+        """
+        if not path.name.lower().endswith(FITS):
+            return None
+        with planes_of(path, survey.BANDS, headers=True) as planes:
+            known = wcs_of(planes["image"][0].header) is not None
+        return self._grid(path) if known else None
 
     def to_pixels(self, path: Path, sky: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return positions (k, 2) in pixels of the images that `read` gives of a FITS file.
@@ -236,6 +295,7 @@ class GalaxyAdapter(_BlendAdapter):
     """The galaxy in the middle of an image of the sky and its neighbours, in g, r and z, in nanomaggies."""
 
     classes = (TARGET, NEIGHBOURS)
+    centred = (TARGET,)
     grouping = MappingProxyType(dict.fromkeys(classes, Grouping(method="watershed")))
     single = (True, False)
     defaults = {
@@ -261,6 +321,7 @@ class GalaxiesAdapter(_BlendAdapter):
 
     classes = ("galaxy_1", "galaxy_2", "galaxy_3", "galaxy_4")
     interchangeable = (classes,)
+    centred = classes
     defaults = {
         **GalaxyAdapter.defaults,
         "loss": {

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from oasis.adapters.galaxy.convert import Conversion
 from oasis.adapters.galaxy.cutout import Reading
+from oasis.adapters.galaxy.detection import Detection
 from oasis.adapters.galaxy.scene import BlendOptions
 from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.options import DataOptions, SplitCounts
@@ -38,6 +39,7 @@ class GalaxyAdapterOptions(DataOptions):
         events: blends per split.
         files: by split: an HDF5 file of samples, used instead of mixing.
         convert: how `oasis convert` makes a library of stamps from images.
+        detection: how galaxies are found in larger images.
         reading: facts that the files read by `oasis predict` do not state, such as their pixel scale.
     """
 
@@ -46,3 +48,4 @@ class GalaxyAdapterOptions(DataOptions):
     events: SplitCounts = SplitCounts(train=6000, val=500, test=2000)
     convert: Conversion = Conversion()
     reading: Reading = Reading()
+    detection: Detection = Detection()

@@ -55,6 +55,14 @@ class BlendOptions(Options):
     poisson: bool = True
     gain: dict[str, Positive] = {}
 
+    def sky_noise(self, bands: Sequence[str], pixel_scale: float) -> NDArray[np.float64]:
+        """Return the noise of a pixel of sky by band, nmgy, before it is multiplied by `noise`."""
+        return np.array([self.sky.get(band) or survey.sky_noise(band, pixel_scale) for band in bands])
+
+    def gains(self, bands: Sequence[str]) -> NDArray[np.float64]:
+        """Return the electrons per nmgy by band."""
+        return np.array([self.gain.get(band) or survey.gain(band) for band in bands])
+
 
 class GalaxyScene(Scene):
     """Blends of the galaxies of a library, in nmgy per pixel.
@@ -112,11 +120,10 @@ class GalaxyScene(Scene):
         order = np.argsort(-flux, kind="stable")
         self.indices = np.asarray(indices)[order]  # from the brightest to the faintest
         self.magnitudes = survey.magnitude(flux[order])
-        sky = [options.sky.get(band) or survey.sky_noise(band, stamps.pixel_scale) for band in stamps.bands]
-        self.sky = options.noise * np.array(sky)
+        self.sky = options.noise * options.sky_noise(stamps.bands, stamps.pixel_scale)
         self.gain = np.full(len(stamps.bands), np.inf)
         if options.poisson:
-            self.gain = np.array([options.gain.get(band) or survey.gain(band) for band in stamps.bands])
+            self.gain = options.gains(stamps.bands)
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Draw the galaxy in the middle and its neighbours.
@@ -140,7 +147,7 @@ class GalaxyScene(Scene):
         names = [TARGET, *[NEIGHBOURS] * (len(galaxies) - 1)]
         if self.interchangeable:
             names = rng.permutation(self.classes)[: len(galaxies)].tolist()
-        stamps = [self._stamp(*each, rng) for each in zip(names, galaxies, centres, strict=True)]
+        stamps = [self.stamp(*each, rng) for each in zip(names, galaxies, centres, strict=True)]
         truth = [replace(stamp, values=np.maximum(stamp.values, 0)) for stamp in stamps]
         variance = np.maximum(self.sky[:, None, None] ** 2, self._stamp_variance(truth))
         noise = np.sqrt(variance.mean(axis=(1, 2)))
@@ -204,7 +211,7 @@ class GalaxyScene(Scene):
             centres = np.append(centres, places[None, free.argmax()], axis=0)
         return centres
 
-    def _stamp(self, name: str, galaxy: int, centre: NDArray[np.intp], rng: np.random.Generator) -> Placed:
+    def stamp(self, name: str, galaxy: int, centre: NDArray[np.intp], rng: np.random.Generator) -> Placed:
         """Return a stamp in one of its eight orientations, with its central pixel on the pixel `centre`."""
         flux = self.stamps.flux[galaxy]
         size, middle = flux.shape[-1], flux.shape[-1] // 2

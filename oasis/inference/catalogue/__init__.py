@@ -1,0 +1,1 @@
+"""Catalogues: objects are detected in images of any size, separated one by one, and listed."""

@@ -1,0 +1,280 @@
+"""The catalogue of the objects in files: detected, or at given positions, separated, merged and measured."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from oasis.adapters.base import Adapter, Sky
+from oasis.adapters.sources import Column, Sources
+from oasis.data.images import Images
+from oasis.device import return_freed_memory
+from oasis.errors import ConfigError, DataError, OasisError
+from oasis.inference.catalogue.cutouts import Cutouts
+from oasis.inference.catalogue.merging import Merging
+from oasis.inference.destinations import images_of
+from oasis.inference.options import WindowOptions
+from oasis.inference.reader import Reader
+from oasis.inference.region_files import read_regions
+from oasis.inference.sources import left_out, problem
+from oasis.io.catalogues import write_catalogue
+from oasis.io.ds9 import write_circles
+from oasis.io.files import replace_when_whole
+from oasis.io.hdf5 import spooled_hdf5
+from oasis.separator.separator import Separator
+
+MAD = 1.4826  # from the median absolute deviation of Gaussian noise to its standard deviation
+APART = 2.5  # pixels: what is left of an object within this distance of it is not another one
+SAMPLED = 2**20  # pixels of which the noise of an image is measured
+
+
+class Listed(NamedTuple):
+    """A catalogue that was written.
+
+    Attributes:
+        table: a row for every object.
+        images: the number of images.
+        failed: the files that could not be used, and why.
+    """
+
+    table: pd.DataFrame
+    images: int
+    failed: dict[Path, OasisError]
+
+
+def catalogue_files(out: Path, cutouts: bool) -> dict[str, Path]:
+    """Return the files of a catalogue: the table, the regions of DS9, and the maps of single objects if wanted.
+
+    Example:
+        >>> [path.name for path in catalogue_files(Path("sky.parquet"), cutouts=True).values()]
+        ['sky.parquet', 'sky.reg', 'sky_cutouts.fits']
+    """
+    files = {"table": out, "regions": out.with_suffix(".reg")}
+    return files | ({"cutouts": out.with_name(f"{out.stem}_cutouts.fits")} if cutouts else {})
+
+
+class Lister:
+    """Lists the objects in images.
+
+    Args:
+        separator: the separator to apply.
+        adapter: the adapter, which reads the files, detects objects and measures them.
+        window: the detector, or the file of positions.
+        folder: where maps are kept until they are merged.
+
+    Raises:
+        ConfigError: objects cannot be listed in this domain, or nothing says where they are.
+    """
+
+    def __init__(self, separator: Separator, adapter: Adapter[Any], window: WindowOptions, folder: Path) -> None:
+        self.separator, self.adapter, self.folder = separator, adapter, folder
+        if not adapter.centred:
+            raise ConfigError(
+                "a catalogue lists the objects in the middle of windows, for which this domain has no class: "
+                "write maps and their table instead, with an output .h5"
+            )
+        if separator.options.trained_size is None:
+            raise ConfigError("the separator does not state the size that it was trained on: train it again")
+        self.lengths = separator.options.trained_size
+        self.detector = window.detect or next(iter(adapter.detectors), None)
+        self.file = None
+        if window.regions is not None:
+            self.file = read_regions(window.regions, len(self.lengths), adapter.to_pixels)
+        elif self.detector is None:
+            raise ConfigError("detect: this adapter detects no objects: name a file of positions")
+
+    def of(
+        self, path: Path, frame: int, images: Images, sky: Sky | None
+    ) -> Iterator[tuple[Sources, dict[str, Any]]]:
+        """Yield the objects of one image, some at a time, with the columns of their rows.
+
+        Raises:
+            DataError: the image cannot be used.
+        """
+        found = problem(images, 0)
+        if found:
+            raise DataError(f"{path}: {found}")
+        places, given = self._places(path, frame, images)
+        classes = [self.separator.classes.index(name) for name in self.adapter.centred]
+        with spooled_hdf5(self.folder) as (store, check):
+            merging = Merging(self.separator, images, classes, self.lengths, store)
+            merging.add(places)
+            kept = merging.merge()
+            if self.file is None:
+                hidden = self._hidden(merging)
+                merging.add(hidden)
+                kept = merging.merge() if len(hidden) else kept
+            check()
+            for sources in merging.sources(kept, noise_of(images)):
+                rows = kept[: len(sources)]
+                kept = kept[len(sources) :]
+                yield self._measured(
+                    sources, path, frame, sky, {name: values[rows] for name, values in given.items()}
+                )
+
+    def _hidden(self, merging: Merging) -> NDArray[np.float64]:
+        """Return the places of objects that are detected once the light of the others is subtracted."""
+        if not len(merging.places):
+            return merging.places
+        found = self._detected(merging.residual())
+        return found[cKDTree(merging.places).query(found)[0] > APART] if len(found) else found
+
+    def _detected(self, images: Images) -> NDArray[np.float64]:
+        assert self.detector is not None
+        found = np.asarray(self.adapter.detect(images, self.detector), np.float64)
+        return found.reshape(-1, len(self.lengths))
+
+    def _measured(
+        self, sources: Sources, path: Path, frame: int, sky: Sky | None, given: dict[str, NDArray[Any]]
+    ) -> tuple[Sources, dict[str, Any]]:
+        sources = replace(sources, path=path)
+        centroids = sources.centroids()
+        columns: dict[str, Any] = {
+            "source": Column(np.array([path.name] * len(sources)), "", "the image's file"),
+            "frame": Column(np.full(len(sources), frame), "", "the number of the image in its file"),
+        }
+        if sky is not None:
+            ra, dec = sky.to_sky(centroids).T
+            columns["ra"] = Column(ra, "deg", "right ascension of the centroid of the map")
+            columns["dec"] = Column(dec, "deg", "declination of the centroid of the map")
+        for axis, values in zip("zyx"[-centroids.shape[1] :], centroids.T, strict=True):
+            columns[axis] = Column(values, "pix", f"centroid of the map along {axis}, pixels from 0")
+        columns |= {name: Column(values, "", "of the given position") for name, values in given.items()}
+        return sources, columns | dict(self.adapter.catalogue(sources))
+
+    def _places(
+        self, path: Path, frame: int, images: Images
+    ) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
+        """Return the positions (k, axes) of objects, and further columns that their file gives."""
+        size = images.image.shape[2:]
+        if self.file is None:
+            return self._detected(images), {}
+        regions = self.file.of(path, frame, size, self.lengths)
+        middles = np.array([region.middle + 0.5 for region in regions]).reshape(-1, len(size))
+        inside = ((middles >= 0) & (middles < np.array(size))).all(axis=1)
+        if len(regions) and not inside.any():
+            raise DataError(f"{path}: none of {len(regions)} positions is in this image")
+        named = np.array([region.name for region in regions], str)[inside]
+        return middles[inside], {"name": named} if named.size and (named != "").any() else {}
+
+
+def noise_of(images: Images) -> NDArray[np.float64]:
+    """Return the noise of an image by band (B,), from the median absolute deviation of its good pixels."""
+    image = images.image[0].reshape(images.image.shape[1], -1)
+    good = np.ones(image.shape[1], bool) if images.mask is None else images.mask[0].reshape(-1)
+    rows = np.flatnonzero(good)
+    rows = rows[:: max(len(rows) // SAMPLED, 1)]
+    if not len(rows):
+        return np.full(len(image), np.nan)
+    values = image[:, rows].astype(np.float64)
+    return np.asarray(MAD * np.median(np.abs(values - np.median(values, axis=1, keepdims=True)), axis=1))
+
+
+def predict_catalogue(
+    separator: Separator,
+    adapter: Adapter[Any],
+    source: str | Path,
+    out: Path,
+    window: WindowOptions,
+    key: str | None = None,
+    dark: NDArray[Any] | None = None,
+    cutouts: bool = False,
+    facts: dict[str, Any] | None = None,
+) -> Listed:
+    """List the objects in the images of a file or folder.
+
+    Args:
+        separator: the separator to apply.
+        adapter: the adapter, which reads the files, detects objects and measures them.
+        source: a file or a folder; images may differ in size.
+        out: `.fits`, `.ecsv` or `.parquet`; regions of DS9 are written beside it.
+        window: the detector, or the file of positions.
+        key: the array in `.npz` and HDF5 files.
+        dark: a dark frame to subtract.
+        cutouts: also write the map of every object.
+        facts: what the catalogue states of the run.
+
+    Raises:
+        ConfigError: the domain has no objects to list, or none are found for want of a detector.
+        DataError: the output cannot be written, or no image can be used.
+    """
+    files = catalogue_files(out, cutouts)
+    lister, reader, rows = Lister(separator, adapter, window, out.parent), Reader(adapter, key, dark), Rows()
+    paths = images_of(source, out, adapter.suffixes, adapter.leading)
+    with ExitStack() as stack:
+        maps = None
+        if cutouts:
+            temporary = stack.enter_context(replace_when_whole(files["cutouts"]))
+            maps = Cutouts(temporary, adapter.unit)
+        failed = {path: found for path in paths for found in [_listed(lister, reader, path, rows, maps)] if found}
+        if not rows.images:
+            raise next(iter(failed.values()))
+    table = rows.table()
+    write_catalogue(table, out, rows.units, rows.descriptions, facts or {})
+    on_sky = {"ra", "dec"} <= {*table}
+    radii = (
+        table[adapter.catalogue_radius].to_numpy()
+        if adapter.catalogue_radius in table
+        else np.full(len(table), 2.0)
+    )
+    places = table[["ra", "dec"] if on_sky else ["y", "x"]].to_numpy()
+    write_circles(files["regions"], places, radii, table["id"].astype(str).tolist(), on_sky)
+    return Listed(table, rows.images, failed)
+
+
+class Rows:
+    """The rows of a catalogue, some at a time; objects are numbered from 1."""
+
+    def __init__(self) -> None:
+        self.images, self.count = 0, 0
+        self.units: dict[str, str] = {"id": ""}
+        self.descriptions: dict[str, str] = {"id": "the number of the object, from 1"}
+        self._parts: list[pd.DataFrame] = []
+
+    def add(self, columns: Mapping[str, Column]) -> range:
+        """Append rows, and return the numbers of their objects."""
+        count = len(next(iter(columns.values())).values)
+        numbers = range(self.count + 1, self.count + count + 1)
+        self.units |= {name: one.unit for name, one in columns.items()}
+        self.descriptions |= {name: one.description for name, one in columns.items()}
+        self._parts.append(
+            pd.DataFrame({"id": list(numbers), **{name: one.values for name, one in columns.items()}})
+        )
+        self.count += count
+        return numbers
+
+    def table(self) -> pd.DataFrame:
+        """Return all rows."""
+        filled = [part for part in self._parts if len(part)] or self._parts[:1]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({"id": []})
+
+
+def _listed(lister: Lister, reader: Reader, path: Path, rows: Rows, maps: Cutouts | None) -> OasisError | None:
+    """List the objects in the images of a file, and return why some could not be used."""
+    problems: dict[int, str] = {}
+    try:
+        sky = lister.adapter.sky(path)
+        with reader.opened(path) as opened:
+            count = opened.shape.images
+            for frame in range(count):
+                try:
+                    for sources, columns in lister.of(path, frame, opened.part(frame, frame + 1), sky):
+                        numbers = rows.add(columns)
+                        if maps is not None:
+                            maps.add(sources, numbers, sky)
+                except DataError as error:
+                    problems[frame] = str(error).removeprefix(f"{path}: ")
+                else:
+                    rows.images += 1
+                return_freed_memory()
+    except ConfigError:
+        raise
+    except OasisError as error:
+        return error if str(path) in str(error) else DataError(f"{path}: {error}")
+    return left_out(path, problems, count)
