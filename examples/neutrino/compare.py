@@ -202,7 +202,8 @@ def draw_event(run: Run, index: int, refine: bool, path: Path) -> None:
     if refine:
         event = refine_batch(event, run.adapter)
     row = {name: values[0].numpy() for name, values in event.quantities.items()}
-    figure = event_figure(batch.samples()[0], event.maps[0, :, 0].numpy(), run.adapter.classes, row)
+    cube = run.adapter.options.detector.cube_mm
+    figure = event_figure(batch.samples()[0], event.maps[0, :, 0].numpy(), run.adapter.classes, row, cube)
     print(f"figure: {save_figure(figure, path)}")
 
 

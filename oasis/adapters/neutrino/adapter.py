@@ -35,7 +35,7 @@ from oasis.adapters.neutrino.scene import (
     muon_context,
     muon_exits,
 )
-from oasis.adapters.neutrino.simulation import CUBES
+from oasis.adapters.neutrino.simulation import CUBE, CUBES
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.images import Images
@@ -113,8 +113,15 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
         """Return the scene of the release, or the simulation.
 
         Raises:
+            ConfigError: a release with cubes of another size.
             DataError: a release that cannot be read.
         """
+        cube = self.options.detector.cube_mm
+        if self.options.release is not None and cube != CUBE:
+            raise ConfigError(
+                f"data.detector.cube_mm: {cube:g} mm, but the cubes of the public data set have {CUBE:g} mm: "
+                "leave it out"
+            )
         if self._release is not None:
             return ReleaseScene(self._release, split)
         return SimulatedScene(self.composition, self.options.detector, self.options.energies)
@@ -158,7 +165,7 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
         if "ke_predicted" not in quantities or context is None:
             raise ConfigError("refine: the fit starts from predicted particles: train with the section objects")
         initial = particles_of(quantities)
-        exits = torch.from_numpy(muon_exits(context)).float()
+        exits = torch.from_numpy(muon_exits(context, self.options.detector.cube_mm)).float()
         image = torch.from_numpy(images[:, 0])
         ids = [
             crc32(one.tobytes()) for one in images
@@ -204,7 +211,7 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
                 f"{path}: an image of {found} cubes, but the model's volume has {CUBES} on each axis: crop it to "
                 "that"
             )
-        return Images(image, _read_muons(path), axes=AXES, source=str(path))
+        return Images(image, _read_muons(path, self.options.detector.cube_mm), axes=AXES, source=str(path))
 
 
 class NeutrinoIonsAdapter(NeutrinoAdapter):
@@ -220,7 +227,7 @@ class NeutrinoIonsAdapter(NeutrinoAdapter):
     }
 
 
-def _read_muons(path: Path) -> Array:
+def _read_muons(path: Path, cube: float) -> Array:
     """Return the context of a file's images: from its array `exit` (n, 7).
 
     Raises:
@@ -234,4 +241,4 @@ def _read_muons(path: Path) -> Array:
         raise DataError(f"{path}: needs, in addition to the images, {wanted} ({reason})") from None
     if exits.ndim != 2 or exits.shape[1] != len(EXIT_COLUMNS) or not np.isfinite(exits).all():
         raise DataError(f"{path}: exit has shape {exits.shape} or is not finite, expected {wanted}")
-    return muon_context(exits)
+    return muon_context(exits, cube)

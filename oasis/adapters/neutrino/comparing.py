@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from oasis.adapters.neutrino.metrics import PRESENT_FROM, Rows, vector_of
+from oasis.adapters.neutrino.metrics import Rows, vector_of
 from oasis.adapters.neutrino.physics import csda_range
 from oasis.adapters.neutrino.scene import AXES, Vector
 from oasis.adapters.neutrino.simulation import MASS_OF, SPECIES
+from oasis.adapters.prediction import present_objects
 
 OF_QUANTITIES: Final = {
     "found_{}": "1 where the nucleus is predicted to be present, else 0",
@@ -55,7 +56,7 @@ def quantity_columns(
     energy, *direction = (quantities[f"{name}_{kind}"] for name in ("ke", "dx", "dy", "dz"))
     exists = np.isfinite(energy)
     if kind == "predicted":
-        exists &= quantities["presence_predicted"] > PRESENT_FROM
+        exists &= present_objects(quantities)
     vertex = np.array([quantities[f"vertex_{axis}_{kind}"][0] for axis in AXES])
     distance = vertex - vector_of(meta, "vertex_")
     rows: Rows = {

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from oasis.adapters.neutrino.metrics import PRESENT_FROM
 from oasis.adapters.neutrino.physics import csda_range
-from oasis.adapters.neutrino.scene import AXES, HALF
+from oasis.adapters.neutrino.scene import AXES
 from oasis.adapters.neutrino.simulation import CUBE, CUBES
+from oasis.adapters.prediction import present_objects
 from oasis.data.samples import Array, Sample
 from oasis.drawing import BLUE, GREEN, RED, add_legend, say_no_data
 from oasis.stats.bins import bins_of, quartiles
@@ -164,7 +164,11 @@ def nuclei_figure(table: pd.DataFrame) -> "Figure":
 
 
 def event_figure(
-    sample: Sample, maps: Array, classes: Sequence[str], quantities: Mapping[str, NDArray[Any]] | None = None
+    sample: Sample,
+    maps: Array,
+    classes: Sequence[str],
+    quantities: Mapping[str, NDArray[Any]] | None = None,
+    cube: float = CUBE,
 ) -> "Figure":
     """Draw an event in 3D: the image and each true particle above, the predictions below.
 
@@ -176,6 +180,7 @@ def event_figure(
         maps: (N, 7, 7, 7) predicted, p.e.
         classes: the N class names.
         quantities: by column (N,), the predicted or fitted quantities of the particles.
+        cube: edge of a cube, mm.
     """
     from matplotlib.figure import Figure
 
@@ -187,7 +192,7 @@ def event_figure(
     columns += [(true[label], maps[label], f"true {classes[label]}", "predicted") for label in shown]
     for place, (above, below, *titles) in enumerate(columns):
         for axes, charge, title in zip(panels[:, place], (above, below), titles, strict=True):
-            _cubes(axes, charge)
+            _cubes(axes, charge, cube)
             axes.set_title(f"{title.replace('_', ' ')}: {charge.sum():,.0f} p.e.", fontsize="small", y=0.97)
     truth = {name: float(value) for name, value in sample.meta.items() if isinstance(value, int | float)}
     vertex = np.array([truth[f"vertex_{axis}"] for axis in AXES])
@@ -206,7 +211,7 @@ def event_figure(
 def _found(quantities: Mapping[str, NDArray[Any]], label: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return vertex and track of a fitted or else a predicted nucleus, or None if there is none."""
     kind = "refined" if "ke_refined" in quantities else "predicted"
-    if f"ke_{kind}" not in quantities or not quantities["presence_predicted"][label] > PRESENT_FROM:
+    if f"ke_{kind}" not in quantities or not present_objects(quantities)[label]:
         return None
     energy = max(float(quantities[f"ke_{kind}"][label]), 1.0)
     direction = np.array([quantities[f"d{axis}_{kind}"][label] for axis in AXES])
@@ -214,17 +219,18 @@ def _found(quantities: Mapping[str, NDArray[Any]], label: int) -> tuple[NDArray[
     return vertex, direction / np.linalg.norm(direction) * float(csda_range(energy))
 
 
-def _cubes(axes: Any, charge: NDArray[Any]) -> None:
+def _cubes(axes: Any, charge: NDArray[Any], cube: float) -> None:
     """Draw the cubes with charge: more charge is darker and more opaque."""
     import matplotlib
 
-    edges = np.indices([side + 1 for side in charge.shape]) * CUBE - HALF
+    half = cube * CUBES / 2
+    edges = np.indices([side + 1 for side in charge.shape]) * cube - half
     filled = charge >= FAINT
     depth = np.clip(np.log(np.maximum(charge, FAINT) / FAINT) / np.log(TOP / FAINT), 0, 1)
     colours = matplotlib.colormaps["Blues"](0.2 + 0.8 * depth)
     colours[..., 3] = 0.15 + 0.55 * depth
     axes.voxels(*edges, filled, facecolors=colours, edgecolors=(0, 0, 0, 0.08), linewidth=0.3, shade=False)
-    ends, ticks = (-HALF, HALF), [-CUBE * (CUBES // 2), 0, CUBE * (CUBES // 2)]
+    ends, ticks = (-half, half), [-cube * (CUBES // 2), 0, cube * (CUBES // 2)]
     axes.set(xlim=ends, ylim=ends, zlim=ends, xticks=ticks, yticks=ticks, zticks=ticks)
     axes.set_box_aspect((1, 1, 1), zoom=0.95)
     axes.tick_params(labelsize=5, pad=-4)

@@ -190,7 +190,7 @@ class Events:
         particles, options = fit.particles, self.options
         with torch.no_grad():
             rest = (self.image - self.renderer.total(particles, self.exits)).clamp(min=0)
-        place = torch.as_tensor(centres(), dtype=rest.dtype, device=rest.device)
+        place = torch.as_tensor(centres(self.renderer.detector.cube_mm), dtype=rest.dtype, device=rest.device)
         offset = place - particles.vertex[:, None, None, None]
         direction = F.normalize((rest[..., None] * offset).flatten(1, 3).sum(dim=1), dim=-1)
         slot = F.one_hot((~particles.present).int().argmax(dim=1), particles.present.shape[1]).bool()

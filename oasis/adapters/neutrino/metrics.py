@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from oasis.adapters.neutrino import physics
-from oasis.adapters.neutrino.scene import AXES, EXIT_COLUMNS, HALF, Composition, SimulatedScene, Vector, centres
-from oasis.adapters.neutrino.simulation import MASS_OF, SPECIES, Detector, Tracks, expected_charge
+from oasis.adapters.neutrino.scene import AXES, EXIT_COLUMNS, Composition, SimulatedScene, Vector, centres
+from oasis.adapters.neutrino.simulation import CUBE, MASS_OF, SPECIES, Detector, Tracks, expected_charge
 from oasis.data.mixing import keyed_rng
 from oasis.data.samples import Array, Sample
 from oasis.loss.distances import poisson_deviance
@@ -45,7 +45,6 @@ FLOOR: Final = 0.01  # least expected charge in cubes with charge, p.e., so that
 EVENTS: Final = 400  # simulated for the calibration
 TRACKS: Final = 50  # simulated per energy for the calibration
 STEP: Final = 5.0  # MeV between these energies
-PRESENT_FROM: Final = 0.5  # probability
 
 Rows = dict[str, dict[str, float]]
 
@@ -85,10 +84,10 @@ def _distances(species: int, energies: Vector, detector: Detector) -> Vector:
     count = len(energies) * TRACKS
     direction = rng.standard_normal((count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    start = rng.uniform(-5, 5, (count, 3))
+    start = rng.uniform(-detector.cube_mm / 2, detector.cube_mm / 2, (count, 3))
     tracks = Tracks(np.full(count, species), np.repeat(energies, TRACKS), start, direction)
     charge = expected_charge(tracks, detector)
-    centroid = np.einsum("nxyz,xyzd->nd", charge, centres()) / charge.sum(axis=(1, 2, 3))[:, None]
+    centroid = np.einsum("nxyz,xyzd->nd", charge, centres(detector.cube_mm)) / charge.sum(axis=(1, 2, 3))[:, None]
     mean = np.linalg.norm(centroid - start, axis=1).reshape(-1, TRACKS).mean(axis=1)
     return np.maximum.accumulate(mean)
 
@@ -146,11 +145,11 @@ class Measurement:
         row = {
             "found": float(charge.sum() >= self.least_charge),
             "ke_true": energy,
-            "contained": float(np.abs(end).max() < HALF) if np.isfinite(energy) else np.nan,
+            "contained": float(np.abs(end).max() < self.detector.half) if np.isfinite(energy) else np.nan,
         }
         if not row["found"]:
             return row | dict.fromkeys(("ke_charge", "ke_range", "angle"), np.nan)
-        distance, axis = axis_of(charge, vertex)
+        distance, axis = axis_of(charge, vertex, self.detector.cube_mm)
         light = charge.sum() / self.detector.light_yield
         known = self.calibration
         return row | {
@@ -182,7 +181,7 @@ def _charge_errors(maps: Vector, true: Vector, classes: Sequence[str]) -> dict[s
     return {name: {column: total[label] for column, total in totals.items()} for label, name in enumerate(classes)}
 
 
-def axis_of(charge: Vector, vertex: Vector) -> tuple[float, Vector]:
+def axis_of(charge: Vector, vertex: Vector, cube: float = CUBE) -> tuple[float, Vector]:
     r"""Return the distance of a map's centroid from the vertex (mm), and the map's axis, away from the vertex.
 
     The axis is the principal one of the charge about the vertex, :math:`\sum_p q_p (r_p - v)(r_p - v)^T`.
@@ -190,8 +189,9 @@ def axis_of(charge: Vector, vertex: Vector) -> tuple[float, Vector]:
     Args:
         charge: (7, 7, 7) p.e.
         vertex: (3,) mm.
+        cube: edge of a cube, mm.
     """
-    offset = (centres() - vertex).reshape(-1, 3)
+    offset = (centres(cube) - vertex).reshape(-1, 3)
     weight = charge.ravel() / charge.sum()
     centroid = weight @ offset
     axis = np.linalg.eigh((offset * weight[:, None]).T @ offset)[1][:, -1]

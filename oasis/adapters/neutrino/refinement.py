@@ -37,10 +37,10 @@ from oasis.adapters.neutrino.fitting import (
     Events,
     Fit,
 )
-from oasis.adapters.neutrino.metrics import PRESENT_FROM
 from oasis.adapters.neutrino.physics import HIGHEST
 from oasis.adapters.neutrino.renderer import Particles, Renderer
 from oasis.adapters.neutrino.scene import AXES
+from oasis.adapters.prediction import present_objects
 from oasis.errors import DataError
 
 
@@ -157,7 +157,7 @@ def particles_of(quantities: Mapping[str, NDArray[Any]]) -> Particles:
         vertex=torch.stack([columns[f"vertex_{axis}_predicted"][:, 0] for axis in AXES], dim=-1),
         energy=columns["ke_predicted"].clamp(LOWEST, HIGHEST),
         direction=F.normalize(direction, dim=-1),
-        present=columns["presence_predicted"] > PRESENT_FROM,
+        present=present_objects(columns),
     )
 
 

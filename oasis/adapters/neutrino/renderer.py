@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from oasis.adapters.neutrino import physics
-from oasis.adapters.neutrino.simulation import CUBE, CUBES, Detector
+from oasis.adapters.neutrino.simulation import CUBES, Detector
 
 PADDED: Final = CUBES + 4  # cubes along each axis: a layer whose light leaks in, and one for everything beyond
 SEGMENTS: Final = 48  # of every track
@@ -100,12 +100,12 @@ class Renderer(nn.Module):
             softness: mm, the width of the faces between cubes; below about 9.
         """
         images = torch.arange(1 + len(self.mass), device=exits.device)
-        return _voxelise(self._segments(particles, exits), softness, images, self.detector.crosstalk)
+        return _voxelise(self._segments(particles, exits), softness, images, self.detector)
 
     def total(self, particles: Particles, exits: Tensor, softness: float = 0.0) -> Tensor:
         """Return the mean charge of all particles together (b, 7, 7, 7); faster than the sum of single images."""
         image = torch.zeros(1, dtype=torch.long, device=exits.device)
-        return _voxelise(self._segments(particles, exits), softness, image, self.detector.crosstalk)[:, 0]
+        return _voxelise(self._segments(particles, exits), softness, image, self.detector)[:, 0]
 
     def _segments(self, particles: Particles, exits: Tensor) -> "_Segments":
         """Return the segments of all tracks, the muon's first."""
@@ -131,7 +131,7 @@ class Renderer(nn.Module):
         loss = energy
         for before in (0, path):  # the muon's loss is constant along its path, as in the simulation
             loss = _look_up(self.muons, (energy + loss * before)[:, 0] / MUON_STEP - 1)
-        length = path + _way_out(position, onward, (CUBES + 2) * CUBE / 2)
+        length = path + _way_out(position, onward, (CUBES + 2) * self.detector.cube_mm / 2)
         stopping = loss * physics.MM_PER_CM / physics.DENSITY
         light = loss * length / (1 + self.detector.birks * stopping) / (len(self.parts) - 1)
         return light, (length * self.parts)[:, None], (way / path)[:, None]
@@ -174,18 +174,18 @@ def _way_out(start: Tensor, direction: Tensor, half: float) -> Tensor:
     return torch.where(direction == 0, torch.inf, distance).amin(dim=1, keepdim=True)
 
 
-def _voxelise(segments: _Segments, softness: float, image: Tensor, crosstalk: float) -> Tensor:
+def _voxelise(segments: _Segments, softness: float, image: Tensor, detector: Detector) -> Tensor:
     """Return the charge (b, n, 7, 7, 7) of segments after cross-talk.
 
     Args:
         segments: the segments of t tracks.
         softness: mm.
         image: (t,) the index of the image of each track, or (1,) for all.
-        crosstalk: see `Detector`.
+        detector: its cubes and their cross-talk.
     """
-    place = segments.middle / CUBE + PADDED / 2
+    place = segments.middle / detector.cube_mm + PADDED / 2
     plane = place.detach().round().clamp(1, PADDED - 1)  # the nearest plane; no segment reaches another one
-    width = (segments.extent.square() + max(softness, NARROW) ** 2).sqrt() / CUBE
+    width = (segments.extent.square() + max(softness, NARROW) ** 2).sqrt() / detector.cube_mm
     ahead = ((place - plane) / width + 0.5).clamp(0, 1)
     x, y, z = torch.stack([1 - ahead, ahead], dim=1).unbind(2)  # each (b, 2, t, m): behind and ahead of the plane
     shares = segments.light[:, None, :, None] * x
@@ -196,7 +196,9 @@ def _voxelise(segments: _Segments, softness: float, image: Tensor, crosstalk: fl
     cube = (plane.long() * steps[:, None, None]).sum(dim=1) + PADDED**3 * image[:, None]
     charge = shares.new_zeros(len(place), len(image) * PADDED**3)
     charge = charge.scatter_add(1, (cube[:, None, None, None] + corner).flatten(1), shares.flatten(1))
-    return _leak(charge.reshape(len(place), len(image), PADDED, PADDED, PADDED)[..., 1:-1, 1:-1, 1:-1], crosstalk)
+    return _leak(
+        charge.reshape(len(place), len(image), PADDED, PADDED, PADDED)[..., 1:-1, 1:-1, 1:-1], detector.crosstalk
+    )
 
 
 def _leak(charge: Tensor, crosstalk: float) -> Tensor:

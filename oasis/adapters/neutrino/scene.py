@@ -16,7 +16,7 @@ from oasis.data.samples import Array, Scalar
 
 Vector = NDArray[np.float64]
 
-HALF: Final = CUBE * CUBES / 2  # mm, of the volume
+HALF: Final = CUBE * CUBES / 2  # mm, of the volume with the cubes of the public data set
 MUON_ENERGIES: Final = (300.0, 1000.0)  # MeV
 SHIFT: Final = 1  # largest distance of the vertex's cube from the centre along each axis, cubes
 AXES: Final = ("x", "y", "z")
@@ -132,10 +132,12 @@ class VertexScene(Scene):
 
     Args:
         composition: the composition of the events.
+        cube: edge of a cube, mm.
     """
 
-    def __init__(self, composition: Composition) -> None:
+    def __init__(self, composition: Composition, cube: float = CUBE) -> None:
         self.composition = composition
+        self.cube = cube
         self.classes = composition.classes
         self.shape = (1, CUBES, CUBES, CUBES)
 
@@ -155,7 +157,7 @@ class VertexScene(Scene):
 
     def context(self, meta: Mapping[str, Scalar]) -> Array:
         """Return the state of the muon at its exit as context (8, 7, 7, 7); see `muon_context`."""
-        context: Array = muon_context([[float(meta[name]) for name in EXIT_COLUMNS]])[0]
+        context: Array = muon_context([[float(meta[name]) for name in EXIT_COLUMNS]], self.cube)[0]
         return context
 
     def _truth(self, event: Event, named: Mapping[str, Particle]) -> dict[str, float]:
@@ -187,7 +189,7 @@ class SimulatedScene(VertexScene):
     """
 
     def __init__(self, composition: Composition, detector: Detector, energies: tuple[float, float]) -> None:
-        super().__init__(composition)
+        super().__init__(composition, detector.cube_mm)
         self.detector = detector
         self.energies = energies
 
@@ -199,46 +201,48 @@ class SimulatedScene(VertexScene):
         energy[0] = rng.uniform(*MUON_ENERGIES)
         direction = rng.standard_normal((len(species), 3))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        vertex = rng.uniform(-CUBE / 2, CUBE / 2, 3) + CUBE * rng.integers(-SHIFT, SHIFT + 1, 3)
+        vertex = rng.uniform(-self.cube / 2, self.cube / 2, 3) + self.cube * rng.integers(-SHIFT, SHIFT + 1, 3)
         tracks = Tracks(species, energy, np.broadcast_to(vertex, direction.shape), direction)
         charge = simulate(tracks, self.detector, rng)
-        out, length = leave(vertex, direction[0], energy[0]), tracks.length
+        out, length = leave(vertex, direction[0], energy[0], self.detector.half), tracks.length
         length[0] = np.linalg.norm(out.position - vertex)
         columns = zip(species, energy, direction, length, charge, strict=True)
         return Event([Particle(SPECIES[kind], *rest) for kind, *rest in columns], vertex, out)
 
 
-def leave(start: Vector, direction: Vector, energy: float) -> Exit:
+def leave(start: Vector, direction: Vector, energy: float, half: float = HALF) -> Exit:
     """Return the state of a muon where it leaves the volume, after the mean energy loss along its path."""
-    path = way_out(start[None], direction[None])[0]
+    path = way_out(start[None], direction[None], half)[0]
     loss = float(muon_stopping_power(energy)) * DENSITY * path / MM_PER_CM
     return Exit(start + path * direction, energy - loss, direction)
 
 
-def muon_context(exits: ArrayLike) -> Array:
+def muon_context(exits: ArrayLike, cube: float = CUBE) -> Array:
     """Return the state of muons at their exit, in every cube, and the distance of the cube from their line.
 
     Channels: position (3) over half the volume's edge; kinetic energy, 300 to 1000 MeV as -1 to 1 (clipped);
-    direction (3); exp(-d / 10 mm) for the distance d of the cube's centre from the straight line through position
-    and direction.
+    direction (3); exp(-d / edge of a cube) for the distance d of the cube's centre from the straight line through
+    position and direction.
 
     Args:
         exits: (n, 7) `EXIT_COLUMNS` in mm, MeV and unit vectors.
+        cube: edge of a cube, mm.
 
     Returns:
         (n, 8, 7, 7, 7)
     """
     position, energy, direction = np.split(np.asarray(exits, float), [3, 4], axis=1)
-    scaled = np.concatenate([position / HALF, np.interp(energy, MUON_ENERGIES, (-1, 1)), direction], axis=1)
-    offset = centres() - position[:, None, None, None]
+    half = cube * CUBES / 2
+    scaled = np.concatenate([position / half, np.interp(energy, MUON_ENERGIES, (-1, 1)), direction], axis=1)
+    offset = centres(cube) - position[:, None, None, None]
     along = np.einsum("nxyzd,nd->nxyz", offset, direction)[..., None] * direction[:, None, None, None]
     context = np.empty((len(position), CONTEXT, CUBES, CUBES, CUBES), np.float32)
     context[:, :-1] = scaled[..., None, None, None]
-    context[:, -1] = np.exp(-np.linalg.norm(offset - along, axis=-1) / CUBE)
+    context[:, -1] = np.exp(-np.linalg.norm(offset - along, axis=-1) / cube)
     return context
 
 
-def muon_exits(context: Array) -> Vector:
+def muon_exits(context: Array, cube: float = CUBE) -> Vector:
     """Return the exits (n, 7) from which `muon_context` was made, with energies clipped to `MUON_ENERGIES`.
 
     Example:
@@ -246,13 +250,13 @@ def muon_exits(context: Array) -> Vector:
         array([[ 35.,   0.,   5., 400.,   1.,   0.,   0.]])
     """
     numbers = context[:, :-1, 0, 0, 0].astype(float)
-    numbers[:, :3] *= HALF
+    numbers[:, :3] *= cube * CUBES / 2
     numbers[:, 3] = np.interp(numbers[:, 3], (-1, 1), MUON_ENERGIES)
     return numbers
 
 
 @cache
-def centres() -> Vector:
+def centres(cube: float = CUBE) -> Vector:
     """Return the centres of the cubes (7, 7, 7, 3), mm."""
-    axis = (np.arange(CUBES) - (CUBES - 1) / 2) * CUBE
+    axis = (np.arange(CUBES) - (CUBES - 1) / 2) * cube
     return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)

@@ -24,7 +24,7 @@ from oasis.options import Options
 
 Array = NDArray[np.float64]
 
-CUBE: Final = 10.0  # mm
+CUBE: Final = 10.0  # mm, unless the detector has others
 CUBES: Final = 7  # along each axis of the volume
 SPECIES: Final = ("muon", *physics.MASSES)
 MASS_OF: Final = np.array([np.nan, *physics.MASSES.values()])  # by species, in proton masses
@@ -42,6 +42,7 @@ class Detector(Options):
         crosstalk: fraction of a cube's light that leaks through each of its six faces.
         threshold: cubes with fewer p.e. are set to 0.
         fluctuations: simulate fluctuations of the muon's energy loss.
+        cube_mm: edge of a cube; 10 mm in the public data set, 10.27 mm with the gaps between cubes.
     """
 
     light_yield: float = Field(75.0, gt=0, le=1e6)
@@ -49,6 +50,12 @@ class Detector(Options):
     crosstalk: float = Field(0.033, ge=0, le=1 / 6)
     threshold: float = Field(1.0, ge=0, le=1e6)
     fluctuations: bool = True
+    cube_mm: float = Field(CUBE, ge=5, le=100)
+
+    @property
+    def half(self) -> float:
+        """Half of the edge of the volume, mm."""
+        return self.cube_mm * CUBES / 2
 
     @property
     def quenching(self) -> physics.Quenching:
@@ -101,11 +108,11 @@ def expected_charge(tracks: Tracks, detector: Detector, rng: np.random.Generator
         (np.float64(1467.0), array([ 23., 574., 651.]))
     """
     outer = CUBES + 2
-    crossings = _crossings(tracks, outer)
+    crossings = _crossings(tracks, outer, detector.cube_mm)
     light = _light(tracks, crossings, detector, rng)
     middle = (crossings[:, 1:] + crossings[:, :-1]) / 2
     place = tracks.start[:, None] + middle[..., None] * tracks.direction[:, None]
-    index = np.floor(place / CUBE + outer / 2).astype(np.intp)
+    index = np.floor(place / detector.cube_mm + outer / 2).astype(np.intp)
     inside = ((index >= 0) & (index < outer)).all(axis=2) & (light > 0)
     track = np.nonzero(inside)[0]
     flat = np.ravel_multi_index((track, *index[inside].T), (len(tracks), outer, outer, outer))
@@ -113,9 +120,9 @@ def expected_charge(tracks: Tracks, detector: Detector, rng: np.random.Generator
     return _leak(charge.reshape(-1, outer, outer, outer), detector.crosstalk)[:, 1:-1, 1:-1, 1:-1]
 
 
-def _crossings(tracks: Tracks, cubes: int) -> Array:
+def _crossings(tracks: Tracks, cubes: int, cube: float) -> Array:
     """Return the distances from the start at which tracks cross planes between cubes (n, m), ends included."""
-    planes = (np.arange(cubes + 1) - cubes / 2) * CUBE
+    planes = (np.arange(cubes + 1) - cubes / 2) * cube
     slope = np.where(np.abs(tracks.direction) < 1e-9, 1e-9, tracks.direction)
     distances = ((planes - tracks.start[..., None]) / slope[..., None]).reshape(len(tracks), -1)
     length = np.minimum(tracks.length, FAR)[:, None]

@@ -94,6 +94,12 @@ def test_splits_differ_and_follow_the_seed():
     assert len(NeutrinoAdapter().dataset("train")) == 20_000
 
 
+def test_the_cubes_of_the_public_data_set_are_its_own(tmp_path):
+    adapter = NeutrinoAdapter({"release": str(tmp_path), "detector": {"cube_mm": 10.27}})
+    with pytest.raises(ConfigError, match=r"data.detector.cube_mm: 10.27 mm, but the cubes"):
+        adapter.dataset("val")
+
+
 def test_files_take_the_place_of_the_simulation(tmp_path):
     adapter = NeutrinoAdapter(SMALL)
     samples = [adapter.dataset("val")[index] for index in range(3)]

@@ -26,15 +26,15 @@ def one_proton(vertex, energy, direction):
     return Particles(*(tensor(x)[None] for x in (vertex, [energy], [direction])), torch.tensor([[True]]))
 
 
-def random_events(count, reach=15.0, most=60.0):
+def random_events(count, reach=15.0, most=60.0, detector=Detector()):  # noqa: B008 - frozen
     """Particles, the muons' exits, and the expected charge of the simulation (count, 6, 7, 7, 7)."""
     rng = np.random.default_rng(7)
     vertex, direction = rng.uniform(-reach, reach, (count, 3)), isotropic(rng, count, 1 + len(SLOTS))
     energy = np.column_stack([rng.uniform(300, 1000, count), rng.uniform(1, most, (count, len(SLOTS)))])
     species = np.tile([0, *map(SPECIES.index, SLOTS)], count)
     starts = np.repeat(vertex, 1 + len(SLOTS), axis=0)
-    charge = expected_charge(Tracks(species, energy.ravel(), starts, direction.reshape(-1, 3)), Detector())
-    outs = [leave(*event) for event in zip(vertex, direction[:, 0], energy[:, 0], strict=True)]
+    charge = expected_charge(Tracks(species, energy.ravel(), starts, direction.reshape(-1, 3)), detector)
+    outs = [leave(*event, detector.half) for event in zip(vertex, direction[:, 0], energy[:, 0], strict=True)]
     exits = tensor([[*out.position, out.energy, *out.direction] for out in outs])
     present = torch.ones(count, len(SLOTS), dtype=torch.bool)
     particles = Particles(tensor(vertex), tensor(energy[:, 1:]), tensor(direction[:, 1:]), present)
@@ -44,6 +44,15 @@ def random_events(count, reach=15.0, most=60.0):
 @pytest.fixture(scope="module")
 def events():
     return random_events(300)
+
+
+def test_cubes_of_another_size_are_those_of_the_simulation():
+    gaps = Detector(cube_mm=10.27)
+    particles, exits, expected = random_events(40, detector=gaps)
+    found = Renderer(SLOTS, gaps)(particles, exits).numpy()
+    assert np.abs(found - expected).sum() < 2e-3 * expected.sum()
+    plain = Renderer(SLOTS, Detector())(particles, exits).numpy()
+    assert np.abs(plain - expected).sum() > 2e-2 * expected.sum()
 
 
 EXITS = tensor([[0, 35.0, 0, 600.0, 0, 1, 0]])  # of a muon along y

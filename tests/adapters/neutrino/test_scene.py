@@ -145,6 +145,28 @@ def test_the_context_alone_holds_the_exit():
         np.testing.assert_allclose(muon_exits(sample.context[None])[0], exits, rtol=1e-5, atol=1e-3)
 
 
+def test_everything_scales_with_the_cubes():
+    detector = Detector(cube_mm=10.27)
+    scene = SimulatedScene(CONFIGURATION_1, detector, (0.4, 77.0))
+    events = [scene.event(index, np.random.default_rng(index)) for index in range(200)]
+    vertex = np.array([event.vertex for event in events])
+    assert np.abs(vertex).max() <= 1.5 * 10.27
+    assert np.abs(vertex).max() > 15
+    exits = np.array([event.exit.position for event in events])
+    np.testing.assert_allclose(np.abs(exits).max(1), 3.5 * 10.27)
+    energies = np.array([one.energy for event in events for one in event.particles[1:]])
+    assert 0.4 <= energies.min() < 3
+    assert 74 < energies.max() <= 77
+    assert np.mean(energies < 10) == pytest.approx(9.6 / 76.6, abs=0.04)
+    exit_ = events[0].exit
+    numbers = np.array([[*exit_.position, exit_.energy, *exit_.direction]])
+    context = muon_context(numbers, 10.27)
+    np.testing.assert_allclose(muon_exits(context, 10.27), numbers, rtol=1e-5, atol=1e-3)
+    # The same geometry in units of cubes gives the same context.
+    scaled = numbers * np.array([10 / 10.27] * 3 + [1] * 4)
+    np.testing.assert_allclose(muon_context(scaled), context, rtol=1e-5, atol=1e-6)
+
+
 def test_samples_are_functions_of_their_key():
     fixed, fresh = mixer(CONFIGURATION_1), mixer(CONFIGURATION_1, fixed=False)
     np.testing.assert_array_equal(fixed[(0, 5)].image, fixed[(4, 5)].image)

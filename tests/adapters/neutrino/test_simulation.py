@@ -8,6 +8,7 @@ from oasis.adapters.neutrino.simulation import SPECIES, Detector, Tracks, expect
 from oasis.errors import ConfigError
 
 PLAIN = Detector(crosstalk=0.0, fluctuations=False)
+GAPS = PLAIN.model_copy(update={"cube_mm": 10.27})
 
 
 def isotropic(rng, count):
@@ -24,23 +25,24 @@ def stepped(species, energy, start, direction, detector, step=0.01):
     image = np.zeros((9, 9, 9))
     mass = physics.MASSES.get(species)
     place = np.array(start, float)
-    while energy > 0.01 and np.abs(place).max() < 44.9:
+    while energy > 0.01 and np.abs(place).max() < 4.49 * detector.cube_mm:
         stopping = physics.muon_stopping_power(energy) if mass is None else physics.stopping_power(energy, mass)
         loss = min(stopping * physics.DENSITY * step / 10, energy)
-        cube = tuple(np.floor((place + np.array(direction) * step / 2) / 10 + 4.5).astype(int))
+        cube = tuple(np.floor((place + np.array(direction) * step / 2) / detector.cube_mm + 4.5).astype(int))
         image[cube] += detector.light_yield * loss / (1 + detector.birks * stopping)
         energy -= loss
         place += step * np.array(direction)
     return image
 
 
+@pytest.mark.parametrize("detector", [PLAIN, GAPS], ids=["10", "10.27"])
 @pytest.mark.parametrize("species", SPECIES)
-def test_tracks_leave_the_light_that_steps_leave(species):
+def test_tracks_leave_the_light_that_steps_leave(species, detector):
     rng = np.random.default_rng(SPECIES.index(species))
     for direction in isotropic(rng, 2):
         start, energy = rng.uniform(-15, 15, 3), 500.0 if species == "muon" else rng.uniform(30, 60)
-        found = expected_charge(tracks_of(SPECIES.index(species), energy, start, direction), PLAIN)[0]
-        expected = stepped(species, energy, start, direction, PLAIN)[1:-1, 1:-1, 1:-1]
+        found = expected_charge(tracks_of(SPECIES.index(species), energy, start, direction), detector)[0]
+        expected = stepped(species, energy, start, direction, detector)[1:-1, 1:-1, 1:-1]
         np.testing.assert_allclose(found, expected, rtol=0.01, atol=6.5)  # p.e. of a step at the end of a track
         assert found.sum() == pytest.approx(expected.sum(), rel=0.01)
 
@@ -158,7 +160,9 @@ def test_way_out():
     assert way_out(np.array([[-5.0, 0, 0]]), np.array([[0, 0, -1.0]])) == 35
 
 
-@pytest.mark.parametrize(("name", "value"), [("light_yield", 0), ("crosstalk", 0.2), ("birks", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("light_yield", 0), ("crosstalk", 0.2), ("birks", -1), ("cube_mm", 0)]
+)
 def test_impossible_detectors_are_refused(name, value):
     with pytest.raises(ConfigError, match=f"detector.{name}"):
         Detector.parse({name: value}, "detector")
