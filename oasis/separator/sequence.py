@@ -8,7 +8,8 @@ the next class of its kind that is free. What is predicted depends on the steps 
           p(\mathrm{end} \mid k_{\le n}, x_{\le n})
 
 with kinds k and quantities x. Kinds without a free class have probability 0, so that the classes limit the number.
-In training the earlier objects are the true ones; in use they are those predicted.
+In training the kinds before a step are the true ones, their quantities those that the decoder itself predicts, as
+in use: from true energies it would learn how much light is left for further objects, which nobody tells it in use.
 
 Source: Alonso-Monsalve et al., arXiv 2310.19695, whose decoder stops at the true number in evaluation; here it
 does not know it.
@@ -41,12 +42,10 @@ class Ordered(NamedTuple):
     Attributes:
         slots: (b, L) the class of each object, int64; first those that are present.
         number: (b,) of objects that are present.
-        quantities: (b, L, Q) standardised, of objects that are present.
     """
 
     slots: Tensor
     number: Tensor
-    quantities: Tensor
 
 
 class Decoded(NamedTuple):
@@ -141,15 +140,14 @@ class SequenceDecoder(nn.Module):
         return Decoded(of_object, of_image, counts)
 
     def follow(self, context: Context, truth: Ordered) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what is predicted at every step if the earlier objects are the true ones.
+        """Return what is predicted at every step if the kinds of the earlier objects are the true ones.
 
         Returns:
             (b,) the negative logarithm of the probability of the true kinds and their number; (b, N, Q)
             standardised quantities by class, 0 for absent objects; (b, E) those of the image.
         """
         kinds = self.kind_of[truth.slots]
-        earlier = self._token(kinds, truth.quantities)[:, : self.length - 1]
-        found = self._attend(torch.cat([self.start.expand(len(kinds), -1, -1), earlier], dim=1), context)
+        found = self._attend(self._tokens(kinds, context), context)
         one_hot = nn.functional.one_hot(kinds, len(self.capacity))
         choices = self._choices(found, one_hot.cumsum(1) - one_hot)
         steps = torch.arange(self.length, device=kinds.device)
@@ -175,8 +173,20 @@ class SequenceDecoder(nn.Module):
             key[:, group] = key[:, group].cummin(1).values  # the classes of a kind are filled in order
         members = torch.cat([self.slots[kind, :size] for kind, size in enumerate(self.capacity.tolist())])
         slots = members[torch.argsort(key[:, members], dim=1, descending=True, stable=True)]
-        quantities = of_object.gather(1, slots.unsqueeze(2).expand(-1, -1, of_object.shape[2]))
-        return Ordered(slots, there.sum(1), quantities.nan_to_num())
+        return Ordered(slots, there.sum(1))
+
+    def _tokens(self, kinds: Tensor, context: Context) -> Tensor:
+        """Return the start and the objects of these kinds (b, L) but the last, with predicted quantities."""
+        start = self.start.expand(len(kinds), -1, -1)
+        if self.length == 1:
+            return start
+        values: list[Tensor] = []
+        with torch.no_grad():
+            tokens = start
+            for step in range(self.length - 1):
+                values.append(self.of_object(self._attend(tokens, context)[:, -1]))
+                tokens = torch.cat([tokens, self._token(kinds[:, step], values[-1]).unsqueeze(1)], dim=1)
+        return torch.cat([start, self._token(kinds[:, :-1], torch.stack(values, dim=1))], dim=1)
 
     def _attend(self, tokens: Tensor, context: Context) -> Tensor:
         length = tokens.shape[1]
