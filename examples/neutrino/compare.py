@@ -26,6 +26,8 @@ from oasis.stats.bins import bins_of
 from oasis.stats.intervals import Estimate, bootstrap, rate
 
 ENERGIES = (1, 10, 20, 30, 40, 50, 60)  # MeV
+DETECTABLE = 10.0  # MeV: below, a proton stops in the cube where all tracks start
+SOFT = 20.0  # MeV
 LENGTHS = (0, 5, 10, 20, 30)  # mm; a proton of 60 MeV goes 30
 NO_DIFFERENCE = ("id", "intensity_true", "equal split there")  # between runs
 
@@ -150,6 +152,23 @@ def found(table: pd.DataFrame) -> dict[str, list[str]]:
     return rows
 
 
+def counting(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return for every source the fractions of events with the right number, and with too many nuclei."""
+    nuclei = table[table["class"] != "muon"]
+    events = nuclei.groupby("id", sort=False)
+    hard = events["ke_true"].min() > SOFT
+    rows = {}
+    for source in counting_sources(nuclei):
+        found = nuclei[source.found] == 1
+        number = found.groupby(nuclei["id"], sort=False).sum()
+        above = (found & (nuclei[source.energy] > DETECTABLE)).groupby(nuclei["id"], sort=False).sum()
+        true_above = (nuclei["ke_true"] > DETECTABLE).groupby(nuclei["id"], sort=False).sum()
+        true = events["ke_true"].count()
+        shares = [number == true, above == true_above, (number > true)[hard]]
+        rows[source.name] = [f"{rate(share):.1%}" for share in shares]
+    return rows
+
+
 def whole(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return for every source the fraction of events with the right number, and energy, vertex and deviance."""
     muons = table[table["class"] == "muon"]
@@ -181,6 +200,8 @@ def print_run(name: str, table: pd.DataFrame) -> None:
     """Print all tables of a run."""
     columns = ["right number", "energy bias (MeV)", "resolution (MeV)", "vertex (mm)", "deviance"]
     print_table(f"{name}: all nuclei of an event, vertex and image", columns, whole(table))
+    columns = ["right number", f"right above {DETECTABLE:g} MeV", f"too many, softest above {SOFT:g} MeV"]
+    print_table(f"{name}: events by the number of nuclei", columns, counting(table))
     energies = [f"{one.name} MeV" for one in bins_of(ENERGIES)]
     print_table(f"{name}: bias of the energy of a nucleus (MeV)", energies, energy_errors(table, middle, "energy"))
     print_table(f"{name}: its resolution (MeV)", energies, energy_errors(table, half_width, "energy"))

@@ -9,6 +9,7 @@ import pytest
 from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.figures import event_figure
 from oasis.errors import ConfigError
+from oasis.evaluation.event_table import evaluate_maps
 from oasis.run import Run
 
 
@@ -86,3 +87,22 @@ def test_an_event_is_drawn_with_what_is_true_and_what_is_found():
     arrows = [sum(type(one).__name__ == "Line3DCollection" for one in axes.collections) for axes in figure.axes]
     assert arrows == [0, 1, 1, 1, 0, 0, 1, 0]
     figure.canvas.draw()
+
+
+def test_counting_is_that_of_the_rows_one_by_one(compare):
+    adapter = NeutrinoAdapter({"events": {"val": 60}})
+    glow = 0.3 * np.eye(6, dtype=np.float32)[4].reshape(6, 1, 1, 1, 1)  # makes a particle of proton_4
+    table = evaluate_maps(lambda batch: batch.target * 0.9 + glow, adapter.dataset("val"), adapter, workers=0)
+    right = right_above = 0
+    too_many = []
+    for _, rows in table[table["class"] != "muon"].groupby("id"):
+        true = [ke for ke in rows["ke_true"] if ke > 0]
+        found = [ke for ke, one in zip(rows["ke_charge"], rows["found"], strict=True) if one]
+        right += len(true) == len(found)
+        right_above += sum(ke > 10 for ke in true) == sum(ke > 10 for ke in found)
+        if min(true) > 20:
+            too_many.append(len(found) > len(true))
+    shares = (right / 60, right_above / 60, np.mean(too_many))
+    cells = compare.counting(table)["maps"]
+    assert [cell.split(" ")[0] for cell in cells] == [f"{100 * share:.1f}%" for share in shares]
+    assert 0 < np.mean(too_many) < 1
