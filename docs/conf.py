@@ -16,6 +16,7 @@ from oasis.adapters.ccd.baselines import Cuts
 from oasis.adapters.ccd.options import CcdOptions
 from oasis.adapters.ccd.options import ReadOptions as CcdReadOptions
 from oasis.adapters.ccd.sensor import Sensor
+from oasis.adapters.cells.options import CellsOptions
 from oasis.adapters.cygno.digitisation import Digitisation
 from oasis.adapters.cygno.metrics import COLUMNS as SELECTION_COLUMNS
 from oasis.adapters.cygno.noise import NoiseOptions as PixelNoiseOptions
@@ -66,14 +67,16 @@ copyright = author
 release = oasis.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # Markdown, and notebooks with the outputs that are stored in them
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # nothing is fetched from elsewhere
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "jupyter_execute"]
+nb_execution_mode = "off"
+nb_merge_streams = True
 html_theme = "furo"
 html_title = f"oasis-seg {release}"
 
@@ -100,6 +103,7 @@ myst_substitutions = {
     "scaling": tables.options_table(LogScale, {"name": "the kind of scaling"}),
     "asinh": tables.options_table(AsinhScale, {"name": "the kind of scaling"}),
     "head": tables.options_table(HeadOptions),
+    "cells": tables.options_table(CellsOptions),
     "cygno": tables.options_table(CygnoOptions),
     "cygno_columns": columns_table(SELECTION_COLUMNS),
     "cygno_digitisation": tables.options_table(Digitisation),

@@ -1,6 +1,7 @@
 """Draws typical events of several domains, separated by the small models of the package: the figure of the README.
 
     python examples/domains.py --out docs/figures/domains.png
+    python examples/domains.py cells --out docs/figures/cells.png
 
 A typical event has the median error among those in which the class shares half of its pixels with others or more.
 """
@@ -27,7 +28,9 @@ SHOWN = {
     "migdal": ("ER", "an electron recoil under\na nuclear recoil (MIGDAL)"),
     "galaxy": ("target", "the central one of\nblended galaxies (DECaLS)"),
     "waveform": ("signal", "a pulse under slow pulses\nand noise"),
+    "cells": ("vesicle", "vesicles on nuclei and\nfilaments (cells)"),
 }
+FIRST = ("migdal", "galaxy", "waveform")
 TITLES = ("input", "truth", "prediction", "difference")
 EVENTS = 60
 OVERLAP = 0.5  # share of the pixels of the class
@@ -72,11 +75,13 @@ def draw_lines(axes, image, true, predicted):
 def main(arguments):
     """Draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=FIRST, metavar="NAME", help=", ".join(SHOWN))
     parser.add_argument("--out", type=Path, default=Path("domains.png"))
     options = parser.parse_args(arguments)
-    figure = Figure(figsize=(8.5, 5.8), layout="constrained")
-    grid = figure.subplots(len(SHOWN), len(TITLES))
-    for axes, (name, (label, text)) in zip(grid, SHOWN.items(), strict=True):
+    figure = Figure(figsize=(8.5, 0.2 + 1.87 * len(options.names)), layout="constrained")
+    grid = figure.subplots(len(options.names), len(TITLES), squeeze=False)
+    for axes, name in zip(grid, options.names, strict=True):
+        label, text = SHOWN[name]
         parts = typical_event(name, label)
         (draw_lines if parts[0].ndim == 1 else draw_pictures)(axes, *parts)
         axes[0].set_ylabel(text, fontsize=9)

@@ -46,6 +46,12 @@ CHANGES = {
         "model.multiplier=1",
         "training.epochs=16",
     ],
+    "cells": [
+        "data.events={train: 1600, val: 60, test: 300}",
+        "model.base_channels=8",
+        "training.batch_size=8",
+        "training.epochs=6",
+    ],
     "ccd": ["data.events={train: 1200, val: 8, test: 30}", "training.epochs=6"],
     "cygno": ["data.events={train: 1500, val: 60, test: 300}", "training.epochs=5"],
 }
@@ -71,6 +77,7 @@ DATA = {
     "galaxy": "simulated galaxies",
     "neutrino": "simulated vertices",
     "waveform": "simulated waveforms",
+    "cells": "simulated images of cells, of a microscope with a point-spread function of 1 pixel",
     "ccd": "simulated exposures",
     "cygno": "simulated camera images",
 }

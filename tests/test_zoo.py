@@ -12,7 +12,7 @@ LARGEST = 10**6  # bytes
 
 
 def test_there_is_a_model_of_every_domain_that_is_simulated():
-    assert zoo_names() == ["ccd", "cygno", "galaxy", "migdal", "neutrino", "waveform"]
+    assert zoo_names() == ["ccd", "cells", "cygno", "galaxy", "migdal", "neutrino", "waveform"]
 
 
 @pytest.mark.parametrize("name", zoo_names())
@@ -32,7 +32,7 @@ def test_unknown_models_are_refused_with_the_nearest_name(capsys):
     assert command(["demo", "migdle"]) == 2
     assert "did you mean 'migdal'" in capsys.readouterr().err
     assert command(["demo"]) == 2
-    assert "choose a domain: ccd, cygno" in capsys.readouterr().err
+    assert "choose a domain: ccd, cells, cygno" in capsys.readouterr().err
 
 
 def test_the_demonstration_is_a_run_with_a_table_and_figures(tmp_path, monkeypatch, capsys):

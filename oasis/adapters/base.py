@@ -104,7 +104,7 @@ class Adapter(ABC, Generic[OptionsT]):
 
     @property
     def limits(self) -> dict[str, float]:
-        """The threshold of presence of every class: that of the configuration if it has one, else the domain's.
+        """The threshold of presence of every class, that of the configuration if it has one, else the domain's.
 
         Raises:
             ConfigError: a class is unknown, or a threshold is negative or not finite.
