@@ -85,9 +85,9 @@ def flux_error_table(
 def magnitude_error_table(table: pd.DataFrame, band: str = "r", group: str | None = None) -> pd.DataFrame:
     """Return the relative error of magnitudes by the number of galaxies in a blend, with 95 % intervals.
 
-    This is the mean of `abs(predicted - true) / true` AB magnitude, as Zhang et al. (2024, CAT-deblender)
-    state it: 1 % of a magnitude of 20 is 0.2 mag, some 20 % in flux. A galaxy without a magnitude, because it was missed or
-    its flux is not positive, counts as an error of 100 %.
+    This is the mean of `abs(predicted - true) / true` AB magnitude, as Zhang et al. (2024, CAT-deblender) state
+    it: 1 % of a magnitude of 20 is 0.2 mag, some 20 % in flux. A galaxy without a magnitude, because it was missed
+    or its flux is not positive, counts as an error of 100 %.
 
     Args:
         table: the rows of all galaxies, with `galaxies`, the number of them in the blend.
