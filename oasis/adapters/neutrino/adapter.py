@@ -36,6 +36,7 @@ from oasis.adapters.neutrino.scene import (
     muon_exits,
 )
 from oasis.adapters.neutrino.simulation import CUBE, CUBES
+from oasis.adapters.neutrino.successor import convert_successor, is_successor
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study
 from oasis.data.images import Images
@@ -183,6 +184,18 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
         options = self.options
         calibration = calibrate(self.composition, options.detector, options.energies)
         return Measurement(self.classes, options.detector, calibration, options.least_charge)
+
+    def convert(self, source: Path, out: Path) -> int:
+        """Write the particles of the public data set, or of its successor, to one file and return their number.
+
+        Raises:
+            DataError: the folder is neither, or a particle is invalid.
+        """
+        if is_successor(source):
+            return convert_successor(source, out)
+        if not source.is_dir():
+            raise DataError(f"{source}: expected the folder with dataset_p, dataset_mu and metadata")
+        return Release(source, self.composition).convert(out)
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return figures of multiplicity, visible energy and nuclei where the table has their columns."""

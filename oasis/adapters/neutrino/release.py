@@ -12,53 +12,38 @@ Source: Alonso-Monsalve et al., arXiv 2310.19695, doi 10.1038/s42005-024-01669-8
 10.5281/zenodo.10075198; its code, https://github.com/saulam/NeutrinoVertex-DL.
 """
 
+import logging
 import random
-import zipfile
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters.neutrino.scene import HALF, SHIFT, Composition, Event, Exit, Particle, Vector, VertexScene
-from oasis.adapters.neutrino.simulation import CUBE, CUBES, SPECIES
+from oasis.adapters.neutrino.particle_file import ParticleFile, write_particles
+from oasis.adapters.neutrino.particles import StoredParticle, angles_of, read_particle
+from oasis.adapters.neutrino.scene import HALF, MUON_ENERGIES, SHIFT, Composition, Event, Exit, VertexScene
+from oasis.adapters.neutrino.simulation import CUBE, SPECIES
 from oasis.data.mixing import Placed
 from oasis.data.samples import Scalar
 from oasis.errors import DataError, nearest
 from oasis.io.pickles import read_values
 
+logger = logging.getLogger(__name__)
+
 SEED: Final = 7  # of the authors' split
-STORED: Final = CUBES + 2  # cubes along each axis of a stored image
-LOOSE: Final = 0.5  # mm by which a start may lie outside the central cube
 FOLDERS: Final = dict(zip(SPECIES, ("mu", "p", "D+", "T+"), strict=True))
 ENTRIES: Final = 7  # of the tuple of a metadata file
 CELLS: Final = 5  # the entry that lists particles by cell
 SPLITS: Final = ("train", "val", "test")
-DAMAGED: Final = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-
-
-@dataclass(frozen=True)
-class StoredParticle:
-    """A particle as read from its file, in the frame of the central cube.
-
-    Attributes:
-        particle: its kinematics, and its charge (9, 9, 9).
-        start: (3,) mm.
-        exits: the exits of a muon from the volume of 9 cubes and from that of 7.
-    """
-
-    particle: Particle
-    start: Vector
-    exits: tuple[Exit, ...] = ()
+ANGLES: Final = 16  # protons whose angles are looked at
 
 
 class Release:
     """The data set in a folder.
 
     Args:
-        folder: the folder with `dataset_p`, `metadata` and so on.
+        folder: the folder with `dataset_p`, `metadata` and so on, or the file that `oasis convert` made of it.
         composition: the composition of the events; only its species are read.
 
     Attributes:
@@ -73,7 +58,12 @@ class Release:
         self.composition = composition
         nuclei = zip(SPECIES[1:], composition.most, strict=True)
         used = ["proton", "muon", *(species for species, most in list(nuclei)[1:] if most)]  # the authors' order
-        self._tables = {species: self._table(species) for species in used}
+        self._warned = False
+        self._file = ParticleFile(self.folder) if self.folder.is_file() else None
+        self._stored = {species: self._table(species) for species in used}
+        self._tables = {
+            name: {cell: list(numbers) for cell, numbers in one.items()} for name, one in self._stored.items()
+        }
         self.cells = list(self._tables["proton"])
         for species, table in self._tables.items():
             if table.keys() != self._tables["proton"].keys():
@@ -81,6 +71,7 @@ class Release:
                     f"{self._metadata(species)}: lists {len(table)} cells that are not the {len(self.cells)} of "
                     f"{self._metadata('proton').name}: expected metadata of one data set"
                 )
+        self.check_angles()
         self._shuffle()
         self._held_out = self._draw_held_out()
 
@@ -88,6 +79,8 @@ class Release:
         return self.folder / "metadata" / f"dataset_{FOLDERS[species]}_metadata.pkl"
 
     def _table(self, species: str) -> dict[Any, list[int]]:
+        if self._file is not None:
+            return self._file.table(species)
         path = self._metadata(species)
         content = read_values(path)
         if (
@@ -161,96 +154,56 @@ class Release:
         return [int(number) for number in content]
 
     def read(self, species: str, number: int) -> StoredParticle:
-        """Read one particle.
+        """Read one particle; see `read_particle`.
+
+        A muon that leaves with another energy than the model knows is warned of once.
 
         Raises:
-            DataError: no such file, an array that is missing or contains Python objects, no hits, a particle
-                outside the volume, or a muon that stops in it.
+            DataError: a file that cannot be read or is not such a particle.
         """
-        path = self.folder / f"dataset_{FOLDERS[species]}" / f"event{number}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return _stored(_Arrays(path, archive), species)
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such file") from None
-        except DAMAGED as error:
-            reason = str(error).split("\n")[0] or type(error).__name__
-            reason = "Python objects are never loaded, only arrays of numbers" if "pickle" in reason else reason
-            raise DataError(f"{path}: damaged, or not an archive of arrays: {reason}") from None
+        if self._file is not None:
+            return self._file.read(species, number)
+        particle = read_particle(self._path(species, number), species)
+        self._check_muon(particle, number)
+        return particle
 
+    def _path(self, species: str, number: int) -> Path:
+        return self.folder / f"dataset_{FOLDERS[species]}" / f"event{number}.npz"
 
-@dataclass(frozen=True)
-class _Arrays:
-    """The arrays of a file, by name."""
+    def _check_muon(self, one: StoredParticle, number: int) -> None:
+        low, high = MUON_ENERGIES
+        for out in one.exits:
+            if not low <= out.energy <= high and not self._warned:
+                self._warned = True
+                logger.warning(
+                    "%s: this muon leaves with %.4g MeV, outside %g to %g MeV, to which the input of the network "
+                    "is clipped; there may be more of them",
+                    self._path("muon", number),
+                    out.energy,
+                    low,
+                    high,
+                )
 
-    path: Path
-    archive: Any
+    def check_angles(self) -> None:
+        """Check some protons whose angles would all be small if they were in degrees.
 
-    def numbers(self, name: str, *shape: int) -> Vector:
-        """Return an array of finite numbers with a given shape, where -1 means any length, () a single number."""
-        if name not in self.archive.files:
-            raise DataError(f"{self.path}: no array {name!r}; found {', '.join(self.archive.files)}")
-        values = self.archive[name]
-        if not shape and values.size == 1:
-            values = values.reshape(())
-        fits = len(shape) == values.ndim and all(
-            wanted in (-1, found) for wanted, found in zip(shape, values.shape, strict=True)
-        )
-        if not fits or values.dtype.kind not in "fiub" or not np.isfinite(values).all():
-            wanted = " x ".join("N" if length < 0 else str(length) for length in shape) or "one"
+        Raises:
+            DataError: the angles are in radians.
+        """
+        numbers = [number for cell in self.cells for number in self._tables["proton"][cell][:2]][:ANGLES]
+        if self._file is not None or len(numbers) < ANGLES:
+            return
+        paths = [self._path("proton", number) for number in numbers]
+        angles = np.abs([angles_of(path) for path in paths if path.is_file()]).reshape(-1, 2)
+        if len(angles) == ANGLES and angles[:, 0].max() <= np.pi and angles[:, 1].max() <= 2 * np.pi:
             raise DataError(
-                f"{self.path}: {name} is an array of {values.dtype} of the shape {values.shape}, "
-                f"expected {wanted} finite numbers"
+                f"{paths[0].parent}: theta and phi of {ANGLES} protons are at most {angles.max():.3g}, which look "
+                "like radians: convert them to degrees"
             )
-        return np.asarray(values, np.float64)
 
-    def kinematics(self, ending: str = "") -> tuple[float, Vector]:
-        """Return the kinetic energy in MeV and the direction."""
-        energy, theta, phi = (float(self.numbers(f"{name}{ending}")) for name in ("ke", "theta", "phi"))
-        polar, azimuth = np.radians([theta, phi])
-        return energy, np.array([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)])
-
-    def exit(self, ending: str) -> Exit:
-        """Return the state of the muon where it leaves one of the volumes."""
-        energy, direction = self.kinematics(ending)
-        return Exit(self.numbers(f"pos{ending}", 3), energy, direction)
-
-
-def _stored(arrays: _Arrays, species: str) -> StoredParticle:
-    energy, direction = arrays.kinematics()
-    start = arrays.numbers("pos_ini", 3)
-    if np.abs(start).max() > CUBE / 2 + LOOSE:
-        raise DataError(
-            f"{arrays.path}: pos_ini is {start.round(2).tolist()} mm, expected a start in the central cube, "
-            f"{-CUBE / 2:g} to {CUBE / 2:g} mm"
-        )
-    length = float(np.linalg.norm(arrays.numbers("pos_fin", 3) - start))
-    particle = Particle(species, energy, direction, length, _charge(arrays))
-    if species != "muon":
-        return StoredParticle(particle, start)
-    if not arrays.numbers("exit"):
-        raise DataError(f"{arrays.path}: this muon does not leave the volume, as the muon of an event has to")
-    return StoredParticle(particle, start, (arrays.exit("_exit"), arrays.exit("_exit_reduce")))
-
-
-def _charge(arrays: _Arrays) -> NDArray[np.float32]:
-    hits = arrays.numbers("sparse_image", -1, -1).astype(np.int64)
-    if not len(hits):
-        raise DataError(f"{arrays.path}: an empty event: sparse_image has no hits")
-    if hits.shape[1] < 4:
-        raise DataError(f"{arrays.path}: sparse_image has {hits.shape[1]} columns, expected x, y, z, charge, tag")
-    cubes, charges = hits[:, :3], hits[:, 3]
-    outside = ((cubes < 0) | (cubes >= STORED)).any(axis=1)
-    if outside.any():
-        raise DataError(
-            f"{arrays.path}: a hit in cube {tuple(cubes[outside][0].tolist())} lies outside the volume, "
-            f"expected 0 to {STORED - 1} on each axis"
-        )
-    if charges.min() < 0:
-        raise DataError(f"{arrays.path}: a charge of {charges.min()} p.e., expected 0 or more")
-    image = np.zeros((STORED,) * 3, np.float32)
-    image[tuple(cubes.T)] = charges
-    return image
+    def convert(self, out: Path) -> int:
+        """Write all particles to one file and return their number."""
+        return write_particles(out, self._stored, self.read)
 
 
 class ReleaseScene(VertexScene):

@@ -7,11 +7,15 @@ import collections
 import os
 import pickle
 import random
+import shutil
 from itertools import product
 
+import h5py
 import numpy as np
 import pytest
 
+from oasis.adapters.converting import convert
+from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.release import Release, ReleaseScene, shifted_exit
 from oasis.adapters.neutrino.scene import CONFIGURATION_1, CONFIGURATION_2, Exit
 from oasis.data.mixing import Mixer
@@ -262,7 +266,10 @@ BAD = {
     "a text": ({"theta": np.array("north")}, r"theta is an array of <U5 .* expected one finite numbers"),
     "no number": ({"phi": np.nan}, "phi is an array of float64 of the shape"),
     "another shape": ({"pos_fin": np.zeros(2)}, r"pos_fin .* shape \(2,\), expected 3 finite numbers"),
-    "too few columns": ({"sparse_image": np.zeros((4, 3))}, "has 3 columns, expected x, y, z, charge, tag"),
+    "too few columns": ({"sparse_image": np.zeros((4, 3))}, r"has shape \(4, 3\), expected \(hits, 5\)"),
+    "hits along the wrong axis": ({"sparse_image": np.ones((5, 9))}, r"has shape \(5, 9\), expected \(hits, 5\)"),
+    "an energy below 0": ({"ke": -3.0}, "ke is -3, expected a kinetic energy of 0 MeV or more"),
+    "an angle beyond its range": ({"theta": 200.0}, "theta is 200 and phi .*, expected 0 to 180"),
     "a hit outside": ({"sparse_image": np.array([[1, 2, 9, 5, 0]])}, r"a hit in cube \(1, 2, 9\) lies outside"),
     "a hit before it": (
         {"sparse_image": np.array([[1, -1, 3, 5, 0]])},
@@ -359,3 +366,77 @@ def test_cells_without_enough_particles_are_left_out(folder, tmp_path):
         release._tables["muon"][cell] = []
     with pytest.raises(DataError, match="no cell has a muon and a nucleus for the split val"):
         ReleaseScene(release, "val")
+
+
+def test_a_converted_file_gives_the_same_events(folder, tmp_path):
+    for composition in (CONFIGURATION_1, CONFIGURATION_2):
+        out = tmp_path / "particles.h5"
+        count = Release(folder, composition).convert(out)
+        species = 2 if composition is CONFIGURATION_1 else 4
+        assert count == len(CELLS) * sum(list(PER_CELL.values())[:species])
+        for split in ("train", "val", "test"):
+            scenes = [ReleaseScene(Release(source, composition), split) for source in (folder, out)]
+            tree, file = (Mixer(scene, len(scene), 3, split, fixed=split != "train") for scene in scenes)
+            assert len(tree) == len(file)
+            for index in range(len(tree)):
+                for epoch in (0, 1):
+                    one, other = tree[(epoch, index)], file[(epoch, index)]
+                    np.testing.assert_array_equal(one.image, other.image)
+                    np.testing.assert_array_equal(one.target, other.target)
+                    assert one.meta.keys() == other.meta.keys()
+                    np.testing.assert_array_equal(one.context, other.context)
+                    for name, value in one.meta.items():
+                        assert value == other.meta[name] or (
+                            value != value and other.meta[name] != other.meta[name]
+                        )
+
+
+def test_the_command_converts_and_trains_from_the_file(folder, tmp_path):
+    out = tmp_path / "particles.h5"
+    assert convert("neutrino", folder, out) == len(CELLS) * (PER_CELL["proton"] + PER_CELL["muon"])
+    trained = NeutrinoAdapter({"release": str(out)}).dataset("val")
+    original = NeutrinoAdapter({"release": str(folder)}).dataset("val")
+    np.testing.assert_array_equal(trained[3].image, original[3].image)
+    with pytest.raises(DataError, match="expected the folder with dataset_p"):
+        convert("neutrino", folder / "metadata" / "dataset_p_metadata.pkl", tmp_path / "no.h5")
+
+
+@pytest.mark.parametrize("name", ["cells", "offsets", "kinematics", "cubes"])
+def test_a_damaged_file_of_particles_gives_one_line(folder, tmp_path, name):
+    out = tmp_path / "particles.h5"
+    Release(folder, CONFIGURATION_1).convert(out)
+    with h5py.File(out, "r+") as file:
+        values = file["proton"][name][()]
+        del file["proton"][name]
+        file["proton"][name] = values[:-1]
+    with pytest.raises(DataError, match="proton") as caught:
+        Release(out, CONFIGURATION_1)
+    assert str(caught.value).startswith(str(out))
+    assert "\n" not in str(caught.value)
+
+
+def test_angles_in_radians_are_refused(folder, tmp_path):
+    root = shutil.copytree(folder, tmp_path / "radians")
+    for path in (root / "dataset_p").glob("*.npz"):
+        values = dict(np.load(path))
+        values |= {name: np.radians(values[name]) for name in ("theta", "phi")}
+        np.savez(path, **values)
+    with pytest.raises(DataError, match=r"dataset_p: theta and phi of 16 protons .* look like radians"):
+        Release(root, CONFIGURATION_1)
+
+
+def test_muons_outside_the_range_of_the_input_are_warned_of(folder, tmp_path, caplog):
+    release = Release(folder, CONFIGURATION_1)
+    release.folder = tmp_path
+    (tmp_path / "dataset_mu").mkdir()
+    values = particle("muon", np.random.default_rng(0), np.zeros(3))
+    np.savez(tmp_path / "dataset_mu" / "event0.npz", **values)
+    release.read("muon", 0)
+    assert not caplog.records
+    np.savez(tmp_path / "dataset_mu" / "event0.npz", **values | {"ke_exit": 1500.0})
+    for _ in range(2):
+        release.read("muon", 0)
+    assert [one.getMessage().split("this muon ")[1] for one in caplog.records] == [
+        "leaves with 1500 MeV, outside 300 to 1000 MeV, to which the input of the network is clipped; there "
+        "may be more of them"
+    ]
