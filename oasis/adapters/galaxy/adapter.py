@@ -88,7 +88,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         return dict(zip(self.classes, rows, strict=True))
 
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
-        """Return the figure `flux`: flux errors and the fraction of missed galaxies against blendedness."""
+        """Return the figure `flux`: flux errors, and the fractions missed and confused, against blendedness."""
         study = self.study
         rows = study.rows(table)
         return {"flux": flux_figure({study.what: rows}, study.group if study.group in rows else None)}

@@ -11,17 +11,24 @@ from oasis.drawing import COLOURS, add_legend, error_bars
 from oasis.stats.bins import bins_of
 from oasis.stats.intervals import ENDS
 
-PANELS = {"median": "median flux error in r (%)", "mape": "mean |flux error| in r (%)", "missed": "share missed"}
+PANELS = {
+    "median": "median flux error in r (%)",
+    "capped": "mean |flux error| in r, each capped at 100 (%)",
+    "missed": "share missed",
+    "confused": "share confused with another galaxy",
+}
 
 
 def flux_figure(tables: Mapping[str, pd.DataFrame], group: str | None = None) -> Figure:
-    """Draw median and mean absolute flux error, and the fraction missed, by blendedness, with 95 % intervals.
+    """Draw flux errors and the fractions missed and confused by blendedness, with 95 % intervals.
+
+    The errors are the median, and the mean absolute value with each error capped at 100 %.
 
     Args:
         tables: rows of one class of an event table, by the name of the method.
         group: the column that identifies the galaxy, if a galaxy can appear in several rows.
     """
-    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(14, 4), layout="constrained")
     panels = figure.subplots(1, len(PANELS))
     shift = np.linspace(-0.2, 0.2, len(tables)) if len(tables) > 1 else [0.0]
     for colour, offset, (name, rows) in zip(COLOURS, shift, tables.items(), strict=False):
@@ -37,9 +44,6 @@ def flux_figure(tables: Mapping[str, pd.DataFrame], group: str | None = None) ->
         axes.spines[["top", "right"]].set_visible(False)
         if column == "median":
             axes.axhline(0, color="black", linewidth=0.8)
-        elif column == "mape" and 0 < axes.dataLim.y0 < np.inf:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
         else:
             axes.set_ylim(bottom=0)
     if len(tables) > 1:
