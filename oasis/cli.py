@@ -79,6 +79,9 @@ def init(
     dims: Annotated[int | None, typer.Option(help="spatial axes of the images of a folder", min=1, max=3)] = None,
     offset: Annotated[float, typer.Option(help="counts of the camera of a folder in the dark")] = 0.0,
     gain: Annotated[float, typer.Option(help="its photoelectrons per count", min=0.0)] = 1.0,
+    channels: Annotated[
+        str, typer.Option(help="endings of file names where every channel is a file of its own: _DAPI,_GFP")
+    ] = "",
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -96,7 +99,7 @@ def init(
         path = write_quickstart(adapter, out, force)
     else:
         camera = Camera.parse({"offset": offset, "gain": gain}, "camera")
-        path, found = write_folder(adapter, out, dims, camera, force)
+        path, found = write_folder(adapter, out, dims, camera, force, tuple(filter(None, channels.split(","))))
         typer.echo(found)
     typer.echo(f"{path}: train it with  oasis train {shlex.quote(str(path))}")
 

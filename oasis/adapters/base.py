@@ -456,7 +456,7 @@ class Adapter(ABC, Generic[OptionsT]):
         Raises:
             DataError: the file cannot be read, or does not contain images of this domain.
         """
-        values, facts = self.named_axes(path, *read_labelled(path, key))
+        values, facts = self.named_axes(path, *self.numbers(path, key))
         say_saturated(path, values)
         found = arrangement(facts, values.shape, self.bands, self.spatial_dims, str(path))
         image = self.as_images(values if found is None else found.apply(values), dark)
@@ -467,6 +467,14 @@ class Adapter(ABC, Generic[OptionsT]):
         known = facts.lengths(self.spatial_dims) if image.shape[2:] == found.size(values.shape) else ()
         axes = tuple(SPATIAL[-self.spatial_dims :].lower())
         return Images(image, context, None, axes, known, facts.pixel_unit if known else "", source=str(path))
+
+    def numbers(self, path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisFacts]:
+        """Return the array of a file as it is stored, and what the file states about its axes.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return read_labelled(path, key)
 
     def leading(self, paths: Sequence[Path]) -> list[Path]:
         """Return the files to be read, one for every image: others are read together with these, by `read`.

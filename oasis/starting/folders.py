@@ -1,5 +1,6 @@
 """Folders: the configuration of one's own images, written from what their folder contains."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +29,7 @@ def write_folder(
     dims: int | None = None,
     camera: Camera | None = None,
     force: bool = False,
+    channels: Sequence[str] = (),
 ) -> tuple[Path, str]:
     """Write the configuration of a folder of images; return its path, and what was found as a text.
 
@@ -37,17 +39,18 @@ def write_folder(
         dims: number of spatial axes, where the files do not tell.
         camera: offset and gain, as far as they are known.
         force: replace a file that was changed or is another one.
+        channels: endings of the names of files that are one channel of an image each.
 
     Raises:
         DataError: the folder does not have a known layout, or an output must not be written.
     """
     folder, camera = Path(folder), camera or Camera()
     name = folder.resolve().name
-    found = measure(folder, dims)
-    compared = None if found.single or found.labels else compare(training_layout(folder), camera)
+    found = measure(folder, dims, channels)
+    compared = None if found.single or found.labels else compare(training_layout(folder, channels), camera)
     path = Path(out) if out is not None else Path(f"{name}.yaml")
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        _values(folder, name, found, camera, compared)
+        _values(folder, name, found, camera, compared) | {"channels": flow(list(channels))}
     )
     check_outputs({path: is_unedited}, [folder], force=force, mend=ANOTHER_NAME)
     write_text(path, f"{text}{UNEDITED}{_digest(text)}\n")

@@ -73,7 +73,8 @@ def serve(
 
 def _existing(sources: Sequence[Path], run: Run) -> list[Path]:
     """Return the image files of files and folders, which all exist."""
-    found = [path for source in sources for path in image_files(source, run.adapter.suffixes)]
+    adapter = run.adapter
+    found = [path for source in sources for path in adapter.leading(image_files(source, adapter.suffixes))]
     for path in found:
         if not path.exists():
             raise DataError(f"{path}: no such file")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
+from oasis.adapters.folder.channels import leading, read_channels
 from oasis.adapters.folder.layout import KINDS, Layout, find_layout, split_frames, split_names
 from oasis.adapters.folder.options import FolderOptions
 from oasis.adapters.folder.stained import Mixtures, StainedScene
@@ -20,6 +21,8 @@ from oasis.adapters.reading import as_images
 from oasis.data.mixing import Mixer, SampleDataset
 from oasis.data.samples import Array
 from oasis.errors import ConfigError, DataError
+from oasis.io.axes import AxisFacts
+from oasis.io.parts import Parts
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +91,26 @@ class FolderAdapter(Adapter[FolderOptions]):
         """Return True: every pixel is converted by itself."""
         return True
 
+    def numbers(self, path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisFacts]:
+        """Return the array of a file and its facts, together with its other channels where these are files.
+
+        Raises:
+            DataError: a file cannot be read, or channels do not fit together.
+        """
+        return read_channels(path, self.options.channels, self.spatial_dims, key)
+
+    def leading(self, paths: Sequence[Path]) -> list[Path]:
+        """Return the files without those of further channels."""
+        return leading(paths, self.options.channels)
+
+    def arranged_parts(self, path: Path, parts: Parts) -> Parts | None:
+        """Return the array of a file as images; None if its channels are several files.
+
+        Raises:
+            DataError: the axes do not fit.
+        """
+        return None if self.options.channels else super().arranged_parts(path, parts)
+
     @cached_property
     def layouts(self) -> dict[str, Layout]:
         """The files for each split: its own folder's, or the same for all.
@@ -98,14 +121,14 @@ class FolderAdapter(Adapter[FolderOptions]):
         """
         if not self.options.folder:
             raise ConfigError("data.folder: name the folder of images, as oasis init does")
-        folder, classes = Path(self.options.folder), self.classes
+        folder, classes, channels = Path(self.options.folder), self.classes, self.options.channels
         own = [split for split in SPLITS if (folder / split).is_dir()]
         if own and len(own) < len(SPLITS):
             missing = next(split for split in SPLITS if split not in own)
             raise DataError(f"{folder}: has {', '.join(own)}, but no folder {missing}: give all three or none")
         if own:
-            return {split: find_layout(folder / split, classes) for split in SPLITS}
-        return dict.fromkeys(SPLITS, find_layout(folder, classes))
+            return {split: find_layout(folder / split, classes, channels) for split in SPLITS}
+        return dict.fromkeys(SPLITS, find_layout(folder, classes, channels))
 
     def items(self, files: dict[str, Path], split: str) -> list[Item]:
         """Return the images of a split among files.

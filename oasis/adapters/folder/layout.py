@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
+from oasis.adapters.folder.channels import leading, name_of
 from oasis.adapters.folder.options import SplitRule
 from oasis.adapters.options import SPLITS
 from oasis.errors import ConfigError, DataError
@@ -39,12 +40,13 @@ class Layout:
     maps: Mapping[str, Mapping[str, Path]]
 
 
-def find_layout(folder: Path, classes: Sequence[str] | None = None) -> Layout:
+def find_layout(folder: Path, classes: Sequence[str] | None = None, channels: Sequence[str] = ()) -> Layout:
     """Return the image files of a folder.
 
     Args:
         folder: the folder.
         classes: the classes to look for; by default all that are there.
+        channels: the endings of the names of files that are one channel of an image each.
 
     Raises:
         DataError: the folder does not have one of the two layouts, or files are missing.
@@ -53,11 +55,11 @@ def find_layout(folder: Path, classes: Sequence[str] | None = None) -> Layout:
         raise DataError(f"{folder}: no such folder; {EXPECTED}")
     single = next((folder / name for name in SINGLE if (folder / name).is_dir()), None)
     if single is not None:
-        return Layout(True, {}, _of_classes(single, classes))
+        return Layout(True, {}, _of_classes(single, classes, channels))
     if not (folder / IMAGES).is_dir():
         raise DataError(f"{folder}: {EXPECTED}")
-    images = _by_name(folder / IMAGES)
-    maps = _of_classes(folder, classes, without=(IMAGES, *SPLITS))
+    images = _by_name(folder / IMAGES, channels)
+    maps = _of_classes(folder, classes, channels, without=(IMAGES, *SPLITS))
     for name, files in maps.items():
         missing = [stem for stem in images if stem not in files]
         if missing:
@@ -70,7 +72,7 @@ def find_layout(folder: Path, classes: Sequence[str] | None = None) -> Layout:
 
 
 def _of_classes(
-    folder: Path, classes: Sequence[str] | None, without: Sequence[str] = ()
+    folder: Path, classes: Sequence[str] | None, channels: Sequence[str], without: Sequence[str] = ()
 ) -> dict[str, dict[str, Path]]:
     """Return the files of every class: those in its folder, or one stack of its name."""
     found: dict[str, dict[str, Path]] = {}
@@ -79,7 +81,7 @@ def _of_classes(
         zarr = path.name.lower().endswith(".zarr")
         if path.is_dir() and not zarr and path.name not in without:
             if any(one.name.lower().endswith(KINDS) for one in path.iterdir()):
-                found[path.name] = _by_name(path)
+                found[path.name] = _by_name(path, channels)
         elif (path.is_file() or zarr) and path.name.lower().endswith(KINDS) and not without:
             found.setdefault(stem_of(path), {stem_of(path): path})
     wanted = list(found) if classes is None else classes
@@ -92,10 +94,10 @@ def _of_classes(
     return {name: found[name] for name in wanted}
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def _by_name(folder: Path, channels: Sequence[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for path in image_files(folder, KINDS):
-        name = stem_of(path)
+    for path in leading(image_files(folder, KINDS), channels):
+        name = name_of(path, channels)
         if name in files:
             raise DataError(f"{path}: has the name of {files[name].name}: images are matched by their names")
         files[name] = path

@@ -62,18 +62,19 @@ class Found:
         return tuple(name for name in self.files if name != IMAGES)
 
 
-def measure(folder: Path, dims: int | None = None) -> Found:
+def measure(folder: Path, dims: int | None = None, channels: Sequence[str] = ()) -> Found:
     """Measure a folder of images.
 
     Args:
         folder: the folder.
         dims: number of spatial axes, where the files do not tell.
+        channels: endings of the names of files that are one channel each, of which the first one is measured.
 
     Raises:
         ConfigError: the name of a folder cannot name a class.
         DataError: its layout is not known, or a file cannot be read or measured.
     """
-    layout = training_layout(folder)
+    layout = training_layout(folder, channels)
     check_classes(list(layout.maps))
     images = list(layout.images.values()) or [path for files in layout.maps.values() for path in files.values()]
     values, facts = read_labelled(images[0])
@@ -94,7 +95,7 @@ def measure(folder: Path, dims: int | None = None) -> Found:
         layout.single,
         counts,
         known,
-        bands,
+        len(channels) or bands,
         smallest,
         tuple(min(length, WINDOWS[known]) for length in smallest),
         labels,
@@ -106,14 +107,14 @@ def measure(folder: Path, dims: int | None = None) -> Found:
     )
 
 
-def training_layout(folder: Path) -> Layout:
+def training_layout(folder: Path, channels: Sequence[str] = ()) -> Layout:
     """Return the layout of a folder, or of its folder `train` if there is one for each split.
 
     Raises:
         DataError: it is not known.
     """
     train = folder / "train"
-    return find_layout(train if train.is_dir() else folder)
+    return find_layout(train if train.is_dir() else folder, channels=channels)
 
 
 def has_splits(folder: Path) -> bool:

@@ -90,6 +90,8 @@ class FolderOptions(DataOptions):
         classes: the names of the classes, which are those of the folders.
         spatial_dims: number of spatial axes of an image: 1, 2 or 3.
         bands: number of channels of an image, and of every map.
+        channels: where every channel is a file of its own, the endings of their names without suffix in the order
+            of the bands, such as `[_DAPI, _GFP]`; in training as in prediction.
         size: pixels of a window along every spatial axis; null for whole images of one size.
         unit: of the intensities after offset and gain.
         camera: offset and gain of images, in training as in prediction.
@@ -106,6 +108,7 @@ class FolderOptions(DataOptions):
     classes: tuple[str, ...] = Field((), min_length=1)
     spatial_dims: Literal[1, 2, 3] = 2
     bands: int = Field(1, ge=1, le=1000)
+    channels: tuple[str, ...] = ()
     size: tuple[int, ...] | None = None
     unit: str = Field("counts", pattern=r"\S")
     camera: Camera = Camera()
@@ -121,6 +124,8 @@ class FolderOptions(DataOptions):
         unknown = [name for name in self.labels if name not in self.classes]
         if unknown:
             raise ValueError(f"labels: {unknown[0]!r} is none of the classes {list(self.classes)}")
+        if self.channels and (len(self.channels) != self.bands or len({*self.channels, ""}) != self.bands + 1):
+            raise ValueError(f"channels: expected {self.bands} endings of names, found {list(self.channels)}")
         if self.size is not None and (len(self.size) != self.spatial_dims or min(self.size) < 1):
             raise ValueError(f"size: expected {self.spatial_dims} lengths of at least 1, found {list(self.size)}")
         return self

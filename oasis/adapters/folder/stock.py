@@ -15,7 +15,6 @@ from oasis.adapters.reading import images_shape
 from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import as_image_array
-from oasis.io.labelled import read_labelled
 from oasis.io.parts import open_parts
 from oasis.io.png import PALETTE, PNG
 
@@ -29,7 +28,7 @@ def raw_images(adapter: Adapter[Any], path: Path, bands: int, key: str | None = 
     Raises:
         DataError: the file cannot be read, or its axes do not fit.
     """
-    values, facts = adapter.named_axes(path, *read_labelled(path, key))
+    values, facts = adapter.named_axes(path, *adapter.numbers(path, key))
     found = arrangement(facts, values.shape, bands, adapter.spatial_dims, str(path))
     if found is not None:
         arranged: NDArray[Any] = found.apply(values)

@@ -1,0 +1,80 @@
+"""Channels: images of which every channel is a file of its own, such as `a_DAPI.tif` and `a_GFP.tif`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.errors import DataError
+from oasis.io.axes import AxisFacts
+from oasis.io.folders import stem_of
+from oasis.io.labelled import read_labelled
+
+
+def leading(paths: Sequence[Path], endings: Sequence[str]) -> list[Path]:
+    """Return files without those that are a further channel of an image.
+
+    Args:
+        paths: the files.
+        endings: of their names, without suffix: one for each channel.
+
+    Example:
+        >>> [path.name for path in leading([Path("a_0.tif"), Path("a_1.tif"), Path("b.tif")], ("_0", "_1"))]
+        ['a_0.tif', 'b.tif']
+    """
+    others = tuple(endings[1:])
+    return [path for path in paths if not (others and stem_of(path).endswith(others))]
+
+
+def name_of(path: Path, endings: Sequence[str]) -> str:
+    """Return the name of an image: that of its file without suffix and without the ending of the first channel.
+
+    Example:
+        >>> name_of(Path("a_DAPI.ome.tif"), ("_DAPI", "_GFP")), name_of(Path("a.tif"), ())
+        ('a', 'a')
+    """
+    stem = stem_of(path)
+    return stem.removesuffix(endings[0]) if endings else stem
+
+
+def read_channels(
+    path: Path, endings: Sequence[str], dims: int, key: str | None = None
+) -> tuple[NDArray[Any], AxisFacts]:
+    """Return the array of a file with its facts; of a first channel, together with its other channels.
+
+    Args:
+        path: the file.
+        endings: of the names of the channels.
+        dims: number of spatial axes, before which channels are put.
+        key: the array in files with several.
+
+    Raises:
+        DataError: a channel is missing, or differs from the first in size, or has channels itself.
+    """
+    values, facts = read_labelled(path, key)
+    stem = stem_of(path)
+    if not endings or not stem.endswith(endings[0]):
+        return values, facts
+    arrays = [values]
+    for ending in endings[1:]:
+        other = path.with_name(stem.removesuffix(endings[0]) + ending + path.name[len(stem) :])
+        found, own = read_labelled(other, key)
+        if found.shape != values.shape or own.names != facts.names:
+            raise DataError(
+                f"{other}: an array of {_said(found)}, but {path.name} has {_said(values)}: expected the channels "
+                "of one image"
+            )
+        arrays.append(found)
+    if "C" in facts.names:
+        raise DataError(f"{path}: has channels itself (axes {facts.sizes(values.shape)}): leave out data.channels")
+    place = values.ndim - dims
+    names = f"{facts.names[:place]}C{facts.names[place:]}" if facts.names else ""
+    channels = tuple(ending.strip("_-. ") for ending in endings)
+    return np.stack(arrays, axis=place), replace(facts, names=names, channels=channels)
+
+
+def _said(values: NDArray[Any]) -> str:
+    return " x ".join(map(str, values.shape))
