@@ -3,8 +3,8 @@
     proton_contained/3/7/2.zip, proton_exiting/3/7/2.zip, muon/3/7/2.zip
 
 Each archive contains `.npz` files of one particle. Hits are in cubes from -4 to 4 about the starting one, whose
-edge is 10.27 mm. Lengths are scaled to cubes of 10 mm, so that hits and positions agree. The exit of a muon follows
-from a straight line and its mean energy loss, as in the authors' code.
+edge is 10.27 mm. Lengths are scaled to cubes of 10 mm, so that hits and positions agree. The exit of a muon is
+that of a straight line with its mean energy loss, as in the authors' code.
 
 Source: the later history of https://github.com/saulam/NeutrinoVertex-DL.
 """

@@ -1,0 +1,51 @@
+"""What the readers of sparse events in HDF5 have in common."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.errors import DataError, nearest
+from oasis.io.files import one_line
+
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+
+
+@contextmanager
+def located(path: Path, where: str = "") -> Iterator[None]:
+    """Turn any exception from a damaged file into an error of one line that names the file."""
+    try:
+        yield
+    except (DataError, *_DAMAGED) as error:
+        if isinstance(error, DataError) and str(path) in str(error):
+            raise
+        raise DataError(f"{path}: {where}{one_line(error)}") from None
+
+
+def child(group: h5py.Group, name: str) -> Any:
+    """Return a group or data set.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    if name not in group:
+        raise DataError(f"no {name!r} in {group.name}; {nearest(name, list(group))}")
+    return group[name]
+
+
+def rows(table: h5py.Dataset, names: Sequence[str], first: int, count: int) -> NDArray[Any]:
+    """Return rows of a table with named columns.
+
+    Raises:
+        DataError: it lacks a column, or ends before.
+    """
+    missing = set(names) - set(table.dtype.names or ())
+    if missing:
+        raise DataError(f"{table.name}: no column {sorted(missing)[0]!r}")
+    if first < 0 or count < 0 or first + count > len(table):
+        raise DataError(f"{table.name}: rows {first} to {first + count} of {len(table)}")
+    return np.asarray(table[first : first + count])

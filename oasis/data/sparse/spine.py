@@ -1,0 +1,128 @@
+"""Sparse events of SPINE: the HDF5 files of its writer, in both of its layouts.
+
+Version 1: `events` has a row per event with a region reference into each data set, such as `data`, `clust_label`.
+Version 2: `products/NAME/values` with `event_offsets`; the rows of event i are those from offset i to i + 1.
+
+Rows of `data` are a position and a value. Rows of `clust_label` continue with the number of the cluster, of the
+particle and further labels; the last of 20 is the semantic type (`shape`). Earlier files have a column for the
+number in a batch before all. Every cell belongs to one cluster.
+
+Source: https://github.com/DeepLearnPhysics/spine, src/spine/io/write/hdf5 and src/spine/constants/columns.py.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from oasis.data.sparse.events import SparseEvent, gather_objects
+from oasis.data.sparse.reading import child, located
+from oasis.io.hdf5 import open_hdf5
+
+LABELS: Final = 20  # columns of complete labels: x, y, z, value, cluster, ..., shape
+COMPACT: Final = 5  # columns of compact ones, at least: x, y, z, value, cluster
+PLACES: Final = {"value": 3, "cluster": 4, "particle": 5, "pid": 10, "shape": 19}  # of labels without a batch
+
+
+class SpineFile:
+    """The events of one file, read one after another.
+
+    Args:
+        path: the file.
+        shape: lengths of the axes of the volume in voxels, to which positions count.
+        image: the name of the tensor with the measured charge.
+        labels: the name of the cluster labels; None for files without truth.
+        objects: what an object is: a `cluster` or a `particle`.
+
+    Raises:
+        DataError: the file is not of SPINE, or has no product of these names.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        shape: tuple[int, int, int],
+        image: str = "data",
+        labels: str | None = "clust_label",
+        objects: str = "cluster",
+    ) -> None:
+        self.path, self.shape, self.image, self.labels, self.objects = Path(path), shape, image, labels, objects
+        with open_hdf5(self.path) as file, located(self.path):
+            self._length = len(child(file, "events"))
+            info = file.get("info")
+            self._version = 1 if info is None else int(info.attrs.get("format_version", 1))
+            if self._version not in (1, 2):
+                raise ValueError(f"format version {self._version}, expected 1 or 2")
+            for name in filter(None, (image, labels)):
+                child(self._root(file), name)
+
+    def _root(self, file: h5py.File) -> h5py.Group:
+        return file if self._version == 1 else child(file, "products")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[SparseEvent]:
+        with open_hdf5(self.path) as file:
+            for index in range(len(self)):
+                yield self._read(file, index)
+
+    def __getitem__(self, index: int) -> SparseEvent:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        with open_hdf5(self.path) as file:
+            return self._read(file, index % len(self))
+
+    def _read(self, file: h5py.File, index: int) -> SparseEvent:
+        with located(self.path, f"event {index}: "):
+            image = self._rows(file, self.image, index)
+            if image.shape[1] == COMPACT and (image[:, 0] == image[:1, 0]).all():  # number in a batch
+                image = image[:, 1:]
+            if image.shape[1] != 4:
+                raise ValueError(f"{self.image} has {image.shape[1]} columns, expected a position and a value")
+            objects = None
+            if self.labels is not None:
+                labels = self._rows(file, self.labels, index)
+                labels = labels[:, 1:] if labels.shape[1] == LABELS + 1 else labels
+                if labels.shape[1] != LABELS and not COMPACT <= labels.shape[1] <= COMPACT + 1:
+                    raise ValueError(f"{self.labels} has {labels.shape[1]} columns, expected 5, 6, 20 or 21")
+                cells = np.ravel_multi_index(tuple(self._places(labels).T), self.shape)
+                owners = labels[:, PLACES[self.objects]].astype(np.int64)
+                objects = gather_objects(self.shape, cells, labels[:, 3], owners, _quantities(labels, owners))
+            places, values = self._places(image), image[:, 3:].astype(np.float32)
+            return SparseEvent(self.shape, places, values, objects, {"id": str(index)})
+
+    def _places(self, table: NDArray[np.floating]) -> NDArray[np.int64]:
+        places = table[:, :3]
+        if (places != np.round(places)).any():
+            raise ValueError("positions are not whole numbers of voxels: they may be in cm; expected voxels")
+        outside = ((places < 0) | (places >= self.shape)).any(axis=1)
+        if outside.any():
+            raise ValueError(f"a hit at {places[outside][0].tolist()}, outside the volume of {self.shape}")
+        return places.astype(np.int64)
+
+    def _rows(self, file: h5py.File, name: str, index: int) -> NDArray[np.float64]:
+        product = child(self._root(file), name)
+        if self._version == 1:
+            reference = file["events"][index][name]
+            values = np.asarray(product[reference]).reshape(-1, *product.shape[1:])
+        else:
+            first, last = (int(one) for one in child(product, "event_offsets")[index : index + 2])
+            values = np.asarray(child(product, "values")[first:last])
+        if values.ndim != 2 or values.dtype.kind not in "fiu":
+            raise ValueError(f"{name} has shape {values.shape}, expected rows of numbers")
+        return values.astype(np.float64)
+
+
+def _quantities(labels: NDArray[np.floating], owners: NDArray[np.int64]) -> dict[int, dict[str, float]]:
+    """Return species and semantic type of every object, where the labels are complete."""
+    if labels.shape[1] != LABELS:
+        return {}
+    known, first = np.unique(owners, return_index=True)
+    return {
+        int(owner): {name: float(labels[place, PLACES[name]]) for name in ("pid", "shape")}
+        for owner, place in zip(known, first, strict=True)
+    }

@@ -1,0 +1,121 @@
+"""Files in both layouts of SPINE's writer."""
+
+import h5py
+import numpy as np
+import pytest
+
+from oasis.data.sparse import SpineFile
+from oasis.errors import DataError
+
+SHAPE = (256, 256, 256)
+
+
+@pytest.fixture
+def events():
+    """Per event the rows x, y, z, value, cluster, ..., shape."""
+    rng = np.random.default_rng(0)
+    tables = []
+    for count in (70, 0, 40):
+        rows = np.zeros((count, 20), np.float32)
+        rows[:, :3] = np.argwhere(rng.random((40, 40, 40)) > 0.9)[:count] + 100
+        rows[:, 3], rows[:, 4] = rng.uniform(0.1, 3, count), rng.integers(-1, 4, count)
+        rows[:, 5], rows[:, 10], rows[:, 19] = rows[:, 4] // 2, rows[:, 4] + 10, rows[:, 4] % 2
+        tables.append(rows)
+    return tables
+
+
+def write_1(path, products):
+    """As the backend of region references writes: growing data sets, and a row of references per event."""
+    with h5py.File(path, "w") as out:
+        out.create_group("info").attrs["version"] = "0.5.0"
+        kind = np.dtype([(name, h5py.special_dtype(ref=h5py.RegionReference)) for name in products])
+        for name, tables in products.items():
+            width = tables[0].shape[1]
+            out.create_dataset(name, (0, width), maxshape=(None, width), dtype="f4").attrs["scalar"] = False
+        events = out.create_dataset("events", (0,), maxshape=(None,), dtype=kind)
+        for number in range(len(next(iter(products.values())))):
+            row = np.empty(1, kind)
+            for name, tables in products.items():
+                data, first = out[name], len(out[name])
+                data.resize(first + len(tables[number]), axis=0)
+                data[first:] = tables[number]
+                row[name] = data.regionref[first : first + len(tables[number])]
+            events.resize(number + 1, axis=0)
+            events[number] = row
+
+
+def write_2(path, products):
+    with h5py.File(path, "w") as out:
+        out.create_group("info").attrs["format_version"] = 2
+        out["events"] = np.zeros(len(next(iter(products.values()))), np.dtype([("index", "i8")]))
+        for name, tables in products.items():
+            group = out.create_group(f"products/{name}")
+            group.attrs["kind"], group.attrs["scalar"] = "array", False
+            group["values"] = np.concatenate(tables)
+            group["event_offsets"] = np.concatenate([[0], np.cumsum([len(one) for one in tables])])
+
+
+def batched(tables):
+    return [np.concatenate([np.zeros((len(one), 1), np.float32), one], axis=1) for one in tables]
+
+
+LAYOUTS = {
+    "1": (write_1, list, 20),
+    "1 with a batch": (write_1, batched, 20),
+    "2": (write_2, list, 20),
+    "2, compact": (write_2, list, 6),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_events_are_those_that_were_written(name, events, tmp_path):
+    write, change, columns = LAYOUTS[name]
+    path = tmp_path / "spine.h5"
+    labels = change([one[:, :columns] for one in events])
+    write(path, {"data": change([one[:, :4] for one in events]), "clust_label": labels})
+    stored = SpineFile(path, SHAPE)
+    assert len(stored) == len(events)
+    for event, rows in zip(stored, events, strict=True):
+        np.testing.assert_array_equal(event.coordinates, rows[:, :3])
+        np.testing.assert_array_equal(event.features[:, 0], rows[:, 3])
+        numbers = np.unique(rows[rows[:, 4] >= 0, 4])
+        np.testing.assert_array_equal(event.objects.table.get("object", []), numbers)
+        sums = [rows[rows[:, 4] == number, 3].sum() for number in numbers]
+        np.testing.assert_allclose(event.objects.intensity.sum(axis=1), sums, rtol=1e-5)
+        if columns == 20 and len(rows):
+            np.testing.assert_array_equal(event.objects.table["pid"], numbers + 10)
+            np.testing.assert_array_equal(event.objects.table["shape"], numbers % 2)
+    assert len(SpineFile(path, SHAPE, objects="particle")[0].objects) == 2
+
+
+def test_semantic_types_are_classes(events, tmp_path):
+    write_1(tmp_path / "spine.h5", {"data": [one[:, :4] for one in events], "clust_label": events})
+    event = SpineFile(tmp_path / "spine.h5", SHAPE)[0].labelled("shape", [[0], [1]])
+    sample = event.sample(2, (96, 96, 96), (48, 48, 48))
+    rows = events[0][events[0][:, 4] >= 0]
+    sums = [rows[rows[:, 19] == label, 3].sum() for label in (0, 1)]
+    np.testing.assert_allclose(sample.target.sum(axis=(1, 2, 3, 4)), sums, rtol=1e-5)
+
+
+def test_files_without_truth_are_read(events, tmp_path):
+    write_2(tmp_path / "spine.h5", {"data": [one[:, :4] for one in events]})
+    assert SpineFile(tmp_path / "spine.h5", SHAPE, labels=None)[2].objects is None
+    with pytest.raises(DataError, match="no 'clust_label' in /products"):
+        SpineFile(tmp_path / "spine.h5", SHAPE)
+
+
+def test_positions_in_other_units_or_outside_are_refused(events, tmp_path):
+    path = tmp_path / "spine.h5"
+    tables = [one[:, :4].copy() for one in events]
+    tables[0][3, 1] += 0.25
+    tables[2][0, 2] = 300
+    write_1(path, {"data": tables})
+    stored = SpineFile(path, SHAPE, labels=None)
+    with pytest.raises(DataError, match="event 0: positions are not whole numbers of voxels"):
+        stored[0]
+    with pytest.raises(DataError, match=r"event 2: a hit at \[.*300.0\], outside the volume"):
+        stored[2]
+    write_2(path, {"data": [one[:, :8] for one in events]})
+    with pytest.raises(DataError, match="data has 8 columns, expected a position and a value") as caught:
+        SpineFile(path, SHAPE, labels=None)[0]
+    assert "\n" not in str(caught.value)
