@@ -54,9 +54,10 @@ class Cells:
             >>> cells.scatter(torch.tensor([[[7.0]]]), torch.tensor([-1.0]))
             tensor([[[-1.,  7., -1.]]])
         """
-        grid = empty.to(values.dtype).repeat(len(values), prod(self.shape), 1)
-        sample = torch.arange(len(values), device=values.device).unsqueeze(1).expand_as(self.index)
-        grid = grid.index_put((sample[self.mask], self.index[self.mask]), values[self.mask])
+        size = prod(self.shape)
+        grid = empty.to(values.dtype).repeat(len(values), size + 1, 1)  # the last one takes what is padding
+        index = torch.where(self.mask, self.index, size).unsqueeze(2).expand_as(values)
+        grid = grid.scatter(1, index, values)[:, :size]
         return grid.transpose(1, 2).reshape(len(values), -1, *self.shape)
 
     def coordinates(self) -> Tensor:
@@ -89,6 +90,9 @@ def occupied(image: Tensor, most: int = MOST, where: str = "tokens") -> Cells:
         ([[1, 0], [0, 2]], [[True, False], [True, True]])
     """
     lit = (image > 0).any(1).flatten(1)
+    if torch.compiler.is_compiling():  # a program has no shapes that depend on values: all cells, most are padding
+        cell = torch.arange(lit.shape[1], device=image.device)
+        return Cells(cell.expand_as(lit), lit, tuple(image.shape[2:]))
     number = lit.sum(1)
     longest = max(int(number.max()), 1)
     if longest > most:

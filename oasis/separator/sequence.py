@@ -193,7 +193,11 @@ class SequenceDecoder(nn.Module):
         steps = torch.arange(length, device=tokens.device)
         later = steps > steps.unsqueeze(1)
         found: Tensor = self.attention(
-            tokens + self.step(steps), context.memory, tgt_mask=later, memory_key_padding_mask=context.ignored
+            tokens + self.step(steps),
+            context.memory,
+            tgt_mask=later,
+            tgt_is_causal=True,
+            memory_key_padding_mask=context.ignored,
         )
         return found
 

@@ -92,6 +92,26 @@ def test_a_torch_program_has_the_context_the_gate_and_the_presence(tmp_path):
         torch.testing.assert_close(one, expected, atol=1e-3, rtol=1e-4)
 
 
+def test_tokens_and_a_sequence_are_exported_without_shapes_that_depend_on_values(tmp_path):
+    quantities = {"of_object": [{"name": "energy"}], "ordered": [("a", "b")]}
+    facts = {
+        "model": {"name": "tokens", "width": 8, "layers": 1, "heads": 2, "extent": 16},
+        "scaling": {"scale": 1.0, "peak": False},
+        "objects": {"decoder": "sequence", "features": "cells", "channels": 8, "layers": 1},
+        "quantities": quantities,
+        "spatial_dims": 1,
+    }
+    separator = Separator(SeparatorOptions(classes=("a", "b"), trained_size=(12,), **facts))
+    path = tmp_path / "model.pt2"
+    card = export.export_separator(separator, path, "torch", FACTS)
+    names = ["maps", "presence_predicted", "exists_predicted", "energy_predicted"]
+    assert [one.name for one in card.outputs] == names
+    given = Program(separator.eval()).example(1, (12,), seed=3)
+    found = torch.export.load(path).module()(*given)
+    for one, expected in zip(found, Program(separator)(*given), strict=True):
+        torch.testing.assert_close(one, expected, atol=1e-3, rtol=1e-4)
+
+
 def test_a_program_that_differs_is_not_written(tmp_path, monkeypatch):
     separator = Separator(SeparatorOptions(classes=("a", "b"), spatial_dims=1, model=TINY))
     path = tmp_path / "model.pt2"
