@@ -29,6 +29,7 @@ from oasis.adapters.galaxy.options import GalaxyAdapterOptions, LibraryOptions
 from oasis.adapters.galaxy.photometry import COLUMNS as PHOTOMETRY
 from oasis.adapters.galaxy.scene import BlendOptions
 from oasis.adapters.galaxy.simulation import GalaxyOptions
+from oasis.adapters.galaxy.surveys import SURVEYS, BandOptions
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.artefacts import Artefacts
 from oasis.adapters.migdal.candidates import EnergyScale
@@ -135,6 +136,8 @@ myst_substitutions = {
     "galaxy_blend": tables.options_table(BlendOptions),
     "galaxy_columns": columns_table(PHOTOMETRY),
     "galaxy_convert": tables.options_table(Conversion),
+    "galaxy_band": tables.options_table(BandOptions),
+    "galaxy_surveys": tables.surveys_table(SURVEYS),
     "galaxy_detection": tables.options_table(Detection),
     "galaxy_library": tables.options_table(LibraryOptions),
     "galaxy_population": tables.options_table(GalaxyOptions),

@@ -178,3 +178,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def surveys_table(surveys: Mapping[str, tuple[float, Mapping[str, Any]]]) -> str:
+    """Return a Markdown table of the presets of surveys."""
+    rows = [
+        "| survey | pixel, arcsec | band | wavelength, nm | PSF | noise | electrons per nmgy |",
+        "|" + " --- |" * 7,
+    ]
+    for name, (scale, bands) in surveys.items():
+        for number, (band, one) in enumerate(bands.items()):
+            first = f"`{name}` | {scale:g}" if not number else " | "
+            facts = f"{one.wavelength:.0f} | {one.psf_fwhm:g} | {one.sky:.2g} | {one.gain:.3g}"
+            rows.append(f"| {first} | {band} | {facts} |")
+    return "\n".join(rows)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.bricks import leading
-from oasis.adapters.galaxy.convert import convert
-from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, in_bands
+from oasis.adapters.galaxy.convert import Conversion, convert
+from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, Reading, in_bands
 from oasis.adapters.galaxy.detection import detect
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.files import read_cutouts
@@ -29,6 +29,7 @@ from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, GalaxyScene
 from oasis.adapters.galaxy.simulation import simulate_galaxies
 from oasis.adapters.galaxy.singles import single_galaxies
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
+from oasis.adapters.galaxy.surveys import Bands, bands_of
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.sources import Column, Sources
 from oasis.adapters.study import Study
@@ -46,18 +47,58 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}
-PRESENT_NMGY = 0.01  # per pixel; the sky of the survey has a noise of 0.003 to 0.015
+PRESENT_NMGY = 0.01  # per pixel; the sky of DECaLS has a noise of 0.003 to 0.015
+PRESENT_SIGMA = PRESENT_NMGY / survey.sky_noise("r")  # the same in units of the noise in the reference band
+DECALS_NOISE = (0.0028, 0.0063, 0.0153)  # nmgy
 
 
 class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
     """The common base of both adapters."""
 
-    bands = len(survey.BANDS)
     unit = "nmgy"
-    thresholds = PRESENT_NMGY
     suffixes = (*ARRAYS, *SUFFIXES)
     single: ClassVar[bool | tuple[bool, ...]] = True
     study: ClassVar[Study]
+
+    @cached_property
+    def known_bands(self) -> Bands:
+        """The bands of images, and what is known of them.
+
+        Raises:
+            ConfigError: a band of which nothing is known.
+        """
+        return bands_of(self.options.survey, self.options.bands, self.options.band)
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """The names of the bands, in the order of the images."""
+        return self.known_bands.names
+
+    @property
+    def bands(self) -> int:
+        """Number of bands."""
+        return len(self.band_names)
+
+    @property
+    def thresholds(self) -> float:
+        """Flux per pixel above which a galaxy is present: 0.01 nmgy for DECaLS, else as far above the noise."""
+        if self.options.survey == "decals" and not self.options.band:
+            return PRESENT_NMGY
+        return float(PRESENT_SIGMA * self.sky_noise[reference_band(self.band_names)])
+
+    @property
+    def sky_noise(self) -> NDArray[np.float64]:
+        """Noise of a pixel of sky by band, nmgy."""
+        options = self.options
+        scale = options.library.population.scale(self.known_bands)
+        return options.blend.noise * options.blend.sky_noise(self.known_bands, scale)
+
+    @property
+    def _scaling(self) -> dict[str, Any]:
+        """The scaling by the noise of the sky."""
+        decals = self.options.survey == "decals" and self.band_names == survey.BANDS and not self.options.band
+        noise = list(DECALS_NOISE) if decals else [float(f"{one:.3g}") for one in self.sky_noise]
+        return {"name": "asinh", "noise": noise}
 
     def scene(self, split: str) -> GalaxyScene:
         """Return the scene from which the blends of a split are mixed.
@@ -66,18 +107,18 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
             ConfigError: a split without galaxies.
             DataError: a library that cannot be used.
         """
-        return GalaxyScene(self.library, self._galaxies(split), self.classes, self.options.blend)
+        return GalaxyScene(self.library, self._galaxies(split), self.classes, self.options.blend, self.known_bands)
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return flux, magnitude, colour, position and shape of every galaxy: `photometry.COLUMNS`."""
-        noise, scale = noise_of(sample.meta, survey.BANDS), self.pixel_scale
+        noise, scale = noise_of(sample.meta, self.band_names), self.pixel_scale
         several = not np.all(self.single)
         known = sample.has_instances or not several
         rows = object_columns(
             prediction.maps,
             sample.target,
             noise,
-            survey.BANDS,
+            self.band_names,
             scale,
             sample.image,
             sample.valid,
@@ -96,14 +137,17 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
     @property
     def gain(self) -> list[float]:
         """Electrons per nmgy in each band."""
-        given = self.options.blend.gain
-        return [given.get(band) or survey.gain(band) for band in survey.BANDS]
+        return [float(one) for one in self.options.blend.gains(self.known_bands)]
 
     @cached_property
     def pixel_scale(self) -> float:
         """Side of a pixel of the library, arcsec."""
         options = self.options.library
-        return Stamps.load(options.files[0]).pixel_scale if options.files else options.population.pixel_scale
+        return (
+            Stamps.load(options.files[0]).pixel_scale
+            if options.files
+            else options.population.scale(self.known_bands)
+        )
 
     @cached_property
     def library(self) -> Stamps:
@@ -122,7 +166,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         parts = [Stamps.load(file) for file in options.files]
         measured = sum(map(len, parts))
         if options.simulated:
-            parts.append(simulate_galaxies(options.simulated, self.seed, options.population))
+            parts.append(simulate_galaxies(options.simulated, self.seed, options.population, self.known_bands))
         if not parts:
             raise ConfigError("data.library: no galaxies: name files, or set simulated to a number above 0")
         try:
@@ -132,8 +176,11 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
                 f"data.library: {error}; size and pixel scale of simulated galaxies are set by population.size "
                 "and population.pixel_scale"
             ) from None
-        if library.bands != survey.BANDS:
-            raise DataError(f"data.library.files: stamps in {list(library.bands)}, expected {list(survey.BANDS)}")
+        if library.bands != self.band_names:
+            raise DataError(
+                f"data.library.files: stamps in {list(library.bands)}, expected {list(self.band_names)}: convert "
+                "them with convert.bands, or set data.bands"
+            )
         return library, measured
 
     def _galaxies(self, split: str) -> NDArray[np.intp]:
@@ -158,8 +205,8 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         """
         if _is_array(path):
             return super().read(path, key, dark)
-        found = read_cutouts(path, self.options.reading, bands=survey.BANDS)
-        cutouts = [self._gridded(in_bands(one, survey.BANDS, path), path) for one in found]
+        found = read_cutouts(path, self._reading, bands=self.band_names)
+        cutouts = [self._gridded(in_bands(one, self.band_names, path), path) for one in found]
         sizes = {one.flux.shape[1:] for one in cutouts}
         if len(sizes) > 1:
             raise DataError(f"{path}: has images of several sizes, {sorted(sizes)}: write each to its own file")
@@ -206,7 +253,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
 
     def leading(self, paths: Sequence[Path]) -> list[Path]:
         """Return one file for every image: those of other bands and of planes are read with it."""
-        return leading(paths, survey.BANDS)
+        return leading(paths, self.band_names)
 
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
         """Return a window of the size of a blend around every galaxy that SEP detects, if it lies inside."""
@@ -236,17 +283,17 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
     @cached_property
     def training(self) -> Training:
         """What the model was trained on, to which images are compared."""
-        library, blend, names, scale = self.options.library, self.options.blend, survey.BANDS, self.pixel_scale
+        library, blend, names, scale = self.options.library, self.options.blend, self.band_names, self.pixel_scale
         ranges = [library.population.magnitudes] if library.simulated else []
-        widths = [np.array(library.population.psf_fwhm)] if library.simulated else []
+        widths = [np.array(library.population.widths(self.known_bands))] if library.simulated else []
         for stamps in map(Stamps.load, library.files):
             found = survey.magnitude(stamps.table[f"flux_{names[reference_band(names)]}"])
             ranges.append((float(found.min()), float(found.max())))
             widths.append(stamps.psf_fwhm.astype(float))
         low, high = np.array(ranges or [(np.nan, np.nan)]).T
-        gain = np.full(len(names), np.inf) if not blend.poisson else blend.gains(names)
+        gain = np.full(len(names), np.inf) if not blend.poisson else blend.gains(self.known_bands)
         width = widths[0] if widths else np.full(len(names), np.nan)
-        noise = blend.noise * blend.sky_noise(names, scale)
+        noise = blend.noise * blend.sky_noise(self.known_bands, scale)
         return Training(names, scale, noise, width, gain, (low.min(), high.max()))
 
     def sky(self, path: Path) -> Grid | None:
@@ -257,7 +304,7 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         """
         if not path.name.lower().endswith(FITS):
             return None
-        with planes_of(path, survey.BANDS, headers=True) as planes:
+        with planes_of(path, self.band_names, headers=True) as planes:
             known = wcs_of(planes["image"][0].header) is not None
         return self._grid(path) if known else None
 
@@ -272,7 +319,15 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         return self._grid(path).to_pixels(sky)
 
     def _grid(self, path: Path) -> Grid:
-        return Grid(path, self.pixel_scale, self.options.reading, survey.BANDS)
+        return Grid(path, self.pixel_scale, self._reading, self.band_names)
+
+    @cached_property
+    def _reading(self) -> Reading:
+        """What files do not state, with the names and the zero points of the bands."""
+        given = {name: one.zero_point for name, one in self.options.band.items() if one.zero_point is not None}
+        reading = self.options.reading
+        names = reading.bands if "bands" in reading.model_fields_set else self.band_names
+        return reading.model_copy(update={"bands": names, "zero_points": {**given, **reading.zero_points}})
 
     def reads_parts(self, path: Path) -> bool:
         """Return whether a file is an array of nmgy per pixel on the grid of the library."""
@@ -280,9 +335,15 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
 
     def convert(self, source: Path, out: Path) -> int:
         """Turn images of single galaxies into a library of stamps, as `data.convert` says; see `convert`."""
-        report = convert(source, out, self.options.convert)
+        report = convert(source, out, self._conversion())
         logger.info("%s", report)
         return report.kept
+
+    def _conversion(self) -> Conversion:
+        """Return how images become stamps: in bands and pixels of the survey, unless `convert` names others."""
+        options, given = self.options.convert, self.options.convert.model_fields_set
+        own = {"bands": self.band_names, "pixel_scale": self.known_bands.pixel_scale}
+        return options.model_copy(update={name: one for name, one in own.items() if name not in given})
 
 
 def _is_array(path: Path) -> bool:
@@ -291,22 +352,28 @@ def _is_array(path: Path) -> bool:
     return not name.endswith(FITS) and (path.suffix.lower() in ARRAYS or not name.endswith(SUFFIXES))
 
 
+def _defaults(weights: Mapping[int, float], scaling: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "model": {"name": "unet", "base_channels": 16, "norm": "batch"},
+        "head": {"name": "denoised"},
+        "scaling": dict(scaling),
+        "loss": {"region_weights": {"rule": "size", "weights": dict(weights)}, "smoothness": 0.0},
+    }
+
+
 class GalaxyAdapter(_BlendAdapter):
-    """The galaxy in the middle of an image of the sky and its neighbours, in g, r and z, in nanomaggies."""
+    """The galaxy in the middle of an image of the sky and its neighbours, in nanomaggies."""
 
     classes = (TARGET, NEIGHBOURS)
     centred = (TARGET,)
     grouping = MappingProxyType(dict.fromkeys(classes, Grouping(method="watershed")))
     single = (True, False)
-    defaults = {
-        "model": {"name": "unet", "base_channels": 16, "norm": "batch"},
-        "head": {"name": "denoised"},
-        "scaling": {"name": "asinh", "noise": [0.0028, 0.0063, 0.0153]},
-        "loss": {
-            "region_weights": {"rule": "size", "weights": {2: 2}},
-            "smoothness": 0.0,
-        },
-    }
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Default values of the domain."""
+        return _defaults({2: 2}, self._scaling)
+
     study = Study(
         name=TARGET,
         quantity="blendedness",
@@ -317,18 +384,17 @@ class GalaxyAdapter(_BlendAdapter):
 
 
 class GalaxiesAdapter(_BlendAdapter):
-    """Up to four galaxies that overlap on the sky, one map each in any order, in g, r and z, in nanomaggies."""
+    """Up to four galaxies that overlap on the sky, one map each in any order, in nanomaggies."""
 
     classes = ("galaxy_1", "galaxy_2", "galaxy_3", "galaxy_4")
     interchangeable = (classes,)
     centred = classes
-    defaults = {
-        **GalaxyAdapter.defaults,
-        "loss": {
-            "region_weights": {"rule": "size", "weights": {2: 2, 3: 2, 4: 2}},
-            "smoothness": 0.0,
-        },
-    }
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Default values of the domain."""
+        return _defaults({2: 2, 3: 2, 4: 2}, self._scaling)
+
     study = Study(
         name="galaxy_1",
         quantity="blendedness",

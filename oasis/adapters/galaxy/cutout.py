@@ -65,6 +65,7 @@ class Reading(Options):
         bands_from: `options` to use these names also where a file states others.
         pixel_scale: the pixel scale of the images, arcsec.
         zero_point: the AB magnitude of a value of 1, instead of what FITS files state; 22.5 for nanomaggies.
+        zero_points: the same by band, where bands differ.
         native_scale: side of the pixel to which the flux values refer, arcsec, if it differs from the image's own.
         psf_fwhm: full width at half maximum of the point-spread function by band, arcsec, to compare with that
             in training.
@@ -78,6 +79,7 @@ class Reading(Options):
     bands_from: Literal["files", "options"] = "files"
     pixel_scale: Arcsec | None = None
     zero_point: Magnitude | None = None
+    zero_points: dict[str, Magnitude] = {}
     native_scale: Arcsec | None = None
     psf_fwhm: dict[str, Arcsec] = {}
     coarser: float = Field(1.05, ge=1, le=1000)

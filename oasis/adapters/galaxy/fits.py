@@ -111,9 +111,9 @@ def _cutout(path: Path, planes: Planes, reading: Reading) -> Cutout:
     shape, counts = images[0].shape[1:], [one.shape[0] for one in images]
     by_name = [one.band for one in images] if all(one.band for one in images) else []
     bands = bands_of(path, [one.header for one in images], counts, reading, by_name if max(counts) == 1 else [])
-    factors = [np.float32(nmgy_of_one(one.path, one.header, reading.zero_point, scale)) for one in images]
+    factors = _factors(images, bands, reading, scale)
     flux = _joined(images, factors)
-    weights = _matching(path, planes, "invvar", flux.shape, [factor**-2 for factor in factors], counts)
+    weights = _matching(path, planes, "invvar", flux.shape, factors**-2)
     flags = _flags(path, planes, shape)
     if weights is not None:
         flags["no_exposure"] = (weights <= 0).any(axis=0) | flags.get("no_exposure", np.zeros(shape, bool))
@@ -142,11 +142,22 @@ def common_geometry(path: Path, images: Sequence[Plane], reading: Reading) -> tu
     return places[0]
 
 
-def _joined(planes: Sequence[Plane], factors: Sequence[np.float32]) -> NDArray[np.float32]:
-    """Return the values (B, H, W) of planes, each times its factor, without a copy more than needed."""
+def _factors(images: Sequence[Plane], bands: Sequence[str], reading: Reading, scale: float) -> NDArray[np.float32]:
+    """Return the flux in nmgy of a value of 1 in each band (B,)."""
+    found: list[float] = []
+    for one in images:
+        names = bands[len(found) : len(found) + one.shape[0]]
+        points = [reading.zero_points.get(name, reading.zero_point) for name in names]
+        found += [nmgy_of_one(one.path, one.header, point, scale) for point in points]
+    return np.array(found, np.float32)
+
+
+def _joined(planes: Sequence[Plane], factors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the values (B, H, W) of planes, each times the factor (B,) of its band, without needless copies."""
     whole = np.empty((sum(one.shape[0] for one in planes), *planes[0].shape[1:]), np.float32)
     start = 0
-    for one, factor in zip(planes, factors, strict=True):
+    for one in planes:
+        factor = factors[start : start + one.shape[0], None, None]
         np.multiply(np.asarray(one.values), factor, out=whole[start : start + one.shape[0]], casting="same_kind")
         start += one.shape[0]
     return whole
@@ -157,10 +168,9 @@ def _matching(
     planes: Planes,
     kind: str,
     shape: tuple[int, ...],
-    factors: Sequence[np.float32],
-    counts: Sequence[int],
+    factors: NDArray[np.float32],
 ) -> NDArray[np.float32] | None:
-    """Return planes that go with the images, each times the factor of its own, or None if there are none."""
+    """Return planes that go with the images, each times the factor (B,) of its band, or None if there are none."""
     found = planes.get(kind)
     if not found:
         return None
@@ -168,11 +178,7 @@ def _matching(
     joined = (sum(one.shape[0] for one in found), *next(iter(sizes)))
     if len(sizes) > 1 or joined != shape:
         raise DataError(f"{path}: {kind.upper()} has shape {joined}, expected {shape} as the image")
-    if [one.shape[0] for one in found] == list(counts):
-        return _joined(found, factors)
-    values = _joined(found, [np.float32(1)] * len(found))
-    values *= np.repeat(np.asarray(factors, np.float32), counts)[:, None, None]
-    return values
+    return _joined(found, factors)
 
 
 def _flags(path: Path, planes: Planes, shape: tuple[int, ...]) -> dict[str, NDArray[np.bool_]]:

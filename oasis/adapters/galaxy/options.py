@@ -9,6 +9,7 @@ from oasis.adapters.galaxy.cutout import Reading
 from oasis.adapters.galaxy.detection import Detection
 from oasis.adapters.galaxy.scene import BlendOptions
 from oasis.adapters.galaxy.simulation import GalaxyOptions
+from oasis.adapters.galaxy.surveys import BandOptions, SurveyName
 from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.options import Options
 
@@ -34,6 +35,11 @@ class GalaxyAdapterOptions(DataOptions):
     """The section `data` of a run on galaxies.
 
     Attributes:
+        survey: whose bands, pixels, point-spread function and noise images have: `decals` (g, r, z), `dr10`
+            (g, r, i, z), `hsc` (g, r, i, z, y), `rubin` (u, g, r, i, z, y), `euclid` (IE, YE, JE, HE) or `hst`
+            (F814W of COSMOS); see `oasis.adapters.galaxy.surveys`.
+        bands: the bands of images, of any number and in any order; by default those of the survey.
+        band: facts by band that replace those of the survey, or of bands that it does not have.
         library: the galaxies.
         blend: how they are placed on one another and observed.
         events: blends per split.
@@ -43,6 +49,9 @@ class GalaxyAdapterOptions(DataOptions):
         reading: facts that the files read by `oasis predict` do not state, such as their pixel scale.
     """
 
+    survey: SurveyName = "decals"
+    bands: tuple[str, ...] = ()
+    band: dict[str, BandOptions] = {}
     library: LibraryOptions = LibraryOptions()
     blend: BlendOptions = BlendOptions()
     events: SplitCounts = SplitCounts(train=6000, val=500, test=2000)

@@ -11,6 +11,7 @@ from pydantic import Field
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
 from oasis.adapters.galaxy.survey import Magnitude
+from oasis.adapters.galaxy.surveys import Bands
 from oasis.adapters.options import Rising
 from oasis.data.mixing import Placed, Scene, add_up
 from oasis.data.samples import Array, Scalar
@@ -40,9 +41,9 @@ class BlendOptions(Options):
             within the range that the library covers.
         jitter: how far the middle galaxy may lie from the middle of the image, pixels along each axis.
         noise: the noise of the sky, in units of the survey's.
-        sky: noise of the survey by band, nmgy per pixel (1 sigma), instead of that of DECaLS.
+        sky: noise of the sky by band, nmgy per pixel (1 sigma), instead of the survey's.
         poisson: add the shot noise of galaxies that carry no noise of their own.
-        gain: electrons per nmgy by band, instead of that of DECaLS.
+        gain: electrons per nmgy by band, instead of the survey's.
     """
 
     size: int = Field(64, ge=8, le=8192)
@@ -55,13 +56,19 @@ class BlendOptions(Options):
     poisson: bool = True
     gain: dict[str, Positive] = {}
 
-    def sky_noise(self, bands: Sequence[str], pixel_scale: float) -> NDArray[np.float64]:
+    def sky_noise(self, bands: Bands, pixel_scale: float) -> NDArray[np.float64]:
         """Return the noise of a pixel of sky by band, nmgy, before it is multiplied by `noise`."""
-        return np.array([self.sky.get(band) or survey.sky_noise(band, pixel_scale) for band in bands])
+        if {*bands.names} <= {*self.sky}:
+            return np.array([self.sky[name] for name in bands.names])
+        known = dict(zip(bands.names, bands.sky_noise(pixel_scale).tolist(), strict=True))
+        return np.array([self.sky.get(name, known[name]) for name in bands.names])
 
-    def gains(self, bands: Sequence[str]) -> NDArray[np.float64]:
+    def gains(self, bands: Bands) -> NDArray[np.float64]:
         """Return the electrons per nmgy by band."""
-        return np.array([self.gain.get(band) or survey.gain(band) for band in bands])
+        if {*bands.names} <= {*self.gain}:
+            return np.array([self.gain[name] for name in bands.names])
+        known = dict(zip(bands.names, bands.known("gain").tolist(), strict=True))
+        return np.array([self.gain.get(name, known[name]) for name in bands.names])
 
 
 class GalaxyScene(Scene):
@@ -84,6 +91,7 @@ class GalaxyScene(Scene):
         indices: which of its galaxies this split uses.
         classes: the classes of the maps.
         options: how galaxies are placed and observed.
+        bands: the facts of the bands of the library; by default those of DECaLS.
 
     Raises:
         ConfigError: more galaxies per blend than there are classes or galaxies, or a band without noise or gain.
@@ -91,7 +99,12 @@ class GalaxyScene(Scene):
     """
 
     def __init__(
-        self, stamps: Stamps, indices: NDArray[np.intp], classes: Sequence[str], options: BlendOptions
+        self,
+        stamps: Stamps,
+        indices: NDArray[np.intp],
+        classes: Sequence[str],
+        options: BlendOptions,
+        bands: Bands | None = None,
     ) -> None:
         most = options.galaxies[1]
         self.stamps = stamps
@@ -120,10 +133,11 @@ class GalaxyScene(Scene):
         order = np.argsort(-flux, kind="stable")
         self.indices = np.asarray(indices)[order]  # from the brightest to the faintest
         self.magnitudes = survey.magnitude(flux[order])
-        self.sky = options.noise * options.sky_noise(stamps.bands, stamps.pixel_scale)
+        bands = Bands.named(stamps.bands) if bands is None else bands
+        self.sky = options.noise * options.sky_noise(bands, stamps.pixel_scale)
         self.gain = np.full(len(stamps.bands), np.inf)
         if options.poisson:
-            self.gain = options.gains(stamps.bands)
+            self.gain = options.gains(bands)
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Draw the galaxy in the middle and its neighbours.

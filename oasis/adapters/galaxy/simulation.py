@@ -37,6 +37,7 @@ from scipy.special import gammainc
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.stamps import Stamps
 from oasis.adapters.galaxy.survey import Arcsec, Magnitude
+from oasis.adapters.galaxy.surveys import DECALS, Bands
 from oasis.adapters.options import Rising
 from oasis.data.mixing import keyed_rng
 from oasis.data.samples import Array
@@ -61,7 +62,8 @@ class GalaxyOptions(Options):
 
     Attributes:
         size: rows and columns of a stamp, pixels.
-        pixel_scale: side of a pixel, arcsec; the same as that of measured galaxies, if these are used as well.
+        pixel_scale: side of a pixel, arcsec, by default the survey's; the same as that of measured galaxies, if
+            these are used as well.
         magnitudes: the magnitudes of the brightest and the faintest galaxy, in r.
         count_slope: number counts grow as 10^(slope x magnitude); 0 is flat, 0.6 is that of a Euclidean universe.
         r50: median half-light radius at magnitude 17.5, before the point-spread function, arcsec.
@@ -72,13 +74,13 @@ class GalaxyOptions(Options):
         g_r: mean and standard deviation of the disc's colour.
         bulge_g_r: mean and standard deviation of the bulge's colour minus the disc's.
         r_z: mean of the disc's colour, and standard deviation about its linear relation with g-r.
-        psf_fwhm: full width at half maximum of the Moffat profile in g, r and z, arcsec.
+        psf_fwhm: full width at half maximum of the Moffat profile in each band, arcsec, by default the survey's.
         contained: least fraction of the light inside the stamp, in every band: other galaxies are rejected and
             redrawn (by default about 11 %, mostly large, bright ones, which are therefore under-represented).
     """
 
     size: int = Field(64, ge=16, le=4096)
-    pixel_scale: Arcsec = survey.PIXEL_SCALE
+    pixel_scale: Arcsec | None = None
     magnitudes: Annotated[tuple[Magnitude, Magnitude], Rising] = (17.5, 22.0)
     count_slope: float = Field(0.0, ge=-10, le=10)
     r50: float = Field(1.9, gt=0, le=3600)
@@ -89,16 +91,33 @@ class GalaxyOptions(Options):
     g_r: Spread = (0.55, 0.15)
     bulge_g_r: Spread = (0.25, 0.10)
     r_z: Spread = (0.45, 0.06)
-    psf_fwhm: tuple[Arcsec, Arcsec, Arcsec] = (
-        survey.PSF_FWHM["g"],
-        survey.PSF_FWHM["r"],
-        survey.PSF_FWHM["z"],
-    )
+    psf_fwhm: tuple[Arcsec, ...] | None = None
     contained: float = Field(0.97, ge=0, lt=1)
 
+    def scale(self, bands: Bands) -> float:
+        """Return the side of a pixel, arcsec."""
+        return bands.pixel_scale if self.pixel_scale is None else self.pixel_scale
 
-def simulate_galaxies(count: int, seed: int = 0, options: GalaxyOptions | None = None) -> Stamps:
-    """Draw noise-free images of galaxies in g, r and z, with the PSF and the pixels of the survey.
+    def widths(self, bands: Bands) -> tuple[float, ...]:
+        """Return the widths of the point-spread function, arcsec.
+
+        Raises:
+            ConfigError: there is none for each band.
+        """
+        if self.psf_fwhm is None:
+            return tuple(bands.known("psf_fwhm").tolist())
+        if len(self.psf_fwhm) != len(bands.names):
+            raise ConfigError(
+                f"data.library.population.psf_fwhm: {len(self.psf_fwhm)} values for the bands "
+                f"{', '.join(bands.names)}"
+            )
+        return self.psf_fwhm
+
+
+def simulate_galaxies(
+    count: int, seed: int = 0, options: GalaxyOptions | None = None, bands: Bands = DECALS
+) -> Stamps:
+    """Draw noise-free images of galaxies with the PSF and the pixels of a survey, by default DECaLS.
 
     Galaxy i is a pure function of (seed, i) and the options, so that a library can grow. The table contains
 
@@ -114,6 +133,7 @@ def simulate_galaxies(count: int, seed: int = 0, options: GalaxyOptions | None =
         count: how many galaxies.
         seed: the seed of the library.
         options: the population; by default that of `GalaxyOptions`.
+        bands: the bands; magnitudes and colours of the population are those of DECaLS.
 
     Raises:
         ConfigError: galaxies that do not fit their stamps.
@@ -125,12 +145,12 @@ def simulate_galaxies(count: int, seed: int = 0, options: GalaxyOptions | None =
         ((2, 3, 64, 64), ('g', 'r', 'z'))
     """
     options = options or GalaxyOptions()
-    draw = _Renderer(options)
+    draw = _Renderer(options, bands)
     drawn = [_contained_galaxy(keyed_rng(seed, "galaxies", index), options, draw) for index in range(count)]
     table = {name: np.array([row[name] for _, row in drawn]) for name in (drawn[0][1] if drawn else ())}
     flux = np.array([stamp for stamp, _ in drawn], np.float32)
-    shape = (count, len(survey.BANDS), options.size, options.size)
-    return Stamps.measure(flux.reshape(shape), survey.BANDS, options.pixel_scale, table, psf_fwhm=options.psf_fwhm)
+    shape = (count, len(bands.names), options.size, options.size)
+    return Stamps.measure(flux.reshape(shape), bands.names, draw.scale, table, psf_fwhm=draw.widths)
 
 
 @dataclass(frozen=True)
@@ -157,8 +177,8 @@ def _contained_galaxy(
 ) -> tuple[Array, dict[str, float]]:
     """Draw galaxies until the stamp contains enough of the light of one."""
     for redrawn in range(TRIES):
-        galaxy = _random_galaxy(rng, options)
-        if galaxy.table["r50_intrinsic"] > options.size * options.pixel_scale / 2:
+        galaxy = _random_galaxy(rng, options, draw.colours)
+        if galaxy.table["r50_intrinsic"] > options.size * draw.scale / 2:
             continue
         stamp = draw(galaxy)
         inside = stamp.sum((1, 2)) / (galaxy.disc.flux + galaxy.bulge.flux)
@@ -170,7 +190,28 @@ def _contained_galaxy(
     )
 
 
-def _random_galaxy(rng: np.random.Generator, options: GalaxyOptions) -> _Galaxy:
+def colour_weights(bands: Bands) -> NDArray[np.float64]:
+    """Return the matrix (B, 3) by which magnitudes in g, r and z, minus that in r, give those in other bands.
+
+    Magnitudes are piecewise linear in the logarithm of the wavelength through those of DECaLS, and extrapolated
+    beyond: a break at 400 nm, or emission lines, are not in them.
+
+    Example:
+        >>> colour_weights(DECALS).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    nodes, at = np.log(DECALS.known("wavelength")), np.log(bands.known("wavelength"))
+    weights = np.zeros((len(at), 3))
+    for row, place in zip(weights, at, strict=True):
+        left = 0 if place <= nodes[1] else 1
+        share = (place - nodes[left]) / (nodes[left + 1] - nodes[left])
+        row[left], row[left + 1] = 1 - share, share
+    return weights
+
+
+def _random_galaxy(
+    rng: np.random.Generator, options: GalaxyOptions, to_bands: NDArray[np.float64] | None = None
+) -> _Galaxy:
     magnitude = _random_magnitude(rng, options)
     median = options.r50 * 10 ** (options.r50_slope * (PIVOT - magnitude))
     r50 = median * np.exp(rng.normal(0, options.r50_scatter))
@@ -181,6 +222,8 @@ def _random_galaxy(rng: np.random.Generator, options: GalaxyOptions) -> _Galaxy:
     colours = np.array([g_r, 0.0, -r_z - COLOUR_SLOPE * (g_r - options.g_r[0])])
     redder = rng.normal(*options.bulge_g_r) * np.array([1.0, 0.0, -COLOUR_SLOPE])
     axis_ratio = float(np.sqrt(DISC_THICKNESS**2 + (1 - DISC_THICKNESS**2) * rng.random() ** 2))
+    if to_bands is not None:
+        colours, redder = to_bands @ colours, to_bands @ redder
     disc = _Component((1 - share) * survey.nanomaggies(magnitude + colours), disc_r50, axis_ratio)
     bulge = _Component(
         share * survey.nanomaggies(magnitude + colours + redder),
@@ -215,14 +258,15 @@ class _Renderer:
     pixels are included.
     """
 
-    def __init__(self, options: GalaxyOptions) -> None:
+    def __init__(self, options: GalaxyOptions, bands: Bands = DECALS) -> None:
         self.galsim: Any = import_extra("galsim", "galaxy")
         self.options = options
-        self.step = math.ceil(options.pixel_scale / survey.PIXEL_SCALE - 0.05)
+        self.scale, self.widths, self.colours = options.scale(bands), options.widths(bands), colour_weights(bands)
+        self.step = math.ceil(self.scale / bands.pixel_scale - 0.05)
         self.size = options.size * self.step
         self.grid = self.galsim.BoundsI(0, self.size, -self.size, self.size - 1)
-        pixel = self.galsim.Pixel(options.pixel_scale)
-        profiles = [self.galsim.Moffat(beta=survey.MOFFAT_BETA, fwhm=fwhm) for fwhm in options.psf_fwhm]
+        pixel = self.galsim.Pixel(self.scale)
+        profiles = [self.galsim.Moffat(beta=survey.MOFFAT_BETA, fwhm=fwhm) for fwhm in self.widths]
         blurs = np.array([self._waves(self.galsim.Convolve(profile, pixel)) for profile in profiles])
         self.blurs = blurs * self.step**2
 
@@ -233,7 +277,7 @@ class _Renderer:
             (self.galsim.DeVaucouleurs(half_light_radius=bulge.r50, trunc=BULGE_EDGE * bulge.r50), bulge),
         )
         angle = galaxy.table["position_angle"] * self.galsim.degrees
-        centre = [(self.options.size // 2 + each) * self.options.pixel_scale for each in galaxy.offset]
+        centre = [(self.options.size // 2 + each) * self.scale for each in galaxy.offset]
         waves = sum(
             self._waves(profile.shear(q=part.axis_ratio, beta=angle).shift(*centre)) * part.flux[:, None, None]
             for profile, part in profiles
@@ -244,7 +288,7 @@ class _Renderer:
 
     def _waves(self, profile: Any) -> NDArray[np.complex128]:
         """Return the Fourier transform of a profile (2 s, s + 1), as `irfft2` expects it."""
-        spacing = np.pi / (self.options.size * self.options.pixel_scale)
+        spacing = np.pi / (self.options.size * self.scale)
         image = self.galsim.ImageCD(self.grid, scale=spacing)
         return np.fft.ifftshift(profile.drawKImage(image, recenter=False).array, axes=0)
 
