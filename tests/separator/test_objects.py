@@ -196,3 +196,29 @@ def test_a_run_learns_saves_and_tabulates_numbers(toy_values, tmp_path):
     np.testing.assert_allclose(heights[0, 0], dots["height_predicted"].iloc[0], rtol=1e-3)
     loaded = Separator.load(setup.folder)
     np.testing.assert_array_equal(loaded.columns(loaded.predict(sample.image))["height_predicted"], heights)
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"counting": "categorical", "features": "cells"}, {"decoder": "sequence", "features": "both"}]
+)
+def test_a_run_that_counts_as_one_decision_trains_and_is_read_again(toy_values, chosen):
+    objects = {"channels": 16, "layers": 1, **chosen}
+    setup = Run.from_values({**toy_values, "objects": objects, "training": {"epochs": 8, "accumulate": 2}})
+    separator = setup.train()
+    counts = [float(row["val/objects_count"]) for row in setup.log.to_dict("records")]
+    assert counts[-1] < counts[0]
+    sample = collate([setup.dataset("test")[0]])
+    loaded = Separator.load(setup.folder)
+    found = separator.columns(separator.predict(sample.image))
+    again = loaded.columns(loaded.predict(sample.image))
+    assert {"presence_predicted", "exists_predicted", "height_predicted"} == set(found)
+    for name, values in found.items():
+        torch.testing.assert_close(again[name], values, rtol=0, atol=0, equal_nan=True)
+
+
+def test_configurations_without_the_new_options_have_their_fingerprint(toy_values):
+    one, plain, other = (
+        Run.from_values({**toy_values, "objects": objects}).fingerprint
+        for objects in ({}, {"counting": "independent", "decoder": "queries"}, {"counting": "categorical"})
+    )
+    assert one == plain != other
