@@ -79,6 +79,8 @@ exclude_patterns = ["_build", "jupyter_execute"]
 nb_execution_mode = "off"
 nb_merge_streams = True
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_title = f"oasis-seg {release}"
 
 default_role = "code"
