@@ -20,8 +20,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 	    'ruff>=0.8' pandas-stubs types-PyYAML
 	touch $@
 
-# Simulates, trains one model unweighted and one overlap-weighted, compares them on the same held-out events.
-demo: $(VENV)/installed ## train with and without overlap weights, compare on the same events
+# Simulates, trains the paper's method without and with overlap weights and the quickstart, compares on the same events.
+demo: $(VENV)/installed ## train the paper's method and ours, compare on the same events
 	$(BIN)/python examples/migdal/demo.py
 
 test: $(VENV)/installed-dev ## style, types, import layers, tests, documentation snippets

@@ -1,0 +1,78 @@
+"""Draw simulated hybrids with their true maps and the regions that the loss weights.
+
+    python examples/migdal/triptychs.py --out docs/figures/migdal_regions.png
+
+Each row is the first event of the test split whose electron has about an energy and lies partly under the recoil.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from matplotlib.colors import AsinhNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from oasis.command import run_command
+from oasis.drawing import BLUE, GREEN, RED
+from oasis.evaluation.figures import save_figure
+from oasis.regions import present, region_codes, region_name
+from oasis.run import Run
+
+QUICKSTART = Path(__file__).with_name("quickstart.yaml")
+ENERGIES = (4, 8, 14)  # keV
+NEAR = 0.3  # keV
+SHARED = (0.3, 0.9)  # share of the electron's pixels under the recoil
+COLOURS = ("0.93", BLUE, RED, GREEN)  # of the regions, by code
+
+
+def regions_of(sample, thresholds):
+    """Return the region code of every pixel of a sample (*S)."""
+    return region_codes(present(torch.from_numpy(sample.target)[None], thresholds))[0, 0].numpy()
+
+
+def first_hybrid(dataset, thresholds, energy):
+    """Return the first sample with an electron of about an energy that lies partly under the recoil."""
+    for sample in dataset:
+        if abs(sample.meta.get("ER_energy", 0) - energy) < NEAR:
+            codes = regions_of(sample, thresholds)
+            if SHARED[0] < (codes == 3).sum() / ((codes & 1) > 0).sum() < SHARED[1]:
+                return sample
+    raise ValueError(f"no such electron of {energy} keV in {len(dataset)} events")
+
+
+def main(arguments):
+    """Draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("migdal_regions.png"))
+    options = parser.parse_args(arguments)
+    run = Run.from_config(QUICKSTART, ["data.evaluation_size=[96,96]"])
+    classes, unit, dataset = run.adapter.classes, run.adapter.unit, run.dataset("test")
+    thresholds = torch.tensor([run.adapter.limits[name] for name in classes])
+    weights = run.loss().table.tolist()
+    figure = Figure(figsize=(8.5, 7), layout="constrained")
+    grid = figure.subplots(len(ENERGIES), 4)
+    for axes, energy in zip(grid, ENERGIES, strict=True):
+        sample = first_hybrid(dataset, thresholds, energy)
+        for one, values in zip(axes, (sample.image[0], *sample.target[:, 0]), strict=False):
+            drawn = one.imshow(values, cmap="viridis", norm=AsinhNorm(linear_width=30, vmin=0, vmax=values.max()))
+            figure.colorbar(drawn, ax=one, shrink=0.8, ticks=[0, int(values.max())]).minorticks_off()
+        axes[3].imshow(regions_of(sample, thresholds), cmap=ListedColormap(COLOURS), vmin=0, vmax=3)
+        axes[0].set_ylabel(
+            f"{sample.meta['ER_energy']:.1f} keV under {sample.meta['NR_energy']:.0f} keVee", fontsize=9
+        )
+        for one in axes:
+            one.set(xticks=[], yticks=[])
+    for axes, title in zip(
+        grid[0], (f"input ({unit})", *(f"true {name}" for name in classes), "regions"), strict=True
+    ):
+        axes.set_title(title, fontsize=10)
+    labels = [f"{region_name(code, classes)}: weight {weight:g}" for code, weight in enumerate(weights)]
+    handles = [Patch(color=colour, label=label) for colour, label in zip(COLOURS, labels, strict=True)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    print(f"figure: {save_figure(figure, options.out)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(lambda arguments, **_: main(arguments), sys.argv[1:]))
