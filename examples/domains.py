@@ -3,7 +3,8 @@
     python examples/domains.py --out docs/figures/domains.png
     python examples/domains.py cells --out docs/figures/cells.png
 
-A typical event has the median error among those in which the class shares half of its pixels with others or more.
+A typical event has the median error among those in which the class shares half of its pixels with others or more and
+is found at all.
 """
 
 import argparse
@@ -41,7 +42,8 @@ def typical_event(name, label):
     run = Run(zoo_folder(name), [f"data.events.{split}={EVENTS}" for split in ("train", "val", "test")])
     separator, dataset, adapter = run.separator("cpu"), run.dataset("test"), run.adapter
     table = run.measure(dataset, separator, workers=0)
-    rows = table[(table["class"] == label) & (table["overlap_fraction"] >= OVERLAP)]
+    found = (table["class"] == label) & (table["intensity_predicted"] > 0)
+    rows = table[found & (table["overlap_fraction"] >= OVERLAP)]
     errors = rows["delta_percent"].abs()
     sample = dataset[int((errors - errors.median()).abs().idxmin()) // len(adapter.classes)]
     place, part = adapter.classes.index(label), window(sample.valid[0])
