@@ -3,8 +3,8 @@
     python examples/domains.py --out docs/figures/domains.png
     python examples/domains.py cells --out docs/figures/cells.png
 
-A typical event has the median error among those in which the class shares half of its pixels with others or more and
-is found at all.
+A typical event has the median error among those in which the class shares half of its pixels with others or more
+and is found at all.
 """
 
 import argparse
