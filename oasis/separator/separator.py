@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from oasis.data.nddata import unwrapped
 from oasis.device import autocast, find_device
 from oasis.errors import DataError, ModelError
 from oasis.html import facts_html
@@ -150,7 +151,8 @@ class Separator(nn.Module):
         """Return the map of each class.
 
         Args:
-            image: (*S) with one band, (B, *S), or (b, B, *S) for several images at once.
+            image: (*S) with one band, (B, *S), or (b, B, *S) for several images at once; an array of any library,
+                or NDData, Cutout2D or Quantity of astropy, which is converted to the unit of the separator.
             context: (C, *S) or (b, C, *S), if the separator was trained with one.
             precision: `auto` runs the backbone in bfloat16 if the processor supports it.
 
@@ -196,7 +198,8 @@ class Separator(nn.Module):
 
     def _batched(self, values: np.ndarray[Any, Any] | Tensor, channels: int, what: str) -> Tensor:
         dims = self.options.spatial_dims
-        array = as_image_array(values, what)
+        unit = self.options.unit if what == "image" else ""
+        array = as_image_array(unwrapped(values, unit, what), what)
         batch, shape = torch.from_numpy(array), array.shape
         if batch.ndim == dims and channels == 1:
             batch = batch[None]

@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import Field
+from scipy.spatial import cKDTree
 
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.cutout import object_name
@@ -23,6 +26,11 @@ from oasis.options import Options
 PLAIN = ("ra", "dec", "redshift", "petro_th50", "petro_th90", "mag_r", "sersic_nmgy_r", "wrong_size_warning")
 ALONE = ("none", "neither")
 """Names that the campaigns give to the answer that a galaxy is neither merging nor disturbed."""
+
+VOTES = ("_fraction", "_debiased")
+"""Ends of the names of columns with fractions of votes."""
+
+SAME = 2.0  # arcsec: a galaxy of a catalogue that is nearer to a row than this is the same
 
 
 class Selection(Options):
@@ -41,10 +49,14 @@ class Selection(Options):
     magnitudes: Annotated[tuple[Magnitude, Magnitude], Rising] | None = None
 
 
-def read_catalogue(path: str | Path) -> pd.DataFrame:
+def read_catalogue(path: str | Path, votes: bool = False) -> pd.DataFrame:
     """Read a catalogue of Galaxy Zoo DECaLS, CSV or Parquet: position, sizes, r magnitude, votes on merging.
 
     Columns for one campaign (`merging-dr5_none`) lose its name, and `merging_total-votes` becomes `merging_total`.
+
+    Args:
+        path: the path of the file.
+        votes: also read the fractions of votes on all other questions (`_fraction`, `_debiased`).
 
     Returns:
         One row per galaxy, indexed by its name (`iauname` or `id_str`), with `merging_*`, and with `mag_r` from
@@ -54,11 +66,15 @@ def read_catalogue(path: str | Path) -> pd.DataFrame:
         DataError: a file that is missing, damaged, or names no galaxies.
     """
     path = Path(path)
+
+    def wanted(name: str) -> bool:
+        return _wanted(name) or (votes and name.endswith(VOTES))
+
     try:
         if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path, columns=[name for name in pq.read_schema(path).names if _wanted(name)])
+            table = pd.read_parquet(path, columns=[name for name in pq.read_schema(path).names if wanted(name)])
         else:
-            table = pd.read_csv(path, usecols=_wanted, low_memory=False)
+            table = pd.read_csv(path, usecols=wanted, low_memory=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
@@ -171,3 +187,47 @@ def find_images(catalogue: pd.DataFrame, source: str | Path) -> tuple[dict[str, 
     images = {object_name(path): path for path in reversed(find_files(source))}
     found = {name: images[name] for name in catalogue.index if name in images}
     return found, [name for name in catalogue.index if name not in images]
+
+
+def with_votes(table: pd.DataFrame, catalogue: str | Path, within: float = SAME) -> pd.DataFrame:
+    """Return a table of galaxies with the columns of the nearest galaxy of Galaxy Zoo; NaN where there is none.
+
+    Args:
+        table: with `ra` and `dec`, degrees, such as the catalogue of a brick.
+        catalogue: the path of a catalogue of Galaxy Zoo DECaLS, CSV or Parquet, with `ra` and `dec`.
+        within: the largest distance, arcsec.
+
+    Returns:
+        The rows of the table in their order, with `galaxy_zoo` (the name of the galaxy there, empty for none),
+        `galaxy_zoo_distance` (arcsec) and the columns of the catalogue, as `galaxy_zoo_<column>` where the table
+        has one of the same name.
+
+    Raises:
+        DataError: the catalogue cannot be read, or one of both has no positions.
+    """
+    votes = read_catalogue(catalogue, votes=True)
+    missing = [name for name in ("ra", "dec") if name not in votes or name not in table]
+    if missing:
+        what = " and ".join(missing)
+        raise DataError(f"{catalogue}: cannot be joined by position: {what} is missing there or in the table")
+    votes = votes.loc[np.isfinite(votes[["ra", "dec"]].to_numpy(float)).all(axis=1)]
+    added = votes.reset_index(names="galaxy_zoo")
+    if not len(votes) or not len(table):
+        return table.assign(galaxy_zoo="")
+    chord, nearest = cKDTree(_directions(votes)).query(_directions(table))
+    distance = np.degrees(2 * np.arcsin(np.minimum(chord / 2, 1))) * 3600
+    near = distance < within
+    rows = pd.Index(np.where(near, nearest, -1))  # -1 is no row: NaN
+    joined = added.reindex(rows).reset_index(drop=True)
+    joined["galaxy_zoo"] = joined["galaxy_zoo"].fillna("")
+    joined["galaxy_zoo_distance"] = np.where(near, distance, np.nan)
+    names = {str(name): f"galaxy_zoo_{name}" for name in joined if name in table}
+    whole: pd.DataFrame = pd.concat([table.reset_index(drop=True), joined.rename(columns=names)], axis=1)
+    return whole
+
+
+def _directions(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Return unit vectors (n, 3) of positions on the sky; not finite ones are as far away as possible."""
+    ra, dec = np.radians(table["ra"].to_numpy(float)), np.radians(table["dec"].to_numpy(float))
+    found = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+    return np.asarray(np.where(np.isfinite(found).all(axis=1, keepdims=True), found, 1e3))

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oasis.adapters.galaxy.catalogue import Selection, find_images, pixel_scales, read_catalogue, why_not
+from oasis.adapters.galaxy.catalogue import (
+    Selection,
+    find_images,
+    pixel_scales,
+    read_catalogue,
+    why_not,
+    with_votes,
+)
 from oasis.errors import ConfigError, DataError
 
 NAMES = ["J112953.88-000427.4", "J104325.29+190335.0", "J104629.54+115415.1", "J082950.68+125621.8"]
@@ -156,3 +163,33 @@ def test_what_is_no_catalogue_is_refused(tmp_path, name, content, message):
 def test_a_missing_catalogue_is_named(tmp_path):
     with pytest.raises(DataError, match=r"absent\.csv: no such file"):
         read_catalogue(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_votes_are_joined_to_the_nearest_galaxy_on_the_sky(tmp_path, suffix):
+    """Also across 0 h, near a pole, and without a position."""
+    zoo = pd.DataFrame(
+        {
+            "iauname": ["J0", "J1", "J2"],
+            "ra": [359.9999, 10.0, 100.0],
+            "dec": [0.0, 89.9999, -30.0],
+            "smooth-or-featured_smooth_fraction": [0.1, 0.2, 0.3],
+            "mag_r": [16.0, 17.0, 18.0],
+            "other": ["a", "b", "c"],
+        }
+    )
+    path = tmp_path / f"zoo{suffix}"
+    zoo.to_csv(path, index=False) if suffix == ".csv" else zoo.to_parquet(path)
+    table = pd.DataFrame(
+        {"ra": [0.0001, 190.0, 100.0, np.nan, 100.001], "dec": [0.0, 89.9999, -30.0, 0, -30.0], "mag_r": 20.0}
+    )
+    found = with_votes(table, path)
+    assert found["galaxy_zoo"].tolist() == ["J0", "J1", "J2", "", ""]
+    np.testing.assert_allclose(found["galaxy_zoo_distance"][:3], [0.72, 0.72, 0], atol=1e-6)
+    assert found["smooth-or-featured_smooth_fraction"].tolist()[:3] == [0.1, 0.2, 0.3]
+    assert found["smooth-or-featured_smooth_fraction"][3:].isna().all()
+    assert (found["mag_r"] == 20).all()
+    assert found["galaxy_zoo_mag_r"].tolist()[:3] == [16, 17, 18]
+    assert "other" not in found
+    with pytest.raises(DataError, match="ra is missing"):
+        with_votes(table.drop(columns="ra"), path)
