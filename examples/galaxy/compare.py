@@ -36,7 +36,7 @@ from oasis.run import Run
 from oasis.stats.bins import bins_of
 from oasis.stats.intervals import Estimate, bootstrap
 
-WIDTH = 22  # of a column of the printed tables
+WIDTH = 25  # of a column of the printed tables
 PERCENT = {"missed": 100, "confused": 100, "catastrophic": 100}
 
 
@@ -164,13 +164,16 @@ def print_coverage(run: Run, table: pd.DataFrame) -> None:
         return
     by = CalibrationOptions(absent=False, strata="blendedness_predicted", edges=EDGES[1:-1])
     calibration = BandCalibration.fit(measured(run, run.dataset("val"), run), [adapter.study.name], BANDS, by)
-    found = calibration.coverage(table, "blendedness", EDGES)
-    print("\ncoverage of 90 % intervals (%) and median width (nmgy) by blendedness")
-    print_line("", [one.name for one in bins_of(EDGES)])
-    for band, rows in found.groupby("band", sort=False):
-        rows = rows[rows["low"].notna()].to_dict("records")
-        covered = [Estimate(*(100 * end for end in Estimate.of(row, "coverage"))) for row in rows]
-        print_line(str(band), [f"{one:.0f}, {row['width']:.2f}" for one, row in zip(covered, rows, strict=True)])
+    for column in ("blendedness", "blendedness_predicted"):
+        found = calibration.coverage(table, column, EDGES)
+        print(f"\ncoverage of 90 % intervals (%) and their median width (nmgy), by {column}")
+        print_line("", [one.name for one in bins_of(EDGES)])
+        for band, rows in found.groupby("band", sort=False):
+            rows = rows[rows["low"].notna()].to_dict("records")
+            covered = [Estimate(*(100 * end for end in Estimate.of(row, "coverage"))) for row in rows]
+            print_line(
+                str(band), [f"{one:.0f}, {row['width']:.2f}" for one, row in zip(covered, rows, strict=True)]
+            )
 
 
 def print_differences(tables: dict[str, pd.DataFrame]) -> None:
