@@ -18,6 +18,7 @@ from oasis.adapters.neutrino.figures import (
     nuclei_figure,
     visible_energy_figure,
 )
+from oasis.adapters.neutrino.learned import LearnedRenderer
 from oasis.adapters.neutrino.metrics import Measurement, calibrate
 from oasis.adapters.neutrino.options import NeutrinoOptions
 from oasis.adapters.neutrino.refinement import particles_of, refine, refined_columns
@@ -177,6 +178,9 @@ class NeutrinoAdapter(Adapter[NeutrinoOptions]):
     @cached_property
     def _renderer(self) -> Renderer:
         species = [name.partition("_")[0] for name in self.classes[1:]]
+        path = self.options.refinement.renderer
+        if path is not None:
+            return LearnedRenderer(species, self.options.detector).load(path)
         return Renderer(species, self.options.detector)
 
     @cached_property

@@ -14,6 +14,7 @@ class RefinementOptions(Options):
     """Options of the fit of particles.
 
     Attributes:
+        renderer: a file with a learned correction of the renderer (see `examples/neutrino/renderers.py`), or null.
         method: the optimiser. L-BFGS moves all events of a batch with one common step length.
         steps: number of steps of the optimiser.
         learning_rate: that of Adam's first step, in units of the spreads; it falls to 0 along a cosine.
@@ -36,6 +37,7 @@ class RefinementOptions(Options):
             were measured on validation events of the quickstart.
     """
 
+    renderer: str | None = None
     method: Literal["adam", "lbfgs"] = "adam"
     steps: int = Field(150, ge=1, le=1_000_000)
     learning_rate: float = Field(0.3, gt=0, le=1000)
