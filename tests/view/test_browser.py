@@ -125,7 +125,7 @@ def test_a_browser_shows_events_and_dropped_files(address, browser, tmp_path):
     page.get_by_text("test 0", exact=True).wait_for(timeout=WAIT * 1000)
     page.get_by_text("intensity_true").wait_for()
     page.wait_for_timeout(500)  # canvases are drawn after their data arrive
-    assert page.locator(".bk-Figure").count() == 8
+    assert page.locator(".bk-Figure").count() >= 8  # and those of presence, if the model predicts it
     assert colours(page) > 50
     np.save(tmp_path / "mine.npy", np.random.default_rng(1).exponential(9, (96, 96)).astype(np.float32))
     page.locator("input[type=file]").set_input_files(tmp_path / "mine.npy")
