@@ -196,6 +196,68 @@ def whole(table: pd.DataFrame) -> dict[str, list[str]]:
     return rows
 
 
+def quality(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return medians, 90th percentiles and the fraction that is stuck, of the fits of all events."""
+    muons = table[table["class"] == "muon"]
+    energy = (muons["visible_energy_refined"] - muons["visible_energy_true"]).abs()
+    rows = {"vertex (mm)": muons["vertex_error_refined"], "energy error (MeV)": energy}
+    rows["deviance / expectation"] = muons["deviance_ratio_refined"]
+    status = muons["status_refined"]
+    codes = {"again": 1, "with a nucleus added": 2, "stuck": 3}
+    return {
+        **{
+            name: [f"{estimate(muons, one):.2f}", f"{estimate(muons, one, tail):.2f}"]
+            for name, one in rows.items()
+        },
+        **{f"fits: {name}": [f"{rate(status == code, muons['id']):.1%}", ""] for name, code in codes.items()},
+    }
+
+
+def tail(values: Values) -> Values:
+    """Return the 90th percentile over the last axis."""
+    return np.asarray(np.nanquantile(values, 0.9, axis=-1))
+
+
+def pulls(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the half width of the pulls of the fit, of all events and of those with the right number."""
+    numbers = table.groupby("id")[["nuclei_refined", "nuclei_true"]].first()
+    right = table["id"].map(numbers["nuclei_refined"] == numbers["nuclei_true"])
+    axes = [table[["id", f"vertex_pull_{axis}_refined"]].set_axis(["id", "pull"], axis=1) for axis in "xyz"]
+    parts = {
+        "vertex": pd.concat(axes),
+        "kinetic energy": table[["id", "ke_pull_refined"]].set_axis(["id", "pull"], axis=1),
+        "direction": table[["id", "angle_pull_refined"]].set_axis(["id", "pull"], axis=1).assign(rayleigh=True),
+    }
+    rows = {}
+    for name, part in parts.items():
+        statistic = rayleigh_width if "rayleigh" in part else half_width
+        chosen = (part, part[right.loc[part.index].to_numpy()])
+        rows[name] = [f"{estimate(one, one['pull'], statistic):.2f}" for one in chosen]
+    return rows
+
+
+def rayleigh_width(values: Values) -> Values:
+    """Return the width of the distribution of Rayleigh that has the median of values over the last axis."""
+    return middle(values) / np.sqrt(2 * np.log(2))
+
+
+def matched(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the resolution of the energy of contained nuclei, compared by class and by matching, by energy."""
+    nuclei = table[(table["contained"] == 1) & table["ke_true"].notna()]
+    bins = [one.contains(nuclei["ke_true"]) for one in bins_of(ENERGIES)]
+    rows = {}
+    for source in sources_of(nuclei):
+        kind = {"set head": "predicted", "fit": "refined"}.get(source.name)
+        columns = {"by class": source.energy} | ({"matched": f"ke_matched_{kind}"} if kind else {})
+        for how, column in columns.items():
+            error = nuclei[column] - nuclei["ke_true"]
+            error = error.where(nuclei[source.found] == 1) if how == "by class" else error
+            rows[f"{source.name}, {how}"] = [
+                f"{estimate(nuclei[one], error[one], half_width):.1f}" for one in bins
+            ]
+    return rows
+
+
 def print_run(name: str, table: pd.DataFrame) -> None:
     """Print all tables of a run."""
     columns = ["right number", "energy bias (MeV)", "resolution (MeV)", "vertex (mm)", "deviance"]
@@ -208,6 +270,10 @@ def print_run(name: str, table: pd.DataFrame) -> None:
     counts = [f"{count} nuclei" for count in range(1, int(table["nuclei_true"].max()) + 1)]
     print_table(f"{name}: bias of the energy of a nucleus (MeV)", counts, energy_errors(table, middle, "number"))
     print_table(f"{name}: its resolution (MeV)", counts, energy_errors(table, half_width, "number"))
+    print_table(f"{name}: resolution of the energy, by class and by matching (MeV)", energies, matched(table))
+    if "status_refined" in table:
+        print_table(f"{name}: how the fits went", ["median", "90th percentile"], quality(table))
+        print_table(f"{name}: half width of the pulls", ["all", "right number"], pulls(table))
     lengths = [f"{one.name} mm" for one in bins_of(LENGTHS)]
     print_table(f"{name}: median angle to the true direction (degrees)", lengths, angles(table))
     print_table(f"{name}: nuclei found, and false nuclei in empty slots", [*energies, "no nucleus"], found(table))

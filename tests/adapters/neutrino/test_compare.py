@@ -50,6 +50,7 @@ def test_maps_set_head_and_fit_stand_in_one_table(compare, train, monkeypatch, c
         block = printed.split(f"{run}: all nuclei")[1].split(": bias of")[0]
         for source in ("sum of charge", "maps", "set head", "fit"):
             assert source in block
+        assert "fits: stuck" in printed.split(f"{run}: how the fits went")[1]
         table = pd.read_parquet(out / f"{run}.parquet")
         muons = table[table["class"] == "muon"]
         assert (muons["deviance_refined"] <= muons["deviance_predicted"] + 1e-3).all()
@@ -65,6 +66,26 @@ def test_statistics_are_those_of_numpy(compare):
     assert compare.estimate(rows, pd.Series(values), compare.half_width).value == pytest.approx(2, rel=0.03)
     values[::2] = np.nan
     assert compare.estimate(rows, pd.Series(values)).value == np.nanmedian(values)
+
+
+def test_pulls_and_tails_are_those_of_known_distributions(compare):
+    """Errors drawn with their standard errors have pulls of 1; half of the events have another number."""
+    rng, count = np.random.default_rng(0), 4000
+    shared = {
+        "id": np.arange(count),
+        "nuclei_true": 1.0,
+        "nuclei_refined": 1.0 + np.arange(count) % 2,
+        "class": "muon",
+    }
+    scale = np.where(shared["nuclei_refined"] == 1, 1.0, 3.0)
+    pulls = {f"vertex_pull_{axis}_refined": rng.normal(0, scale) for axis in "xyz"}
+    pulls |= {"ke_pull_refined": rng.normal(0, scale), "angle_pull_refined": rng.rayleigh(scale)}
+    rows = compare.pulls(pd.DataFrame(shared | pulls))
+    for one in rows.values():
+        assert float(one[1].split()[0]) == pytest.approx(1, abs=0.06)
+        assert float(one[0].split()[0]) > 1.3
+    values = rng.exponential(1, 20_000)
+    assert compare.tail(values) == pytest.approx(np.log(10), rel=0.03)
 
 
 def test_the_same_run_twice_or_another_domain_is_refused(compare, train):
