@@ -437,6 +437,10 @@ class Adapter(ABC, Generic[OptionsT]):
         """
         raise DataError(f"{path}: these images have no coordinates on the sky: give positions in pixels")
 
+    def as_regions(self, table: "pd.DataFrame") -> "pd.DataFrame":
+        """Return a table of regions with the columns of this package, where the domain has tables of its own."""
+        return table
+
     def figures(self, table: "pd.DataFrame") -> Mapping[str, "Figure"]:
         """Return further figures of an event table, by name."""
         return {}

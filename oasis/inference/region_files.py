@@ -1,4 +1,4 @@
-"""Files of regions: tables of boxes or positions (CSV, FITS, ECSV, Parquet), and label files of YOLO."""
+"""Files of regions: tables of boxes or positions (CSV, FITS, ECSV, Parquet, Feather), and label files of YOLO."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from oasis.data.instances import AXES, edge_names
 from oasis.errors import DataError, shown
 from oasis.inference.regions import Region, around, united
-from oasis.io.catalogues import is_catalogue, read_catalogue
+from oasis.io.catalogues import is_table, read_catalogue
 from oasis.io.files import check_file, reading
 from oasis.io.tables import checked, read_csv
 from oasis.io.texts import read_text
@@ -22,6 +22,7 @@ SKY = ("ra", "dec")
 ROUNDING = 1e-3  # pixels; an edge given as a fraction of the image is snapped to a pixel edge within this
 FARTHEST = 2.0**31  # a place in pixels is nearer
 ToPixels = Callable[[Path, NDArray[np.float64]], NDArray[np.float64]]
+Translate = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 class RegionFile(Protocol):
@@ -51,13 +52,16 @@ class RegionFile(Protocol):
         """Return what to say of regions for images that were not read, "" if there are none."""
 
 
-def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> RegionFile:
-    """Read regions: a table (`.csv`, `.fits`, `.ecsv`, `.parquet`), a YOLO label file `.txt` or a folder of these.
+def read_regions(
+    path: str | Path, spatial_dims: int, to_pixels: ToPixels, translate: Translate = lambda table: table
+) -> RegionFile:
+    """Read regions: a table (`.csv`, or of `read_catalogue`), a YOLO label file `.txt`, or a folder of these.
 
     Args:
         path: the path of the file or folder.
         spatial_dims: number of spatial axes of the images.
         to_pixels: converts positions on the sky (k, 2) to pixels of the images of a file.
+        translate: translates the columns of a domain's own tables.
 
     Raises:
         DataError: the file does not exist or contains no regions.
@@ -69,7 +73,7 @@ def read_regions(path: str | Path, spatial_dims: int, to_pixels: ToPixels) -> Re
                 f"{path}: label files are of images in two dimensions, not {spatial_dims}: give a CSV file"
             )
         return _Labels(path)
-    return _Table(path, spatial_dims, to_pixels)
+    return _Table(path, spatial_dims, to_pixels, translate)
 
 
 class _Table:
@@ -79,9 +83,10 @@ class _Table:
     column `class`, as `oasis predict` writes it) boxes that overlap are one region, named after their classes.
     """
 
-    def __init__(self, path: Path, spatial_dims: int, to_pixels: ToPixels) -> None:
+    def __init__(self, path: Path, spatial_dims: int, to_pixels: ToPixels, translate: Translate) -> None:
         self.path, self.to_pixels = path, to_pixels
-        header = _header(path)
+        known = translate(_plain(read_catalogue(path))) if is_table(path) else None
+        header = _header(path) if known is None else list(map(str, known))
         names = AXES[spatial_dims]
         self.edges = edge_names(spatial_dims)
         choices = (self.edges, list(names), list(SKY))
@@ -92,7 +97,8 @@ class _Table:
                 f"in pixels, or ra, dec, found {', '.join(map(str, header)) or 'none'}"
             )
         numbers = [*self.columns, *(["frame"] if "frame" in header else [])]
-        self.table = _table(path, numbers, [str(name) for name in header if name not in numbers])
+        texts = [name for name in header if name not in numbers]
+        self.table = read_csv(path, numbers, texts) if known is None else checked(known, path, numbers)
         wrong = ~(np.abs(self.table[self.columns].to_numpy(float)) < FARTHEST).all(axis=1)
         if wrong.any():
             raise DataError(
@@ -163,21 +169,10 @@ class _Table:
 
 
 def _header(path: Path) -> list[str]:
-    """Return the names of the columns of a table."""
-    if is_catalogue(path):
-        return list(map(str, _plain(read_catalogue(path))))
+    """Return the names of the columns of a CSV file."""
     check_file(path)
     with reading(path, "not a table of comma-separated values"):
         return list(map(str, pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig", index_col=False)))
-
-
-def _table(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
-    """Read a table whose columns are numbers, or texts that are not checked."""
-    return (
-        checked(_plain(read_catalogue(path)), path, numbers)
-        if is_catalogue(path)
-        else read_csv(path, numbers, texts)
-    )
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:

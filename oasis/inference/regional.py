@@ -95,7 +95,9 @@ class Regional:
         self.job, self.trained = job, trained
         self.file: RegionFile | None = None
         if job.window.regions is not None:
-            self.file = read_regions(job.window.regions, len(trained), job.adapter.to_pixels)
+            self.file = read_regions(
+                job.window.regions, len(trained), job.adapter.to_pixels, job.adapter.as_regions
+            )
 
     def separate(self, path: Path, images: Images, output: Output, first: int = 0) -> dict[int, str]:
         """Separate images of a file, and return why some could not be used, by their number in the file.

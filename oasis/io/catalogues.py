@@ -1,4 +1,4 @@
-"""Catalogues: tables with units as FITS, ECSV or Parquet, written whole, and read as tables of positions."""
+"""Catalogues: tables with units as FITS, ECSV or Parquet, written whole; these and Feather are read."""
 
 import json
 import warnings
@@ -15,12 +15,18 @@ from oasis.errors import DataError, import_extra
 from oasis.io.files import check_file, reading, replace_when_whole
 
 CATALOGUES: Final = (".fits", ".ecsv", ".parquet")
+FEATHER: Final = ".feather"
 OURS: Final = "oasis"  # the key under which a catalogue states what made it
 
 
 def is_catalogue(path: Path) -> bool:
     """Return whether the suffix of a path is that of a catalogue."""
     return path.suffix.lower() in CATALOGUES
+
+
+def is_table(path: Path) -> bool:
+    """Return whether `read_catalogue` reads files with the suffix of a path."""
+    return is_catalogue(path) or path.suffix.lower() == FEATHER
 
 
 def write_catalogue(
@@ -77,16 +83,16 @@ def _as_astropy(table: pd.DataFrame, units: Mapping[str, str], descriptions: Map
 
 
 def read_catalogue(path: Path) -> pd.DataFrame:
-    """Read the scalar columns of a catalogue; texts are decoded, and masked values are NaN.
+    """Read the scalar columns of a catalogue or Feather file; texts are decoded, and masked values are NaN.
 
     Raises:
         DataError: the file is missing, or not such a table.
         MissingExtraError: astropy is not installed, which FITS and ECSV need.
     """
     check_file(path)
-    if path.suffix.lower() == ".parquet":
-        with reading(path, "not a Parquet table"):
-            return pd.read_parquet(path)
+    if path.suffix.lower() in (".parquet", FEATHER):
+        with reading(path, "not a Parquet or Feather table"):
+            return pd.read_feather(path) if path.suffix.lower() == FEATHER else pd.read_parquet(path)
     astropy = import_extra("astropy.table", "fits")
     kind = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
     with reading(path, "not a table"), warnings.catch_warnings():

@@ -16,6 +16,7 @@ from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_compo
 from oasis.adapters.migdal.options import MigdalOptions
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
 from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
+from oasis.adapters.migdal.search import search_regions
 from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
 from oasis.adapters.prediction import EventPrediction
@@ -144,6 +145,10 @@ class MigdalAdapter(Adapter[MigdalOptions]):
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
         """Return the box of every track; boxes that overlap are one."""
         return track_boxes(image[0])
+
+    def as_regions(self, table: "pd.DataFrame") -> "pd.DataFrame":
+        """Return the boxes of a table of the experiment's search as regions; another table as it is."""
+        return search_regions(table)
 
     def region_columns(self, maps: Array, box: Sequence[slice], size: Sequence[int]) -> Mapping[str, NDArray[Any]]:
         """Return energies, distance and cuts of the tracks of a region in a frame; see `candidate_columns`."""

@@ -85,7 +85,7 @@ class Lister:
         self.detector = window.detect or next(iter(adapter.detectors), None)
         self.file = None
         if window.regions is not None:
-            self.file = read_regions(window.regions, len(self.lengths), adapter.to_pixels)
+            self.file = read_regions(window.regions, len(self.lengths), adapter.to_pixels, adapter.as_regions)
         elif self.detector is None:
             raise ConfigError("detect: this adapter detects no objects: name a file of positions")
 
