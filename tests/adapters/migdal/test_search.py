@@ -11,6 +11,7 @@ from oasis.inference.predict import predict
 from oasis.inference.region_files import read_regions
 from oasis.separator.options import SeparatorOptions
 from oasis.separator.separator import Separator
+from oasis.zoo.folders import zoo_folder
 
 SIZE = (288, 512)
 SEARCH = pd.DataFrame(
@@ -57,6 +58,12 @@ def test_frames_are_separated_where_the_search_found_tracks(tmp_path):
 def test_damaged_tables_are_refused_in_one_line(tmp_path, capsys, content):
     (tmp_path / "bad.feather").write_bytes(content)
     np.save(tmp_path / "frames.npy", np.zeros(SIZE, np.float32))
-    arguments = ["predict", "zoo:migdal", str(tmp_path / "frames.npy"), "--out", str(tmp_path / "maps.h5")]
+    arguments = [
+        "predict",
+        str(zoo_folder("migdal")),
+        str(tmp_path / "frames.npy"),
+        "--out",
+        str(tmp_path / "maps.h5"),
+    ]
     assert command([*arguments, "--regions", str(tmp_path / "bad.feather")]) == 2
     assert "bad.feather" in capsys.readouterr().err
