@@ -206,7 +206,8 @@ def test_a_trusted_answer_stays(events):
 
 def test_steps_are_in_units_of_the_spreads(events):
     """The first step of Adam is the learning rate, along every coordinate."""
-    options = RefinementOptions(steps=1, starts=1, learning_rate=0.1, restarts=0, add=False)
+    relative = {"energy_spread": 0.15, "energy_error": 0.0}
+    options = RefinementOptions(steps=1, starts=1, learning_rate=0.1, restarts=0, add=False, **relative)
     stepped, initial = events.refine(options), events.initial
     moved = stepped.deviance_after < stepped.deviance_before
     assert moved.sum() > COUNT / 2
