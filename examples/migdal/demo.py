@@ -42,7 +42,7 @@ def train_and_measure(name: str, changes: list[str], threads: int) -> pd.DataFra
 
     from oasis.run import Run
 
-    logging.basicConfig(level=logging.INFO, format=f"{name:>16}: %(message)s")
+    logging.basicConfig(level=logging.INFO, format=f"{name:>16}: %(message)s", force=True)
     torch.set_num_threads(threads)
     run = Run.from_config(QUICKSTART, changes)
     run.train(resume=run.files.last.exists())
