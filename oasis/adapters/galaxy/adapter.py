@@ -10,26 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy import survey
-from oasis.adapters.galaxy.bricks import leading
 from oasis.adapters.galaxy.convert import Conversion, convert
-from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, Reading, in_bands
 from oasis.adapters.galaxy.detection import detect
 from oasis.adapters.galaxy.figures import flux_figure
-from oasis.adapters.galaxy.files import read_cutouts
-from oasis.adapters.galaxy.fits import planes_of
 from oasis.adapters.galaxy.flux_tables import EDGES
-from oasis.adapters.galaxy.grid import Grid, deviation, on_grid
-from oasis.adapters.galaxy.headers import wcs_of
 from oasis.adapters.galaxy.measuring import Training, catalogue_columns
-from oasis.adapters.galaxy.options import GalaxyAdapterOptions
 from oasis.adapters.galaxy.photometry import noise_of, object_columns
 from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, GalaxyScene
 from oasis.adapters.galaxy.simulation import simulate_galaxies
 from oasis.adapters.galaxy.singles import single_galaxies
+from oasis.adapters.galaxy.sky_images import SkyImages
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
-from oasis.adapters.galaxy.surveys import Bands, bands_of
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.sources import Column, Sources
 from oasis.adapters.study import Study
@@ -38,7 +30,6 @@ from oasis.data.mixing import split_indices
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
 from oasis.instances.grouping import Grouping
-from oasis.io.arrays import SUFFIXES as ARRAYS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,32 +43,11 @@ PRESENT_SIGMA = PRESENT_NMGY / survey.sky_noise("r")  # the same in units of the
 DECALS_NOISE = (0.0028, 0.0063, 0.0153)  # nmgy
 
 
-class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
+class _BlendAdapter(SkyImages):
     """The common base of both adapters."""
 
-    unit = "nmgy"
-    suffixes = (*ARRAYS, *SUFFIXES)
     single: ClassVar[bool | tuple[bool, ...]] = True
     study: ClassVar[Study]
-
-    @cached_property
-    def known_bands(self) -> Bands:
-        """The bands of images, and what is known of them.
-
-        Raises:
-            ConfigError: a band of which nothing is known.
-        """
-        return bands_of(self.options.survey, self.options.bands, self.options.band)
-
-    @property
-    def band_names(self) -> tuple[str, ...]:
-        """The names of the bands, in the order of the images."""
-        return self.known_bands.names
-
-    @property
-    def bands(self) -> int:
-        """Number of bands."""
-        return len(self.band_names)
 
     @property
     def thresholds(self) -> float:
@@ -140,16 +110,6 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         return [float(one) for one in self.options.blend.gains(self.known_bands)]
 
     @cached_property
-    def pixel_scale(self) -> float:
-        """Side of a pixel of the library, arcsec."""
-        options = self.options.library
-        return (
-            Stamps.load(options.files[0]).pixel_scale
-            if options.files
-            else options.population.scale(self.known_bands)
-        )
-
-    @cached_property
     def library(self) -> Stamps:
         """All galaxies: those of the files in their order, then the simulated ones.
 
@@ -195,66 +155,6 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
             raise ConfigError("data.library.held_out: files, but data.library.files is empty: name a library")
         return np.concatenate(parts)
 
-    def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
-        """Return images in nmgy per pixel, on the grid of the library where a file states its own.
-
-        Bad pixels of a FITS cutout (missing, saturated, of stars) are masked.
-
-        Raises:
-            DataError: a file that cannot be read, or has other bands.
-        """
-        if _is_array(path):
-            return super().read(path, key, dark)
-        found = read_cutouts(path, self._reading, bands=self.band_names)
-        cutouts = [self._gridded(in_bands(one, self.band_names, path), path) for one in found]
-        sizes = {one.flux.shape[1:] for one in cutouts}
-        if len(sizes) > 1:
-            raise DataError(f"{path}: has images of several sizes, {sorted(sizes)}: write each to its own file")
-        return self._as_read(path, cutouts, dark)
-
-    def _gridded(self, cutout: Cutout, path: Path) -> Cutout:
-        """Return an image on the grid of the library, unless its pixels are too coarse for that."""
-        largest = self.options.reading.coarser * self.pixel_scale
-        if cutout.pixel_scale > largest:
-            raise DataError(
-                f"{path}: coarse pixels of {cutout.pixel_scale:.4g} arcsec, the model was trained on "
-                f"{self.pixel_scale:.4g}: train on such pixels (data.library.population.pixel_scale), or accept "
-                "them with data.reading.coarser"
-            )
-        return on_grid(cutout, self.pixel_scale)
-
-    def _as_read(self, path: Path, cutouts: Sequence[Cutout], dark: NDArray[Any] | None) -> Images:
-        """Return images of one size with their bad pixels and their noise."""
-        size = cutouts[0].flux.shape[1:]
-        good, reasons = np.zeros(size, bool), sorted({name for one in cutouts for name in one.flags})
-        weights = [one.inverse_variance for one in cutouts if one.inverse_variance is not None]
-        return Images(
-            self.as_images(np.stack([one.flux for one in cutouts]), dark),
-            mask=~np.stack([(good if one.bad is None else one.bad)[None] for one in cutouts]),
-            axes=("y", "x"),
-            pixel_size=(self.pixel_scale,) * 2,
-            pixel_unit="arcsec",
-            position=self._facts(cutouts),
-            flags={
-                name: np.stack([one.flags.get(name, good)[None] for one in cutouts]) for name in sorted(reasons)
-            },
-            deviation=np.stack([deviation(one) for one in weights]) if len(weights) == len(cutouts) else None,
-            source=str(path),
-        )
-
-    @staticmethod
-    def _facts(cutouts: Sequence[Cutout]) -> dict[str, NDArray[np.float64]]:
-        """Return the position of images, and the widths of their point-spread functions where they are known."""
-        facts = {name: np.array([getattr(one, name) for one in cutouts]) for name in ("ra", "dec")}
-        if all(one.psf_fwhm is not None for one in cutouts):
-            widths = np.array([one.psf_fwhm for one in cutouts])
-            facts |= {f"psf_fwhm_{band}": widths[:, at] for at, band in enumerate(cutouts[0].bands)}
-        return facts
-
-    def leading(self, paths: Sequence[Path]) -> list[Path]:
-        """Return one file for every image: those of other bands and of planes are read with it."""
-        return leading(paths, self.band_names)
-
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
         """Return a window of the size of a blend around every galaxy that SEP detects, if it lies inside."""
         size = self.options.blend.size
@@ -296,43 +196,6 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         noise = blend.noise * blend.sky_noise(self.known_bands, scale)
         return Training(names, scale, noise, width, gain, (low.min(), high.max()))
 
-    def sky(self, path: Path) -> Grid | None:
-        """Return where the pixels of a FITS image lie on the sky; None for files that do not say.
-
-        Raises:
-            DataError: a file that cannot be read.
-        """
-        if not path.name.lower().endswith(FITS):
-            return None
-        with planes_of(path, self.band_names, headers=True) as planes:
-            known = wcs_of(planes["image"][0].header) is not None
-        return self._grid(path) if known else None
-
-    def to_pixels(self, path: Path, sky: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return positions (k, 2) in pixels of the images that `read` gives of a FITS file.
-
-        Raises:
-            DataError: a file of another kind, or without a world coordinate system.
-        """
-        if not path.name.lower().endswith(FITS):
-            return super().to_pixels(path, sky)
-        return self._grid(path).to_pixels(sky)
-
-    def _grid(self, path: Path) -> Grid:
-        return Grid(path, self.pixel_scale, self._reading, self.band_names)
-
-    @cached_property
-    def _reading(self) -> Reading:
-        """What files do not state, with the names and the zero points of the bands."""
-        given = {name: one.zero_point for name, one in self.options.band.items() if one.zero_point is not None}
-        reading = self.options.reading
-        names = reading.bands if "bands" in reading.model_fields_set else self.band_names
-        return reading.model_copy(update={"bands": names, "zero_points": {**given, **reading.zero_points}})
-
-    def reads_parts(self, path: Path) -> bool:
-        """Return whether a file is an array of nmgy per pixel on the grid of the library."""
-        return _is_array(path)
-
     def convert(self, source: Path, out: Path) -> int:
         """Turn images of single galaxies into a library of stamps, as `data.convert` says; see `convert`."""
         report = convert(source, out, self._conversion())
@@ -344,12 +207,6 @@ class _BlendAdapter(Adapter[GalaxyAdapterOptions]):
         options, given = self.options.convert, self.options.convert.model_fields_set
         own = {"bands": self.band_names, "pixel_scale": self.known_bands.pixel_scale}
         return options.model_copy(update={name: one for name, one in own.items() if name not in given})
-
-
-def _is_array(path: Path) -> bool:
-    """Return whether a file is a plain array, and not a FITS cutout or a picture with a grid of its own."""
-    name = path.name.lower()
-    return not name.endswith(FITS) and (path.suffix.lower() in ARRAYS or not name.endswith(SUFFIXES))
 
 
 def _defaults(weights: Mapping[int, float], scaling: Mapping[str, Any]) -> dict[str, Any]:
