@@ -1,8 +1,10 @@
 """Catalogues: tables with units as FITS, ECSV or Parquet, written whole; these and Feather are read."""
 
 import json
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +13,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oasis.errors import DataError, import_extra
+from oasis.errors import import_extra
 from oasis.io.files import check_file, reading, replace_when_whole
 
 CATALOGUES: Final = (".fits", ".ecsv", ".parquet")
 FEATHER: Final = ".feather"
 OURS: Final = "oasis"  # the key under which a catalogue states what made it
+CATALOGUE: Final = "catalogue"  # of the card OASIS in the header of a table
+SKY: Final = ("ra", "dec")
+CARD: Final = 80  # bytes of a card of a FITS header
+CARDS: Final = 36  # in a block
+END: Final = b"END"
 
 
 def is_catalogue(path: Path) -> bool:
@@ -66,7 +73,7 @@ def write_catalogue(
         one.meta[OURS] = stated
         kind = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
         if kind == "fits":
-            one.meta = {OURS: "catalogue", "FACTS": stated}
+            one.meta = {OURS: CATALOGUE, "FACTS": stated}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # long cards
             one.write(str(temporary), format=kind, overwrite=True)
@@ -85,6 +92,8 @@ def _as_astropy(table: pd.DataFrame, units: Mapping[str, str], descriptions: Map
 def read_catalogue(path: Path) -> pd.DataFrame:
     """Read the scalar columns of a catalogue or Feather file; texts are decoded, and masked values are NaN.
 
+    Positions on the sky, columns `ra` and `dec` in any case, are converted to degrees from the unit stated.
+
     Raises:
         DataError: the file is missing, or not such a table.
         MissingExtraError: astropy is not installed, which FITS and ECSV need.
@@ -97,17 +106,29 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     kind = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
     with reading(path, "not a table"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = astropy.Table.read(str(path), format=kind)
-    table = table[[name for name in table.colnames if table[name].ndim == 1]]
-    for name in table.colnames:
-        if table[name].dtype.kind == "S":
-            table[name] = np.char.decode(
-                np.asarray(table[name].filled("") if table.masked else table[name]), "utf-8"
-            )
-    found = table.to_pandas()
-    if not isinstance(found, pd.DataFrame):
-        raise DataError(f"{path}: not a table")
-    return found
+        return _as_pandas(astropy.Table.read(str(path), format=kind))
+
+
+def _as_pandas(table: Any) -> pd.DataFrame:
+    """Return the columns of an astropy table that have one number or text in a row, unlike times."""
+    columns = {name: table[name] for name in table.colnames if hasattr(table[name], "dtype")}
+    found = type(table)({name: _in_degrees(name, one) for name, one in columns.items() if one.ndim == 1})
+    for name in found.colnames:
+        if found[name].dtype.kind == "S":
+            texts = np.asarray(found[name].filled("") if found.masked else found[name])
+            found[name] = np.char.decode(texts, "utf-8", "backslashreplace")
+    return pd.DataFrame(found.to_pandas())
+
+
+def _in_degrees(name: str, column: Any) -> Any:
+    """Return a column; positions on the sky that state another unit of angle are converted."""
+    unit = column.unit if name.lower() in SKY else None
+    if unit is None or str(unit) == "deg":
+        return column
+    units = import_extra("astropy.units", "fits")
+    converted = column * (units.hourangle if unit == units.h else unit).to(units.deg)
+    converted.unit = units.deg
+    return converted
 
 
 def is_our_catalogue(path: Path) -> bool:
@@ -115,6 +136,25 @@ def is_our_catalogue(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return OURS.encode() in (pq.read_schema(path).metadata or {})
+    if suffix == ".ecsv":
+        return any(re.match(rf"# - \{{{OURS}: '\{{", line) for line in _comments(path))
+    return f"{OURS.upper():8}= '{CATALOGUE}'".encode() in _cards(path)
+
+
+def _comments(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        yield from takewhile(lambda line: line.startswith("#"), file)
+
+
+def _cards(path: Path) -> list[bytes]:
+    """Return the cards of the header of the table in the first extension of a FITS file, behind an empty image."""
+    headers: list[list[bytes]] = []
     with path.open("rb") as file:
-        start = file.read(2**15)
-    return (b"%ECSV" in start if suffix == ".ecsv" else start.startswith(b"SIMPLE")) and b"oasis" in start.lower()
+        for start in (b"SIMPLE  =", b"XTENSION= 'BINTABLE'"):
+            headers.append([])
+            while END not in headers[-1]:
+                block = file.read(CARD * CARDS)
+                if not block or not (headers[-1] or block.startswith(start)):
+                    return []
+                headers[-1] += [block[at : at + CARD].rstrip() for at in range(0, len(block), CARD)]
+    return headers[-1]

@@ -50,6 +50,55 @@ def test_files_of_others_are_not_ours(tmp_path):
     assert not is_our_catalogue(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize("suffix", [".fits", ".ecsv"])
+def test_a_file_that_mentions_the_package_is_not_ours(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    one = astropy.Table({"oasis": [1], "oasis_id": [2]}, meta={"comments": ["made in /home/oasis", "oasis: '{}'"]})
+    one["oasis"].description = "oasis: '{}'"
+    one.write(path)
+    assert not is_our_catalogue(path)
+    write_catalogue(TABLE.assign(source=""), path, {}, {"id": "x" * 60}, {"run": "é' " * 300})
+    assert is_our_catalogue(path)
+
+
+def test_an_image_whose_history_mentions_the_package_is_not_ours(tmp_path):
+    fits = pytest.importorskip("astropy.io.fits")
+    header = fits.Header({"HISTORY": "made in /home/oasis", "OASIS": "catalogue"})
+    fits.PrimaryHDU(np.ones((8, 8)), header).writeto(tmp_path / "a.fits")
+    assert not is_our_catalogue(tmp_path / "a.fits")
+    (tmp_path / "b.fits").write_bytes(b"SIMPLE  =")
+    assert not is_our_catalogue(tmp_path / "b.fits")
+
+
+def test_columns_that_are_neither_numbers_nor_texts_are_left_out(tmp_path):
+    coordinates, time = pytest.importorskip("astropy.coordinates"), pytest.importorskip("astropy.time")
+    sky = coordinates.SkyCoord([10.0], [20.0], unit="deg")
+    astropy.Table({"id": [7], "sky": sky, "seen": time.Time(["2026-01-01"])}).write(tmp_path / "a.ecsv")
+    assert read_catalogue(tmp_path / "a.ecsv").to_dict("list") == {"id": [7]}
+
+
+def test_bytes_that_are_no_text_are_shown(tmp_path):
+    astropy.Table({"name": [b"caf\xe9"], "id": [1]}).write(tmp_path / "a.fits")
+    assert read_catalogue(tmp_path / "a.fits")["name"].tolist() == ["caf\\xe9"]
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".ecsv"])
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("hourangle", 15), ("h", 15), ("rad", 180 / np.pi), ("arcsec", 1 / 3600)]
+)
+def test_positions_are_in_degrees_whatever_unit_is_stated(tmp_path, suffix, unit, factor):
+    if (suffix, unit) == (".fits", "hourangle"):
+        pytest.skip("FITS has no such unit")
+    one = astropy.Table({"RA": [2.0, 3.0], "Dec": [1.0, 2.0], "size": [1.0, 1.0]}, masked=True)
+    one["RA"].unit, one["Dec"].unit, one["size"].unit = unit, "deg", "rad"
+    one["RA"].mask = [False, True]
+    one.write(tmp_path / f"a{suffix}")
+    found = read_catalogue(tmp_path / f"a{suffix}")
+    np.testing.assert_allclose(found["RA"], [2 * factor, np.nan])
+    assert found["Dec"].tolist() == [1, 2]
+    assert found["size"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("name", ["a.fits", "a.ecsv", "a.parquet"])
 def test_damaged_catalogues_are_one_line(tmp_path, name):
     (tmp_path / name).write_bytes(b"SIMPLE  = no table")
