@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters.neutrino.particles import STORED, StoredParticle
+from oasis.adapters.neutrino.checks import STORED, check_unit, spread
+from oasis.adapters.neutrino.particles import StoredParticle
 from oasis.adapters.neutrino.scene import Exit, Particle
 from oasis.adapters.neutrino.simulation import SPECIES
 from oasis.data.instances import offsets_of
@@ -53,6 +54,11 @@ def write_particles(path: Path, tables: Tables, read: Callable[[str, Any], Store
             names = [name for cell in table.values() for name in cell]
             if not names:
                 raise DataError(f"{path}: there are no particles of the species {species} to write")
+            if species != "muon":
+                check_unit(
+                    f"{species}s for {path}",
+                    np.array([read(species, one).particle.energy for one in spread(names)]),
+                )
             stored: Iterable[Any] = watched(names, f"convert {species}s", len(names), "particles")
             group = file.create_group(species)
             group["cells"] = offsets_of([len(cell) for cell in table.values()])

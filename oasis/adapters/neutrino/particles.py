@@ -10,13 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.adapters.neutrino.checks import EXITS, MUONS, NUCLEI, STORED, check_energy, check_hits
 from oasis.adapters.neutrino.scene import Exit, Particle, Vector
-from oasis.adapters.neutrino.simulation import CUBE, CUBES
+from oasis.adapters.neutrino.simulation import CUBE
 from oasis.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-STORED: Final = CUBES + 2  # cubes along each axis of a stored image
 LOOSE: Final = 0.5  # mm by which a start may lie outside the central cube
 COLUMNS: Final = (4, 5)  # of a sparse image: x, y, z, charge and, not used, a tag
 DAMAGED: Final = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -42,7 +42,7 @@ def read_particle(path: Path, species: str) -> StoredParticle:
 
     Raises:
         DataError: no such file, an array that is missing or contains Python objects, no hits, a particle outside
-            the volume, a negative energy, angles out of range, or a muon that stops in the volume.
+            the volume, an implausible energy, angles out of range, or a muon that stops in the volume.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -55,11 +55,11 @@ def read_particle(path: Path, species: str) -> StoredParticle:
         raise DataError(f"{path}: damaged, or not an archive of arrays: {reason}") from None
 
 
-def angles_of(path: Path) -> tuple[float, float]:
-    """Return the angles theta and phi of a particle as they are in its file."""
+def kinematics_of(path: Path) -> tuple[float, float, float]:
+    """Return the energy and the angles theta and phi of a particle as they are in its file."""
     with np.load(path, allow_pickle=False) as archive:
         arrays = _Arrays(path, archive)
-        return float(arrays.numbers("theta")), float(arrays.numbers("phi"))
+        return float(arrays.numbers("ke")), float(arrays.numbers("theta")), float(arrays.numbers("phi"))
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,10 @@ class _Arrays:
             )
         return np.asarray(values, np.float64)
 
-    def kinematics(self, ending: str = "") -> tuple[float, Vector]:
+    def kinematics(self, limits: tuple[float, float], ending: str = "") -> tuple[float, Vector]:
         """Return the kinetic energy in MeV and the direction."""
         energy, theta, phi = (float(self.numbers(f"{name}{ending}")) for name in ("ke", "theta", "phi"))
-        if energy < 0:
-            raise DataError(f"{self.path}: ke{ending} is {energy:g}, expected a kinetic energy of 0 MeV or more")
+        check_energy(self.path, f"ke{ending}", energy, limits)
         if not 0 <= theta <= 180 or not -360 <= phi <= 360:
             raise DataError(
                 f"{self.path}: theta{ending} is {theta:g} and phi{ending} {phi:g}, expected 0 to 180 and 0 to 360 "
@@ -102,12 +101,12 @@ class _Arrays:
 
     def exit(self, ending: str) -> Exit:
         """Return the state of the muon where it leaves one of the volumes."""
-        energy, direction = self.kinematics(ending)
+        energy, direction = self.kinematics(EXITS, ending)
         return Exit(self.numbers(f"pos{ending}", 3), energy, direction)
 
 
 def _stored(arrays: _Arrays, species: str) -> StoredParticle:
-    energy, direction = arrays.kinematics()
+    energy, direction = arrays.kinematics(MUONS if species == "muon" else NUCLEI)
     start = arrays.numbers("pos_ini", 3)
     if np.abs(start).max() > CUBE / 2 + LOOSE:
         raise DataError(
@@ -131,16 +130,7 @@ def _charge(arrays: _Arrays) -> NDArray[np.float32]:
         raise DataError(
             f"{arrays.path}: sparse_image has shape {hits.shape}, expected (hits, 5): x, y, z, charge, tag"
         )
-    hits = hits.astype(np.int64)
-    cubes, charges = hits[:, :3], hits[:, 3]
-    outside = ((cubes < 0) | (cubes >= STORED)).any(axis=1)
-    if outside.any():
-        raise DataError(
-            f"{arrays.path}: a hit in cube {tuple(cubes[outside][0].tolist())} lies outside the volume, "
-            f"expected 0 to {STORED - 1} on each axis"
-        )
-    if charges.min() < 0:
-        raise DataError(f"{arrays.path}: a charge of {charges.min()} p.e., expected 0 or more")
+    charges = np.trunc(hits[:, 3])  # as in the authors' code
     image = np.zeros((STORED,) * 3, np.float32)
-    image[tuple(cubes.T)] = charges
+    image[tuple(check_hits(arrays.path, hits[:, :3], charges, 0).T)] = charges
     return image

@@ -20,8 +20,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.adapters.neutrino.checks import SAMPLE, check_unit
 from oasis.adapters.neutrino.particle_file import ParticleFile, write_particles
-from oasis.adapters.neutrino.particles import StoredParticle, angles_of, read_particle
+from oasis.adapters.neutrino.particles import StoredParticle, kinematics_of, read_particle
 from oasis.adapters.neutrino.scene import HALF, MUON_ENERGIES, SHIFT, Composition, Event, Exit, VertexScene
 from oasis.adapters.neutrino.simulation import CUBE, SPECIES
 from oasis.data.mixing import Placed
@@ -36,7 +37,6 @@ FOLDERS: Final = dict(zip(SPECIES, ("mu", "p", "D+", "T+"), strict=True))
 ENTRIES: Final = 7  # of the tuple of a metadata file
 CELLS: Final = 5  # the entry that lists particles by cell
 SPLITS: Final = ("train", "val", "test")
-ANGLES: Final = 16  # protons whose angles are looked at
 
 
 class Release:
@@ -71,7 +71,7 @@ class Release:
                     f"{self._metadata(species)}: lists {len(table)} cells that are not the {len(self.cells)} of "
                     f"{self._metadata('proton').name}: expected metadata of one data set"
                 )
-        self.check_angles()
+        self.check_units()
         self._shuffle()
         self._held_out = self._draw_held_out()
 
@@ -184,20 +184,22 @@ class Release:
                     high,
                 )
 
-    def check_angles(self) -> None:
-        """Check some protons whose angles would all be small if they were in degrees.
+    def check_units(self) -> None:
+        """Check some protons, of which not all have small angles or energies in degrees and MeV.
 
         Raises:
-            DataError: the angles are in radians.
+            DataError: the angles are in radians, or the energies in GeV.
         """
-        numbers = [number for cell in self.cells for number in self._tables["proton"][cell][:2]][:ANGLES]
-        if self._file is not None or len(numbers) < ANGLES:
+        numbers = [number for cell in self.cells for number in self._tables["proton"][cell][:2]][:SAMPLE]
+        if self._file is not None or len(numbers) < SAMPLE:
             return
         paths = [self._path("proton", number) for number in numbers]
-        angles = np.abs([angles_of(path) for path in paths if path.is_file()]).reshape(-1, 2)
-        if len(angles) == ANGLES and angles[:, 0].max() <= np.pi and angles[:, 1].max() <= 2 * np.pi:
+        found = np.array([kinematics_of(path) for path in paths if path.is_file()]).reshape(-1, 3)
+        check_unit(paths[0].parent, found[:, 0])
+        angles = np.abs(found[:, 1:])
+        if len(angles) == SAMPLE and angles[:, 0].max() <= np.pi and angles[:, 1].max() <= 2 * np.pi:
             raise DataError(
-                f"{paths[0].parent}: theta and phi of {ANGLES} protons are at most {angles.max():.3g}, which look "
+                f"{paths[0].parent}: theta and phi of {SAMPLE} protons are at most {angles.max():.3g}, which look "
                 "like radians: convert them to degrees"
             )
 

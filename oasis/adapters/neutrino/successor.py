@@ -19,8 +19,9 @@ from typing import Any, Final
 import numpy as np
 
 from oasis.adapters.neutrino import physics
+from oasis.adapters.neutrino.checks import EXITS, MUONS, NUCLEI, STORED, check_energy, check_hits
 from oasis.adapters.neutrino.particle_file import write_particles
-from oasis.adapters.neutrino.particles import DAMAGED, LOOSE, STORED, StoredParticle
+from oasis.adapters.neutrino.particles import DAMAGED, LOOSE, StoredParticle
 from oasis.adapters.neutrino.scene import Exit, Particle, Vector
 from oasis.adapters.neutrino.simulation import CUBE, way_out
 from oasis.errors import DataError
@@ -96,8 +97,7 @@ def read_successor(species: str, place: _Place) -> StoredParticle:
     except (KeyError, *DAMAGED) as error:
         raise DataError(f"{place}: damaged, or not an archive of arrays: {error}") from None
     energy = float(_numbers(place, arrays, "true_iniekin", 1)[0])
-    if energy < 0:
-        raise DataError(f"{place}: true_iniekin is {energy:g}, expected a kinetic energy of 0 MeV or more")
+    check_energy(place, "true_iniekin", energy, MUONS if species == "muon" else NUCLEI)
     direction = _numbers(place, arrays, "true_inidir", 3)
     if abs(np.linalg.norm(direction) - 1) > 0.01:
         raise DataError(
@@ -112,6 +112,8 @@ def read_successor(species: str, place: _Place) -> StoredParticle:
     length = float(np.linalg.norm(end - start)) * CUBE / PITCH
     particle = Particle(species, energy, direction, length, _charge(place, arrays))
     exits = () if species != "muon" else tuple(_exit(scaled, direction, energy, half) for half in (45.0, 35.0))
+    for one in exits:
+        check_energy(place, "at the exit, the energy", one.energy, EXITS)
     return StoredParticle(particle, scaled, exits)
 
 
@@ -133,13 +135,9 @@ def _charge(place: _Place, arrays: Mapping[str, Any]) -> Any:
         raise DataError(
             f"{place}: {len(x)} positions and {len(charges)} charges of hits, expected as many, above 0"
         )
-    cubes = np.stack([x, y, z]).astype(int) + STORED // 2
-    if cubes.min() < 0 or cubes.max() >= STORED:
-        raise DataError(f"{place}: a hit outside -{STORED // 2} to {STORED // 2} cubes from the start")
-    if charges.min() < 0:
-        raise DataError(f"{place}: a charge of {charges.min():g} p.e., expected 0 or more")
+    cubes = check_hits(place, np.stack([x, y, z], axis=1), charges, -(STORED // 2))
     image = np.zeros((STORED,) * 3, np.float32)
-    np.add.at(image, tuple(cubes), charges)
+    np.add.at(image, tuple(cubes.T), charges)
     return image
 
 

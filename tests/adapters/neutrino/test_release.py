@@ -268,7 +268,13 @@ BAD = {
     "another shape": ({"pos_fin": np.zeros(2)}, r"pos_fin .* shape \(2,\), expected 3 finite numbers"),
     "too few columns": ({"sparse_image": np.zeros((4, 3))}, r"has shape \(4, 3\), expected \(hits, 5\)"),
     "hits along the wrong axis": ({"sparse_image": np.ones((5, 9))}, r"has shape \(5, 9\), expected \(hits, 5\)"),
-    "an energy below 0": ({"ke": -3.0}, "ke is -3, expected a kinetic energy of 0 MeV or more"),
+    "an energy below 0": ({"ke": -3.0}, "ke is -3, expected a kinetic energy of 0 to 1000 MeV"),
+    "another unit": ({"ke": 1e30}, r"ke is 1e\+30, expected a kinetic energy of 0 to 1000 MeV"),
+    "half a cube": (
+        {"sparse_image": np.array([[0.5, 2, 3, 5, 0]])},
+        r"a hit at \(0.5, 2, 3\), expected whole numbers",
+    ),
+    "no light": ({"sparse_image": np.array([[1, 2, 3, 0.5, 0]])}, "the charge of every hit is 0"),
     "an angle beyond its range": ({"theta": 200.0}, "theta is 200 and phi .*, expected 0 to 180"),
     "a hit outside": ({"sparse_image": np.array([[1, 2, 9, 5, 0]])}, r"a hit in cube \(1, 2, 9\) lies outside"),
     "a hit before it": (
@@ -422,6 +428,15 @@ def test_angles_in_radians_are_refused(folder, tmp_path):
         values |= {name: np.radians(values[name]) for name in ("theta", "phi")}
         np.savez(path, **values)
     with pytest.raises(DataError, match=r"dataset_p: theta and phi of 16 protons .* look like radians"):
+        Release(root, CONFIGURATION_1)
+
+
+def test_energies_in_gev_are_refused(folder, tmp_path):
+    root = shutil.copytree(folder, tmp_path / "gev")
+    for path in (root / "dataset_p").glob("*.npz"):
+        values = dict(np.load(path))
+        np.savez(path, **values | {"ke": values["ke"] / 1000})
+    with pytest.raises(DataError, match=r"dataset_p: the energies of 16 nuclei .* look like GeV"):
         Release(root, CONFIGURATION_1)
 
 

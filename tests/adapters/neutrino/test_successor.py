@@ -93,8 +93,16 @@ def test_events_are_composed_from_the_file(tree, tmp_path):
 
 
 BAD = {
-    "a hit outside": ({"recon_sfg_hitposx_rel": np.full(3, 5)}, "a hit outside -4 to 4 cubes"),
+    "a hit outside": (
+        {"recon_sfg_hitposx_rel": np.full(3, 5)},
+        r"a hit in cube \(5, .* outside the volume, expected -4 to 4",
+    ),
     "other counts": ({"recon_sfg_charge": np.ones(4)}, "3 positions and 4 charges"),
+    "hits between cubes": (
+        {"recon_sfg_hitposx_rel": np.array([0.7, 1.7, 2.7])},
+        r"a hit at \(0.7, .* expected whole numbers",
+    ),
+    "another unit": ({"true_iniekin": 1e6}, "true_iniekin is 1e\\+06, expected a kinetic energy of 0 to 1000 MeV"),
     "a negative energy": ({"true_iniekin": -1.0}, "true_iniekin is -1, expected a kinetic energy of 0"),
     "an angle": ({"true_inidir": np.array([1.0, 2, 0])}, "has the length 2.24, expected a unit vector"),
     "a start elsewhere": ({"true_inipos_mod": np.array([9.0, 0, 0])}, "expected a start in the central cube"),
@@ -116,6 +124,27 @@ def test_bad_particles_give_one_line(name, tmp_path):
     assert str(caught.value).startswith(str(root / "proton_contained/0/0/0.zip"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize("energy", [0.45, 5.0, 1e6])
+def test_muons_that_cannot_leave_or_are_in_another_unit_are_refused(energy, tree, tmp_path):
+    root, written = tree
+    write(root / "muon/0/0/1.zip", [written["muon", CELLS[0]][0] | {"true_iniekin": energy}])
+    with pytest.raises(
+        DataError, match=r"1.zip:.* expected a kinetic energy of 50 to 10000 MeV, not GeV"
+    ) as caught:
+        convert("neutrino", root, tmp_path / "out.h5")
+    assert "\n" not in str(caught.value)
+
+
+def test_nuclei_in_gev_are_refused(tree, tmp_path):
+    root, written = tree
+    for cell in CELLS:
+        slow = [one | {"true_iniekin": one["true_iniekin"] / 1000} for one in written["proton_contained", cell]]
+        write(root / "proton_contained" / str(cell[0]) / str(cell[1]) / f"{cell[2]}.zip", slow)
+        (root / "proton_exiting" / str(cell[0]) / str(cell[1]) / f"{cell[2]}.zip").unlink()
+    with pytest.raises(DataError, match=r"the energies of 16 nuclei are at most .* which look like GeV"):
+        convert("neutrino", root, tmp_path / "out.h5")
 
 
 def test_archives_that_are_damaged_give_one_line(tree, tmp_path):
