@@ -214,17 +214,18 @@ class RunBase:
         return new_separator(self.config, self.adapter, trained_size, self._trust.located)
 
     def separator(self, device: torch.device | str = "cpu") -> Separator:
-        """Return the best separator so far.
+        """Return the best separator so far, with the gates of the configuration.
 
         Raises:
             ModelError: the run has no separator yet, or one that names other code than the configuration.
+            ConfigError: the configuration changes more of its head than the gates.
         """
         options = read_options(self.folder)
         adapter = options.adapter or self._trust.saved.get("adapter")
         recorded = code_names({"adapter": adapter, "model": options.model})
         self._trust.check_recorded(recorded, self.files.weights, self.files.config)
         trusted = recorded.get("model.name") in self._trust.trusted
-        return Separator.load(self.folder, device, trust_code=trusted)
+        return Separator.load(self.folder, device, trust_code=trusted).with_gates(self.config.head)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

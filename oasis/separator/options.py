@@ -29,6 +29,9 @@ def check_model(model: dict[str, Any]) -> dict[str, Any]:
     return model
 
 
+GATES = ("gate", "present_from")  # options of a head that nothing is trained for
+
+
 class HeadOptions(Options):
     """The options of the head that turns features into maps.
 

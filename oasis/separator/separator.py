@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from oasis.data.nddata import unwrapped
 from oasis.device import autocast, find_device
-from oasis.errors import DataError, ModelError
+from oasis.errors import ConfigError, DataError, ModelError
 from oasis.html import facts_html
 from oasis.io.arrays import as_image_array
 from oasis.io.yaml_text import flow
@@ -28,7 +28,7 @@ from oasis.separator.files import (
     without_fetching,
 )
 from oasis.separator.objects import PREDICTED, PRESENCE, ObjectHead
-from oasis.separator.options import OWN, SeparatorOptions
+from oasis.separator.options import GATES, OWN, HeadOptions, SeparatorOptions
 from oasis.separator.prediction import Maps, Prediction
 from oasis.separator.presence import PresenceHead
 
@@ -89,6 +89,23 @@ class Separator(nn.Module):
             return None
         weight = options.head.presence_weight
         return PresenceHead(options.classes, features, self.backbone.grid, options.interchangeable, weight)
+
+    def with_gates(self, head: HeadOptions) -> "Separator":
+        """Return this separator with the gates of other options of its head, which nothing is trained for.
+
+        Raises:
+            ConfigError: the options differ in more than that.
+        """
+        gates = {name: getattr(head, name) for name in GATES}
+        for name in sorted(set(HeadOptions.model_fields) - set(gates)):
+            trained, wanted = getattr(self.options.head, name), getattr(head, name)
+            if trained != wanted and name != "presence_weight":
+                raise ConfigError(
+                    f"head.{name}: the separator was trained with {trained}, not {wanted}: after training only "
+                    f"{' and '.join(gates)} can be changed"
+                )
+        self.options = self.options.model_copy(update={"head": self.options.head.model_copy(update=gates)})
+        return self
 
     @property
     def classes(self) -> tuple[str, ...]:

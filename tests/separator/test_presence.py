@@ -128,6 +128,19 @@ def test_presence_is_trained_logged_saved_and_measured(toy_values):
     np.testing.assert_array_equal(table["presence_predicted"], again["presence_predicted"])
 
 
+def test_gates_of_a_run_can_be_changed_after_the_training_and_nothing_else_of_its_head(toy_values):
+    values = {**toy_values, "head": {"presence": True}, "training": {"epochs": 1}, "data": {"train": 16}}
+    setup = Run.from_values(values)
+    setup.train()
+    sample = setup.dataset("test")[0].image
+    plain = setup.separator().separate(sample)
+    assert any(maps.any() for maps in plain.values())
+    gated = Run(setup.folder, ["head.present_from=0.999"], trust_code=True).separator().separate(sample)
+    assert not any(maps.any() for maps in gated.values())
+    with pytest.raises(ConfigError, match=r"head\.background: .* after training only gate and present_from"):
+        Run(setup.folder, ["head.background=false"], trust_code=True).separator()
+
+
 def test_a_separator_in_training_predicts_from_several_threads_without_changing():
     separator = make(model={"name": "unet", "base_channels": 4, "depth": 2, "norm": "batch", "dropout": 0.5})
     images = [image(seed) for seed in range(8)]
