@@ -125,6 +125,8 @@ def _first_problem(options: type[BaseModel], error: ValidationError, where: str)
     problem = error.errors()[0]
     owner, choices, parts = options, [options], [where]
     for part in map(str, problem["loc"]):
+        if "[" in part:  # the name of a type in a union, not of a key
+            continue
         named = next((choice for choice in choices if _name(choice) == part), None)
         if named is not None:  # the name of the chosen group of options is not a key
             owner, choices = named, []

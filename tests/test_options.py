@@ -97,6 +97,16 @@ class Named(Options):
     weights: dict[str, float] = {}
 
 
+class Either(Options):
+    limits: dict[str, float] | float = 0.0
+
+
+def test_a_problem_in_one_of_several_types_is_named_by_its_keys_alone() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.limits(\.ER)?: expected a number") as caught:
+        Either.parse({"limits": {"ER": True}}, where="data")
+    assert "[" not in str(caught.value).split(":")[0]
+
+
 class Mixed(Options):
     on: bool = False
     either: bool | int = 1

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 import oasis
-from oasis.errors import ModelError
+from oasis.errors import ConfigError, ModelError
 from oasis.evaluation.surroundings import SizeCheck
 from oasis.export.card import FORMAT, GENERATOR, Card, Check, tensors_of
 from oasis.export.program import Program
-from oasis.export.runtimes import Call, Runtime, find_runtime, silent
+from oasis.export.runtimes import RUNTIMES, Call, Runtime, find_runtime, silent
 from oasis.export.sizes import Sizes, possible
 from oasis.io.files import digest, one_line, replace_when_whole
 from oasis.io.outputs import Recogniser, check_named
@@ -57,11 +57,17 @@ def export_separator(separator: Separator, path: Path, kind: str, facts: ExportF
         fixed: only for images of the size in training.
 
     Raises:
+        ConfigError: the path is named as a file of another format.
         ModelError: the model cannot be exported, or the program differs from the separator.
         MissingExtraError: packages are not installed.
         DataError: the path cannot be written to.
     """
-    runtime, program = find_runtime(kind), Program(copy.deepcopy(separator).cpu().eval())
+    runtime = find_runtime(kind)
+    others = {suffix: name for name, one in RUNTIMES.items() if (suffix := one.suffix) != runtime.suffix}
+    if path.suffix in others:
+        named = others[path.suffix]
+        raise ConfigError(f"{path}: a file of the format {named}, not {kind}: add --format {named}")
+    program = Program(copy.deepcopy(separator).cpu().eval())
     problems = []
     for sizes in possible(separator.backbone, separator.options.trained_size, fixed):
         card = _card(program, sizes, runtime, facts)

@@ -338,7 +338,7 @@ def check_counts(**counts: int) -> None:
         ModelError: a number is not an integer of at least 1.
     """
     for name, count in counts.items():
-        if not isinstance(count, int) or count < 1:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ModelError(f"{name} must be a whole number of at least 1, found {count!r}")
 
 

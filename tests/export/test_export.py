@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from oasis.cli import run as command
-from oasis.errors import ModelError
+from oasis.errors import ConfigError, ModelError
 from oasis.export import export
 from oasis.export.card import Card
 from oasis.export.program import Program
@@ -157,3 +157,9 @@ def test_the_card_is_within_the_file(exported):
     card = json.loads(onnx.load(exported).metadata_props[0].value)
     beside = json.loads(exported.with_name("pulses.onnx.json").read_text())
     assert card == beside | {"check": None, "sha256": ""}
+
+
+def test_a_file_named_for_another_format_is_refused(tmp_path, toy_run) -> None:
+    with pytest.raises(ConfigError, match=r"m\.pt2: a file of the format torch, not onnx"):
+        Run(toy_run, trust_code=True).export(tmp_path / "m.pt2")
+    assert not list(tmp_path.iterdir())

@@ -78,7 +78,7 @@ def test_an_unknown_encoder_of_timm_is_refused() -> None:
 
 
 def test_an_unknown_option_is_refused() -> None:
-    known = "attention, base_channels, depth, dropout, multiplier, norm, padding, residual, stride"
+    known = "attention, base_channels, centred, depth, dropout, multiplier, norm, padding, residual, stride"
     assert refusal("unet", base=8) == f"unknown option 'base'; known: {known}"
     assert refusal("unet", base_chanels=8) == "unknown option 'base_chanels'; did you mean 'base_channels'?"
     assert refusal("unet", norm="grup") == "unknown norm 'grup'; did you mean 'group'?"
