@@ -4,6 +4,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -36,12 +37,23 @@ def is_table(path: Path) -> bool:
     return is_catalogue(path) or path.suffix.lower() == FEATHER
 
 
+def check_writable(path: Path) -> None:
+    """Check that a catalogue can be written in the format of a suffix.
+
+    Raises:
+        MissingExtraError: astropy is not installed, which FITS and ECSV need.
+    """
+    if path.suffix.lower() != ".parquet":
+        import_extra("astropy.table", "fits")
+
+
 def write_catalogue(
     table: pd.DataFrame,
     path: Path,
     units: Mapping[str, str],
     descriptions: Mapping[str, str],
     facts: Mapping[str, Any],
+    temporary: Path | None = None,
 ) -> None:
     """Write a table whose columns have units and descriptions, in the format of the suffix.
 
@@ -51,13 +63,14 @@ def write_catalogue(
         units: units by column, as astropy spells them.
         descriptions: descriptions by column.
         facts: what made it, which the file states.
+        temporary: where it is written for the time being, by a caller who replaces several files together.
 
     Raises:
         DataError: the path cannot be written to.
         MissingExtraError: astropy is not installed, which FITS and ECSV need.
     """
     stated = json.dumps(dict(facts))
-    with replace_when_whole(path) as temporary:
+    with nullcontext(temporary) if temporary is not None else replace_when_whole(path) as temporary:
         if path.suffix.lower() == ".parquet":
             whole = pa.Table.from_pandas(table, preserve_index=False)
             fields = [
@@ -84,7 +97,8 @@ def _as_astropy(table: pd.DataFrame, units: Mapping[str, str], descriptions: Map
     one = astropy.Table()
     for name in map(str, table):
         values = table[name].to_numpy()
-        values = values.astype(str) if values.dtype.kind == "O" else values
+        if values.dtype.kind == "O":
+            values = np.where(pd.isna(values), "", values).astype(str)
         one[name] = astropy.Column(values, unit=units.get(name) or None, description=descriptions.get(name))
     return one
 

@@ -1,6 +1,7 @@
 """Regions of SAOImage DS9: circles around objects, on the sky or in pixels."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,14 @@ HEADER = "# Region file format: DS9 version 4.1, written by oasis\n"
 
 
 def write_circles(
-    path: Path, places: NDArray[np.float64], radii: NDArray[np.float64], names: Sequence[str], on_sky: bool
+    path: Path,
+    places: NDArray[np.float64],
+    radii: NDArray[np.float64],
+    names: Sequence[str],
+    on_sky: bool,
+    temporary: Path | None = None,
 ) -> None:
-    """Write a circle for each object.
+    """Write a circle for each object whose place and radius are known.
 
     Args:
         path: the path of the file.
@@ -22,6 +28,7 @@ def write_circles(
         radii: arcsec on the sky, else pixels.
         names: what is written beside each circle.
         on_sky: whether places are on the sky.
+        temporary: where it is written for the time being, by a caller who replaces several files together.
 
     Raises:
         DataError: the path cannot be written to.
@@ -29,9 +36,11 @@ def write_circles(
     unit, system = ('"', "fk5") if on_sky else ("", "image")
     lines = [HEADER, f"{system}\n"]
     for (first, second), radius, name in zip(places, radii, names, strict=True):
+        if not np.isfinite([first, second, radius]).all():
+            continue
         x, y = (first, second) if on_sky else (second + 1, first + 1)  # pixels of DS9 are counted from 1
         lines.append(f"circle({x:.7f},{y:.7f},{radius:.3f}{unit}) # text={{{name}}}\n")
-    with replace_when_whole(path) as temporary:
+    with nullcontext(temporary) if temporary is not None else replace_when_whole(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 
 

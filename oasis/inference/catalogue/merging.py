@@ -82,11 +82,16 @@ class Merging:
                     self._weight[:, *inside] += weights[:, *within]
                 shown.advance(len(maps))
 
-    def merge(self) -> NDArray[np.intp]:
-        """Merge the maps of all objects, and return the numbers of those that are kept, each once."""
-        kept = self._distinct()
-        self._scale(kept)
-        return kept
+    def merge(self, keep: bool = False) -> NDArray[np.intp]:
+        """Merge the maps of all objects, and return the numbers of those that are kept, each once.
+
+        Args:
+            keep: return a number for every place instead, that of the object which it shows.
+        """
+        shown = self._shown()
+        once = np.unique(shown) if keep else np.flatnonzero((shown == np.arange(len(shown))) & (self.light > 0))
+        self._scale(once)
+        return shown if keep else once
 
     def residual(self) -> Images:
         """Return the image without the light of its objects, once they are merged."""
@@ -104,15 +109,16 @@ class Merging:
         best = choice.sum(axis=2)[:, :, middle].sum(axis=2).argmax(axis=1)
         return choice[np.arange(len(choice)), best], found.sum(axis=1)
 
-    def _distinct(self) -> NDArray[np.intp]:
-        """Return the numbers of objects without those that show the same as a brighter one."""
-        kept = np.ones(len(self.places), bool)
+    def _shown(self) -> NDArray[np.intp]:
+        """Return for each object its number, or that of a brighter one which shows the same."""
+        shown = np.arange(len(self.places))
         pairs = cKDTree(self.places).query_pairs(NEAR * min(self.lengths)) if len(self.places) else set()
         brighter_first = sorted(sorted(pair, key=lambda one: -self.light[one]) for pair in pairs)
         for bright, faint in sorted(brighter_first, key=lambda pair: -self.light[pair[0]]):
-            if kept[bright] and kept[faint] and self._cosine(bright, faint) > ALIKE:
-                kept[faint] = False
-        return np.flatnonzero(kept & (self.light > 0))
+            both = shown[bright] == bright and shown[faint] == faint
+            if both and self._cosine(bright, faint) > ALIKE:
+                shown[faint] = bright
+        return shown
 
     def _cosine(self, one: int, other: int) -> float:
         """Return the cosine between the maps of two objects where their windows overlap."""
@@ -139,15 +145,17 @@ class Merging:
         self.claimed *= self.scale
 
     def sources(self, kept: NDArray[np.intp], noise: NDArray[np.float64]) -> Iterator[Sources]:
-        """Yield the objects that are kept, with their merged maps, some at a time."""
+        """Yield the objects that are kept, with merged maps, some at a time; an empty part if there are none."""
         images, lengths = self.images, self.lengths
         everywhere = np.ones((1, *self.size), bool)
         good = everywhere if images.mask is None else images.mask[0]
         facts = {name: float(values[0]) for name, values in images.position.items()}
-        for first in range(0, len(kept), TOGETHER):
+        for first in range(0, max(len(kept), 1), TOGETHER):
             rows = kept[first : first + TOGETHER]
             starts = self.starts[rows]
-            maps = self.maps[rows] * cut(self.scale, starts, lengths)
+            once, places = np.unique(rows, return_inverse=True)  # as HDF5 reads them
+            read = self.maps[once] if len(once) else np.empty((0, *self.maps.shape[1:]), np.float32)
+            maps = read[places] * cut(self.scale, starts, lengths)
             yield Sources(
                 maps=maps,
                 rest=np.maximum(cut(self.claimed, starts, lengths) - maps, 0),

@@ -1,5 +1,6 @@
 """The catalogue of the objects in files: detected, or at given positions, separated, merged and measured."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,15 +24,18 @@ from oasis.inference.options import WindowOptions
 from oasis.inference.reader import Reader
 from oasis.inference.region_files import read_regions
 from oasis.inference.sources import left_out, problem
-from oasis.io.catalogues import write_catalogue
+from oasis.io.catalogues import check_writable, write_catalogue
 from oasis.io.ds9 import write_circles
-from oasis.io.files import replace_when_whole
+from oasis.io.files import readable, replace_when_whole
 from oasis.io.hdf5 import spooled_hdf5
 from oasis.separator.separator import Separator
 
 MAD = 1.4826  # from the median absolute deviation of Gaussian noise to its standard deviation
 APART = 2.5  # pixels: what is left of an object within this distance of it is not another one
+RADIUS = 2.0  # of a circle around an object without a size of its own
 SAMPLED = 2**20  # pixels of which the noise of an image is measured
+
+logger = logging.getLogger(__name__)
 
 
 class Listed(NamedTuple):
@@ -105,18 +109,30 @@ class Lister:
         with spooled_hdf5(self.folder) as (store, check):
             merging = Merging(self.separator, images, classes, self.lengths, store)
             merging.add(places)
-            kept = merging.merge()
+            kept = merging.merge(keep=self.file is not None)
+            self._warn_of_repeated(path, kept)
             if self.file is None:
                 hidden = self._hidden(merging)
                 merging.add(hidden)
                 kept = merging.merge() if len(hidden) else kept
             check()
+            first = 0
             for sources in merging.sources(kept, noise_of(images)):
-                rows = kept[: len(sources)]
-                kept = kept[len(sources) :]
+                rows = slice(first, first + len(sources))
+                first += len(sources)
                 yield self._measured(
                     sources, path, frame, sky, {name: values[rows] for name, values in given.items()}
                 )
+
+    def _warn_of_repeated(self, path: Path, shown: NDArray[np.intp]) -> None:
+        repeated = len(shown) - len(np.unique(shown))
+        if repeated:
+            logger.warning(
+                "%s: %d of %d positions show the object of another one: its values are repeated",
+                path,
+                repeated,
+                len(shown),
+            )
 
     def _hidden(self, merging: Merging) -> NDArray[np.float64]:
         """Return the places of objects that are detected once the light of the others is subtracted."""
@@ -136,7 +152,7 @@ class Lister:
         sources = replace(sources, path=path)
         centroids = sources.centroids()
         columns: dict[str, Any] = {
-            "source": Column(np.array([path.name] * len(sources)), "", "the image's file"),
+            "source": Column(np.full(len(sources), readable(path.name)), "", "the image's file"),
             "frame": Column(np.full(len(sources), frame), "", "the number of the image in its file"),
         }
         if sky is not None:
@@ -160,6 +176,9 @@ class Lister:
         inside = ((middles >= 0) & (middles < np.array(size))).all(axis=1)
         if len(regions) and not inside.any():
             raise DataError(f"{path}: none of {len(regions)} positions is in this image")
+        if not inside.all():
+            left = len(regions) - int(inside.sum())
+            logger.warning("%s: %d of %d positions are left out: outside of the image", path, left, len(regions))
         named = np.array([region.name for region in regions], str)[inside]
         return middles[inside], {"name": named} if named.size and (named != "").any() else {}
 
@@ -204,28 +223,37 @@ def predict_catalogue(
         ConfigError: the domain has no objects to list, or none are found for want of a detector.
         DataError: the output cannot be written, or no image can be used.
     """
+    check_writable(out)
     files = catalogue_files(out, cutouts)
     lister, reader, rows = Lister(separator, adapter, window, out.parent), Reader(adapter, key, dark), Rows()
     paths = images_of(source, out, adapter.suffixes, adapter.leading)
-    with ExitStack() as stack:
-        maps = None
-        if cutouts:
-            temporary = stack.enter_context(replace_when_whole(files["cutouts"]))
-            maps = Cutouts(temporary, adapter.unit)
+    if lister.file is not None:
+        lister.file.check_files(paths)
+    with ExitStack() as stack:  # all files are replaced when all are whole
+        parts = {name: stack.enter_context(replace_when_whole(path)) for name, path in files.items()}
+        maps = Cutouts(parts["cutouts"], adapter.unit) if cutouts else None
         failed = {path: found for path in paths for found in [_listed(lister, reader, path, rows, maps)] if found}
         if not rows.images:
             raise next(iter(failed.values()))
-    table = rows.table()
-    write_catalogue(table, out, rows.units, rows.descriptions, facts or {})
-    on_sky = {"ra", "dec"} <= {*table}
-    radii = (
-        table[adapter.catalogue_radius].to_numpy()
-        if adapter.catalogue_radius in table
-        else np.full(len(table), 2.0)
-    )
-    places = table[["ra", "dec"] if on_sky else ["y", "x"]].to_numpy()
-    write_circles(files["regions"], places, radii, table["id"].astype(str).tolist(), on_sky)
+        table = rows.table()
+        write_catalogue(table, out, rows.units, rows.descriptions, facts or {}, parts["table"])
+        _write_circles(table, adapter.catalogue_radius, files["regions"], parts["regions"])
+    unused = lister.file.unused() if lister.file is not None else ""
+    if unused:
+        logger.warning("%s", unused)
     return Listed(table, rows.images, failed)
+
+
+def _write_circles(table: pd.DataFrame, radius: str, path: Path, temporary: Path) -> None:
+    """Write a circle for each object, on the sky where that is known of some; then the others are left out."""
+    on_sky = {"ra", "dec"} <= {*table}
+    radii = np.full(len(table), RADIUS)
+    if radius in table:
+        known = table[radius].to_numpy(float)
+        radii = np.where(np.isfinite(known), known, RADIUS)
+    axes = ["ra", "dec"] if on_sky else ["y", "x"]
+    places = table[axes].to_numpy(float)
+    write_circles(path, places, radii, table["id"].astype(str).tolist(), on_sky, temporary)
 
 
 class Rows:

@@ -100,6 +100,17 @@ def test_an_object_that_is_found_twice_is_listed_once(store):
     assert 2 in kept
 
 
+def test_every_given_place_shows_an_object(store):
+    objects = [spot(30, 30, 9), spot(34, 34, 3)]
+    merging = Merging(Known(objects, [(30, 30), (34, 34)]), image_of(objects), [0], WINDOW, store)
+    merging.add(np.array([(31, 30), (30, 30), (34, 34)], float))
+    shown = merging.merge(keep=True)
+    assert shown[0] == shown[1] != shown[2] == 2
+    (sources,) = merging.sources(shown, np.ones(2))
+    np.testing.assert_array_equal(sources.maps[0], sources.maps[1])
+    np.testing.assert_allclose(sources.maps[0, 0].sum(), objects[0].sum(), rtol=0.02)  # not shared between the two
+
+
 def test_places_that_are_added_later_are_merged_with_the_others(store):
     places = [(30, 30), (33, 36)]
     objects = [spot(*place, 6) for place in places]
@@ -114,7 +125,7 @@ def test_places_that_are_added_later_are_merged_with_the_others(store):
 def test_an_image_without_objects_has_none(store):
     merging, kept, sources = merged(store, [spot(0, 0, 0)], [(0, 0)], added=np.empty((0, 2)))
     assert not len(kept)
-    assert sources == []
+    assert [len(one) for one in sources] == [0]
     np.testing.assert_array_equal(merging.residual().image, image_of([spot(0, 0, 0)]).image)
 
 
