@@ -12,6 +12,7 @@ STORED: Final = CUBES + 2  # cubes along each axis of a stored image
 NUCLEI: Final = (0.0, 1000.0)  # MeV; those of the release have up to 60, exiting protons of the successor more
 MUONS: Final = (50.0, 10_000.0)  # MeV; below, a muon may stop in the volume; those of the release have 300 to 1000
 EXITS: Final = (0.0, MUONS[1])  # MeV of a muon that leaves
+UNIT: Final = 0.01  # by which the length of a direction may differ from 1
 SAMPLE: Final = 16  # nuclei that are looked at together
 SLOW: Final = 0.5  # MeV; so many nuclei below it (a range of 0.01 mm) are in GeV
 

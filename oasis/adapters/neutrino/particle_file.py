@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters.neutrino.checks import STORED, check_unit, spread
-from oasis.adapters.neutrino.particles import StoredParticle
+from oasis.adapters.neutrino.checks import EXITS, MUONS, NUCLEI, STORED, UNIT, check_energy, check_unit, spread
+from oasis.adapters.neutrino.particles import LOOSE, StoredParticle
 from oasis.adapters.neutrino.scene import Exit, Particle
-from oasis.adapters.neutrino.simulation import SPECIES
+from oasis.adapters.neutrino.simulation import CUBE, SPECIES
 from oasis.data.instances import offsets_of
 from oasis.errors import DataError
 from oasis.io.files import one_line, replace_when_whole
@@ -131,20 +131,54 @@ class ParticleFile:
         return StoredParticle(particle, numbers[5:], exits)
 
 
+KINDS: Final = dict.fromkeys(("cells", "offsets", "cubes"), "iu") | dict.fromkeys(
+    ("kinematics", "exits", "charges"), "f"
+)
+
+
 def _checked(group: h5py.Group) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a species, after a check that they fit together."""
-    names = ("cells", "kinematics", "exits", "offsets", "cubes", "charges")
-    data = {name: np.asarray(group[name][()]) for name in names}
+    """Return the arrays of a species, after a check that they fit together and are plausible."""
+    data = {name: np.asarray(group[name][()]) for name in KINDS}
     count, lit = len(data["kinematics"]), len(data["charges"])
     exits = 2 if group.name.endswith("muon") else 0
     shapes = {"kinematics": (count, VALUES), "exits": (count, exits, 7), "offsets": (count + 1,), "cubes": (lit,)}
-    for name, shape in shapes.items():
-        if data[name].shape != shape:
-            raise DataError(f"{group.name}/{name} has shape {data[name].shape}, expected {shape}")
+    for name, kinds in KINDS.items():
+        if data[name].dtype.kind not in kinds or not np.isfinite(data[name]).all():
+            wanted = "finite numbers" if kinds == "f" else "integers"
+            raise DataError(f"{group.name}/{name}: {data[name].dtype}, expected {wanted}")
+        if data[name].shape != shapes.get(name, data[name].shape):
+            raise DataError(f"{group.name}/{name} has shape {data[name].shape}, expected {shapes[name]}")
     for name, last in (("cells", count), ("offsets", lit)):
-        values = data[name]
-        if not len(values) or values[0] != 0 or values[-1] != last or (np.diff(values) < 0).any():
+        values = data[name].astype(np.int64)
+        if values.ndim != 1 or not len(values) or values[0] or values[-1] != last or (np.diff(values) < 0).any():
             raise DataError(f"{group.name}/{name}: expected offsets from 0 to {last}")
-    if data["cubes"].max(initial=0) >= STORED**3 or not np.isfinite(data["charges"]).all():
-        raise DataError(f"{group.name}: cubes outside the volume, or charges that are not finite")
+    _check_cubes(group.name, data)
+    _check_states(group.name, data, MUONS if exits else NUCLEI)
     return data
+
+
+def _check_cubes(name: str, data: Mapping[str, NDArray[Any]]) -> None:
+    cubes = data["cubes"].astype(np.int64)
+    if cubes.min(initial=0) < 0 or cubes.max(initial=0) >= STORED**3:
+        raise DataError(f"{name}/cubes: cubes outside the volume, expected 0 to {STORED**3 - 1}")
+    offsets: NDArray[np.int64] = data["offsets"].astype(np.int64)
+    owners = np.repeat(np.arange(len(offsets) - 1), offsets[1:] - offsets[:-1])
+    if len(np.unique(owners * STORED**3 + cubes)) < len(cubes):
+        raise DataError(f"{name}/cubes: a particle has a cube twice")
+    if data["charges"].min(initial=0) < 0:
+        raise DataError(f"{name}/charges: a charge of {data['charges'].min():g} p.e., expected 0 or more")
+
+
+def _check_states(name: str, data: Mapping[str, NDArray[Any]], limits: tuple[float, float]) -> None:
+    """Check energies, directions, lengths and starts."""
+    kinematics, exits = data["kinematics"], data["exits"].reshape(-1, 7)
+    for energies, where, allowed in ((kinematics[:, 0], "kinematics", limits), (exits[:, 3], "exits", EXITS)):
+        for energy in (energies.min(), energies.max()) if len(energies) else ():
+            check_energy(name, f"an energy in {where}", float(energy), allowed)
+    if limits is NUCLEI:
+        check_unit(name, kinematics[:, 0])
+    lengths = np.linalg.norm(np.concatenate([kinematics[:, 1:4], exits[:, 4:]]), axis=1)
+    if (np.abs(lengths - 1) > UNIT).any():
+        raise DataError(f"{name}: directions that are no unit vectors")
+    if kinematics[:, 4].min(initial=0) < 0 or np.abs(kinematics[:, 5:]).max(initial=0) > CUBE / 2 + LOOSE:
+        raise DataError(f"{name}/kinematics: a length below 0, or a start outside the central cube")

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from oasis.adapters.neutrino import physics
-from oasis.adapters.neutrino.checks import EXITS, MUONS, NUCLEI, STORED, check_energy, check_hits
+from oasis.adapters.neutrino.checks import EXITS, MUONS, NUCLEI, STORED, UNIT, check_energy, check_hits
 from oasis.adapters.neutrino.particle_file import write_particles
 from oasis.adapters.neutrino.particles import DAMAGED, LOOSE, StoredParticle
 from oasis.adapters.neutrino.scene import Exit, Particle, Vector
@@ -99,7 +99,7 @@ def read_successor(species: str, place: _Place) -> StoredParticle:
     energy = float(_numbers(place, arrays, "true_iniekin", 1)[0])
     check_energy(place, "true_iniekin", energy, MUONS if species == "muon" else NUCLEI)
     direction = _numbers(place, arrays, "true_inidir", 3)
-    if abs(np.linalg.norm(direction) - 1) > 0.01:
+    if abs(np.linalg.norm(direction) - 1) > UNIT:
         raise DataError(
             f"{place}: true_inidir has the length {np.linalg.norm(direction):.3g}, expected a unit vector"
         )

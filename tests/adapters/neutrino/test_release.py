@@ -421,6 +421,37 @@ def test_a_damaged_file_of_particles_gives_one_line(folder, tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+DAMAGE = {
+    "NaN": ("kinematics", lambda values: values * np.nan, "kinematics: float64, expected finite numbers"),
+    "text": ("kinematics", lambda values: values.astype("S8"), "kinematics: .*, expected finite numbers"),
+    "another unit": ("kinematics", lambda values: values * [1e30, *[1] * 7], "an energy in kinematics is"),
+    "GeV": ("kinematics", lambda values: values * [1e-3, *[1] * 7], "look like GeV"),
+    "directions": ("kinematics", lambda values: values * [1, 2, 2, 2, *[1] * 4], "no unit vectors"),
+    "charges below 0": ("charges", lambda values: -values, "a charge of -.* p.e., expected 0 or more"),
+    "cubes below 0": ("cubes", lambda values: values.astype(int) - 500, "cubes outside the volume"),
+    "cubes twice": ("cubes", lambda values: 0 * values, "a particle has a cube twice"),
+    "fractional cubes": ("cubes", lambda values: values + 0.5, "cubes: float.*, expected integers"),
+    "fractional offsets": ("offsets", lambda values: values.astype(float), "offsets: float64, expected integers"),
+    "fractional cells": ("cells", lambda values: values.astype(float), "cells: float64, expected integers"),
+    "text as cells": ("cells", lambda values: values.astype("S8"), "cells: .*, expected integers"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_implausible_values_in_a_file_of_particles_give_one_line(folder, tmp_path, name):
+    array, change, message = DAMAGE[name]
+    out = tmp_path / "particles.h5"
+    Release(folder, CONFIGURATION_1).convert(out)
+    with h5py.File(out, "r+") as file:
+        values = file["proton"][array][()]
+        del file["proton"][array]
+        file["proton"][array] = change(values)
+    with pytest.raises(DataError, match=message) as caught:
+        Release(out, CONFIGURATION_1)
+    assert str(caught.value).startswith(f"{out}: /proton")
+    assert "\n" not in str(caught.value)
+
+
 def test_angles_in_radians_are_refused(folder, tmp_path):
     root = shutil.copytree(folder, tmp_path / "radians")
     for path in (root / "dataset_p").glob("*.npz"):
