@@ -95,11 +95,16 @@ def init(
             "give the folder of your own images (oasis init path/to/folder), or an adapter, as oasis adapters "
             "lists them (oasis init migdal)"
         )
+    endings = tuple(filter(None, (one.strip() for one in channels.split(","))))
     if not is_folder(adapter):
+        if endings or dims is not None or (offset, gain) != (0.0, 1.0):
+            raise ConfigError(
+                f"{adapter}: a domain: --dims, --offset, --gain and --channels are for a folder of images"
+            )
         path = write_quickstart(adapter, out, force)
     else:
         camera = Camera.parse({"offset": offset, "gain": gain}, "camera")
-        path, found = write_folder(adapter, out, dims, camera, force, tuple(filter(None, channels.split(","))))
+        path, found = write_folder(adapter, out, dims, camera, force, endings)
         typer.echo(found)
     typer.echo(f"{path}: train it with  oasis train {shlex.quote(str(path))}")
 

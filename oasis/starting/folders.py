@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from oasis.adapters.camera import Camera
+from oasis.adapters.folder.channels import check_endings
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
@@ -42,10 +43,12 @@ def write_folder(
         channels: endings of the names of files that are one channel of an image each.
 
     Raises:
+        ConfigError: no file has the ending of a channel.
         DataError: the folder does not have a known layout, or an output must not be written.
     """
     folder, camera = Path(folder), camera or Camera()
     name = folder.resolve().name
+    check_endings(channels, folder)
     found = measure(folder, dims, channels)
     compared = None if found.single or found.labels else compare(training_layout(folder, channels), camera)
     path = Path(out) if out is not None else Path(f"{name}.yaml")

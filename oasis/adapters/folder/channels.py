@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.errors import DataError
+from oasis.errors import ConfigError, DataError
 from oasis.io.axes import AxisFacts
 from oasis.io.folders import stem_of
 from oasis.io.labelled import read_labelled
@@ -21,12 +21,36 @@ def leading(paths: Sequence[Path], endings: Sequence[str]) -> list[Path]:
         paths: the files.
         endings: of their names, without suffix: one for each channel.
 
+    Raises:
+        DataError: an image lacks the file of its first channel.
+
     Example:
         >>> [path.name for path in leading([Path("a_0.tif"), Path("a_1.tif"), Path("b.tif")], ("_0", "_1"))]
         ['a_0.tif', 'b.tif']
     """
-    others = tuple(endings[1:])
-    return [path for path in paths if not (others and stem_of(path).endswith(others))]
+    others, first = tuple(endings[1:]), {stem_of(path) for path in paths}
+    kept = []
+    for path in paths:
+        ending = next((one for one in others if stem_of(path).endswith(one)), None)
+        if ending is None:
+            kept.append(path)
+        elif (image := stem_of(path).removesuffix(ending) + endings[0]) not in first:
+            raise DataError(f"{path}: a channel of an image whose first one is missing: no file is named {image}")
+    return kept
+
+
+def check_endings(endings: Sequence[str], folder: Path) -> None:
+    """Check that endings differ, and that a file in a folder has each of them.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if len(set(endings)) < len(endings):
+        raise ConfigError(f"channels: one ending is given twice: {', '.join(endings)}")
+    stems = [stem_of(path) for path in folder.rglob("*")]
+    for ending in endings:
+        if not any(stem.endswith(ending) for stem in stems):
+            raise ConfigError(f"channels: no file in {folder} has a name that ends with {ending!r}")
 
 
 def name_of(path: Path, endings: Sequence[str]) -> str:

@@ -69,3 +69,25 @@ def test_channels_that_do_not_fit_are_refused(run, folder):
     for wrong in (["_DAPI"], ["_DAPI", "_DAPI"], ["_DAPI", ""]):
         with pytest.raises(ConfigError, match="channels: expected 2 endings"):
             Run.from_config("cells.yaml", [f"data.channels={wrong}"]).adapter  # noqa: B018
+
+
+@pytest.mark.parametrize("wrong", ["_DAPI,_GPF", "_dapi,_GFP", "_DAPI,_DAPI", "*,?"])
+def test_endings_that_no_file_has_are_refused_by_init(folder, capsys, wrong):
+    assert command(["init", "cells", "--channels", wrong]) == 2
+    assert "channels: " in capsys.readouterr().err
+    assert not (folder.parent / "cells.yaml").exists()
+    assert command(["init", "cells", "--channels", " _DAPI, _GFP"]) == 0  # blanks are none of a name
+
+
+def test_an_image_without_its_first_channel_is_no_image_less(folder, capsys):
+    (folder / "images" / "field 1_DAPI.ome.tif").unlink()
+    assert command(["init", "cells", "--channels", ",".join(ENDINGS)]) == 2
+    assert "field 1_GFP.ome.tif: a channel of an image whose first one is missing" in capsys.readouterr().err
+
+
+def test_options_of_a_folder_are_refused_for_a_domain(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for option in (["--channels", "_a,_b"], ["--dims", "3"], ["--offset", "7"]):
+        assert command(["init", "migdal", *option]) == 2
+        assert "are for a folder of images" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
