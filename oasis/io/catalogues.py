@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
@@ -82,14 +82,38 @@ def write_catalogue(
             schema = pa.schema(fields, {**(whole.schema.metadata or {}), OURS.encode(): stated.encode()})
             pq.write_table(whole.cast(schema), temporary)
             return
-        one = _as_astropy(table, units, descriptions)
-        one.meta[OURS] = stated
         kind = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
+        one = _as_astropy(_each_text(table, as_ascii) if kind == "fits" else table, units, descriptions)
+        one.meta[OURS] = stated
         if kind == "fits":
             one.meta = {OURS: CATALOGUE, "FACTS": stated}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # long cards
             one.write(str(temporary), format=kind, overwrite=True)
+
+
+def as_ascii(text: str) -> str:
+    r"""Return a text as FITS can hold it: a backslash and what is not printable ASCII are escaped.
+
+    Example:
+        >>> as_ascii("galaxy_é.fits"), from_ascii(as_ascii("galaxy_é.fits"))
+        ('galaxy_\\xe9.fits', 'galaxy_é.fits')
+    """
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def from_ascii(text: str) -> str:
+    """Return a text that `as_ascii` escaped."""
+    return text.encode("ascii").decode("unicode_escape")
+
+
+def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """Return a table in which texts are changed."""
+    changed = table.copy()
+    for name in table:
+        if pd.api.types.is_string_dtype(table[name].dropna()):
+            changed[name] = table[name].map(change, na_action="ignore")
+    return changed
 
 
 def _as_astropy(table: pd.DataFrame, units: Mapping[str, str], descriptions: Mapping[str, str]) -> Any:
@@ -120,7 +144,9 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     kind = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
     with reading(path, "not a table"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _as_pandas(astropy.Table.read(str(path), format=kind))
+        table = astropy.Table.read(str(path), format=kind)
+        ours = table.meta.get(OURS.upper()) == CATALOGUE
+        return _each_text(_as_pandas(table), from_ascii) if ours else _as_pandas(table)
 
 
 def _as_pandas(table: Any) -> pd.DataFrame:

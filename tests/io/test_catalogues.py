@@ -18,7 +18,7 @@ TABLE = pd.DataFrame(
 @pytest.mark.parametrize("suffix", [".fits", ".ecsv", ".parquet"])
 def test_a_catalogue_is_read_as_it_was_written(tmp_path, suffix):
     path = tmp_path / f"sky{suffix}"
-    table = TABLE if suffix != ".fits" else TABLE.assign(source=["a.fits", "b"])
+    table = TABLE.assign(name=["back\\slash \\xe9", "星系\n2"])
     write_catalogue(table, path, {"flux": "nmgy", "ra": "deg"}, {"flux": "of the map"}, {"run": "x"})
     assert is_catalogue(path)
     assert is_our_catalogue(path)

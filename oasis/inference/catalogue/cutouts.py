@@ -9,6 +9,7 @@ import numpy as np
 from oasis.adapters.base import Sky
 from oasis.adapters.sources import Sources
 from oasis.errors import import_extra
+from oasis.io.catalogues import as_ascii
 
 CUTOUTS: Final = "cutouts"  # of the card OASIS in the first header
 
@@ -30,7 +31,9 @@ class Cutouts:
         """Append the maps of objects."""
         with self.fits.open(self.path, mode="append", memmap=False) as file:
             for number, maps, start in zip(numbers, sources.maps, sources.starts.tolist(), strict=True):
-                header = self.fits.Header({"BUNIT": self.unit, "ID": number, "SOURCE": sources.path.name})
+                header = self.fits.Header(
+                    {"BUNIT": self.unit, "ID": number, "SOURCE": as_ascii(sources.path.name)}
+                )
                 header.update(
                     {"ROW0": start[0], "COLUMN0": start[-1]} if len(start) > 1 else {"COLUMN0": start[0]}
                 )

@@ -53,6 +53,19 @@ def test_a_sky_without_detections_is_a_table_without_rows(run, tmp_path, suffix)
     assert "circle" not in empty.with_suffix(".reg").read_text()
 
 
+def test_names_in_any_script_come_back(run, tmp_path):
+    sky, given = write_sky(tmp_path / "é.fits", light=20.0), tmp_path / "given.csv"
+    given.write_text("name,y,x\n星系,35,35\n", encoding="utf-8")
+    assert listed(run, sky, tmp_path / "out.fits", "--detect", str(given), "--cutouts") == 0
+    table = read_catalogue(tmp_path / "out.fits")
+    assert table[["source", "name"]].to_numpy().tolist() == [["é.fits", "星系"]]
+    assert listed(run, sky, tmp_path / "again.fits", "--detect", str(tmp_path / "out.fits")) == 0
+    for path in (tmp_path / "out.fits", tmp_path / "out_cutouts.fits"):
+        with fits.open(path) as units:
+            units.verify("exception")
+            assert units[1].header.get("SOURCE", "\\xe9.fits") == "\\xe9.fits"
+
+
 def test_nothing_is_replaced_before_everything_is_ready(run, tmp_path, monkeypatch):
     out = tmp_path / "sky.fits"
     sky = write_sky(tmp_path / "a.fits", light=20.0)
