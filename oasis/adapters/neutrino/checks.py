@@ -53,6 +53,30 @@ def spread(names: list[Any]) -> list[Any]:
     return names[:: max(1, len(names) // SAMPLE)][:SAMPLE]
 
 
+def event_numbers(where: object, values: Any) -> list[int]:
+    """Return the numbers of events, each of which occurs once.
+
+    Raises:
+        DataError: they are no list of whole numbers from 0, or a number occurs twice: then one particle could be
+            for training and for testing.
+    """
+    try:
+        numbers = np.asarray(values)
+    except ValueError:
+        numbers = np.zeros(())
+    if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iuf"):
+        raise DataError(f"{where}: expected lists of event numbers")
+    wrong = numbers[(numbers < 0) | (numbers != np.round(numbers)) | ~np.isfinite(numbers)]
+    if len(wrong):
+        raise DataError(f"{where}: the event number {wrong[0]:g}, expected whole numbers from 0")
+    known, counts = np.unique(numbers, return_counts=True)
+    if len(known) < len(numbers):
+        raise DataError(
+            f"{where}: the event number {known[counts > 1][0]:g} occurs {counts.max()} times, expected once"
+        )
+    return [int(number) for number in numbers]
+
+
 def check_hits(
     where: object, cubes: NDArray[np.floating], charges: NDArray[np.floating], lowest: int
 ) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.adapters.neutrino.checks import SAMPLE, check_unit
+from oasis.adapters.neutrino.checks import SAMPLE, check_unit, event_numbers
 from oasis.adapters.neutrino.particle_file import ParticleFile, write_particles
 from oasis.adapters.neutrino.particles import StoredParticle, kinematics_of, read_particle
 from oasis.adapters.neutrino.scene import HALF, MUON_ENERGIES, SHIFT, Composition, Event, Exit, VertexScene
@@ -90,9 +90,11 @@ class Release:
         ):
             raise DataError(f"{path}: expected a tuple of {ENTRIES} whose entry {CELLS} is a dict of cells")
         try:
-            return {cell: [int(number) for number in numbers] for cell, numbers in content[CELLS].items()}
-        except (TypeError, ValueError):
+            listed = {cell: list(numbers) for cell, numbers in content[CELLS].items()}
+        except TypeError:
             raise DataError(f"{path}: expected a list of event numbers for every cell") from None
+        numbers = iter(event_numbers(path, [number for one in listed.values() for number in one]))
+        return {cell: [next(numbers) for _ in one] for cell, one in listed.items()}
 
     def _shuffle(self) -> None:
         """Shuffle the particles of every cell, one species after the other, as in the authors' code."""
@@ -151,7 +153,7 @@ class Release:
                 hint = nearest(key, map(str, content)) if isinstance(content, dict) else "there is no dict"
                 raise DataError(f"{path}: no entry {key!r}; {hint}")
             content = content[key]
-        return [int(number) for number in content]
+        return event_numbers(path, content)
 
     def read(self, species: str, number: int) -> StoredParticle:
         """Read one particle; see `read_particle`.

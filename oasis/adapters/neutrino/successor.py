@@ -78,9 +78,12 @@ def _key(path: Path, folder: Path) -> tuple[str, ...]:
 def _places(archive: Path) -> list[_Place]:
     try:
         with zipfile.ZipFile(archive) as content:
-            return [_Place(archive, name) for name in sorted(content.namelist()) if name.endswith(".npz")]
+            names = sorted(name for name in content.namelist() if name.endswith(".npz"))
     except DAMAGED as error:
         raise DataError(f"{archive}: not a zip archive: {error}") from None
+    if len(set(names)) < len(names):
+        raise DataError(f"{archive}: contains two files of one name, expected each particle once")
+    return [_Place(archive, name) for name in names]
 
 
 def read_successor(species: str, place: _Place) -> StoredParticle:

@@ -335,6 +335,10 @@ def metadata(table):
         (metadata({cell: [1] for cell in CELLS})[:5], "expected a tuple of 7 whose entry 5 is a dict"),
         (metadata([1, 2]), "expected a tuple of 7 whose entry 5 is a dict"),
         (metadata(dict.fromkeys(CELLS, 3)), "expected a list of event numbers for every cell"),
+        (metadata({cell: [1.5] for cell in CELLS}), "the event number 1.5, expected whole numbers from 0"),
+        (metadata({cell: [-1] for cell in CELLS}), "the event number -1, expected whole numbers from 0"),
+        (metadata({cell: [7] for cell in CELLS}), "the event number 7 occurs 8 times, expected once"),
+        (metadata({cell: ["7"] for cell in CELLS}), "expected lists of event numbers"),
         (metadata(Attack()), r"refused the global '\w+\.system'"),
     ],
 )

@@ -147,6 +147,14 @@ def test_nuclei_in_gev_are_refused(tree, tmp_path):
         convert("neutrino", root, tmp_path / "out.h5")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_particle_that_is_twice_in_an_archive_is_refused(tree, tmp_path):
+    with zipfile.ZipFile(tree[0] / "muon/0/0/1.zip", "a") as archive:
+        archive.writestr("event_000.npz", archive.read("event_000.npz"))
+    with pytest.raises(DataError, match=r"1.zip: contains two files of one name"):
+        convert("neutrino", tree[0], tmp_path / "out.h5")
+
+
 def test_archives_that_are_damaged_give_one_line(tree, tmp_path):
     root, _ = tree
     path = root / "muon/0/0/1.zip"
