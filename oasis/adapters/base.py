@@ -488,6 +488,10 @@ class Adapter(ABC, Generic[OptionsT]):
         """
         return list(paths)
 
+    def together(self, path: Path) -> list[Path]:
+        """Return the files that `read` reads for one of those of `leading`: by default that one alone."""
+        return [path]
+
     def named_axes(self, path: Path, values: Any, facts: AxisFacts) -> tuple[Any, AxisFacts]:
         """Return an array of a file and what is known of its axes: by the option `axes`, else by the file.
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from oasis.errors import ConfigError, DataError
+from oasis.inference.catalogue.cutouts import is_cutouts
 from oasis.inference.predicted import tables_of
 from oasis.inference.sinks import OUTPUTS, check_kind
+from oasis.io.catalogues import is_catalogue, is_our_catalogue
 from oasis.io.folders import image_files, stem_of
 from oasis.io.outputs import Recogniser, is_intensities, is_maps, recognised
 from oasis.io.zarr_files import ZARR, is_zarr
@@ -46,7 +48,7 @@ def check_destination(out: Path, options: OutputOptions, source: str | Path) -> 
         if check_kind(out) == ZARR and options.previews:
             raise ConfigError(f"{out}: previews: not of a zarr store, which is written in parts")
         return
-    if out.suffix.lower() in OUTPUTS:
+    if out.suffix.lower() in OUTPUTS or is_catalogue(out):
         raise ConfigError(f"{out}: each: one file for every input goes into a folder, which has no {out.suffix}")
     if out.is_file():
         raise DataError(f"{out}: is a file, expected a folder for one file for every input")
@@ -94,9 +96,12 @@ def images_of(source: str | Path, out: Path, suffixes: Sequence[str], leading: L
 
 
 def _results(folder: Path) -> Iterator[Path]:
-    """Yield the files that earlier predictions wrote into a folder, which their tables tell from others."""
+    """Yield the files that earlier predictions wrote into a folder; tables tell maps from those of others."""
     if not os.path.isdir(folder) or is_zarr(folder):
         return
+    for path in folder.iterdir():
+        if is_catalogue(path) and (recognised(path, is_our_catalogue) or recognised(path, is_cutouts)):
+            yield path
     for table in folder.glob("*.csv"):
         if recognised(table, is_intensities):
             maps = (table.with_suffix(suffix) for suffix in OUTPUTS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from oasis.errors import DataError
 from oasis.inference.pixels import PixelSize
+from oasis.io.catalogues import CATALOGUES
 from oasis.io.hdf5 import append_rows, create_hdf5, spooled_hdf5
 from oasis.io.npz import NpzWriter, create_npz
 from oasis.io.ome_tiff import TIFF, write_ome_tiff
@@ -46,7 +47,10 @@ def check_kind(out: Path) -> str:
     """
     suffix = out.suffix.lower()
     if suffix not in OUTPUTS:
-        raise DataError(f"{out}: unknown kind of output; expected {', '.join(OUTPUTS)}")
+        raise DataError(
+            f"{out}: unknown kind of output; expected {', '.join(OUTPUTS)}, or, of "
+            f"objects, {', '.join(CATALOGUES)}"
+        )
     return suffix
 
 

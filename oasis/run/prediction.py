@@ -75,7 +75,7 @@ class RunPrediction(RunEvaluation):
             DataError: the output must not be written, or no image could be used.
         """
         window, outputs = (window or WindowOptions()).resolved(self.adapter.detectors), outputs or OutputOptions()
-        inputs = [path for path in (source, dark, window.regions) if path is not None]
+        inputs = self._read_files(source, dark, window)
         adapter, grouped = self.adapter, bool(self.config.grouping)
         written = outputs_of(source, Path(out), outputs, adapter.suffixes, grouped, adapter.leading)
         check_outputs(written, inputs, force=force)
@@ -122,12 +122,17 @@ class RunPrediction(RunEvaluation):
             raise ConfigError(f"window: a catalogue is made of windows around objects, not of {window.kind}")
         files = catalogue_files(out, cutouts)
         kinds = {"table": is_our_catalogue, "regions": is_ours, "cutouts": is_cutouts}
-        inputs = [path for path in (source, dark, window.regions) if path is not None]
+        inputs = self._read_files(source, dark, window)
         check_outputs({path: kinds[name] for name, path in files.items()}, inputs, force=force)
         raw = None if dark is None else read_array(dark)
         separator = self.separator(best_device())
         facts = {"run": self.folder.name, "identity": separator.options.identity}
         return predict_catalogue(separator, self.adapter, source, out, window, key, raw, cutouts, facts)
+
+    def _read_files(self, source: str | Path, dark: str | Path | None, window: WindowOptions) -> list[str | Path]:
+        """Return the files and folders that are read, also those that belong to the image that is named."""
+        others = self.adapter.together(Path(source)) if os.path.isfile(source) else []
+        return [path for path in (source, dark, window.regions, *others) if path is not None]
 
     def _predict_here(
         self,

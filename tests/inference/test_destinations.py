@@ -2,6 +2,7 @@
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
@@ -9,8 +10,10 @@ from PIL import Image
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.identity import identity_of
+from oasis.inference.catalogue.cutouts import Cutouts
 from oasis.inference.destinations import OutputOptions, images_of
 from oasis.inference.predict import predict
+from oasis.io.catalogues import write_catalogue
 from oasis.io.outputs import is_maps
 
 FRAMES = np.random.default_rng(0).exponential(20, (3, 24, 20)).astype(np.float32)
@@ -98,9 +101,11 @@ def test_inputs_of_one_name_keep_their_suffixes(toy, toy_separator, images, tmp_
     ("out", "options", "error", "words"),
     [
         ("maps.h5", {"each": "h5"}, ConfigError, "goes into a folder"),
+        ("maps.fits", {"each": "h5"}, ConfigError, "goes into a folder"),
+        ("maps.parquet", {"each": "npz"}, ConfigError, "goes into a folder"),
         ("images", {"each": "ome.tif"}, DataError, "the folder of the inputs"),
         ("maps.zarr", {"previews": True}, ConfigError, "not of a zarr store"),
-        ("maps", {}, DataError, "unknown kind of output"),
+        ("maps", {}, DataError, r"unknown kind of output; .*, \.fits, \.ecsv, \.parquet"),
     ],
 )
 def test_destinations_that_do_not_fit_are_refused(
@@ -135,6 +140,14 @@ def test_results_of_earlier_predictions_are_no_images(toy_run, images, kind):
     tifffile.imwrite(images / "mine.tif", FRAMES)
     found = images_of(images, images / "three.h5", (".tif", ".csv", ".h5", ".npz"))
     assert [path.name for path in found] == ["a.ome.tif", "b.ome.tif", "mine.csv", "mine.tif"]
+
+
+def test_catalogues_and_cutouts_of_earlier_predictions_are_no_images(tmp_path):
+    fits = pytest.importorskip("astropy.io.fits")
+    fits.PrimaryHDU(np.ones((4, 4)), fits.Header({"HISTORY": "of oasis"})).writeto(tmp_path / "sky.fits")
+    write_catalogue(pd.DataFrame({"id": [1]}), tmp_path / "old.fits", {}, {}, {})
+    Cutouts(tmp_path / "old_cutouts.fits", "nmgy")
+    assert [path.name for path in images_of(tmp_path, tmp_path / "new.fits", (".fits",))] == ["sky.fits"]
 
 
 def test_workers_without_a_cluster_are_refused(toy_run, images, tmp_path, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.folder.channels import leading, read_channels
+from oasis.adapters.folder.channels import channel_files, leading, read_channels
 from oasis.adapters.folder.layout import KINDS, Layout, find_layout, split_frames, split_names
 from oasis.adapters.folder.options import FolderOptions
 from oasis.adapters.folder.stained import Mixtures, StainedScene
@@ -102,6 +102,10 @@ class FolderAdapter(Adapter[FolderOptions]):
     def leading(self, paths: Sequence[Path]) -> list[Path]:
         """Return the files without those of further channels."""
         return leading(paths, self.options.channels)
+
+    def together(self, path: Path) -> list[Path]:
+        """Return the files of all channels of an image."""
+        return channel_files(path, self.options.channels)
 
     def arranged_parts(self, path: Path, parts: Parts) -> Parts | None:
         """Return the array of a file as images; None if its channels are several files.

@@ -64,6 +64,20 @@ def name_of(path: Path, endings: Sequence[str]) -> str:
     return stem.removesuffix(endings[0]) if endings else stem
 
 
+def channel_files(path: Path, endings: Sequence[str]) -> list[Path]:
+    """Return the file of a first channel and those of its further channels; another file alone.
+
+    Example:
+        >>> [one.name for one in channel_files(Path("a_0.ome.tif"), ("_0", "_1"))]
+        ['a_0.ome.tif', 'a_1.ome.tif']
+    """
+    stem = stem_of(path)
+    if not endings or not stem.endswith(endings[0]):
+        return [path]
+    start, end = stem.removesuffix(endings[0]), path.name[len(stem) :]
+    return [path, *(path.with_name(f"{start}{ending}{end}") for ending in endings[1:])]
+
+
 def read_channels(
     path: Path, endings: Sequence[str], dims: int, key: str | None = None
 ) -> tuple[NDArray[Any], AxisFacts]:
@@ -79,12 +93,11 @@ def read_channels(
         DataError: a channel is missing, or differs from the first in size, or has channels itself.
     """
     values, facts = read_labelled(path, key)
-    stem = stem_of(path)
-    if not endings or not stem.endswith(endings[0]):
+    _, *others = channel_files(path, endings)
+    if not endings or not stem_of(path).endswith(endings[0]):
         return values, facts
     arrays = [values]
-    for ending in endings[1:]:
-        other = path.with_name(stem.removesuffix(endings[0]) + ending + path.name[len(stem) :])
+    for other in others:
         found, own = read_labelled(other, key)
         if found.shape != values.shape or own.names != facts.names:
             raise DataError(

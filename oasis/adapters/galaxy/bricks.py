@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from oasis.adapters.galaxy.cutout import FITS, object_name
+from oasis.errors import DataError
 
 PLANES: Final = ("invvar", "psfsize", "maskbits")
 """Kinds of files that are read together with images."""
@@ -104,13 +105,23 @@ def together(path: Path, bands: Sequence[str]) -> list[tuple[Path, Part | None]]
     Args:
         path: the path of one of them.
         bands: the wanted bands; others are not read.
+
+    Raises:
+        DataError: two files are the same band or plane of the image.
     """
     own = part_of(path, bands)
     if own is None or own.kind != "image":
         return [(path, own)]
     found = [(one, part_of(one, bands)) for one in sorted(path.parent.iterdir())]
-    same = {(part.kind, part.band): one for one, part in found if part is not None and part.stem == own.stem}
+    every: dict[tuple[str, str], list[Path]] = {}
+    for one, part in found:
+        if part is not None and part.stem == own.stem:
+            every.setdefault((part.kind, part.band), []).append(one)
+    same = {key: paths[0] for key, paths in every.items()}
     chosen = [band for band in bands if ("image", band) in same] or [own.band]
     listed = [("image", band) for band in chosen]
     listed += [(kind, band) for kind in PLANES for band in (*chosen, "") if (kind, band) in same]
+    for first, *others in (every[key] for key in listed if key in every):
+        if others:
+            raise DataError(f"{first}: {others[0].name} is the same band or plane of this image: keep one of them")
     return [(path if key == (own.kind, own.band) else same[key], Part(own.stem, *key)) for key in listed]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
-from oasis.adapters.galaxy.bricks import leading
+from oasis.adapters.galaxy.bricks import leading, together
 from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, Reading, in_bands
 from oasis.adapters.galaxy.files import read_cutouts
 from oasis.adapters.galaxy.fits import planes_of
@@ -117,6 +117,10 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
     def leading(self, paths: Sequence[Path]) -> list[Path]:
         """Return one file for every image: those of other bands and of planes are read with it."""
         return leading(paths, self.band_names)
+
+    def together(self, path: Path) -> list[Path]:
+        """Return the files of all bands and planes of an image."""
+        return [one for one, _ in together(path, self.band_names)]
 
     def sky(self, path: Path) -> Grid | None:
         """Return where the pixels of a FITS image lie on the sky; None for files that do not say.

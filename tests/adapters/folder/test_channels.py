@@ -91,3 +91,9 @@ def test_options_of_a_folder_are_refused_for_a_domain(tmp_path, monkeypatch, cap
         assert command(["init", "migdal", *option]) == 2
         assert "are for a folder of images" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_no_channel_of_an_image_is_replaced(run, folder):
+    first, other = (folder / "images" / f"field 0{ending}.ome.tif" for ending in ENDINGS)
+    with pytest.raises(DataError, match=f"would overwrite the input .*{other.name}"):
+        run.predict(first, other, force=True)

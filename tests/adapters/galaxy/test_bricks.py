@@ -10,6 +10,7 @@ from oasis.adapters.galaxy.cutout import Reading
 from oasis.adapters.galaxy.files import read_cutouts
 from oasis.adapters.galaxy.fits import read_fits
 from oasis.errors import DataError
+from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
 from oasis.run import Run
 
@@ -70,6 +71,23 @@ def test_files_that_end_in_the_name_of_a_band_are_one_image(tmp_path):
     )
     found = list(read_cutouts(tmp_path, Reading(pixel_scale=0.262)))
     assert [one.flux[:, 0, 0].tolist() for one in found] == [[1, 1, 1], [1, 2, 3]]
+
+
+def test_two_files_of_a_band_are_refused(tmp_path, planes):
+    paths = write_brick(tmp_path, planes)
+    path = paths["image", "g"]
+    path.with_name("legacysurvey-0489m442-image-g.fits").write_bytes(path.read_bytes())
+    for one in (path, paths["image", "r"]):
+        with pytest.raises(DataError, match=r"image-g\.fits\S*: \S+image-g\.fits\S* is the same band or plane"):
+            GalaxyAdapter(SMALL).read(one)
+
+
+def test_no_band_or_plane_of_an_image_is_replaced(tmp_path, planes):
+    paths = write_brick(tmp_path, planes)
+    setup = Run.from_values({"adapter": "galaxy", "run": "x", "data": SMALL, "model": {"base_channels": 4}})
+    for key in (("image", "r"), ("invvar", "z"), ("psfsize", "g"), ("maskbits", "")):
+        with pytest.raises(DataError, match="would overwrite the input"):
+            setup.catalogue(paths["image", "g"], paths[key], WindowOptions(detect="sep"), force=True)
 
 
 def test_a_brick_without_a_band_is_refused(tmp_path, planes):
