@@ -157,9 +157,19 @@ def gather_objects(
         charges: (m,)
         owners: (m,) the number of the object, below 0 for none.
         table: truth quantities by number.
+
+    Raises:
+        DataError: a charge of an object is below 0 or no number, or its cell lies outside.
     """
+    owned = owners >= 0
+    cells, charges, owners = cells[owned], charges[owned], owners[owned]
+    wrong = ~(np.isfinite(charges) & (charges >= 0))
+    if wrong.any():
+        raise DataError(f"an object has a charge of {charges[wrong][0]:g}, expected 0 or more")
+    if len(cells) and not 0 <= cells.min() <= cells.max() < prod(shape):
+        raise DataError(f"a charge of an object lies outside the volume of {tuple(shape)}")
     pixels, values, meta = [], [], []
-    for owner in np.unique(owners[owners >= 0]).tolist():
+    for owner in np.unique(owners).tolist():
         own = owners == owner
         places, inverse = np.unique(cells[own], return_inverse=True)
         pixels.append(places.astype(index_type(prod(shape))))

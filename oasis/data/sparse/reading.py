@@ -49,3 +49,26 @@ def rows(table: h5py.Dataset, names: Sequence[str], first: int, count: int) -> N
     if first < 0 or count < 0 or first + count > len(table):
         raise DataError(f"{table.name}: rows {first} to {first + count} of {len(table)}")
     return np.asarray(table[first : first + count])
+
+
+def whole(values: NDArray[np.floating], what: str) -> NDArray[np.int64]:
+    """Return numbers as integers.
+
+    Raises:
+        DataError: one is NaN, infinite or not whole.
+    """
+    wrong = ~np.isfinite(values) | (values != np.round(values)) | (np.abs(values) > np.iinfo(np.int32).max)
+    if wrong.any():
+        raise DataError(f"{what}: {values[wrong][0]:g}, expected whole numbers")
+    return values.astype(np.int64)
+
+
+def check_offsets(offsets: NDArray[Any], events: int, length: int, name: str) -> None:
+    """Check the offsets (events + 1,) of the rows of events in a table.
+
+    Raises:
+        DataError: they do not rise from 0 to the length of the table.
+    """
+    fits = offsets.shape == (events + 1,) and offsets.dtype.kind in "iu"
+    if not fits or offsets[0] != 0 or offsets[-1] != length or (offsets[1:] < offsets[:-1]).any():
+        raise DataError(f"event_offsets of {name}: expected {events + 1} integers that rise from 0 to {length}")

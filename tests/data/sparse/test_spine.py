@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from oasis.data.sparse import SpineFile
-from oasis.errors import DataError
+from oasis.errors import ConfigError, DataError
 
 SHAPE = (256, 256, 256)
 
@@ -64,6 +64,9 @@ LAYOUTS = {
     "1 with a batch": (write_1, batched, 20),
     "2": (write_2, list, 20),
     "2, compact": (write_2, list, 6),
+    "2, compact without particles": (write_2, list, 5),
+    "1, compact with a batch": (write_1, batched, 6),
+    "2, compact with a batch, without particles": (write_2, batched, 5),
 }
 
 
@@ -85,7 +88,12 @@ def test_events_are_those_that_were_written(name, events, tmp_path):
         if columns == 20 and len(rows):
             np.testing.assert_array_equal(event.objects.table["pid"], numbers + 10)
             np.testing.assert_array_equal(event.objects.table["shape"], numbers % 2)
-    assert len(SpineFile(path, SHAPE, objects="particle")[0].objects) == 2
+    particles = SpineFile(path, SHAPE, objects="particle")
+    if columns > 5:
+        assert len(particles[0].objects) == 2
+    else:
+        with pytest.raises(DataError, match="and none for the particle"):
+            particles[0]
 
 
 def test_semantic_types_are_classes(events, tmp_path):
@@ -119,3 +127,40 @@ def test_positions_in_other_units_or_outside_are_refused(events, tmp_path):
     with pytest.raises(DataError, match="data has 8 columns, expected a position and a value") as caught:
         SpineFile(path, SHAPE, labels=None)[0]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (4, np.nan, "numbers of a cluster: nan, expected whole numbers"),
+        (4, 0.5, "numbers of a cluster: 0.5, expected whole numbers"),
+        (3, -1, "an object has a charge of -1, expected 0 or more"),
+        (3, np.nan, "an object has a charge of nan, expected 0 or more"),
+    ],
+)
+def test_labels_that_are_no_labels_are_refused(column, value, message, events, tmp_path):
+    path = tmp_path / "spine.h5"
+    data = [one[:, :4].copy() for one in events]
+    events[0][np.flatnonzero(events[0][:, 4] >= 0)[0], column] = value
+    write_2(path, {"data": data, "clust_label": events})
+    with pytest.raises(DataError, match=f"event 0: {message}"):
+        SpineFile(path, SHAPE)[0]
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [[0, 70, 70, 999], [-1, 70, 70, 110], [0, 70, 110], [0, 80, 70, 110], [0.0, 70, 70, 110], [0, 70, 70, 90]],
+)
+def test_offsets_that_do_not_fit_are_refused(offsets, events, tmp_path):
+    path = tmp_path / "spine.h5"
+    write_2(path, {"data": [one[:, :4] for one in events]})
+    with h5py.File(path, "r+") as file:
+        del file["products/data/event_offsets"]
+        file["products/data/event_offsets"] = offsets
+    with pytest.raises(DataError, match="event_offsets of data: expected 4 integers that rise from 0 to 110"):
+        SpineFile(path, SHAPE, labels=None)[0]
+
+
+def test_other_objects_than_clusters_and_particles_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="objects='clusters': expected 'cluster' or 'particle'"):
+        SpineFile(tmp_path / "spine.h5", SHAPE, objects="clusters")
