@@ -272,7 +272,9 @@ class Rows:
         self.units |= {name: one.unit for name, one in columns.items()}
         self.descriptions |= {name: one.description for name, one in columns.items()}
         self._parts.append(
-            pd.DataFrame({"id": list(numbers), **{name: one.values for name, one in columns.items()}})
+            pd.DataFrame(
+                {"id": np.array(numbers, np.int64), **{name: one.values for name, one in columns.items()}}
+            )
         )
         self.count += count
         return numbers

@@ -49,6 +49,8 @@ def test_a_sky_without_detections_is_a_table_without_rows(run, tmp_path, suffix)
     assert listed(run, write_sky(tmp_path / "b.fits"), empty, "--detect", "sep", "--cutouts") == 0
     assert len(read_catalogue(full)) == 1
     assert len(read_catalogue(empty)) == 0
+    kinds = [[kind.kind for kind in read_catalogue(path).dtypes] for path in (empty, full)]
+    assert kinds[0] == kinds[1]
     assert list(read_catalogue(empty)) == list(read_catalogue(full))
     assert "circle" not in empty.with_suffix(".reg").read_text()
 
