@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oasis.data.instances import Instances, index_type
 from oasis.data.samples import Sample, Scalar
-from oasis.errors import DataError
+from oasis.errors import DataError, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,15 @@ class SparseEvent:
     def _flat(self) -> NDArray[np.int64]:
         return np.asarray(np.ravel_multi_index(tuple(self.coordinates.T.astype(np.int64)), self.shape))
 
+    def _lengths(self, name: str, values: Sequence[int], least: int | None = None) -> tuple[int, ...]:
+        """Return one integer for each axis of the volume."""
+        found = np.asarray(values)
+        fits = found.shape == (len(self.shape),) and found.dtype.kind in "iu"
+        if not fits or (least is not None and found.min() < least):
+            wanted = "" if least is None else f" of {least} or more"
+            raise DataError(f"{name} is {shown(values)}, expected {len(self.shape)} integers{wanted}")
+        return tuple(found.tolist())
+
     def labelled(self, column: str, groups: Sequence[Sequence[float]]) -> Self:
         """Return the event with objects of the classes 0, 1, ... by a column of their table.
 
@@ -85,7 +94,7 @@ class SparseEvent:
             groups: the values of each class.
 
         Raises:
-            DataError: there are no objects, or no such column.
+            DataError: there are no objects, or no such column, or a value is no number.
         """
         if self.objects is None or column not in self.objects.table:
             names = [] if self.objects is None else list(self.objects.table)
@@ -93,7 +102,11 @@ class SparseEvent:
         values = self.objects.table[column]
         labels = np.full(len(self.objects), -1)
         for label, group in enumerate(groups):
-            labels[np.isin(values, np.asarray(group, values.dtype))] = label
+            try:
+                known_values = np.asarray(group, values.dtype)
+            except (TypeError, ValueError):
+                raise DataError(f"class {label} has {column} in {shown(group)}, expected numbers") from None
+            labels[np.isin(values, known_values)] = label
         known = self.objects.select(labels >= 0)
         return replace(self, objects=replace(known, labels=labels[labels >= 0]))
 
@@ -108,9 +121,10 @@ class SparseEvent:
             size: the lengths of the box; by default those of the volume.
 
         Raises:
-            DataError: the charge of objects is unknown, or of another class.
+            DataError: the charge of objects is unknown, or of another class, or the box is invalid.
         """
-        corner, size = tuple(corner or (0,) * len(self.shape)), tuple(size or self.shape)
+        corner = (0,) * len(self.shape) if corner is None else self._lengths("corner", corner)
+        size = self.shape if size is None else self._lengths("size", size, 1)
         if self.objects is None:
             raise DataError("the charge of each object is not known, which a sample needs")
         if self.objects.labels.max(initial=0) >= classes:
@@ -131,7 +145,11 @@ class SparseEvent:
         Args:
             size: the lengths of a box.
             classes: number N of classes.
+
+        Raises:
+            DataError: the size is not a positive integer for each axis, or see `sample`.
         """
+        size = self._lengths("size", size, 1)
         starts = [range(0, length, step) for length, step in zip(self.shape, size, strict=True)]
         occupied = {tuple(one) for one in (self.coordinates // np.asarray(size)).tolist()}
         for number in product(*(range(len(one)) for one in starts)):

@@ -101,3 +101,25 @@ def test_events_without_truth_or_of_another_volume_are_refused(event):
         SparseEvent(SHAPE, event.coordinates, event.features, Instances.pack((1, 3, 3), [], [], []))
     with pytest.raises(DataError, match="an object of class 1, but there are 1 classes"):
         event.labelled("pdg", [[13], [11]]).sample(1)
+
+
+@pytest.mark.parametrize("size", [(0, 8, 8), (-8, 8, 8), (8, 8), (8.0, 8.0, 8.0), 8])
+def test_tiles_of_an_impossible_size_are_refused(event, size):
+    labelled = event.labelled("pdg", [[13]])
+    with pytest.raises(DataError, match=r"size is .*, expected 3 integers of 1 or more"):
+        list(labelled.tiles(size, 1))
+    with pytest.raises(DataError, match=r"size is .*, expected 3 integers of 1 or more"):
+        labelled.sample(1, (0, 0, 0), size)
+    with pytest.raises(DataError, match=r"corner is .*, expected 3 integers"):
+        labelled.sample(1, (0.5, 0, 0))
+
+
+def test_classes_by_names_are_refused(event):
+    with pytest.raises(DataError, match=r"class 1 has pdg in \['mu'\], expected numbers"):
+        event.labelled("pdg", [[13], ["mu"]])
+
+
+@pytest.mark.parametrize(("cell", "charge"), [(20 * 24 * 18, 1.0), (-1, 1.0), (0, -1.0), (0, np.nan)])
+def test_charges_of_objects_below_0_or_outside_are_refused(cell, charge):
+    with pytest.raises(DataError, match=r"charge of (an object lies outside|.*expected 0 or more)"):
+        gather_objects(SHAPE, np.array([cell]), np.array([charge]), np.array([0]))
