@@ -193,6 +193,8 @@ def _separate_files(
             problem = error if str(path) in str(error) else DataError(f"{path}: {error}")
         if problem is not None:
             failed[path] = problem
+    if failed and len(failed) == len(files):
+        return failed
     unused = regional.file.unused() if regional is not None and regional.file is not None else ""
     if unused:
         logger.warning(unused)

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,12 @@ from oasis.errors import DataError, shown
 from oasis.inference.regions import Region, around, united
 from oasis.io.catalogues import is_table, read_catalogue
 from oasis.io.files import check_file, reading
-from oasis.io.tables import checked, read_csv
+from oasis.io.tables import as_numbers, checked, read_csv
 from oasis.io.texts import read_text
 
 SKY = ("ra", "dec")
+LABELS = ("name", "source", "class")
+PLACES = (*edge_names(3), *AXES[3])
 ROUNDING = 1e-3  # pixels; an edge given as a fraction of the image is snapped to a pixel edge within this
 FARTHEST = 2.0**31  # a place in pixels is nearer
 ToPixels = Callable[[Path, NDArray[np.float64]], NDArray[np.float64]]
@@ -49,7 +51,11 @@ class RegionFile(Protocol):
         """
 
     def unused(self) -> str:
-        """Return what to say of regions for images that were not read, "" if there are none."""
+        """Return what to say of regions for images that were not read, "" if there are none.
+
+        Raises:
+            DataError: all are for such images.
+        """
 
 
 def read_regions(
@@ -85,8 +91,8 @@ class _Table:
 
     def __init__(self, path: Path, spatial_dims: int, to_pixels: ToPixels, translate: Translate) -> None:
         self.path, self.to_pixels = path, to_pixels
-        known = translate(_plain(read_catalogue(path))) if is_table(path) else None
-        header = _header(path) if known is None else list(map(str, known))
+        known = translate(_plain(read_catalogue(path))) if is_table(path) else _texts(path, translate)
+        header = list(map(str, known))
         names = AXES[spatial_dims]
         self.edges = edge_names(spatial_dims)
         choices = (self.edges, list(names), list(SKY))
@@ -97,8 +103,11 @@ class _Table:
                 f"in pixels, or ra, dec, found {', '.join(map(str, header)) or 'none'}"
             )
         numbers = [*self.columns, *(["frame"] if "frame" in header else [])]
-        texts = [name for name in header if name not in numbers]
-        self.table = read_csv(path, numbers, texts) if known is None else checked(known, path, numbers)
+        for name in (one for one in numbers if pd.api.types.is_string_dtype(known[one])):
+            known[name] = as_numbers(known[name], path)
+        self.table = checked(known, path, numbers)
+        for name in (one for one in LABELS if one in self.table):
+            self.table[name] = ["" if pd.isna(one) else str(one) for one in self.table[name]]
         wrong = ~(np.abs(self.table[self.columns].to_numpy(float)) < FARTHEST).all(axis=1)
         if wrong.any():
             raise DataError(
@@ -121,7 +130,8 @@ class _Table:
             )
 
     def unused(self) -> str:
-        """Return what to say of rows for images that were not read, "" if there are none."""
+        if not self._used:
+            raise DataError(f"{self.path}: all its {len(self.table)} rows are for images that were not read")
         rows = sorted(set(self.table.index) - self._used)
         if not rows:
             return ""
@@ -175,15 +185,36 @@ def _header(path: Path) -> list[str]:
         return list(map(str, pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig", index_col=False)))
 
 
+def _texts(path: Path, translate: Translate) -> pd.DataFrame:
+    """Return a CSV file as texts; as numbers where it is a table of the domain's own, which it translates."""
+    header = _header(path)
+    table = read_csv(path, [], header).rename(columns=_known(header))
+    own = translate(table.apply(_numbers_where_all))
+    return table if list(own) == list(table) else own
+
+
+def _numbers_where_all(column: "pd.Series[str]") -> "pd.Series[Any]":
+    found = pd.to_numeric(column, errors="coerce")
+    return column if found.isna().any() else found
+
+
+def _known(header: Sequence[str]) -> dict[str, str]:
+    """Return the names of this package by those in a table, which may be in capitals.
+
+    Places in pixels are of the image at hand only if there are none on the sky, as in a survey's table.
+    """
+    known = {name.lower(): name for name in reversed(header)}
+    names = (*SKY, *LABELS, *(() if {*SKY} <= {*known} else PLACES))
+    return {known[name]: name for name in names if name in known and name not in header}
+
+
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
     """Return a catalogue with positions under the names of this package: surveys write `RA` and `DEC`.
 
     `source` without `frame`, or the reverse, is another thing than the image of a region.
     """
-    known = {str(name).lower(): name for name in reversed(list(table))}
-    renamed = {known[name]: name for name in (*SKY, "name") if name in known and name not in table}
     foreign = [] if {"source", "frame"} <= {*table} else [name for name in ("source", "frame") if name in table]
-    return table.rename(columns=renamed).drop(columns=foreign)
+    return table.rename(columns=_known(list(map(str, table)))).drop(columns=foreign)
 
 
 class _Labels:

@@ -139,7 +139,8 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     check_file(path)
     if path.suffix.lower() in (".parquet", FEATHER):
         with reading(path, "not a Parquet or Feather table"):
-            return pd.read_feather(path) if path.suffix.lower() == FEATHER else pd.read_parquet(path)
+            table = pd.read_feather(path) if path.suffix.lower() == FEATHER else pd.read_parquet(path)
+            return _with_nan(table)
     astropy = import_extra("astropy.table", "fits")
     kind = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
     with reading(path, "not a table"), warnings.catch_warnings():
@@ -157,7 +158,15 @@ def _as_pandas(table: Any) -> pd.DataFrame:
         if found[name].dtype.kind == "S":
             texts = np.asarray(found[name].filled("") if found.masked else found[name])
             found[name] = np.char.decode(texts, "utf-8", "backslashreplace")
-    return pd.DataFrame(found.to_pandas())
+    return _with_nan(found.to_pandas())
+
+
+def _with_nan(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which a missing number is NaN, also among integers."""
+    for name in table.columns[table.isna().any()]:
+        if pd.api.types.is_extension_array_dtype(table[name]) and pd.api.types.is_numeric_dtype(table[name]):
+            table[name] = table[name].to_numpy(float, na_value=np.nan)
+    return table
 
 
 def _in_degrees(name: str, column: Any) -> Any:

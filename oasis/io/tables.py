@@ -43,7 +43,7 @@ def read_csv(path: str | Path, numbers: Sequence[str], texts: Sequence[str] = ()
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, index_col=False)
     for name in table.columns.difference(list(texts)):
-        table[name] = _as_numbers(table[name], path)
+        table[name] = as_numbers(table[name], path)
     return checked(table, path, numbers, texts)
 
 
@@ -86,8 +86,12 @@ def check_numeric(table: pd.DataFrame, names: Sequence[str], path: str | Path) -
             raise DataError(f"{path}: {name}: expected numbers, found {column.dtype}")
 
 
-def _as_numbers(column: "pd.Series[str]", path: str | Path) -> "pd.Series[float]":
-    """Return texts as numbers; an empty cell is NaN."""
+def as_numbers(column: "pd.Series[str]", path: str | Path) -> "pd.Series[float]":
+    """Return texts as numbers; an empty cell is NaN.
+
+    Raises:
+        DataError: a text is no number.
+    """
     found = pd.to_numeric(column, errors="coerce")
     wrong = found.isna() & ~column.str.strip().str.lower().isin(("", "nan"))
     if wrong.any():

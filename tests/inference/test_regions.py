@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from oasis.adapters import Adapter
+from oasis.adapters.migdal.search import search_regions
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.surroundings import SizeCheck
@@ -452,3 +453,46 @@ def test_rows_for_images_that_are_not_there_are_named(toy, separator, source, tm
         (tmp_path / "r.csv").write_text(f"y0,y1,x0,x1,frame\n1,30,1,30,0\n1,30,1,30,{frame}\n")
         predict(separator, toy.adapter, source, tmp_path / "m.h5", window=window)
         assert ("r.csv: 1 of 2 rows, the first 2, are for other images" in caplog.text) == said
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".feather", ".parquet"])
+def test_tables_in_every_format_are_read_alike(tmp_path, suffix):
+    """Columns of another domain are translated, capitals are accepted, texts may be numbers or missing."""
+
+    def read(table, translate=lambda table: table):
+        path = tmp_path / f"t{suffix}"
+        if suffix == ".csv":
+            table.to_csv(path, index=False)
+        else:
+            table.reset_index(drop=True).to_feather(path) if suffix == ".feather" else table.to_parquet(path)
+        return read_regions(path, 2, lambda path, places: places, translate)
+
+    own = {"rowmin": [3], "rowmax": [9], "colmin": [0], "colmax": [4], "original_index": [7], "prediction": [2]}
+    (found,) = read(pd.DataFrame(own), search_regions).of(Path("a.npy"), 7, (50, 50), (8, 8))
+    assert (found.box, found.name) == ((slice(3, 10), slice(0, 5)), "NR")
+    (found,) = read(pd.DataFrame({"Y": [9.0], "X": [20.0]})).of(Path("a.npy"), 0, (50, 50), (8, 8))
+    assert found.position == {"y": 9, "x": 20}
+    table = pd.DataFrame({"RA": [150.0], "DEC": [2.0], "Y": [9.0], "X": [20.0]})  # X, Y of the survey's image
+    assert read(table).of(Path("a.npy"), 0, (50, 50), (8, 8))[0].position == {"ra": 150, "dec": 2}
+    texts = {"y": [9.0, 8.0], "x": [9.0, 8.0], "frame": [0, 0], "source": [17, 18], "name": ["007", None]}
+    given = read(pd.DataFrame(texts))
+    assert [one.name for one in given.of(Path("17"), 0, (50, 50), (8, 8))] == ["007"]
+    assert [one.name for one in given.of(Path("18"), 0, (50, 50), (8, 8))] == [""]
+    given = read(pd.DataFrame(texts | {"source": [None, "a.npy"], "frame": pd.array([0, 0], "Int64")}))
+    given.check_files([Path("a.npy")])
+    assert len(given.of(Path("a.npy"), 0, (50, 50), (8, 8))) == 1
+
+
+def test_missing_frames_are_one_line(tmp_path):
+    table = pd.DataFrame({"y": [9, 8], "x": [9, 8], "source": "a", "frame": pd.array([0, None], "Int64")})
+    table.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="frame: expected the number of an image"):
+        read_regions(tmp_path / "a.parquet", 2, None)
+
+
+def test_rows_that_are_all_for_images_that_are_not_there_are_refused(toy, separator, source, tmp_path):
+    (tmp_path / "r.csv").write_text("y0,y1,x0,x1,frame\n1,30,1,30,77\n")
+    window = WindowOptions(kind="regions", regions=str(tmp_path / "r.csv"))
+    with pytest.raises(DataError, match=r"r\.csv: all its 1 rows are for images that were not read"):
+        predict(separator, toy.adapter, source, tmp_path / "m.h5", window=window)
+    assert not (tmp_path / "m.h5").exists()
