@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oasis.adapters.neutrino.particles import STORED
+from oasis.adapters.neutrino.checks import STORED
 from oasis.adapters.neutrino.release import FOLDERS, Release, ReleaseScene
 from oasis.adapters.neutrino.scene import CONFIGURATION_1, HALF, leave
 from oasis.adapters.neutrino.simulation import CUBE, SPECIES, Detector, Tracks, simulate

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "oasis-particles-1"
 VALUES: Final = 8  # energy, direction, length, start
+EXPECTED: Final = "expected the folder of the release, with dataset_p, or what oasis convert makes of it"
 Tables = Mapping[str, Mapping[Any, Sequence[Any]]]
 
 
@@ -99,10 +100,12 @@ class ParticleFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not h5py.is_hdf5(path):
+            raise DataError(f"{path}: not HDF5: {EXPECTED}")
         with open_hdf5(path) as file:
             try:
                 if file.attrs.get("format") != FORMAT:
-                    raise DataError("not a file of particles as oasis convert writes them")
+                    raise DataError(f"not a file of particles: {EXPECTED}")
                 self._species = {name: _checked(file[name]) for name in file if name in SPECIES}
             except (DataError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
                 raise DataError(f"{path}: {one_line(error)}; convert the data set again") from None

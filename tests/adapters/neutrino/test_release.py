@@ -456,6 +456,21 @@ def test_implausible_values_in_a_file_of_particles_give_one_line(folder, tmp_pat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["text", "other HDF5"])
+def test_a_file_of_another_kind_tells_what_is_expected(tmp_path, kind):
+    path = tmp_path / "o1.fits"
+    if kind == "text":
+        path.write_bytes(b"SIMPLE  =                    T")
+    else:
+        h5py.File(path, "w").close()
+    with pytest.raises(
+        DataError, match=r"expected the folder of the release, .* or what oasis convert makes"
+    ) as caught:
+        Release(path, CONFIGURATION_1)
+    assert str(caught.value).startswith(f"{path}: not ")
+    assert "\n" not in str(caught.value)
+
+
 def test_angles_in_radians_are_refused(folder, tmp_path):
     root = shutil.copytree(folder, tmp_path / "radians")
     for path in (root / "dataset_p").glob("*.npz"):
