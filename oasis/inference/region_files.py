@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from oasis.io.tables import as_numbers, checked, read_csv
 from oasis.io.texts import read_text
 
 SKY = ("ra", "dec")
+NONE_USED = "{}: all its {} rows are for images that were not read"
 LABELS = ("name", "source", "class")
 PLACES = (*edge_names(3), *AXES[3])
 ROUNDING = 1e-3  # pixels; an edge given as a fraction of the image is snapped to a pixel edge within this
@@ -45,6 +46,13 @@ class RegionFile(Protocol):
 
     def check_files(self, files: Sequence[Path]) -> None:
         """Check that regions are for some of the files that are read.
+
+        Raises:
+            DataError: all are for others.
+        """
+
+    def check_frames(self, images: Mapping[Path, int]) -> None:
+        """Check that regions are for some of the images of files, whose numbers are given.
 
         Raises:
             DataError: all are for others.
@@ -129,9 +137,13 @@ class _Table:
                 f"{shown(min(named))} in the column source, but {shown(min(given))} is read"
             )
 
+    def check_frames(self, images: Mapping[Path, int]) -> None:
+        if "frame" in self.table and self.table["frame"].min() >= max(images.values()):
+            raise DataError(NONE_USED.format(self.path, len(self.table)))
+
     def unused(self) -> str:
         if not self._used:
-            raise DataError(f"{self.path}: all its {len(self.table)} rows are for images that were not read")
+            raise DataError(NONE_USED.format(self.path, len(self.table)))
         rows = sorted(set(self.table.index) - self._used)
         if not rows:
             return ""
@@ -236,6 +248,9 @@ class _Labels:
 
     def check_files(self, files: Sequence[Path]) -> None:
         """Accept all files: an image without a label file has no objects."""
+
+    def check_frames(self, images: Mapping[Path, int]) -> None:
+        """Accept all images, as `check_files`."""
 
     def unused(self) -> str:
         """Return "": label files may be those of a whole set of images."""

@@ -171,6 +171,8 @@ def _plan(job: Job, files: Sequence[Path], reader: Reader) -> Plan:
         size, known[path] = shape.size, shape
     if size is None:
         raise DataError(next(iter(failed.values())))
+    if regional is not None and regional.file is not None and not by_blocks:
+        regional.file.check_frames({path: shape.images for path, shape in known.items()})
     return _divided(job, size, known, failed, by_blocks)
 
 

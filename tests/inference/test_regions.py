@@ -490,9 +490,10 @@ def test_missing_frames_are_one_line(tmp_path):
         read_regions(tmp_path / "a.parquet", 2, None)
 
 
-def test_rows_that_are_all_for_images_that_are_not_there_are_refused(toy, separator, source, tmp_path):
+@pytest.mark.parametrize("out", ["m.h5", "m.zarr"])
+def test_rows_that_are_all_for_images_that_are_not_there_are_refused(toy, separator, source, tmp_path, out):
     (tmp_path / "r.csv").write_text("y0,y1,x0,x1,frame\n1,30,1,30,77\n")
     window = WindowOptions(kind="regions", regions=str(tmp_path / "r.csv"))
     with pytest.raises(DataError, match=r"r\.csv: all its 1 rows are for images that were not read"):
-        predict(separator, toy.adapter, source, tmp_path / "m.h5", window=window)
-    assert not (tmp_path / "m.h5").exists()
+        predict(separator, toy.adapter, source, tmp_path / out, window=window)
+    assert not (tmp_path / out).exists()
