@@ -89,7 +89,7 @@ def check_hits(
         lowest: the number of the first cube on each axis.
 
     Raises:
-        DataError: cubes that are no whole numbers or lie outside the volume, charges below 0, or none above it.
+        DataError: cubes that are no whole numbers or lie outside the volume, or charges below 0.
     """
     broken = (cubes != np.round(cubes)).any(axis=1)
     if broken.any():
@@ -104,8 +104,6 @@ def check_hits(
         )
     if charges.min() < 0:
         raise DataError(f"{where}: a charge of {charges.min():g} p.e., expected 0 or more")
-    if not charges.any():
-        raise DataError(f"{where}: the charge of every hit is 0, expected p.e.")
     return cubes.astype(np.int64) - lowest
 
 

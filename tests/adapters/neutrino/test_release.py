@@ -274,7 +274,6 @@ BAD = {
         {"sparse_image": np.array([[0.5, 2, 3, 5, 0]])},
         r"a hit at \(0.5, 2, 3\), expected whole numbers",
     ),
-    "no light": ({"sparse_image": np.array([[1, 2, 3, 0.5, 0]])}, "the charge of every hit is 0"),
     "an angle beyond its range": ({"theta": 200.0}, "theta is 200 and phi .*, expected 0 to 180"),
     "a hit outside": ({"sparse_image": np.array([[1, 2, 9, 5, 0]])}, r"a hit in cube \(1, 2, 9\) lies outside"),
     "a hit before it": (
@@ -284,6 +283,15 @@ BAD = {
     "a negative charge": ({"sparse_image": np.array([[1, 2, 3, -5, 0]])}, "a charge of -5 p.e."),
     "a start elsewhere": ({"pos_ini": np.array([0, 15.0, 0])}, r"pos_ini is \[0.0, 15.0, 0.0\] mm, expected"),
 }
+
+
+def test_a_soft_proton_whose_charges_are_cut_to_none_is_one(folder, tmp_path):
+    values = particle("proton", np.random.default_rng(0), np.zeros(3))
+    release = Release(folder, CONFIGURATION_1)
+    release.folder = tmp_path
+    (tmp_path / "dataset_p").mkdir()
+    np.savez(tmp_path / "dataset_p" / "event3.npz", **values | {"sparse_image": np.array([[1, 2, 3, 0.5, 0]])})
+    assert not release.read("proton", 3).particle.charge.any()
 
 
 @pytest.mark.parametrize("name", BAD)
