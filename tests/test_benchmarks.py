@@ -15,8 +15,10 @@ SMALL = {
     "exports": "unet",
     "loss": "--batch 1 --size 16 16 --classes 2 --repeats 1",
     "peers": "--base 8 --size 32 32 --events 2 --side 64 --threads 1 --repeats 1",
+    "release": "--cells 2",
     "roofline": "--base 8 --size 16 16 --batch 1 --matrix 16 --domains waveform --samples 2 --repeats 1",
     "speed": "--base 8 --size 16 16 --batch 1 --threads 1 --repeats 1",
+    "stored_samples": "--count 4000 --blocks 1",
 }
 
 

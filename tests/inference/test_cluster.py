@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from oasis.run import Run
 
 zarr = pytest.importorskip("zarr")
 distributed = pytest.importorskip("distributed")
+NEEDS_JOBQUEUE = pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="dask-jobqueue is not installed")
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def same(one, other):
     [
         ("grid", "m.zarr", "expected local, slurm or an address tcp://HOST:PORT, found 'grid'"),
         ("tcp://127.0.0.1:9", "m.zarr", "cluster: no scheduler at tcp://127.0.0.1:9"),
-        ("slurm", "m.zarr", "slurm: there is no sbatch on this machine"),
+        pytest.param("slurm", "m.zarr", "slurm: there is no sbatch on this machine", marks=NEEDS_JOBQUEUE),
         ("local", "m.h5", "only zarr is written by several processes: name an output .zarr"),
     ],
 )
