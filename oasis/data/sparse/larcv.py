@@ -13,7 +13,6 @@ voxels.
 Source: https://github.com/DeepLearnPhysics/larcv3, src/larcv3/core/dataformat.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -22,13 +21,13 @@ from numpy.typing import NDArray
 
 from oasis.data.samples import Scalar
 from oasis.data.sparse.events import SparseEvent, gather_objects
-from oasis.data.sparse.reading import child, located, rows
+from oasis.data.sparse.reading import EventFile, child, located, rows
 from oasis.io.hdf5 import open_hdf5
 
 PARTICLE = ("pdg", "energy_init", "energy_deposit", "shape")
 
 
-class LarcvFile:
+class LarcvFile(EventFile):
     """The events of one file, read one after another.
 
     Args:
@@ -63,20 +62,6 @@ class LarcvFile:
             self._length = len(child(file, "Events/event_id"))
             for name in self._groups.values():
                 child(child(file, "Data"), name)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[SparseEvent]:
-        with open_hdf5(self.path) as file:
-            for index in range(len(self)):
-                yield self._read(file, index)
-
-    def __getitem__(self, index: int) -> SparseEvent:
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        with open_hdf5(self.path) as file:
-            return self._read(file, index % len(self))
 
     def _read(self, file: h5py.File, index: int) -> SparseEvent:
         with located(self.path, f"event {index}: "):

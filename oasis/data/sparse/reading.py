@@ -1,5 +1,6 @@
 """What the readers of sparse events in HDF5 have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.data.sparse.events import SparseEvent
 from oasis.errors import DataError, nearest
 from oasis.io.files import one_line
+from oasis.io.hdf5 import open_hdf5
 
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -72,3 +75,32 @@ def check_offsets(offsets: NDArray[Any], events: int, length: int, name: str) ->
     fits = offsets.shape == (events + 1,) and offsets.dtype.kind in "iu"
     if not fits or offsets[0] != 0 or offsets[-1] != length or (offsets[1:] < offsets[:-1]).any():
         raise DataError(f"event_offsets of {name}: expected {events + 1} integers that rise from 0 to {length}")
+
+
+class EventFile(ABC):
+    """An HDF5 file of sparse events: a sequence that reads them one by one.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: Path
+    _length: int
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[SparseEvent]:
+        with open_hdf5(self.path) as file:
+            for index in range(len(self)):
+                yield self._read(file, index)
+
+    def __getitem__(self, index: int) -> SparseEvent:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        with open_hdf5(self.path) as file:
+            return self._read(file, index % len(self))
+
+    @abstractmethod
+    def _read(self, file: h5py.File, index: int) -> SparseEvent:
+        """Return one event of the open file."""

@@ -11,7 +11,6 @@ belongs to one cluster.
 Source: https://github.com/DeepLearnPhysics/spine, src/spine/io/write/hdf5 and src/spine/constants/columns.py.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.data.sparse.events import SparseEvent, gather_objects
-from oasis.data.sparse.reading import check_offsets, child, located, whole
+from oasis.data.sparse.reading import EventFile, check_offsets, child, located, whole
 from oasis.errors import ConfigError, shown
 from oasis.io.hdf5 import open_hdf5
 
@@ -30,7 +29,7 @@ OBJECTS: Final = ("cluster", "particle")
 PLACES: Final = {"value": 3, "cluster": 4, "particle": 5, "pid": 10, "shape": 19}  # of labels without a batch
 
 
-class SpineFile:
+class SpineFile(EventFile):
     """The events of one file, read one after another.
 
     Args:
@@ -72,20 +71,6 @@ class SpineFile:
 
     def _root(self, file: h5py.File) -> h5py.Group:
         return file if self._version == 1 else child(file, "products")
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[SparseEvent]:
-        with open_hdf5(self.path) as file:
-            for index in range(len(self)):
-                yield self._read(file, index)
-
-    def __getitem__(self, index: int) -> SparseEvent:
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        with open_hdf5(self.path) as file:
-            return self._read(file, index % len(self))
 
     def _read(self, file: h5py.File, index: int) -> SparseEvent:
         with located(self.path, f"event {index}: "):
