@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 import oasis
-from oasis.errors import ConfigError, ModelError
+from oasis.errors import ModelError
 from oasis.evaluation.surroundings import SizeCheck
 from oasis.export.card import FORMAT, GENERATOR, Card, Check, tensors_of
 from oasis.export.program import Program
-from oasis.export.runtimes import RUNTIMES, Call, Runtime, find_runtime, silent
+from oasis.export.runtimes import Call, Runtime, check_suffix, find_runtime, silent
 from oasis.export.sizes import Sizes, possible
 from oasis.io.files import digest, one_line, replace_when_whole
 from oasis.io.outputs import Recogniser, check_named
@@ -63,10 +63,7 @@ def export_separator(separator: Separator, path: Path, kind: str, facts: ExportF
         DataError: the path cannot be written to.
     """
     runtime = find_runtime(kind)
-    others = {suffix: name for name, one in RUNTIMES.items() if (suffix := one.suffix) != runtime.suffix}
-    if path.suffix in others:
-        named = others[path.suffix]
-        raise ConfigError(f"{path}: a file of the format {named}, not {kind}: add --format {named}")
+    check_suffix(path, kind)
     program = Program(copy.deepcopy(separator).cpu().eval())
     problems = []
     for sizes in possible(separator.backbone, separator.options.trained_size, fixed):

@@ -148,6 +148,17 @@ def find_runtime(name: str) -> Runtime:
     return RUNTIMES[name]()
 
 
+def check_suffix(path: Path, name: str) -> None:
+    """Check that a file is not named as one of another format.
+
+    Raises:
+        ConfigError: it is.
+    """
+    named = next((other for other, one in RUNTIMES.items() if one.suffix == path.suffix), name)
+    if named != name:
+        raise ConfigError(f"{path}: a file of the format {named}, not {name}: add --format {named}")
+
+
 def _traced(program: Program, sizes: Sizes) -> Any:
     example = program.example(2 if sizes.batch == "any" else 1, sizes.traced)
     axes = sizes.dynamic(len(program.inputs))

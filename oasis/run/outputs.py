@@ -12,7 +12,7 @@ from oasis.export.card import Card
 from oasis.export.export import SIZES as EXPORTED
 from oasis.export.export import ExportFacts, export_separator, recognisers
 from oasis.export.hub import check_name, hub_card, push
-from oasis.export.runtimes import find_runtime
+from oasis.export.runtimes import check_suffix, find_runtime
 from oasis.io.outputs import check_outputs, is_report, is_simulated
 from oasis.progress import watched
 from oasis.report.facts import Facts, gather
@@ -99,6 +99,7 @@ class RunOutputs(RunEvaluation):
         if size not in EXPORTED:
             raise ConfigError(f"size: unknown {size!r}; {nearest(size, EXPORTED)}")
         path = self.files.exported(find_runtime(kind).suffix) if out is None else Path(out)
+        check_suffix(path, kind)
         outputs = recognisers(path, kind)
         own = recognisers(self.files.exported(find_runtime(kind).suffix), kind)
         check_outputs(outputs, self._inputs(), own=own, force=force)
