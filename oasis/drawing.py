@@ -29,10 +29,11 @@ def error_bars(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.
     return np.where(np.isfinite(lengths), lengths.clip(min=0), np.nan)
 
 
-def add_legend(axes: "Axes", **options: Any) -> None:
-    """Draw a legend without a frame, if there is anything to explain."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, **options)
+def add_legend(axes: "Axes", figure: "Figure | None" = None, **options: Any) -> None:
+    """Draw a legend without a frame in a panel, or beside it in its figure, if there is anything to explain."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        (figure or axes).legend(handles, labels, frameon=False, **options)
 
 
 def say_no_data(axes: "Axes", text: str = "no data") -> None:

@@ -72,5 +72,5 @@ def efficiency_figure(tables: Mapping[str, pd.DataFrame], energy: float) -> "Fig
     axes.set(ylim=(0.2, 1.05), yticks=(0.2, 0.3, 0.5, 0.7, 1.0), yticklabels=("0.2", "0.3", "0.5", "0.7", "1"))
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    add_legend(axes, figure, loc="outside lower center", ncols=3)
     return figure

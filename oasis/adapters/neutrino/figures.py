@@ -127,8 +127,7 @@ def visible_energy_figure(table: pd.DataFrame) -> "Figure":
         if len(known):
             axes.hist(known, bins=BINS, range=(-limit, limit), histtype="step", color=colour, label=text)
     axes.set(xlabel="error of the visible energy (MeV)", ylabel="events")
-    if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside upper center", frameon=False, fontsize="small")
+    add_legend(axes, figure, loc="outside upper center", fontsize="small")
     return figure
 
 

@@ -225,7 +225,11 @@ def predict_catalogue(
     """
     check_writable(out)
     files = catalogue_files(out, cutouts)
-    lister, reader, rows = Lister(separator, adapter, window, out.parent), Reader(adapter, key, dark), Rows()
+    lister, reader, rows = (
+        Lister(separator, adapter, window, out.parent),
+        Reader(adapter, key, dark),
+        CatalogueRows(),
+    )
     paths = images_of(source, out, adapter.suffixes, adapter.leading)
     if lister.file is not None:
         lister.file.check_files(paths)
@@ -256,7 +260,7 @@ def _write_circles(table: pd.DataFrame, radius: str, path: Path, temporary: Path
     write_circles(path, places, radii, table["id"].astype(str).tolist(), on_sky, temporary)
 
 
-class Rows:
+class CatalogueRows:
     """The rows of a catalogue, some at a time; objects are numbered from 1."""
 
     def __init__(self) -> None:
@@ -285,7 +289,9 @@ class Rows:
         return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({"id": []})
 
 
-def _listed(lister: Lister, reader: Reader, path: Path, rows: Rows, maps: Cutouts | None) -> OasisError | None:
+def _listed(
+    lister: Lister, reader: Reader, path: Path, rows: CatalogueRows, maps: Cutouts | None
+) -> OasisError | None:
     """List the objects in the images of a file, and return why some could not be used."""
     problems: dict[int, str] = {}
     try:
