@@ -37,6 +37,7 @@ from oasis.loss.overlap import OverlapLoss
 from oasis.plugins import code_file
 from oasis.run.trust import Trust
 from oasis.separator.files import read_options
+from oasis.separator.options import GATES
 from oasis.separator.separator import Separator
 from oasis.training.log import read_log
 
@@ -159,7 +160,15 @@ class RunBase:
         """
         path = self.files.size_check
         found = SizeCheck.load(path) if path.exists() else None
-        return found if found is not None and found.weights == digest(self.files.weights) else None
+        if found is None or not found.weights.startswith(digest(self.files.weights)):
+            return None
+        return found if found.weights == self._what_is_measured() else None
+
+    def _what_is_measured(self) -> str:
+        """Return what a size check is one of: the weights, and the gates of the head that were changed since."""
+        trained, wanted = read_options(self.folder).head, self.config.head
+        gates = {name: getattr(wanted, name) for name in GATES if getattr(wanted, name) != getattr(trained, name)}
+        return digest(self.files.weights) + (f" {gates}" if gates else "")
 
     def events(self, split: str = "test") -> pd.DataFrame:
         """Return the event table of a split.

@@ -21,7 +21,6 @@ from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.evaluation.instances import InstanceCollector
 from oasis.evaluation.summary import Summary, summarise
 from oasis.evaluation.surroundings import SizeCheck, check_size
-from oasis.io.files import digest
 from oasis.io.tables import write_csv
 from oasis.run.base import RunBase
 from oasis.separator.separator import Separator
@@ -178,7 +177,7 @@ class RunEvaluation(RunBase):
         if separator.options.context:
             logger.info("%s: larger images are not checked, since surroundings have no context", self.folder)
         limits = torch.tensor(list(self.adapter.limits.values()))
-        return check_size(separator, dataset, limits, weights=digest(self.files.weights))
+        return check_size(separator, dataset, limits, weights=self._what_is_measured())
 
 
 def _keep(check: SizeCheck | None, path: Path) -> None:

@@ -83,6 +83,14 @@ def test_images_that_have_the_same_maps_are_separated_whole(run, larger, tmp_pat
     assert not caplog.text
 
 
+def test_a_measurement_is_one_of_the_gates_with_which_it_was_made(run, monkeypatch):
+    assert run._known_size(run.separator()) is not None
+    assert run.size_check is not None
+    head = run.config.head.model_copy(update={"present_from": 0.5})
+    monkeypatch.setattr(run, "config", run.config.model_copy(update={"head": head}))
+    assert run.size_check is None
+
+
 def test_a_run_that_was_not_measured_is_measured_then(run, larger, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     with contextlib.suppress(DataError):  # the network may turn out to have other maps
