@@ -135,7 +135,7 @@ def test_rank_is_not_rounded_up_twice(count, coverage, rank):
     st.integers(0, 2**32 - 1),
     st.integers(50, 300),
     st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9)).map(sorted),
-    st.booleans(),
+    st.sampled_from([True, False, "classical"]),
     st.sampled_from([None, "intensity_predicted", OVERLAP]),
     st.sampled_from([None, OVERLAP, "intensity_predicted"]),
 )
@@ -162,6 +162,37 @@ def test_correction_undoes_a_bias_on_events_it_was_not_fitted_to(table):
     bright = rows[rows["intensity_true"] > 500]
     assert (bright["intensity_predicted"] / bright["intensity_true"]).median() == pytest.approx(0.82, abs=0.02)
     assert (bright["intensity_calibrated"] / bright["intensity_true"]).median() == pytest.approx(1, abs=0.03)
+
+
+def faint_ones_lost(count, seed, exponent):
+    """Predictions that lose more of an object the fainter it is; their spectrum is a power law from 1 to 10."""
+    rng = np.random.default_rng(seed)
+    share, power = rng.random(count), 1 - exponent
+    true = (1 + share * (10**power - 1)) ** (1 / power)
+    predicted = true**2 / (true + 2) * rng.lognormal(0, 0.4, count)
+    return pd.DataFrame({"class": "ER", "intensity_true": true, "intensity_predicted": predicted, OVERLAP: 0.0})
+
+
+@pytest.mark.parametrize("exponent", [0, 3])
+def test_classical_calibration_has_no_median_error_at_any_intensity_whatever_the_spectrum(exponent):
+    fitted, other = faint_ones_lost(20_000, 1, 2), faint_ones_lost(40_000, 2, exponent)
+
+    def errors(correct):
+        rows = with_intervals(Calibration.fit(fitted, ["ER"], CalibrationOptions(correct=correct)), other)
+        ratio = rows["intensity_calibrated"] / rows["intensity_true"] - 1
+        return ratio.groupby(pd.cut(rows["intensity_true"], [1.2, 1.6, 2.5, 4, 6, 9])).median()
+
+    assert (errors("classical").abs() < 0.07).all()
+    assert errors(True).iloc[-1] < -0.13
+
+
+def test_classical_calibration_inverts_the_response_and_joins_intensities_that_it_cannot_tell_apart(table):
+    dead = table.assign(intensity_predicted=(table["intensity_true"] - 400).clip(lower=0) / 2)
+    fit = Calibration.fit(dead, ["ER"], CalibrationOptions(correct="classical"))
+    at, value = np.array(fit.classes["ER"]["intensity_true"].correction.knots).T
+    assert at[0] == 0
+    assert 0 < value[0] < 400
+    np.testing.assert_allclose(value[1:], 400 + 2 * at[1:], rtol=1e-9)
 
 
 def test_correction_goes_through_the_medians_of_groups(table):

@@ -11,7 +11,13 @@ from pydantic import ValidationInfo, field_validator, model_validator
 
 from oasis.errors import DataError
 from oasis.evaluation.calibration.columns import INTENSITY, PREDICTED, column
-from oasis.evaluation.calibration.curves import EVENTS_PER_KNOT, Curve, correction_curve, width_curve
+from oasis.evaluation.calibration.curves import (
+    EVENTS_PER_KNOT,
+    Curve,
+    classical_curve,
+    correction_curve,
+    width_curve,
+)
 from oasis.evaluation.calibration.options import CalibrationOptions, renamed
 from oasis.options import Options
 from oasis.stats.bins import bin_numbers
@@ -141,7 +147,8 @@ def _learn(rows: pd.DataFrame, truth: str, options: CalibrationOptions) -> Model
     """Return the model of the first half of the events."""
     correction = width = None
     if options.correct or truth != INTENSITY:
-        correction = correction_curve(column(rows, PREDICTED), column(rows, truth))
+        curve = classical_curve if options.correct == "classical" else correction_curve
+        correction = curve(column(rows, PREDICTED), column(rows, truth))
     model = Model(options, correction, None, _edges(rows, options))
     if options.width_by is not None:
         error = np.abs(column(rows, truth) - model.centre(rows))

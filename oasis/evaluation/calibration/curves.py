@@ -44,9 +44,25 @@ def correction_curve(predicted: Floats, true: Floats) -> Curve:
     groups = pd.DataFrame({"at": predicted, "value": true}).groupby(_groups(predicted))
     at, value = groups.median().to_numpy().T
     value = isotonic_regression(value, weights=groups.size().to_numpy(dtype=float)).x
-    if at[0] > 0:
-        at, value = np.insert(at, 0, 0), np.insert(value, 0, 0)
-    return Curve(knots=tuple(zip(at.tolist(), value.tolist(), strict=True)))
+    return _from_zero(at, value)
+
+
+def classical_curve(predicted: Floats, true: Floats) -> Curve:
+    """Return the inverse of the monotone curve through the median predictions of groups by true intensity.
+
+    Classical calibration (Eisenhart 1939, Ann. Math. Stat. 10, 162). The median of a monotone function is the
+    function of the median, so that objects of one intensity have that intensity as the median of their estimates,
+    whatever the spectrum. True intensities with the same median prediction become one knot.
+
+    Args:
+        predicted: (n,) intensities.
+        true: (n,) intensities, or another quantity to be estimated.
+    """
+    groups = pd.DataFrame({"value": true, "at": predicted}).groupby(_groups(true))
+    value, at = groups.median()[["value", "at"]].to_numpy().T
+    at = isotonic_regression(at, weights=groups.size().to_numpy(dtype=float)).x
+    knots = pd.Series(value).groupby(at).mean()
+    return _from_zero(knots.index.to_numpy(dtype=float), knots.to_numpy())
 
 
 def width_curve(argument: Floats, error: Floats) -> Curve:
@@ -60,6 +76,13 @@ def width_curve(argument: Floats, error: Floats) -> Curve:
     at, value = groups["at"].median().to_numpy(), groups["value"].mean().to_numpy()
     least = value[value > 0].min(initial=np.inf)
     value = np.where(value > 0, value, least if np.isfinite(least) else 1.0)
+    return Curve(knots=tuple(zip(at.tolist(), value.tolist(), strict=True)))
+
+
+def _from_zero(at: Floats, value: Floats) -> Curve:
+    """Return the curve through knots that are extended to the origin."""
+    if at[0] > 0:
+        at, value = np.insert(at, 0, 0), np.insert(value, 0, 0)
     return Curve(knots=tuple(zip(at.tolist(), value.tolist(), strict=True)))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,7 +17,9 @@ class CalibrationOptions(Options):
         coverage: the required probability that an interval contains the truth.
         absent: also count events without an object of the class; without them, estimates and intervals are for
             objects that are known to be present.
-        correct: correct the bias of the predicted intensity before building the interval.
+        correct: correct the bias of the predicted intensity before building the interval: true gives the median
+            true intensity of events with the same prediction, which depends on their spectrum; `classical` the
+            intensity whose objects have this median prediction, so that the median error is 0 at every intensity.
         width_by: column that scales the interval width: predicted intensity, or another such as
             `intensity_spread`, which is measured over the symmetries of the image if it is requested here; None
             makes all intervals of a stratum equally wide.
@@ -33,7 +35,7 @@ class CalibrationOptions(Options):
 
     coverage: float = Field(0.9, gt=0, lt=1)
     absent: bool = True
-    correct: bool = True
+    correct: Literal[True, False, "classical"] = True
     width_by: str | None = PREDICTED
     strata: str | None = "overlap_fraction_predicted"
     edges: int | tuple[float, ...] = 3
@@ -58,7 +60,7 @@ class CalibrationOptions(Options):
     def learns(self) -> bool:
         """Whether half of the events is needed to fit a correction, a width or strata."""
         divided = self.strata is not None and isinstance(self.edges, int)
-        return self.correct or self.width_by is not None or divided
+        return bool(self.correct) or self.width_by is not None or divided
 
 
 def renamed(values: Any, old: str, new: str) -> Any:
