@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from oasis.adapters.migdal.frames import read_frames, recoil_components
 from oasis.adapters.migdal.scene import ER, NR
 
 
@@ -78,3 +79,15 @@ def test_a_cut_electron_is_in_no_bin(compare, tables):
     metric = next(one for one in compare.metrics() if one.label.startswith("bias"))
     assert np.isnan(metric.of([cut]).value)
     assert np.isfinite(metric.of([whole]).value)
+
+
+def test_recoils_of_ones_own_are_frames_of_training_tracks_that_train(example, tmp_path, monkeypatch, capsys):
+    own = example("migdal/own_recoils")
+    small = ["data.events={train: 16, val: 4, test: 64}", "training.epochs=1", "model.base_channels=4"]
+    arguments = ["--counts", "12", "--out", str(tmp_path), *(part for key in small for part in ("--set", key))]
+    monkeypatch.setattr("sys.argv", ["own_recoils", *arguments])
+    own.main()
+    frames = recoil_components(read_frames(tmp_path / "recoils_12.npy"))
+    assert len(frames) >= 12
+    printed = capsys.readouterr().out
+    assert [line.split("  ")[0].strip() for line in printed.splitlines()[2:5]] == ["12", "12, turned", "simulated"]
