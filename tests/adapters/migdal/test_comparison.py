@@ -34,6 +34,7 @@ def event_table(bias, false_light, seed):
             "intensity_true": true,
             "intensity_predicted": scores,
             "delta_percent": delta,
+            "calibrated_percent": delta / 2,
             "iou": np.where(hybrid, 0.7 + bias / 1000, np.nan),
             "axis_angle_map": np.where(hybrid, 20 + bias / 10, np.nan),
             "far": 10.0,
@@ -63,7 +64,10 @@ def test_metrics_and_goals_are_those_of_the_events_they_name(compare, tables):
     assert compare.goals(found).set_index("quantity")["met"].to_dict() == {
         "bias, 4-5 keV": True,
         "bias, worst bin": True,
+        "calibrated bias %, 4-5 keV": True,
+        "calibrated bias, worst bin": True,
         "spread %, 4-5 keV": False,
+        "calibrated spread %, 4-5 keV": False,
         "IoU, 4-5 keV": False,
         "AUC, 3-6 keV": True,
         "TPR at FPR 0.001": True,
