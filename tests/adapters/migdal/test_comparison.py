@@ -6,6 +6,7 @@ import pytest
 
 from oasis.adapters.migdal.frames import read_frames, recoil_components
 from oasis.adapters.migdal.scene import ER, NR
+from oasis.run import Run
 
 
 @pytest.fixture
@@ -95,3 +96,20 @@ def test_recoils_of_ones_own_are_frames_of_training_tracks_that_train(example, t
     assert len(frames) >= 12
     printed = capsys.readouterr().out
     assert [line.split("  ")[0].strip() for line in printed.splitlines()[2:5]] == ["12", "12, turned", "simulated"]
+
+
+def test_what_the_overlap_weight_does_is_drawn_for_typical_events(example, tmp_path):
+    example("migdal/overlap_weight").main(
+        [
+            "--out",
+            str(tmp_path),
+            "--set",
+            "training.epochs=1",
+            "--set",
+            "data.events={train: 16, val: 4, test: 100}",
+        ]
+    )
+    weights = [Run(folder).loss().table.tolist() for folder in sorted(tmp_path.glob("weight_*"))]
+    assert sorted(table[3] for table in weights) == [1, 3, 10, 30]
+    assert all(table[:3] == [1, 1, 1] for table in weights)
+    assert (tmp_path / "overlap_weight.png").stat().st_size > 20_000
