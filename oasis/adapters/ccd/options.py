@@ -50,6 +50,8 @@ class CcdOptions(DataOptions):
         events: images per split.
         rate: number of objects as a multiple of those in one exposure of the paper (`decays`, `muons`).
         training_rate: bounds of the rate of training samples, drawn log-uniformly; `rate` by default.
+        training_photons: number of photons of training samples as a multiple of those of their decays, so that
+            the rarest class is learned.
         decays: 135Xe decays per exposure and 1024 x 1536 pixels; half of the electrons are emitted away from the
             wafer.
         muons: muons through 1024 x 1536 pixels per exposure.
@@ -70,6 +72,7 @@ class CcdOptions(DataOptions):
     events: SplitCounts = SplitCounts(train=2000, val=100, test=200)
     rate: Rate = 10.0
     training_rate: Annotated[tuple[Rate, Rate], Rising] | None = None
+    training_photons: float = Field(1.0, ge=0, le=1000)
     decays: Count = 80.0
     muons: Count = 15.0
     muon_gev: float = Field(4.0, ge=0.3, le=1e6)

@@ -97,6 +97,7 @@ class CcdScene(Scene):
         self.classes = classes
         self.shape = (1, *options.window(split))
         self.electrons = Electrons(tracks, split_indices(len(tracks), FRACTIONS)[split])
+        self.photons = options.training_photons if split == "train" else 1.0
         self.rates = (options.training_rate if split == "train" else None) or (options.rate, options.rate)
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
@@ -106,7 +107,10 @@ class CcdScene(Scene):
         window = Window((self.shape[1], self.shape[2]), sensor)
         of_xenon = options.sample == "xenon"
         placed: list[Placed] = []
-        for name, start in (xenon if of_xenon else diagnostic)(options, window, rate, rng).items():
+        starts = (
+            xenon(options, window, rate, rng, self.photons) if of_xenon else diagnostic(options, window, rate, rng)
+        )
+        for name, start in starts.items():
             made = deposit(start, self.electrons, sensor, rng)
             truth = {"energy": start.energy, "side": start.side.astype(float)}
             placed += self._placed(self._class(name), made, truth, rng)

@@ -132,13 +132,18 @@ def sides(options: CcdOptions, count: int, rng: np.random.Generator) -> Integers
     return np.full(count, FRONT if options.gas == "front" else BACK)
 
 
-def xenon(options: CcdOptions, window: Window, rate: float, rng: np.random.Generator) -> dict[str, Start]:
-    """Return the electrons from decays that may reach a window, by origin: `beta`, `ce` and `photon`."""
+def xenon(
+    options: CcdOptions, window: Window, rate: float, rng: np.random.Generator, photons: float = 1.0
+) -> dict[str, Start]:
+    """Return the electrons from decays that may reach a window, by origin: `beta`, `ce` and `photon`.
+
+    The decays emit `photons` times as many photons as they do.
+    """
     sensor, found = options.sensor, {}
     margin = float(csda_range(BRANCHES[0][0]))
     decays = rate * options.decays * window.area(margin) / 2  # half of the particles go the other way
-    for name, lines in (("beta", None), ("ce", CONVERSION + AUGER), ("photon", PHOTONS)):
-        count = int(rng.poisson(decays * (per_decay(lines) if lines else 1.0)))
+    for name, lines, times in (("beta", None, 1.0), ("ce", CONVERSION + AUGER, 1.0), ("photon", PHOTONS, photons)):
+        count = int(rng.poisson(decays * times * (per_decay(lines) if lines else 1.0)))
         energy = line_energies(lines, count, rng) if lines else beta_energies(count, rng)
         places, side = window.places(count, margin, rng), sides(options, count, rng)
         make = photon_electrons if name == "photon" else from_faces

@@ -184,6 +184,17 @@ def test_training_rates_are_drawn():
     assert [val[index].meta["rate"] for index in range(4)] == pytest.approx([10] * 4)
 
 
+def test_photons_are_more_frequent_in_training_alone():
+    def photons(split, **options):
+        scene = CcdAdapter({**SMALL, "size": [256, 256], "rate": 30, **options}).scene(split)
+        placed = [scene.place(index, np.random.default_rng(index))[0] for index in range(20)]
+        return sum(one.name == "photon" for each in placed for one in each)
+
+    usual = photons("train")
+    assert photons("train", training_photons=10) == pytest.approx(10 * usual, rel=0.4)
+    assert photons("val", training_photons=10) == photons("val")
+
+
 def test_splits_share_no_track():
     adapter = CcdAdapter(SMALL)
     used = [set(adapter.scene(split).electrons.number.tolist()) for split in ("train", "val", "test")]
