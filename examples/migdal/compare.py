@@ -5,7 +5,7 @@ All methods have the quickstart's network and are trained on the same events, wh
 peak, and its weights. `ours` is the quickstart, `maps` the same without the presence head. What was trained or
 measured already is not repeated. Intervals are 95 %, from resampling tracks and seeds.
 
-The energy scale of every separator is calibrated with electrons of validation tracks: the inverse of its median
+The energy scale of every separator is calibrated with hybrids of validation tracks: the inverse of its median
 response (`calibration.correct: classical`), from maps that are not emptied by presence.
 """
 
@@ -40,7 +40,7 @@ from oasis.stats.roc import FEWEST, rank_auc, rank_true_rate
 METHODS = demo.METHODS | {"maps": ["head.presence=false", "head.present_from=0"]}
 THEIRS = "weighted"  # what the last of the methods is compared with
 EVENTS = {"train": 8000, "val": 500, "test": 8192}
-CALIBRATING = 8000  # validation events for the energy scale
+LIKE_TEST = ["data.events.val=8000", "data.surroundings=0", "data.empty=0", "data.alone=0"]  # for the energy scale
 SCALE = "energy_scale.h5"  # their file
 COMMON = ["data.evaluation_size=[96,96]", f"data.events={EVENTS}", "data_seed=0", "training.epochs=2"]
 ENERGIES = tuple(range(3, 16))  # keV
@@ -127,9 +127,7 @@ def simulated(out: Path, changes: Sequence[str]) -> str:
         if not path.exists():
             Run.from_config(QUICKSTART, [*COMMON, *changes]).simulate(path, split)
     if not (electrons := out / SCALE).exists():
-        Run.from_config(QUICKSTART, [*COMMON, *changes, f"data.events.val={CALIBRATING}"]).simulate(
-            electrons, "val"
-        )
+        Run.from_config(QUICKSTART, [*COMMON, *changes, *LIKE_TEST]).simulate(electrons, "val")
     return "data.files={" + ", ".join(f"{split}: {path}" for split, path in files.items()) + "}"
 
 
