@@ -40,7 +40,7 @@ from oasis.stats.roc import FEWEST, rank_auc, rank_true_rate
 METHODS = demo.METHODS | {"maps": ["head.presence=false", "head.present_from=0"]}
 THEIRS = "weighted"  # what the last of the methods is compared with
 EVENTS = {"train": 8000, "val": 500, "test": 8192}
-LIKE_TEST = ["data.events.val=8000", "data.surroundings=0", "data.empty=0", "data.alone=0"]  # for the energy scale
+LIKE_TEST = ["data.events.val=4000", "data.surroundings=0", "data.empty=0", "data.alone=0"]  # for the energy scale
 SCALE = "energy_scale.h5"  # their file
 COMMON = ["data.evaluation_size=[96,96]", f"data.events={EVENTS}", "data_seed=0", "training.epochs=2"]
 ENERGIES = tuple(range(3, 16))  # keV
@@ -155,7 +155,7 @@ def measured(run: Run, path: Path) -> pd.DataFrame:
     return rows
 
 
-def calibrated(run: Run, electrons: Path, path: Path) -> pd.DataFrame:
+def calibrated(run: Run, rows: pd.DataFrame, electrons: Path, path: Path) -> pd.DataFrame:
     """Return the errors of the calibrated light, one row for each of `measured`, measured if it was not."""
     if path.exists():
         return read_table(path)
@@ -163,8 +163,9 @@ def calibrated(run: Run, electrons: Path, path: Path) -> pd.DataFrame:
     held_out = Run(run.folder, ["head.present_from=0", f"data.files.val={electrons}"]).dataset("val")
     options = CalibrationOptions(absent=False, correct="classical", width_by=None, strata=None)
     calibration = Calibration.fit(whole.measure(held_out, workers=0), [ER], options)
-    table = whole.measure(whole.dataset("test"), workers=0)
-    rows = table[table["class"] == ER].reset_index(drop=True)
+    if run.config.head.present_from:
+        table = whole.measure(whole.dataset("test"), workers=0)
+        rows = table[table["class"] == ER].reset_index(drop=True)
     estimate = calibration.intervals(rows)["intensity_calibrated"]
     true = rows["intensity_true"].where(rows["intensity_true"] > 0)
     errors = pd.DataFrame({"calibrated_percent": 100 * (estimate / true - 1)})
@@ -270,7 +271,7 @@ def main() -> None:
             folder = options.out / f"{name}-{seed}"
             run = Run.from_config(QUICKSTART, [*changes, *METHODS[name], f"seed={seed}", f"run={folder}"])
             table = measured(run, folder.with_suffix(".parquet"))
-            errors = calibrated(run, options.out / SCALE, folder.with_suffix(".calibrated.parquet"))
+            errors = calibrated(run, table, options.out / SCALE, folder.with_suffix(".calibrated.parquet"))
             tables.setdefault(name, []).append(prepared(table.join(errors)))
     report(tables, options.out)
 

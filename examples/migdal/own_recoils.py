@@ -3,8 +3,7 @@
 The recoils are simulated, imaged in whole frames like measured ones, and given to the adapter as a file of
 frames (`data.recoils`), which knows neither their vertex nor their direction. All models have the quickstart's
 network, see equally many samples, and are measured on the same held-out events of tracks that no model has seen.
-`simulated` is trained on the simulation itself; `20, turned` on 20 recoils with flips and rotations by right
-angles. Intervals are 95 %, from resampling tracks.
+`simulated` is trained on the simulation itself. Intervals are 95 %, from resampling tracks.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def take_frames(path: Path, count: int) -> None:
     raise SystemExit(f"{len(dataset) // 2} frames have {found} complete recoils, fewer than {count}")
 
 
-def trainings(out: Path, counts: Sequence[int]) -> dict[str, list[str]]:
+def trainings(out: Path, counts: Sequence[int], turned: bool) -> dict[str, list[str]]:
     """Return the changes of the configuration of every training, by name."""
     found = {}
     for count in counts:
@@ -65,7 +64,8 @@ def trainings(out: Path, counts: Sequence[int]) -> dict[str, list[str]]:
             take_frames(path, count)
         own = [f"data.recoils={path}"]
         found[f"{count:,}"] = own
-        found[f"{count:,}, {TURNED}"] = [*own, "augmentation={flips: true, rotations: true}"]
+        if turned:
+            found[f"{count:,}, {TURNED}"] = [*own, "augmentation={flips: true, rotations: true}"]
     return {**found, "simulated": []}
 
 
@@ -74,6 +74,8 @@ def learning_curve(values: Mapping[str, Mapping[str, Estimate]], counts: Sequenc
     figure = Figure(figsize=(10, 5.5), layout="constrained")
     for axes, label in zip(figure.subplots(2, 3).flat, SHOWN, strict=True):
         for colour, suffix in zip(COLOURS, ("", f", {TURNED}"), strict=False):
+            if f"{counts[0]:,}{suffix}" not in values:
+                continue
             value, low, high = np.transpose([values[f"{count:,}{suffix}"][label] for count in counts])
             name = suffix.removeprefix(", ") or "as measured"
             axes.errorbar(
@@ -89,6 +91,7 @@ def main() -> None:
     """Run all trainings that were not run, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--turned", action="store_true", help="also with flips and rotations by right angles")
     parser.add_argument("--out", type=Path, default=Path("runs/own_recoils"), help="folder of all files")
     parser.add_argument("--set", action="append", default=[], help="change a key of all: training.epochs=10")
     options = parser.parse_args()
@@ -98,7 +101,7 @@ def main() -> None:
         Run.from_config(QUICKSTART, [*COMMON, *options.set]).simulate(test, "test")
     shown: list[Metric] = [metric for metric in metrics() if metric.label in SHOWN]
     values = {}
-    for name, changes in trainings(options.out, options.counts).items():
+    for name, changes in trainings(options.out, options.counts, options.turned).items():
         folder = options.out / name.replace(", ", "_").replace(",", "")
         run = Run.from_config(
             QUICKSTART, [*COMMON, f"data.files.test={test}", *changes, *options.set, f"run={folder}"]
