@@ -5,8 +5,8 @@ All methods have the quickstart's network and are trained on the same events, wh
 peak, and its weights. `ours` is the quickstart, `maps` the same without the presence head. What was trained or
 measured already is not repeated. Intervals are 95 %, from resampling tracks and seeds.
 
-The energy scale of every separator is calibrated with hybrids of validation tracks: the inverse of its median
-response (`calibration.correct: classical`), from maps that are not emptied by presence.
+The energy scale of every separator is calibrated with hybrids of a further library of tracks: the inverse of its
+median response (`calibration.correct: classical`), from maps that are not emptied by presence.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import pandas as pd
 from demo import QUICKSTART
 from matplotlib.figure import Figure
 
+from oasis.adapters.migdal import tracks
 from oasis.adapters.migdal.scene import ER, NR
 from oasis.adapters.migdal.topology import axis_columns
 from oasis.adapters.study import score_column
 from oasis.drawing import COLOURS, add_legend, error_bars
 from oasis.evaluation.batches import EventBatch
-from oasis.evaluation.calibration import Calibration, CalibrationOptions
+from oasis.evaluation.calibration.curves import classical_curve
 from oasis.evaluation.event_table import read_table, write_table
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.pairing import Statistic, mean_over_trainings, paired_difference
@@ -40,7 +41,8 @@ from oasis.stats.roc import FEWEST, rank_auc, rank_true_rate
 METHODS = demo.METHODS | {"maps": ["head.presence=false", "head.present_from=0"]}
 THEIRS = "weighted"  # what the last of the methods is compared with
 EVENTS = {"train": 8000, "val": 500, "test": 8192}
-LIKE_TEST = ["data.events.val=4000", "data.surroundings=0", "data.empty=0", "data.alone=0"]  # for the energy scale
+SPECTRUM = ["data.spectral_index=0", "data.surroundings=0", "data.empty=0", "data.alone=0"]  # of the test events
+FOR_SCALE = [*SPECTRUM, "data.events.train=4000"]  # hybrids and recoils of other tracks
 SCALE = "energy_scale.h5"  # their file
 COMMON = ["data.evaluation_size=[96,96]", f"data.events={EVENTS}", "data_seed=0", "training.epochs=2"]
 ENERGIES = tuple(range(3, 16))  # keV
@@ -127,7 +129,10 @@ def simulated(out: Path, changes: Sequence[str]) -> str:
         if not path.exists():
             Run.from_config(QUICKSTART, [*COMMON, *changes]).simulate(path, split)
     if not (electrons := out / SCALE).exists():
-        Run.from_config(QUICKSTART, [*COMMON, *changes, *LIKE_TEST]).simulate(electrons, "val")
+        library = out / "other_tracks.h5"
+        tracks.main([str(library), "--seed", "1"])
+        changed = [*COMMON, *changes, *FOR_SCALE, f"data.tracks={library}"]
+        Run.from_config(QUICKSTART, changed).simulate(electrons, "train")
     return "data.files={" + ", ".join(f"{split}: {path}" for split, path in files.items()) + "}"
 
 
@@ -161,12 +166,12 @@ def calibrated(run: Run, rows: pd.DataFrame, electrons: Path, path: Path) -> pd.
         return read_table(path)
     whole = Run(run.folder, ["head.present_from=0"])
     held_out = Run(run.folder, ["head.present_from=0", f"data.files.val={electrons}"]).dataset("val")
-    options = CalibrationOptions(absent=False, correct="classical", width_by=None, strata=None)
-    calibration = Calibration.fit(whole.measure(held_out, workers=0), [ER], options)
+    known = whole.measure(held_out, workers=0).query(f"`class` == '{ER}' and intensity_true > 0")
+    curve = classical_curve(*known[["intensity_predicted", "intensity_true"]].to_numpy().T)
     if run.config.head.present_from:
         table = whole.measure(whole.dataset("test"), workers=0)
         rows = table[table["class"] == ER].reset_index(drop=True)
-    estimate = calibration.intervals(rows)["intensity_calibrated"]
+    estimate = curve(rows["intensity_predicted"].to_numpy())
     true = rows["intensity_true"].where(rows["intensity_true"] > 0)
     errors = pd.DataFrame({"calibrated_percent": 100 * (estimate / true - 1)})
     write_table(errors, path)
