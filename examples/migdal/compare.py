@@ -5,8 +5,8 @@ All methods have the quickstart's network and are trained on the same events, wh
 peak, and its weights. `ours` is the quickstart, `maps` the same without the presence head. What was trained or
 measured already is not repeated. Intervals are 95 %, from resampling tracks and seeds.
 
-The energy scale of every separator is calibrated with hybrids of a further library of tracks: the inverse of its
-median response (`calibration.correct: classical`), from maps that are not emptied by presence.
+The light of electrons is also calibrated, by the inverse of the separator's median response to each energy in
+hybrids of a further library of tracks (classical calibration), from maps that are not emptied by presence.
 """
 
 from __future__ import annotations
@@ -166,14 +166,14 @@ def calibrated(run: Run, rows: pd.DataFrame, electrons: Path, path: Path) -> pd.
         return read_table(path)
     whole = Run(run.folder, ["head.present_from=0"])
     held_out = Run(run.folder, ["head.present_from=0", f"data.files.val={electrons}"]).dataset("val")
-    known = whole.measure(held_out, workers=0).query(f"`class` == '{ER}' and intensity_true > 0")
-    curve = classical_curve(*known[["intensity_predicted", "intensity_true"]].to_numpy().T)
+    table = whole.measure(held_out, workers=0)
+    known = table.query(f"`class` == '{ER}' and intensity_true > 0 and not ER_outside > {CUT}")
+    curve = classical_curve(*known[["intensity_predicted", "intensity_true", "ER_energy"]].to_numpy().T)
     if run.config.head.present_from:
         table = whole.measure(whole.dataset("test"), workers=0)
         rows = table[table["class"] == ER].reset_index(drop=True)
-    estimate = curve(rows["intensity_predicted"].to_numpy())
     true = rows["intensity_true"].where(rows["intensity_true"] > 0)
-    errors = pd.DataFrame({"calibrated_percent": 100 * (estimate / true - 1)})
+    errors = pd.DataFrame({"calibrated_percent": 100 * (curve(rows["intensity_predicted"].to_numpy()) / true - 1)})
     write_table(errors, path)
     return errors
 

@@ -12,6 +12,7 @@ from scipy import stats
 
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.calibration import Calibration, CalibrationOptions, conformal_quantile, coverage_table
+from oasis.evaluation.calibration.curves import classical_curve
 from oasis.evaluation.identity import identified
 
 OVERLAP = "overlap_fraction_predicted"
@@ -193,6 +194,17 @@ def test_classical_calibration_inverts_the_response_and_joins_intensities_that_i
     assert at[0] == 0
     assert 0 < value[0] < 400
     np.testing.assert_allclose(value[1:], 400 + 2 * at[1:], rtol=1e-9)
+
+
+def test_classical_calibration_of_objects_that_have_another_quantity_in_common():
+    rng = np.random.default_rng(0)
+    energy, gain = rng.uniform(3, 15, 20_000), rng.lognormal(0, 0.3, 20_000)
+    true = energy * gain
+    predicted = true * (1 - 2.5 / energy) * rng.lognormal(0, 0.2, len(true))  # what is lost depends on the energy
+    curve = classical_curve(predicted, true, by=energy)
+    low = energy < 4
+    assert np.median(curve(predicted[low]) / true[low]) == pytest.approx(1, abs=0.08)
+    assert np.median(classical_curve(predicted, true)(predicted[low]) / true[low]) < 0.85
 
 
 def test_correction_goes_through_the_medians_of_groups(table):

@@ -47,8 +47,8 @@ def correction_curve(predicted: Floats, true: Floats) -> Curve:
     return _from_zero(at, value)
 
 
-def classical_curve(predicted: Floats, true: Floats) -> Curve:
-    """Return the inverse of the monotone curve through the median predictions of groups by true intensity.
+def classical_curve(predicted: Floats, true: Floats, by: Floats | None = None) -> Curve:
+    """Return the inverse of the monotone curve through the median predictions of groups of like objects.
 
     Classical calibration (Eisenhart 1939, Ann. Math. Stat. 10, 162). The median of a monotone function is the
     function of the median, so that objects of one intensity have that intensity as the median of their estimates,
@@ -57,10 +57,13 @@ def classical_curve(predicted: Floats, true: Floats) -> Curve:
     Args:
         predicted: (n,) intensities.
         true: (n,) intensities, or another quantity to be estimated.
+        by: (n,) what like objects have in common, such as their energy; `true` by default.
     """
-    groups = pd.DataFrame({"value": true, "at": predicted}).groupby(_groups(true))
-    value, at = groups.median()[["value", "at"]].to_numpy().T
-    at = isotonic_regression(at, weights=groups.size().to_numpy(dtype=float)).x
+    groups = pd.DataFrame({"value": true, "at": predicted}).groupby(_groups(true if by is None else by))
+    value, at = (
+        isotonic_regression(middle, weights=groups.size().to_numpy(dtype=float)).x
+        for middle in groups.median()[["value", "at"]].to_numpy().T
+    )
     knots = pd.Series(value).groupby(at).mean()
     return _from_zero(knots.index.to_numpy(dtype=float), knots.to_numpy())
 

@@ -89,7 +89,14 @@ def test_a_cut_electron_is_in_no_bin(compare, tables):
 def test_recoils_of_ones_own_are_frames_of_training_tracks_that_train(example, tmp_path, monkeypatch, capsys):
     own = example("migdal/own_recoils")
     small = ["data.events={train: 16, val: 4, test: 64}", "training.epochs=1", "model.base_channels=4"]
-    arguments = ["--counts", "12", "--turned", "--out", str(tmp_path), *(part for key in small for part in ("--set", key))]
+    arguments = [
+        "--counts",
+        "12",
+        "--turned",
+        "--out",
+        str(tmp_path),
+        *(part for key in small for part in ("--set", key)),
+    ]
     monkeypatch.setattr("sys.argv", ["own_recoils", *arguments])
     own.main()
     frames = recoil_components(read_frames(tmp_path / "recoils_12.npy"))
