@@ -66,13 +66,13 @@ class Placed:
     Attributes:
         name: its class.
         values: (B, *s) the intensity it adds, in physical units.
-        origin: the image pixel of its first pixel; parts outside the image are cropped.
+        origin: the image pixel of its first pixel, by default the first of the image; parts outside are cropped.
         meta: truth quantities, one number each (`"energy"` in keV, ...).
     """
 
     name: str
     values: Array
-    origin: Sequence[int]
+    origin: Sequence[int] = ()
     meta: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -159,10 +159,20 @@ def _label(placed: Placed, classes: Sequence[str]) -> int:
 
 
 def _overlap(placed: Placed, shape: Sequence[int]) -> tuple[list[slice], list[slice]]:
-    """Return the slices of the image that a component covers, and those of its values that are inside."""
+    """Return the slices of the image that a component covers, and those of its values that are inside.
+
+    Raises:
+        DataError: its values or its origin have other axes than the image, or its values other bands.
+    """
+    origin = tuple(placed.origin) or (0,) * (len(shape) - 1)
+    if placed.values.ndim != len(shape) or placed.values.shape[0] != shape[0] or len(origin) != len(shape) - 1:
+        raise DataError(
+            f"placed component {placed.name!r}: values of shape {placed.values.shape} at {origin}, expected "
+            f"({shape[0]}, *s) with {len(shape) - 1} spatial axes: bands come first, values[None] has one band"
+        )
     into: list[slice] = []
     out_of: list[slice] = []
-    for start, length, limit in zip(placed.origin, placed.values.shape[1:], shape[1:], strict=True):
+    for start, length, limit in zip(origin, placed.values.shape[1:], shape[1:], strict=True):
         low, high = max(start, 0), min(start + length, limit)
         into.append(slice(low, max(high, low)))
         out_of.append(slice(low - start, max(high, low) - start))

@@ -11,7 +11,7 @@ from oasis.io.texts import write_text
 from oasis.starting.quickstarts import same_text
 
 TEMPLATES = files("oasis.starting") / "templates"
-SIZES = {1: "(256,)", 2: "(48, 48)", 3: "(24, 24, 24)"}
+SHAPES = {1: "(1, 256)", 2: "(1, 48, 48)", 3: "(1, 24, 24, 24)"}  # bands, then the spatial axes
 
 
 def write_adapter(name: str, dims: int = 2, folder: str | Path = ".", force: bool = False) -> list[Path]:
@@ -30,10 +30,10 @@ def write_adapter(name: str, dims: int = 2, folder: str | Path = ".", force: boo
     module = name.replace("-", "_")
     if not (module.isidentifier() and module.isascii()) or keyword.iskeyword(module):
         raise ConfigError(f"name: {name!r} cannot name a Python file: use letters, digits, - and _")
-    if dims not in SIZES:
+    if dims not in SHAPES:
         raise ConfigError(f"dims: expected 1, 2 or 3, found {dims}")
     kind = "".join(part[:1].upper() + part[1:] for part in module.split("_"))
-    values = {"module": module, "kind": kind, "dims": dims, "size": SIZES[dims], "list": _listed(SIZES[dims])}
+    values = {"module": module, "kind": kind, "shape": SHAPES[dims]}
     names = {
         "adapter.py.txt": f"{module}.py",
         "adapter.yaml.txt": f"{module}.yaml",
@@ -47,7 +47,3 @@ def write_adapter(name: str, dims: int = 2, folder: str | Path = ".", force: boo
     for path, text in texts.items():
         write_text(path, text)
     return list(texts)
-
-
-def _listed(size: str) -> str:
-    return f"[{size.strip('(),')}]"

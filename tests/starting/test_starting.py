@@ -6,6 +6,7 @@ import yaml
 from oasis.adapters import adapter_names
 from oasis.cli import run as command
 from oasis.run import Run
+from oasis.starting.new_adapter import write_adapter
 from oasis.starting.quickstarts import FOLDER, quickstart
 
 
@@ -46,12 +47,21 @@ def test_a_new_adapter_keeps_the_contract_and_trains(dims, tmp_path, monkeypatch
     assert capsys.readouterr().out.split()[:3] == ["star_field.py,", "star_field.yaml,", "test_star_field.py:"]
     run = Run.from_config("star_field.yaml")
     assert run.adapter.spatial_dims == dims
-    assert run.dataset("train")[0].image.shape[1:] == tuple(run.adapter.options.size)
+    assert run.dataset("train")[0].image.shape == run.adapter.shape
     spec = importlib.util.spec_from_file_location("written", tmp_path / "test_star_field.py")
     written = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(written)
     written.test_the_adapter_keeps_the_contract()
     written.test_it_trains(tmp_path)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_new_adapter_and_its_test_take_forty_lines(dims, tmp_path):
+    adapter, _, test = write_adapter("star-field", dims, tmp_path)
+    lines = [line for path in (adapter, test) for line in path.read_text().splitlines()]
+    assert max(map(len, lines)) <= 115
+    assert len(adapter.read_text().splitlines()) <= 40
+    assert sum(bool(line) for line in lines) <= 40
 
 
 @pytest.mark.parametrize("words", [["3d"], ["a b"], ["class"], ["cells", "--dims", "4"]])
