@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test abuse bench docs clean
+.PHONY: help demo test abuse bench pythons release docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 8
@@ -39,6 +39,19 @@ abuse: $(VENV)/installed-dev ## attacks and damaged files with all their cases (
 bench: $(VENV)/installed-dev ## speed against peers, compared with the stored ratios
 	$(BIN)/python benchmarks/bench.py
 
+# Environments of their own, for the interpreters that are found; the package for conda is built without a channel.
+pythons: $(VENV)/installed ## the fast tests with Python 3.11 to 3.14, and the package for conda
+	$(BIN)/pip install --quiet --disable-pip-version-check nox
+	$(BIN)/nox
+
+# A release needs a public repository, to which the links of the README lead: hatch_build.py refuses it without.
+release: $(VENV)/installed ## the files of a release in dist/, checked
+	$(BIN)/pip install --quiet --disable-pip-version-check build twine
+	$(BIN)/python hatch_build.py
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/oasis_seg-*
+
+# With the needs of the documentation alone.
 docs: $(VENV)/installed ## the documentation as HTML in docs/_build/html
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
