@@ -1,6 +1,7 @@
 """Views: the part of an image, map or volume that is drawn, as a line or a picture."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,26 @@ def window(valid: NDArray[np.bool_]) -> tuple[slice, ...]:
     if not valid.any():
         return (slice(None),) * valid.ndim
     return tuple(slice(max(int(at.min()) - BORDER, 0), int(at.max()) + BORDER + 1) for at in np.nonzero(valid))
+
+
+def widened(part: tuple[slice, ...], size: Sequence[int]) -> tuple[slice, ...]:
+    """Return a part (rows, columns) of an image widened to a square, as far as the image reaches.
+
+    Example:
+        >>> widened((slice(10, 20), slice(0, 30)), (100, 40))
+        (slice(0, 30, None), slice(0, 30, None))
+        >>> widened((slice(0, 5), slice(0, 30)), (12, 40))
+        (slice(0, 12, None), slice(0, 30, None))
+    """
+    if len(part) != 2:
+        return part
+    bounds = [one.indices(length)[:2] for one, length in zip(part, size, strict=True)]
+    side = max(high - low for low, high in bounds)
+    starts = [
+        max(min((low + high - side) // 2, length - side), 0)
+        for (low, high), length in zip(bounds, size, strict=True)
+    ]
+    return tuple(slice(low, min(low + side, length)) for low, length in zip(starts, size, strict=True))
 
 
 def view(values: Array, part: tuple[slice, ...], side: int | None = None) -> Array:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from oasis.adapters.study import Study, chosen
 from oasis.data.mixing import SampleDataset
 from oasis.data.pictures import top_of
 from oasis.data.samples import Array, Sample, collate
-from oasis.data.views import view, window
+from oasis.data.views import view, widened, window
 from oasis.drawing import RED, say_no_data
 from oasis.evaluation.batches import predict_batch
 from oasis.evaluation.outlines import Segments, ShownObjects, objects_of, outlines
@@ -122,28 +123,49 @@ def gallery_figure(
     grid = figure.subplots(len(events), 4, squeeze=False)
     for axes, (index, quantity) in zip(grid, events.items(), strict=True):
         sample = dataset[index]
-        part = window(sample.valid[0])
+        part = widened(window(sample.valid[0]), sample.valid.shape[1:])
         maps = predicted_maps(separator, sample, adapter)
         image, true, predicted = (view(one, part) for one in (sample.image, sample.target[label], maps[label]))
-        axes[0].set_ylabel(f"{quantity:.3g}" if np.isfinite(quantity) else f"no {name}", fontsize=9)
-        axes[2].set_xlabel(_caption(sample, maps, label, adapter), fontsize=8)
+        called = _called(name, quantity, adapter.study)
+        axes[0].set_title(f"{called}: {_caption(sample, maps, label, adapter)}", loc="left", fontsize=9)
         _event_row(axes, image, true, predicted, max(adapter.limits[name], 1e-6), adapter.unit)
         objects = objects_of(sample, maps, adapter, grouping) if grouping else None
         _outline(axes[1:3], objects, label, part)
-    if adapter.study is not None:
-        figure.supylabel(adapter.study.label, fontsize=10)
-    for axes, title in zip(
-        grid[0], ("input", f"{name}: truth", f"{name}: prediction", "prediction − truth"), strict=True
-    ):
-        axes.set_title(title, fontsize=10)
+    _head(grid[0], ("input", f"{name}: truth", f"{name}: prediction", "prediction − truth"))
     return figure
+
+
+def _head(axes: NDArray[np.object_], titles: Sequence[str]) -> None:
+    """Write the titles of columns, a line above those of the first row."""
+    for one, title in zip(axes, titles, strict=True):
+        one.set_title(f"{title}\n", fontsize=10)
+
+
+def _called(name: str, quantity: float, study: Study | None) -> str:
+    """Return what an event shows: the class, and the quantity of the study with its unit."""
+    if not np.isfinite(quantity):
+        return f"no {name}"
+    what, _, unit = (study.label if study else "").removesuffix(")").partition(" (")
+    return f"{name}, {' '.join(filter(None, (what, f'{quantity:.3g}', unit)))}"
+
+
+def _error(sample: Sample, maps: Array, label: int, unit: str) -> str:
+    """Return the error of the intensity of a class, or the intensity where there is none."""
+    true, predicted = (float(one[label][:, sample.valid[0]].sum()) for one in (sample.target, maps))
+    return f"ΔI {100 * (predicted / true - 1):+.0f} %" if true > 0 else f"{predicted:,.0f} {unit}".rstrip()
 
 
 def _caption(sample: Sample, maps: Array, label: int, adapter: Adapter) -> str:
     """Return the error of the intensity, or the intensity where there is none, and what the adapter adds."""
-    true, predicted = (float(one[label][:, sample.valid[0]].sum()) for one in (sample.target, maps))
-    text = f"ΔI {100 * (predicted / true - 1):+.0f} %" if true > 0 else f"{predicted:,.0f} {adapter.unit}"
+    text = _error(sample, maps, label, adapter.unit)
     return ", ".join(filter(None, [text, adapter.caption(EventPrediction(maps), sample)]))
+
+
+def _square(axes: Axes) -> None:
+    """Make a panel a square without ticks, so that the panels of all rows are aligned."""
+    axes.set(xticks=[], yticks=[], facecolor="0.9")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_box_aspect(1)
 
 
 def _event_row(
@@ -169,7 +191,7 @@ def _event_row(
         axes[3].imshow(missed, vmin=-limit, vmax=limit, cmap="RdBu_r"),
     ]
     for one, picture in zip(axes, shown, strict=True):
-        one.set(xticks=[], yticks=[])
+        _square(one)
         bar = one.figure.colorbar(picture, ax=one, fraction=0.046)
         bar.ax.tick_params(labelsize=6)
         if one is axes[0]:
@@ -202,11 +224,15 @@ def class_gallery(
     grid = figure.subplots(len(events), pictures, squeeze=False)
     for axes, (index, name) in zip(grid, events.items(), strict=True):
         sample = dataset[index]
-        part = window(sample.valid[0])
+        part = widened(window(sample.valid[0]), sample.valid.shape[1:])
         maps = predicted_maps(separator, sample, adapter)
         pairs = zip(sample.target, maps, strict=True)
         shown = [(view(true, part), view(predicted, part)) for true, predicted in pairs]
         axes[0].set_ylabel(name, fontsize=9)
+        stride = 1 if adapter.spatial_dims == 1 else 2
+        for place, one in enumerate(axes[stride::stride]):
+            text = f"{adapter.classes[place]}: {_error(sample, maps, place, adapter.unit)}"
+            one.set_title(text, loc="right", fontsize=8)
         if adapter.spatial_dims == 1:
             _lines(axes, view(sample.image, part), shown)
             continue
@@ -217,8 +243,7 @@ def class_gallery(
     titles = ["input"]
     for name in adapter.classes:
         titles += [name] if adapter.spatial_dims == 1 else [f"{name}: truth", f"{name}: prediction"]
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, fontsize=10)
+    _head(grid[0], titles)
     if adapter.spatial_dims == 1:
         grid[0, -1].legend(["truth", "prediction"], fontsize=7)
     unit = f"intensity ({adapter.unit})" if adapter.unit and adapter.spatial_dims == 1 else ""
@@ -244,7 +269,7 @@ def _pictures(axes: NDArray[np.object_], image: Array, maps: Sequence[tuple[Arra
         for one, values in zip(axes[1 + 2 * place : 3 + 2 * place], (true, predicted), strict=True):
             one.imshow(_finite(values), vmin=0, vmax=top, cmap="viridis")
     for one in axes:
-        one.set(xticks=[], yticks=[])
+        _square(one)
 
 
 def _finite(values: Array) -> Array:

@@ -218,9 +218,22 @@ def test_an_event_states_its_error_or_what_is_found_of_an_absent_class(toy, toy_
     found = [
         toy_separator.separate(dataset[i].image)["dot"][:, dataset[i].valid[0]].sum() for i in (there, absent)
     ]
-    assert rows[0, 2].get_xlabel() == f"ΔI {100 * (found[0] / true - 1):+.0f} %, seen"
-    assert rows[1, 2].get_xlabel() == f"{found[1]:,.0f} {toy.adapter.unit}, seen"
-    assert [row[0].get_ylabel() for row in rows] == ["3", "no dot"]
+    what, unit = toy.adapter.study.label.removesuffix(")").split(" (")
+    error = f"ΔI {100 * (found[0] / true - 1):+.0f} %"
+    assert rows[0, 0].get_title(loc="left") == f"dot, {what} 3 {unit}: {error}, seen"
+    assert rows[1, 0].get_title(loc="left") == f"no dot: {found[1]:,.0f} {toy.adapter.unit}, seen"
+
+
+def test_columns_have_equal_widths_and_rows_equal_heights(toy, toy_separator):
+    dataset = toy.dataset("test")
+    narrow = dataset[0].valid.copy()
+    narrow[:, : narrow.shape[1] // 2] = False
+    samples = [dataset[0], dataset[1].replace(valid=narrow)]
+    figure = gallery_figure(toy_separator, samples, {0: 3.0, 1: 4.0}, toy.adapter, "dot")
+    figure.draw_without_rendering()
+    boxes = np.array([one.get_position().bounds for one in figure.axes[:8]]).reshape(2, 4, 4)
+    np.testing.assert_allclose(boxes[0, :, [0, 2, 3]], boxes[1, :, [0, 2, 3]], atol=1e-3)
+    np.testing.assert_allclose(boxes[..., 2], boxes[0, 0, 2], atol=1e-3)
 
 
 def test_a_volume_is_drawn_with_the_gaps_between_its_views(tmp_path):
@@ -242,7 +255,9 @@ def test_lines_are_drawn_in_one_dimension(pulses_run, with_study):
         run.separator(), run.dataset("test"), events, run.adapter, "energy" if with_study else ""
     )
     grid = np.array(figure.axes).reshape(2, 1 + len(run.adapter.classes))
-    assert [axes.get_title() for axes in grid[0]] == ["input", *run.adapter.classes]
+    assert [axes.get_title().strip() for axes in grid[0]] == ["input", *run.adapter.classes]
+    stated = [axes.get_title(loc="right") for axes in grid[1, 1:]]
+    assert all(f"{name}: " in text for name, text in zip(run.adapter.classes, stated, strict=True))
     sample = run.dataset("test")[1]
     for axes, true in zip(grid[1, 1:], sample.target, strict=True):
         drawn, predicted = (line.get_ydata() for line in axes.lines)
@@ -253,6 +268,6 @@ def test_lines_are_drawn_in_one_dimension(pulses_run, with_study):
 
 def test_classes_are_drawn_side_by_side_without_a_study(toy, toy_separator):
     figure = class_gallery(toy_separator, toy.dataset("test"), {0: "worst", 3: "best"}, toy.adapter)
-    titles = [axes.get_title() for axes in figure.axes[:5]]
+    titles = [axes.get_title().strip() for axes in figure.axes[:5]]
     assert titles == ["input", "dot: truth", "dot: prediction", "bar: truth", "bar: prediction"]
     assert len(figure.axes) == 10
