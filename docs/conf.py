@@ -7,6 +7,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import rooms
 import tables
 from tables import columns_table
 
@@ -171,5 +172,6 @@ def mark_up(_app: Any, _what: str, _name: str, _object: Any, _options: Any, line
 
 
 def setup(app: Any) -> None:
-    """Connect the hook ahead of Napoleon's."""
+    """Write the pages of the API before they are read, and connect the hook ahead of Napoleon's."""
+    app.connect("builder-inited", lambda _: rooms.write())
     app.connect("autodoc-process-docstring", mark_up, priority=400)

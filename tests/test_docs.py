@@ -6,6 +6,7 @@ is what that block prints.
 
 import contextlib
 import doctest
+import importlib
 import io
 import pkgutil
 import re
@@ -30,7 +31,7 @@ from oasis.run import Run
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
+PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if not {"_build", "api"} & {*path.parts})]
 FENCE = re.compile(r"^```(?P<language>[\w{}-]*)[^\n]*\n(?P<text>.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SMALL = ["data.events={train: 16, val: 8, test: 40}", "training.epochs=1", "training.workers=0"]
@@ -137,12 +138,34 @@ def test_every_command_is_in_the_reference():
     assert set(re.findall(r"\{\{ command_(\w+) \}\}", content)) == {name.replace("-", "_") for name in names}
 
 
-def test_every_room_and_every_domain_is_in_the_reference():
-    content = (DOCS / "reference" / "api.md").read_text()
-    listed = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)$", content, flags=re.MULTILINE))
-    packages = [one.name for one in pkgutil.walk_packages(oasis.__path__, "oasis.") if one.ispkg]
-    assert len(packages) > 20
-    assert [name for name in packages if not any(one.startswith(f"{name}.") for one in listed)] == []
+@pytest.fixture
+def rooms(monkeypatch):
+    """The module that writes the pages of the API."""
+    monkeypatch.syspath_prepend(DOCS)
+    yield importlib.import_module("rooms")
+    del sys.modules["rooms"]
+
+
+def test_every_module_is_on_the_page_of_its_room(rooms, tmp_path, monkeypatch):
+    assert doctest.testmod(rooms).failed == 0
+    monkeypatch.setattr(rooms, "FOLDER", tmp_path / "api")
+    rooms.write()
+    (tmp_path / "api/oasis.gone.md").touch()
+    rooms.write()
+    pages = {path.stem: path.read_text() for path in (tmp_path / "api").iterdir()}
+    packages = [one for one in pkgutil.iter_modules(oasis.__path__, "oasis.") if one.ispkg]
+    domains = [one for one in pkgutil.iter_modules(oasis.adapters.__path__, "oasis.adapters.") if one.ispkg]
+    assert {*pages} == {"oasis", *(one.name for one in (*packages, *domains))}
+    listed = [
+        name for text in pages.values() for name in re.findall(r"^\.\. automodule:: (.+)$", text, flags=re.M)
+    ]
+    assert len(listed) == len({*listed})
+    modules = {one.name for one in pkgutil.walk_packages(oasis.__path__, "oasis.") if not one.ispkg}
+    of_run = {
+        name for name in modules if name.startswith("oasis.run.")
+    }  # on whose page the class is shown as a whole
+    assert modules - {*listed} - of_run == {"oasis.__main__"}
+    assert ".. autoclass:: oasis.run.Run\n" in pages["oasis.run"]
 
 
 def anchors_of(page):
@@ -177,7 +200,7 @@ def test_tables_of_the_reference_are_made_of_every_option(monkeypatch):
     for field in oasis.TrainingOptions.model_fields:
         assert f"| `{field}` |" in conf.myst_substitutions["training"]
     assert "| `epochs` | integer, ≥ 1 | `50` |" in conf.myst_substitutions["training"]
-    for name in ("conf", "tables"):
+    for name in ("conf", "rooms", "tables"):
         del sys.modules[name]
 
 
