@@ -37,8 +37,6 @@ class Grouping(Options):
         intensity: the minimum summed intensity of an instance.
         joins: other classes whose instances absorb the fragments of this class that touch them.
         fragment: the maximum intensity of a fragment, as a fraction of that of the other instance.
-        shared: the maximum fraction of the pixels of a fragment that it shares with the other instance. An object
-            that lies across another shares many, a track whose class changes on the way only those of the change.
     """
 
     method: Literal["components", "gaps", "watershed"] = "components"
@@ -49,7 +47,6 @@ class Grouping(Options):
     intensity: float = Field(0.0, ge=0)
     joins: tuple[str, ...] = ()
     fragment: float = Field(0.2, gt=0, le=1)
-    shared: float = Field(1.0, ge=0, le=1)
 
 
 def group(
@@ -88,7 +85,7 @@ def group(
     ]
     found = Instances.concatenate(parts)
     joins = {label: [list(classes).index(name) for name in how.joins] for label, how in enumerate(chosen)}
-    found = _joined(found, joins, chosen)
+    found = _joined(found, joins, [how.fragment for how in chosen])
     sizes, sums = found.sizes, found.intensity.sum(axis=1)
     least = np.array([(how.pixels, how.intensity) for how in chosen]).reshape(-1, 2)[found.labels]
     return found.select(np.flatnonzero((sizes >= least[:, 0]) & (sums >= least[:, 1])))
@@ -217,17 +214,16 @@ def _by_peaks(lit: NDArray[np.bool_], values: Floats, smoothing: float, separati
     return _spread(lit, merged[upward])
 
 
-def _joined(found: Instances, joins: Mapping[int, Sequence[int]], options: Sequence[Grouping]) -> Instances:
+def _joined(found: Instances, joins: Mapping[int, Sequence[int]], shares: Sequence[float]) -> Instances:
     """Return the instances with every fragment joined to the brightest instance that it touches and may join."""
-    target, sums, sizes = np.arange(len(found)), found.intensity.sum(axis=1), found.sizes
+    target, sums = np.arange(len(found)), found.intensity.sum(axis=1)
     for label, others in joins.items():
         if not others:
             continue
         mine = _owner_image(found, label)
         pairs = [_touching(mine, _owner_image(found, other)) for other in others]
-        fragments, larger, common = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        may = sums[fragments] <= options[label].fragment * sums[larger]
-        may &= common <= options[label].shared * sizes[fragments]
+        fragments, larger = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        may = sums[fragments] <= shares[label] * sums[larger]
         fragments, larger = fragments[may], larger[may]
         order = np.argsort(sums[larger], kind="stable")  # the brightest is assigned last and wins
         target[fragments[order]] = larger[order]
@@ -242,18 +238,19 @@ def _owner_image(found: Instances, label: int) -> Integers:
     return image
 
 
-def _touching(mine: Integers, others: Integers) -> tuple[Integers, Integers, Integers]:
-    """Return pairs of instances with the same or neighbouring pixels, and the number of those that they share."""
+def _touching(mine: Integers, others: Integers) -> tuple[Integers, Integers]:
+    """Return pairs of instances with the same or neighbouring pixels."""
     pairs = [(mine, others)]
     for step in _offsets(mine.ndim, mine.ndim**0.5):
         here, there = _shifted(step, mine.shape)
         pairs += [(mine[here], others[there]), (mine[there], others[here])]
     both = [(first >= 0) & (second >= 0) for first, second in pairs]
     found = [
-        np.stack([first[chosen], second[chosen]]) for (first, second), chosen in zip(pairs, both, strict=True)
+        np.unique(np.stack([first[chosen], second[chosen]]), axis=1)
+        for (first, second), chosen in zip(pairs, both, strict=True)
     ]
-    (first, second), place = np.unique(np.concatenate(found, axis=1), axis=1, return_inverse=True)
-    return first, second, np.bincount(place.ravel()[: found[0].shape[1]], minlength=len(first))
+    first, second = np.unique(np.concatenate(found, axis=1), axis=1)
+    return first, second
 
 
 def _merge(found: Instances, target: Integers) -> Instances:

@@ -119,21 +119,6 @@ def test_shared_pixels_add_up_when_a_fragment_joins():
     assert found.dense(0)[0].tolist() == [0, 50, 50, 50, 52, 2, 0, 0]
 
 
-def test_what_lies_across_another_object_joins_it_only_if_few_pixels_are_shared():
-    maps = np.zeros((2, 1, 9, 12), np.float32)
-    maps[1, 0, 4, 0:7], maps[0, 0, 4, 6:11] = 50, 40  # a track whose class changes in its seventh pixel
-    maps[1, 0, 0:3, 9:12], maps[0, 0, 1, 8:12] = 50, 40  # an object that lies across another
-    classes, limits = ["dot", "track"], {"dot": 1.0, "track": 1.0}
-
-    def sizes(shared):
-        how = {"dot": Grouping(joins=("track",), fragment=1, shared=shared)}
-        return sorted(group(maps, classes, limits, how).sizes.tolist())
-
-    assert sizes(0.1) == [4, 5, 7, 9]
-    assert sizes(0.25) == [4, 9, 11]
-    assert sizes(1.0) == [10, 11]
-
-
 @pytest.mark.parametrize("method", ["components", "gaps", "watershed"])
 def test_empty_maps_have_no_instances(method):
     found = group(np.zeros((2, 1, 9, 9), np.float32), ["a", "b"], {}, {"a": Grouping(method=method, joins=("b",))})
