@@ -14,6 +14,19 @@ RED: Final = "#d55e00"
 GREEN: Final = "#009e73"
 COLOURS: Final = (BLUE, RED, GREEN, "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito, for the colour-blind too
 
+LINES: Final = ("-", "--", ":", "-.")
+
+
+def line_style(place: int) -> dict[str, Any]:
+    """Return colour and line style of the curve in a place, such that no two of the first 24 are the same.
+
+    Example:
+        >>> line_style(1), line_style(7)["linestyle"]
+        ({'color': '#d55e00', 'linestyle': '-'}, '--')
+    """
+    turn, colour = divmod(place, len(COLOURS))
+    return {"color": COLOURS[colour], "linestyle": LINES[turn % len(LINES)]}
+
 
 def error_bars(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
     """Return the lengths (2, n) of error bars from values (n,) and the ends of their intervals; NaN for none.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from oasis.drawing import BLUE, COLOURS, RED, add_legend
+from oasis.drawing import BLUE, RED, add_legend, line_style
 from oasis.stats.intervals import rate
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def curve_figure(curves: Mapping[str, pd.DataFrame]) -> "Figure":
     figure = Figure(figsize=(5.5, 4.4), layout="constrained")
     axes = figure.subplots()
     for place, (name, curve) in enumerate(curves.items()):
-        axes.plot(curve["recall"], curve["precision"], color=COLOURS[place % len(COLOURS)], label=name)
+        axes.plot(curve["recall"], curve["precision"], label=name, **line_style(place))
     axes.set(xlabel="recall of pixels", ylabel="precision of pixels", xlim=(0, 1), ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
     add_legend(axes)
@@ -66,8 +66,8 @@ def efficiency_figure(tables: Mapping[str, pd.DataFrame], energy: float) -> "Fig
     figure = Figure(figsize=(5.5, 4.4), layout="constrained")
     axes = figure.subplots()
     for place, (name, table) in enumerate(tables.items()):
-        style = "o" if len(table) == 1 else "-"
-        axes.plot(table["fakes"], table["efficiency"], style, color=COLOURS[place % len(COLOURS)], label=name)
+        style = line_style(place) | ({"linestyle": "", "marker": "o"} if len(table) == 1 else {})
+        axes.plot(table["fakes"], table["efficiency"], label=name, **style)
     axes.set(xscale="log", yscale="log", xlabel="fakes per full frame", ylabel=f"fraction found at {energy:g} keV")
     axes.set(ylim=(0.2, 1.05), yticks=(0.2, 0.3, 0.5, 0.7, 1.0), yticklabels=("0.2", "0.3", "0.5", "0.7", "1"))
     axes.minorticks_off()

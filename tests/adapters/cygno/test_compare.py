@@ -4,8 +4,10 @@ import sys
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
+from oasis.adapters.cygno.figures import curve_figure
 from oasis.errors import ConfigError
 from oasis.run import Run
 
@@ -77,3 +79,9 @@ def test_runs_of_other_images_are_refused(example, run, train):
         compare.load_runs([run, other], [])
     with pytest.raises(ConfigError, match="same name"):
         compare.load_runs([run, run], [])
+
+
+def test_no_two_curves_of_a_figure_look_the_same():
+    curves = {str(number): pd.DataFrame({"recall": [0, 1], "precision": [1, 0]}) for number in range(14)}
+    lines = curve_figure(curves).axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
