@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from oasis.adapters.camera import Camera
-from oasis.adapters.folder.channels import check_endings
+from oasis.adapters.folder.channels import check_endings, likely_endings
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
@@ -57,7 +57,17 @@ def write_folder(
     )
     check_outputs({path: is_unedited}, [folder], force=force, mend=ANOTHER_NAME)
     write_text(path, f"{text}{UNEDITED}{_digest(text)}\n")
-    return path, said(folder, found, camera, compared)
+    return path, "\n".join([said(folder, found, camera, compared), *_channels_said(folder, channels)])
+
+
+def _channels_said(folder: Path, channels: Sequence[str]) -> list[str]:
+    """Return a line if files look like channels of images and were not said to be."""
+    layout = training_layout(folder, channels)
+    endings = likely_endings([*layout.images] or [name for of_class in layout.maps.values() for name in of_class])
+    if channels or not endings:
+        return []
+    text = ",".join(endings)
+    return [f"names differ in {text} alone: if these are the channels of one image, add  --channels {text}"]
 
 
 def is_folder(name: str) -> bool:

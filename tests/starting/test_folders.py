@@ -10,6 +10,7 @@ import yaml
 from made_up_cells import CLASSES, GAIN, OFFSET, pairs, stained
 
 from oasis.adapters.camera import Camera
+from oasis.adapters.folder.channels import likely_endings
 from oasis.adapters.folder.measuring import measure
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
@@ -39,6 +40,27 @@ def test_dimensions_bands_and_size_are_found(tmp_path, size, bands, suffix, dims
     assert not found.labels
     assert found.files == {"images": 3, "nuclei": 3, "vesicles": 3}
     assert all(2 * low <= high for low, high in zip(found.size, (2 * length for length in size), strict=True))
+
+
+def test_files_that_look_like_channels_are_noticed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = pairs(tmp_path / "cells", 3)
+    for path in folder.rglob("*.tif"):
+        other = path.with_name(f"{path.stem}_GFP.tif")
+        other.write_bytes(path.read_bytes())
+        path.rename(path.with_name(f"{path.stem}_DAPI.tif"))
+    hint = "--channels _DAPI,_GFP"
+    assert hint in write_folder(folder)[1]
+    assert hint not in write_folder(folder, channels=["_DAPI", "_GFP"], force=True)[1]
+    assert "--channels" not in write_folder(pairs(tmp_path / "others", 3))[1]
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [["a_t0", "a_t1", "b_t0", "b_t1"], ["a_DAPI", "b_DAPI"], ["a_DAPI", "a_GFP", "b_DAPI"], ["a", "b"], []],
+)
+def test_other_endings_are_no_channels(stems):
+    assert likely_endings(stems) == ()
 
 
 def test_depth_can_be_told(tmp_path):

@@ -1,5 +1,6 @@
 """Channels: images of which every channel is a file of its own, such as `a_DAPI.tif` and `a_GFP.tif`."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from oasis.errors import ConfigError, DataError
 from oasis.io.axes import AxisFacts
 from oasis.io.folders import stem_of
 from oasis.io.labelled import read_labelled
+
+OF_ORDER = re.compile(r"[TtZzSsFfPpXxYy]\d+")  # times, planes, series, fields, positions
+MOST = 8  # channels of an image
 
 
 def leading(paths: Sequence[Path], endings: Sequence[str]) -> list[Path]:
@@ -51,6 +55,28 @@ def check_endings(endings: Sequence[str], folder: Path) -> None:
     for ending in endings:
         if not any(stem.endswith(ending) for stem in stems):
             raise ConfigError(f"channels: no file in {folder} has a name that ends with {ending!r}")
+
+
+def likely_endings(stems: Sequence[str]) -> tuple[str, ...]:
+    """Return endings that look like those of channels: every image has all of them, and they are no mere numbers.
+
+    Endings such as `_t01` or `_z3`, of times, planes, series and fields, are not among them.
+
+    Args:
+        stems: the names of files without suffix.
+
+    Example:
+        >>> likely_endings(["a_DAPI", "a_GFP", "b_DAPI", "b_GFP"]), likely_endings(["a_1", "a_2", "b_1", "b_2"])
+        (('_DAPI', '_GFP'), ())
+    """
+    images: dict[str, set[str]] = {}
+    for stem in stems:
+        start = stem[: max(stem.rfind(mark) for mark in "_-")]
+        images.setdefault(start, set()).add(stem.removeprefix(start))
+    endings = sorted(next(iter(images.values()), ()))
+    same = all(found == set(endings) for found in images.values())
+    named = all(re.search("[A-Za-z]", one) and not OF_ORDER.fullmatch(one[1:]) for one in endings)
+    return tuple(endings) if same and named and len(images) > 1 and 1 < len(endings) <= MOST else ()
 
 
 def name_of(path: Path, endings: Sequence[str]) -> str:
