@@ -360,7 +360,9 @@ def predict(
     for error in found.failed.values():
         say(error)
     intervals = " with intervals" if "intensity_low" in found.objects else ""
-    typer.echo(f"{out}: maps of {found.images} images; {out.with_suffix('.csv')}: intensities{intervals}")
+    typer.echo(
+        f"{out}: maps of {_counted(found.images, 'image')}; {out.with_suffix('.csv')}: intensities{intervals}"
+    )
     if found.failed:
         raise typer.Exit(REFUSED)
 
@@ -386,7 +388,7 @@ def _catalogue(
     for error in found.failed.values():
         say(error)
     written = ", ".join(str(path) for path in catalogue_files(out, cutouts).values())
-    typer.echo(f"{written}: {len(found.table)} objects in {found.images} images")
+    typer.echo(f"{written}: {len(found.table)} objects in {_counted(found.images, 'image')}")
     if found.failed:
         raise typer.Exit(REFUSED)
 
@@ -505,7 +507,7 @@ def stream(
         say(f"{path}: frame {number}: {why}; left out {len(found.left_out)} frames")
     if found.error is not None:
         say(found.error)
-    typer.echo(f"{out}: maps of {found.frames} frames; {out.with_suffix('.csv')}: intensities")
+    typer.echo(f"{out}: maps of {_counted(found.frames, 'frame')}; {out.with_suffix('.csv')}: intensities")
     if found.error is not None or found.left_out:
         raise typer.Exit(REFUSED)
 
@@ -599,3 +601,7 @@ def adapters() -> None:
     for name in adapter_names():
         kind: Any = find_adapter(name)
         typer.echo(f"{name}: {(kind.__doc__ or '').splitlines()[0]}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

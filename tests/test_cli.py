@@ -215,7 +215,7 @@ def test_part_of_a_folder_fails(tmp_path, toy_run, capsys):
     assert run(["predict", str(toy_run), str(folder), "--out", str(tmp_path / "m.npz")]) == 2
     streams = capsys.readouterr()
     assert "b.npy" in streams.err
-    assert "maps of 1 images" in streams.out
+    assert "maps of 1 image;" in streams.out
 
 
 def test_the_installed_command_and_help():

@@ -52,8 +52,8 @@ def metrics_header() -> str:
 
 
 def metrics_line(row: Mapping[Any, Any]) -> str:
-    """Return events, bias, spread and IoU of a row of `binned` as a line for a terminal."""
-    bias, spread, iou = (format(Estimate.of(row, name), spec) for name, spec in METRICS)
+    """Return events, bias, spread and IoU of a row of `binned` as a line for a terminal; dashes without events."""
+    bias, spread, iou = (format(Estimate.of(row, name), spec) if row["events"] else "-" for name, spec in METRICS)
     return f"{row['events']:>7} {bias:>24} {spread:>24} {iou:>20}"
 
 
