@@ -87,9 +87,12 @@ def images_shape(shape: Sequence[int], bands: int, spatial_dims: int) -> tuple[i
     if len(lead) == 1:
         lead = (1, *lead)
     if len(shape) < spatial_dims or len(lead) != 2 or lead[1] != bands:
-        raise DataError(
+        text = (
             f"an array of shape {shape} does not contain images of {bands} bands and {spatial_dims} spatial axes"
         )
+        if len(shape) == spatial_dims + 1 and shape[-1] == bands:
+            text += f": if its last axis is the bands, say so with data.axes (--axes {SPATIAL[-spatial_dims:]}C)"
+        raise DataError(text)
     return (*lead, *spatial)
 
 

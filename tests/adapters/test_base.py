@@ -99,6 +99,11 @@ def test_arrays_of_other_shapes_are_refused(adapter, shape):
         adapter().as_images(np.ones(shape))
 
 
+def test_bands_that_come_last_are_told_how_to_be_said():
+    with pytest.raises(DataError, match=r"20, 30, 2\) .*data\.axes \(--axes YXC\)"):
+        TwoBands().as_images(np.ones((20, 30, 2)))
+
+
 class Line(Plain):
     spatial_dims = 1
 
