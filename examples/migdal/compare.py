@@ -163,7 +163,7 @@ def measured(run: Run, path: Path) -> pd.DataFrame:
 def calibrated(run: Run, rows: pd.DataFrame, electrons: Path, path: Path) -> pd.DataFrame:
     """Return the errors of the calibrated light, one row for each of `measured`, measured if it was not."""
     if path.exists():
-        return read_table(path)
+        return pd.read_parquet(path)
     whole = Run(run.folder, ["head.present_from=0"])
     held_out = Run(run.folder, ["head.present_from=0", f"data.files.val={electrons}"]).dataset("val")
     table = whole.measure(held_out, workers=0)
@@ -174,7 +174,7 @@ def calibrated(run: Run, rows: pd.DataFrame, electrons: Path, path: Path) -> pd.
         rows = table[table["class"] == ER].reset_index(drop=True)
     true = rows["intensity_true"].where(rows["intensity_true"] > 0)
     errors = pd.DataFrame({"calibrated_percent": 100 * (curve(rows["intensity_predicted"].to_numpy()) / true - 1)})
-    write_table(errors, path)
+    errors.to_parquet(path)
     return errors
 
 

@@ -83,6 +83,8 @@ def learning_curve(values: Mapping[str, Mapping[str, Estimate]], counts: Sequenc
             )
         axes.axhline(values["simulated"][label].value, color="grey", linestyle="--", label="the simulation itself")
         axes.set(xscale="log", xlabel="recoils", title=label)
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.minorticks_off()
     figure.axes[0].legend()
     return figure
 
