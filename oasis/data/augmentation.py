@@ -4,13 +4,14 @@ Flips and right-angle rotations are exact to the last bit, re-mixing (`oasis.dat
 (`oasis.data.warping`) interpolate image and maps in the same way.
 """
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.data.mixing import SampleDataset, keyed_rng
+from oasis.data.mixing import Key, SampleDataset, keyed_rng
 from oasis.data.remixing import Remix, Remixed
 from oasis.data.samples import Sample
 from oasis.data.warping import Affine, Conserve, Elastic, check_warp, warp
@@ -102,5 +103,13 @@ class Augmented(SampleDataset):
 
     def sample(self, index: int, epoch: int) -> Sample:
         """Return sample `index`, augmented as drawn for (seed, index, epoch)."""
-        rng = keyed_rng(self.seed, "augmentation", index, epoch)
-        return self.augmentation.apply(self.dataset.sample(index, epoch), rng)
+        return self._augmented(self.dataset.sample(index, epoch), index, epoch)
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[Sample]:
+        """Return the samples of several keys."""
+        numbers = [self._number(key) for key in keys]
+        found = self.dataset.__getitems__(numbers)
+        return [self._augmented(one, index, epoch) for one, (epoch, index) in zip(found, numbers, strict=True)]
+
+    def _augmented(self, sample: Sample, index: int, epoch: int) -> Sample:
+        return self.augmentation.apply(sample, keyed_rng(self.seed, "augmentation", index, epoch))

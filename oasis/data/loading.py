@@ -128,7 +128,7 @@ class Loader(Generic[B]):
             self._parallel = None
         if self._parallel is None:
             for keys in islice(self.batch_sampler, given, None):
-                batch = _opened(self._collate([self._samples[key] for key in keys]))
+                batch = _opened(self._collate(self._samples.__getitems__(keys)))
                 pins = isinstance(batch, Batch) and torch.cuda.is_available()
                 yield batch.pin_memory() if pins else batch  # type: ignore[attr-defined]
 
@@ -216,6 +216,12 @@ class _Samples:
             return _Failed(error)
         except SystemExit as error:
             return _Failed(DataError(f"the data set ends the program (exit {error.code}) at sample {key}"))
+
+    def __getitems__(self, keys: Sequence[Any]) -> Sequence[Sample | _Failed]:
+        try:
+            return self.dataset.__getitems__(keys)
+        except (OasisError, SystemExit):
+            return [self[key] for key in keys]  # says which of them it is
 
 
 def _collated(samples: Sequence[Sample | _Failed], collate: Callable[[Sequence[Sample]], B]) -> B | _Failed:

@@ -71,3 +71,21 @@ def test_scenes_keep_nothing_between_samples(name: str) -> None:
     for index in reversed(range(4)):
         np.testing.assert_array_equal(other[index].image, alone[index])
     assert {key: id(value) for key, value in vars(scene).items()} == before
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_samples_do_not_depend_on_those_made_beside_them(name: str) -> None:
+    """Other samples before and after, another number of them, and twice the same one."""
+    dataset = mixer(name)
+    keys = [(1, 4), (0, 2), (1, 3), (0, 2), (0, 7)]
+    for key, found in zip(keys, dataset.__getitems__(keys), strict=True):
+        alone = dataset[key]
+        assert list(found.meta) == list(alone.meta)
+        for name_of, value in alone.meta.items():
+            expected = value if isinstance(value, str) else pytest.approx(value, nan_ok=True, rel=1e-9)
+            assert found.meta[name_of] == expected
+        for part in ("image", "target", "valid", "context"):
+            expected, made = getattr(alone, part), getattr(found, part)
+            if expected is not None:
+                np.testing.assert_allclose(made, expected, rtol=1e-6, atol=1e-6)
+        assert len(found.instances) == len(alone.instances)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.ccd.silicon import ELECTRON_MASS, FINE_STRUCTURE
+from oasis.data.draws import Random
 
 Floats = NDArray[np.float64]
 
@@ -102,18 +103,17 @@ def _cumulative() -> tuple[Floats, Floats]:
     return energy, np.concatenate([[0.0], np.cumsum(total) / total.sum()])
 
 
-def beta_energies(count: int, rng: np.random.Generator) -> Floats:
+def beta_energies(count: int, rng: Random) -> Floats:
     """Return energies (count,) of beta electrons from the spectrum of all branches, keV."""
     energy, cumulative = _cumulative()
     return np.asarray(np.interp(rng.random(count), cumulative, energy))
 
 
-def line_energies(lines: tuple[Line, ...], count: int, rng: np.random.Generator) -> Floats:
+def line_energies(lines: tuple[Line, ...], count: int, rng: Random) -> Floats:
     """Return energies (count,) of particles drawn from lines in proportion to their intensity, keV."""
-    intensity = np.array([line.intensity for line in lines])
-    bounds = np.array([line.energy for line in lines])[
-        rng.choice(len(lines), count, p=intensity / intensity.sum())
-    ]
+    cumulative = np.cumsum([line.intensity for line in lines])
+    drawn = np.searchsorted(cumulative / cumulative[-1], rng.random(count), side="right")
+    bounds = np.array([line.energy for line in lines])[drawn]
     return np.asarray(rng.uniform(bounds[:, 0], bounds[:, 1]))
 
 

@@ -1,5 +1,7 @@
 """Depositing: the points in the active silicon at which electrons and muons leave energy."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,8 +9,9 @@ from oasis.adapters.ccd import muons
 from oasis.adapters.ccd.electrons import turned, until_exit
 from oasis.adapters.ccd.options import CcdOptions
 from oasis.adapters.ccd.sensor import Sensor
-from oasis.adapters.ccd.sources import BULK, FRONT, Start, Window
+from oasis.adapters.ccd.sources import BULK, FRONT, Generators, Start, Window, drawn
 from oasis.adapters.ccd.tracks import Deposits, Electrons
+from oasis.data.draws import Draws, Random
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -18,7 +21,7 @@ MUON_SPACING = 3.0  # um between points of a muon
 AROUND_MUON = 300.0  # um that its electrons may reach
 
 
-def deposit(start: Start, electrons: Electrons, sensor: Sensor, rng: np.random.Generator) -> Deposits:
+def deposit(start: Start, electrons: Electrons, sensor: Sensor, rng: Random) -> Deposits:
     """Return where electrons deposit energy in the active silicon."""
     chosen = electrons.choose(start.energy, rng)
     azimuth = rng.uniform(0, 2 * np.pi, len(chosen))
@@ -56,12 +59,17 @@ def active_share(made: Deposits, origin: Floats, thickness: float) -> Floats:
 
 
 def muon_deposits(
-    options: CcdOptions, window: Window, electrons: Electrons, rate: float, rng: np.random.Generator
-) -> tuple[Deposits, Integers]:
-    """Return the deposits of muons that may reach a window, and the side through which each enters."""
+    options: CcdOptions, window: Window, electrons: Electrons, rates: Sequence[float], rngs: Generators
+) -> tuple[Deposits, Integers, Draws]:
+    """Return the deposits of muons that may reach a window, of several samples.
+
+    Returns:
+        The deposits, the side through which each muon enters, and the source of random numbers of each.
+    """
     sensor = options.sensor
     thickness = sensor.thickness_um
-    count = int(rng.poisson(rate * options.muons * window.area(LONGEST_MUON)))
+    rng = drawn([rate * options.muons * window.area(LONGEST_MUON) for rate in rates], rngs)
+    count = len(rng)
     places, along = window.places(count, LONGEST_MUON, rng), muons.directions(count, rng)
     side = rng.integers(2, size=count)
     along[:, 2] *= np.where(side == FRONT, 1.0, -1.0)
@@ -71,16 +79,19 @@ def muon_deposits(
     kept = window.reached(np.minimum(places, ends), np.maximum(places, ends), AROUND_MUON)
     kept &= np.linalg.norm(ends - places, axis=1) < LONGEST_MUON
     places, along, length, side = places[kept], along[kept], length[kept], side[kept]
-    depth = np.where(side == FRONT, 0.0, thickness)
+    rng, depth = rng.rows(kept), np.where(side == FRONT, 0.0, thickness)
     of = muons.kinematics(options.muon_gev)
     lost = muons.losses(length, of, MUON_SPACING, rng)
-    points = np.column_stack([places, depth])[lost.muon] + lost.path[:, None] * along[lost.muon]
-    points[:, 2] = np.clip(points[:, 2], 0, thickness)
-    near = Deposits(lost.muon, points, lost.energy).where(~lost.hard)
-    cosine = muons.thrown_cosine(lost.energy[lost.hard], of)
-    thrown = turned(along[lost.muon[lost.hard]], cosine, rng.uniform(0, 2 * np.pi, len(cosine)))
-    energy = np.minimum(lost.energy[lost.hard], electrons.energy[-1])
-    start = Start(points[lost.hard], thrown, energy, np.full(len(energy), BULK))
-    far = deposit(start, electrons, sensor, rng)
-    far = far._replace(owner=lost.muon[lost.hard][far.owner])
-    return near.join(far), side
+    points = np.empty((3, len(lost.muon))).T
+    for axis, begin in enumerate((*places.T, depth)):
+        points[:, axis] = begin[lost.muon] + lost.path * along[:, axis][lost.muon]
+    np.clip(points[:, 2], 0, thickness, out=points[:, 2])
+    hard = np.flatnonzero(lost.hard)
+    thrower, cosine = lost.muon[hard], muons.thrown_cosine(lost.energy[hard], of)
+    of_thrown = rng.rows(thrower)
+    thrown = turned(along[thrower], cosine, of_thrown.uniform(0, 2 * np.pi, len(cosine)))
+    energy = np.minimum(lost.energy[hard], electrons.energy[-1])
+    start = Start(points[hard], thrown, energy, np.full(len(energy), BULK))
+    far = deposit(start, electrons, sensor, of_thrown)
+    far = far._replace(owner=thrower[far.owner])
+    return Deposits(lost.muon, points, lost.energy).join(far, np.flatnonzero(~lost.hard)), side, rng

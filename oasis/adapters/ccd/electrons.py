@@ -83,11 +83,15 @@ def frames(direction: Floats, azimuth: ArrayLike = 0.0) -> Floats:
     x, y, z = direction.T
     sign = np.copysign(1.0, z)
     a = -1 / (sign + z)
-    first = np.stack([1 + sign * x * x * a, sign * x * y * a, -sign * x], 1)
-    second = np.stack([x * y * a, sign + y * y * a, -y], 1)
+    first = 1 + sign * x * x * a, sign * x * y * a, -sign * x
+    second = x * y * a, sign + y * y * a, -y
     c, s = np.cos(azimuth), np.sin(azimuth)
-    c, s = np.broadcast_to(c, len(x))[:, None], np.broadcast_to(s, len(x))[:, None]
-    return np.stack([c * first + s * second, c * second - s * first, direction], 2)
+    bases = np.empty((len(x), 3, 3))
+    for axis, (one, other) in enumerate(zip(first, second, strict=True)):
+        bases[:, axis, 0] = c * one + s * other
+        bases[:, axis, 1] = c * other - s * one
+    bases[:, :, 2] = direction
+    return bases
 
 
 def turned(direction: Floats, cosine: Floats, azimuth: Floats) -> Floats:

@@ -9,12 +9,14 @@ References:
     Sternheimer, Berger and Seltzer (1984), At. Data Nucl. Data Tables 30, 261: density effect of silicon.
 """
 
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.ccd.silicon import ATOMIC_MASS, ATOMIC_NUMBER, DENSITY, ELECTRON_MASS, UM_PER_CM
+from oasis.data.draws import Random, of_rows
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -90,28 +92,30 @@ class Losses(NamedTuple):
     hard: NDArray[np.bool_]
 
 
-def losses(length: Floats, of: Kinematics, spacing: float, rng: np.random.Generator) -> Losses:
+def losses(length: Floats, of: Kinematics, spacing: float, rng: Random) -> Losses:
     """Draw the energy losses of muons along straight paths.
 
     Args:
         length: (n,) path lengths, um.
         of: the kinematics of the muons.
         spacing: of the points that share the soft losses, um.
-        rng: the source of randomness.
+        rng: the source of randomness, of all muons or of each.
     """
     count = np.maximum(np.ceil(length / spacing).astype(np.int64), 1)
     muon = np.repeat(np.arange(len(length)), count)
-    piece = (length / count)[muon]
+    piece = length / count
     first = np.cumsum(count) - count
-    path = (np.arange(len(muon)) - first[muon] + 0.5) * piece
+    path = (np.arange(len(muon)) - (first - 0.5)[muon]) * piece[muon]
     mean, width = restricted_loss(of, SOFT) * piece, np.sqrt(of.xi * SOFT * piece)
-    soft = rng.gamma((mean / width) ** 2, width**2 / mean)  # a gamma distribution is never negative
+    shape, scale = (mean / width) ** 2, width**2 / mean  # a gamma distribution is never negative
+    soft = of_rows(rng, muon).gamma(shape[muon], scale[muon])
     collisions = rng.poisson(of.xi * (1 / SOFT - 1 / of.largest) * length)
     struck = np.repeat(np.arange(len(length)), collisions)
-    transfer = 1 / (1 / SOFT - rng.random(len(struck)) * (1 / SOFT - 1 / of.largest))
-    kept = rng.random(len(struck)) < 1 - of.beta2 * transfer / of.largest
+    drawn = of_rows(rng, struck)
+    transfer = 1 / (1 / SOFT - drawn.random(len(struck)) * (1 / SOFT - 1 / of.largest))
+    kept = drawn.random(len(struck)) < 1 - of.beta2 * transfer / of.largest
     struck, transfer = struck[kept], transfer[kept]
-    where = rng.random(len(struck)) * length[struck]
+    where = of_rows(rng, struck).random(len(struck)) * length[struck]
     return Losses(
         np.concatenate([muon, struck]),
         np.concatenate([path, where]),
@@ -126,16 +130,22 @@ def thrown_cosine(transfer: Floats, of: Kinematics) -> Floats:
     return np.asarray(np.minimum(np.sqrt(transfer / (transfer + 2 * ELECTRON_MASS)) / speed, 1.0))
 
 
-def directions(count: int, rng: np.random.Generator) -> Floats:
+def directions(count: int, rng: Random) -> Floats:
     r"""Return directions (count, 3) of muons through a vertical wafer: columns, rows (downwards), depth.
 
     The flux per area is :math:`\cos^2 \theta\, |n \cdot d|` with the zenith angle :math:`\theta` and the
     horizontal normal n. Muons travel along positive depth; the wafer looks the same from both sides.
     """
-    angle = np.linspace(0, np.pi / 2, 2001)
-    density = np.cos(angle) ** 2 * np.sin(angle) ** 2  # sin from the solid angle, sin from the normal
-    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    angle, cumulative = _zenith()
     zenith = np.interp(rng.random(count) * cumulative[-1], cumulative, angle)
     sideways = rng.uniform(-1, 1, count)  # the sine of the azimuth from the normal, whose density is the cosine
     inward = np.sqrt(1 - sideways**2)
     return np.stack([np.sin(zenith) * sideways, np.cos(zenith), np.sin(zenith) * inward], 1)
+
+
+@cache
+def _zenith() -> tuple[Floats, Floats]:
+    """Return zenith angles and the integral of their distribution up to each."""
+    angle = np.linspace(0, np.pi / 2, 2001)
+    density = np.cos(angle) ** 2 * np.sin(angle) ** 2  # sin from the solid angle, sin from the normal
+    return angle, np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])

@@ -1,7 +1,7 @@
 """Scenes: decay products and muons in a window of a sensor, each placed as one component with its charge."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from oasis.adapters.ccd.sensor import CHUNK, FAINTEST, Sensor
 from oasis.adapters.ccd.sources import Window, diagnostic, xenon
 from oasis.adapters.ccd.tracks import Deposits, Electrons
 from oasis.data.components import Components
+from oasis.data.draws import Draws
 from oasis.data.mixing import Placed, Scene, split_indices
 from oasis.data.samples import Array, Scalar
 
@@ -37,6 +38,24 @@ class Stamp(NamedTuple):
     values: Array
 
 
+class _Charged(NamedTuple):
+    """Objects of one class, of several samples.
+
+    Attributes:
+        name: their class.
+        deposits: the points of n objects.
+        charge: (m,) e- of every point.
+        truth: (n,) true quantities.
+        sample: (n,) the sample of each.
+    """
+
+    name: str
+    deposits: Deposits
+    charge: Floats
+    truth: Mapping[str, Floats]
+    sample: NDArray[np.integer[Any]]
+
+
 def stamps(deposits: Deposits, charge: Floats, sensor: Sensor, shape: Sequence[int]) -> list[Stamp]:
     """Return the charge of every object in a window, spread by diffusion; objects without any are left out.
 
@@ -46,40 +65,68 @@ def stamps(deposits: Deposits, charge: Floats, sensor: Sensor, shape: Sequence[i
         sensor: the sensor.
         shape: rows and columns of the window.
     """
-    places = deposits.points[:, 1::-1] / sensor.pixel_um - 0.5  # rows, columns
     half = sensor.kernel // 2
+    places = np.stack([deposits.points[:, axis] for axis in (1, 0)])  # rows, columns
+    places /= sensor.pixel_um
+    places -= 0.5
     nearest = np.rint(places)
-    inside = ((nearest >= -half) & (nearest < np.array(shape) + half)).all(axis=1)
-    owner, places, charge, nearest = deposits.owner[inside], places[inside], charge[inside], nearest[inside]
-    if not len(owner):
+    (height, width), (down, across) = shape, nearest
+    inside = (down >= -half) & (down < height + half) & (across >= -half) & (across < width + half)
+    chosen = np.flatnonzero(inside)
+    if not len(chosen):
         return []
-    depth = deposits.points[inside, 2]
+    owner, charge, depth = deposits.owner[chosen], charge[chosen], deposits.points[chosen, 2]
+    places, nearest = places[:, chosen], nearest[:, chosen].astype(np.int64)
     objects, first = np.unique(owner, return_index=True)
-    low = np.maximum(np.minimum.reduceat(nearest, first).astype(np.int64) - half, 0)
-    high = np.minimum(np.maximum.reduceat(nearest, first).astype(np.int64) + half + 1, shape)
+    low = np.minimum.reduceat(nearest, first, axis=1).T - half
+    high = np.maximum.reduceat(nearest, first, axis=1).T + half + 1
     size = high - low
     ends = np.cumsum(size.prod(axis=1))
-    flat = np.zeros(ends[-1])
-    place = np.searchsorted(objects, owner)
-    for begin in range(0, len(owner), CHUNK):
-        part = slice(begin, begin + CHUNK)
-        pixels, shares = sensor.spread(places[part], depth[part])
-        of = place[part]
-        local = pixels - low[of][:, None]
-        rows, columns = local[:, :, 0, None], local[:, None, :, 1]
-        kept = (rows >= 0) & (rows < size[of, 0, None, None]) & (columns >= 0)
-        kept &= columns < size[of, 1, None, None]
-        index = (ends - size.prod(axis=1))[of, None, None] + rows * size[of, 1, None, None] + columns
-        flat += np.bincount(index[kept], (shares * charge[part, None, None])[kept], len(flat))
+    begins = ends - size.prod(axis=1)
+    flat = _spread(places, depth, charge, np.searchsorted(objects, owner), low, size, sensor)
     flat[flat < FAINTEST] = 0
-    boxes = zip(
-        objects.tolist(), low.tolist(), size.tolist(), np.split(flat.astype(np.float32), ends[:-1]), strict=True
-    )
-    return [
-        Stamp(number, (corner[0], corner[1]), values.reshape(1, *lengths))
-        for number, corner, lengths, values in boxes
-        if values.any()
-    ]
+    lit = np.maximum.reduceat(flat, begins) > 0
+    top = np.maximum(low, 0)
+    bottom = np.minimum(high, shape)
+    cut = ((top > low) | (bottom < high)).any(axis=1)
+    found = []
+    for number, (begin, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
+        if not lit[number]:
+            continue
+        values = flat[begin:end].reshape(size[number])
+        if cut[number]:
+            rows, columns = map(slice, top[number] - low[number], bottom[number] - low[number])
+            values = values[rows, columns]
+            if not values.any():
+                continue
+        row, column = top[number].tolist()
+        found.append(Stamp(int(objects[number]), (row, column), values[None].astype(np.float32)))
+    return found
+
+
+def _spread(
+    places: Floats,
+    depth: Floats,
+    charge: Floats,
+    box: Integers,
+    low: Integers,
+    size: Integers,
+    sensor: Sensor,
+) -> Floats:
+    """Return the charge in the pixels of boxes, one after another, of points in order of the boxes."""
+    ends = np.cumsum(size.prod(axis=1))
+    begins = ends - size.prod(axis=1)
+    flat, steps = np.zeros(ends[-1]), np.arange(sensor.kernel)[:, None]
+    for first in range(0, len(box), CHUNK):
+        part = slice(first, first + CHUNK)
+        of = box[part]
+        begin, end, width = begins[of[0]], ends[of[-1]], size[of, 1]
+        (row, column), down, across = sensor.spread(places[:, part], depth[part])
+        start = (row - low[of, 0]) * width + (column - low[of, 1] + begins[of] - begin)
+        index = (start + steps * width)[:, None] + steps
+        values = (down * charge[part])[:, None] * across
+        flat[begin:end] += np.bincount(index.ravel(), values.ravel(), end - begin)
+    return flat
 
 
 class CcdScene(Scene):
@@ -102,38 +149,58 @@ class CcdScene(Scene):
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Return the objects that reach the window, at random positions."""
+        return self.place_all([index], [rng])[0]
+
+    def place_all(
+        self, indices: Sequence[int], rngs: Sequence[np.random.Generator]
+    ) -> list[tuple[list[Placed], dict[str, Scalar]]]:
+        """Return the objects of several samples."""
         options, sensor = self.options, self.options.sensor
-        rate = float(np.exp(rng.uniform(*np.log(self.rates))))
+        rates = [float(np.exp(rng.uniform(*np.log(self.rates)))) for rng in rngs]
         window = Window((self.shape[1], self.shape[2]), sensor)
         of_xenon = options.sample == "xenon"
-        placed: list[Placed] = []
+        found: list[_Charged] = []
         starts = (
-            xenon(options, window, rate, rng, self.photons) if of_xenon else diagnostic(options, window, rate, rng)
+            xenon(options, window, rates, rngs, self.photons)
+            if of_xenon
+            else diagnostic(options, window, rates, rngs)
         )
-        for name, start in starts.items():
+        for name, (start, rng) in starts.items():
             made = deposit(start, self.electrons, sensor, rng)
             truth = {"energy": start.energy, "side": start.side.astype(float)}
-            placed += self._placed(self._class(name), made, truth, rng)
+            found.append(self._charged(self._class(name), made, truth, rng))
         if of_xenon:
-            made, side = muon_deposits(options, window, self.electrons, rate, rng)
+            made, side, rng = muon_deposits(options, window, self.electrons, rates, rngs)
             total = np.bincount(made.owner, made.energy, len(side)).astype(float)
-            placed += self._placed(MUON, made, {"energy": total, "side": side.astype(float)}, rng)
-        return placed, {"rate": rate, "objects": len(placed)}
+            found.append(self._charged(MUON, made, {"energy": total, "side": side.astype(float)}, rng))
+        placed = self._stamped(found, len(rngs))
+        return [(each, {"rate": rate, "objects": len(each)}) for each, rate in zip(placed, rates, strict=True)]
 
     def _class(self, origin: str) -> str:
         return ELECTRON if origin in (BETA, CE) and ELECTRON in self.classes else origin
 
-    def _placed(
-        self, name: str, deposits: Deposits, truth: Mapping[str, Floats], rng: np.random.Generator
-    ) -> list[Placed]:
-        sensor = self.options.sensor
-        deposited = np.bincount(deposits.owner, deposits.energy, len(truth["energy"]))
-        truth = {**truth, "deposited": deposited.astype(float)}
-        charge = sensor.pairs(deposits.energy, rng)
-        return [
-            Placed(name, one.values, one.origin, {key: float(column[one.owner]) for key, column in truth.items()})
-            for one in stamps(deposits, charge, sensor, self.shape[1:])
-        ]
+    def _charged(self, name: str, deposits: Deposits, truth: Mapping[str, Floats], rng: Draws) -> _Charged:
+        """Return objects with their charge and their true quantities."""
+        deposited = np.bincount(deposits.owner, deposits.energy, len(rng)).astype(float)
+        charge = self.options.sensor.pairs(deposits.energy, rng.rows(deposits.owner))
+        return _Charged(name, deposits, charge, {**truth, "deposited": deposited}, rng.of)
+
+    def _stamped(self, found: Sequence[_Charged], samples: int) -> list[list[Placed]]:
+        """Return the objects that reach the window, in every sample."""
+        firsts = np.cumsum([0, *(len(one.sample) for one in found)])
+        joined = Deposits(
+            np.concatenate([one.deposits.owner + first for one, first in zip(found, firsts, strict=False)]),
+            np.concatenate([one.deposits.points for one in found]),
+            np.concatenate([one.deposits.energy for one in found]),
+        )
+        charge = np.concatenate([one.charge for one in found])
+        placed: list[list[Placed]] = [[] for _ in range(samples)]
+        for stamp in stamps(joined, charge, self.options.sensor, self.shape[1:]):
+            kind = int(np.searchsorted(firsts, stamp.owner, side="right")) - 1
+            one, number = found[kind], stamp.owner - int(firsts[kind])
+            meta = {key: float(column[number]) for key, column in one.truth.items()}
+            placed[one.sample[number]].append(Placed(one.name, stamp.values, stamp.origin, meta))
+        return placed
 
     def observe(
         self, target: Array, placed: Sequence[Placed], rng: np.random.Generator

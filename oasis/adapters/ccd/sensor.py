@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Annotated, Final, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
-from scipy.special import erf
 
 from oasis.adapters.options import Rising
+from oasis.data.draws import Random
 from oasis.options import Options
 
 Floats = NDArray[np.float64]
@@ -16,7 +17,7 @@ Integers = NDArray[np.int64]
 
 SHARPEST: Final = 0.02  # pixels: charge at the gates has no width
 FAINTEST: Final = 1e-3  # e-: less is no charge
-CHUNK: Final = 100_000  # points whose charge is spread at once
+CHUNK: Final = 2000
 
 Level = Annotated[float, Field(ge=0, le=1e9)]
 Charge = Annotated[float, Field(gt=0, le=1e9)]
@@ -88,29 +89,31 @@ class Sensor(Options):
         inside = np.clip(np.asarray(depth, float), 0, self.thickness_um)
         return np.asarray(np.sqrt(-self.diffusion_um2 * np.log1p(-self.diffusion_per_um * inside)))
 
-    def pairs(self, energy: Floats, rng: np.random.Generator) -> Floats:
+    def pairs(self, energy: Floats, rng: Random) -> Floats:
         """Return numbers of electrons for deposits in keV: normal, with the variance of the Fano factor."""
         mean = energy * 1e3 / self.pair_ev
         return np.asarray(np.maximum(rng.normal(mean, np.sqrt(self.fano * mean)), 0))
 
-    def spread(self, places: Floats, depth: Floats) -> tuple[Integers, Floats]:
-        r"""Return the pixels (m, k, 2) around points, and the share (m, k, k) of their charge in each.
+    def spread(self, places: Floats, depth: Floats) -> tuple[Integers, Floats, Floats]:
+        r"""Return the first pixels (2, m) of squares around points, and shares (k, m) in rows and columns.
+
+        The share of a pixel of the square of k x k pixels is the product of those of its row and column:
 
         .. math:: K = \frac14 \left[\operatorname{erf} \frac{x + 1/2 - x_c}{\sqrt 2 \sigma}
                   - \operatorname{erf} \frac{x - 1/2 - x_c}{\sqrt 2 \sigma}\right] \times \text{the same in } y
 
         Args:
-            places: (m, 2) rows and columns; the centre of the first pixel is at 0.
+            places: (2, m) rows and columns; the centre of the first pixel is at 0.
             depth: (m,) under the gates, um.
         """
         half = self.kernel // 2
-        nearest = np.rint(places).astype(np.int64)
+        nearest = np.rint(places)
         sigma = np.maximum(self.sigma_um(depth) / self.pixel_um, SHARPEST)
-        edges = np.arange(-half, half + 2) - 0.5
-        from_point = (nearest - places)[:, :, None] + edges
-        shares = np.diff(erf(from_point / (np.sqrt(2) * sigma[:, None, None])), axis=2) / 2
-        pixels = nearest[:, None, :] + np.arange(-half, half + 1)[None, :, None]
-        return pixels, shares[:, 0, :, None] * shares[:, 1, None, :]
+        edges = np.arange(-half, half + 2)[:, None, None] - 0.5
+        from_point = ((nearest - places) + edges) * (np.sqrt(0.5) / sigma)
+        below = torch.from_numpy(from_point).erf_().numpy()  # scipy's is slower
+        shares = (below[1:] - below[:-1]) / 2
+        return nearest.astype(np.int64) - half, shares[:, 0], shares[:, 1]
 
     def observe(
         self, charge: NDArray[np.float32], rng: np.random.Generator
@@ -118,7 +121,8 @@ class Sensor(Options):
         """Return the image (1, H, W) in e- of the charge of particles, and the pixels that are not saturated."""
         image = charge + rng.normal(0, self.read_e, charge.shape)
         image += rng.poisson(self.dark_e, charge.shape)
-        image[0] += self._defects(charge.shape[1:], rng)
+        if self.hot_columns or self.serial_hits:
+            image[0] += self._defects(charge.shape[1:], rng)
         if self.full_well_e is None:
             return image.astype(np.float32), np.ones(charge.shape, dtype=bool)
         valid = image < self.full_well_e

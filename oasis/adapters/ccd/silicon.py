@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from oasis.data.draws import Random, of_rows
+
 Floats = NDArray[np.float64]
 
 DENSITY: Final = 2.33  # g / cm3
@@ -136,7 +138,7 @@ def interaction(energy: ArrayLike, path: ArrayLike) -> Floats:
     return np.asarray(-np.expm1(-depth))
 
 
-def recoil_energy(energy: Floats, rng: np.random.Generator) -> Floats:
+def recoil_energy(energy: Floats, rng: Random) -> Floats:
     """Return the energies of Compton electrons of photons (n,), drawn from the Klein-Nishina cross section, keV.
 
     The share e of its energy that a photon keeps has the density (e + 1 / e - sin^2) by rejection.
@@ -144,11 +146,11 @@ def recoil_energy(energy: Floats, rng: np.random.Generator) -> Floats:
     kept = np.empty(len(energy))
     todo = np.arange(len(energy))
     while len(todo):
-        k = energy[todo] / ELECTRON_MASS
-        share = 1 / (1 + 2 * k) + rng.random(len(todo)) * (1 - 1 / (1 + 2 * k))
+        drawn, k = of_rows(rng, todo), energy[todo] / ELECTRON_MASS
+        share = 1 / (1 + 2 * k) + drawn.random(len(todo)) * (1 - 1 / (1 + 2 * k))
         cosine = 1 - (1 / share - 1) / k
         density = (share + 1 / share - 1 + cosine**2) / (1 + 2 * k + 1 / (1 + 2 * k))
-        found = rng.random(len(todo)) < density
+        found = drawn.random(len(todo)) < density
         kept[todo[found]] = share[found]
         todo = todo[~found]
     return np.asarray(energy * (1 - kept))

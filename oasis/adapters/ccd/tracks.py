@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from oasis.adapters.ccd.decay import beta_energies
 from oasis.adapters.ccd.electrons import frames, merge, transport
 from oasis.data.components import Components
+from oasis.data.draws import Random
 from oasis.errors import DataError
 from oasis.io.hdf5 import open_hdf5
 
@@ -45,14 +46,26 @@ class Deposits(NamedTuple):
 
     def where(self, kept: NDArray[np.bool_]) -> "Deposits":
         """Return some of the points."""
-        return Deposits(self.owner[kept], self.points[kept], self.energy[kept])
+        return self.rows(np.flatnonzero(kept))
 
-    def join(self, other: "Deposits") -> "Deposits":
-        """Return the points of both, in order of the objects."""
-        owner = np.concatenate([self.owner, other.owner])
-        order = np.argsort(owner, kind="stable")
-        points, energy = np.concatenate([self.points, other.points]), np.concatenate([self.energy, other.energy])
-        return Deposits(owner[order], points[order], energy[order])
+    def rows(self, chosen: Integers) -> "Deposits":
+        """Return the chosen points, in the order in which they are chosen."""
+        return Deposits(self.owner[chosen], _columns(self.points, chosen), self.energy[chosen])
+
+    def join(self, other: "Deposits", chosen: Integers) -> "Deposits":
+        """Return the chosen points of this and all of another, in order of the objects."""
+        owner, energy = (np.concatenate(both) for both in zip(self[::2], other[::2], strict=True))
+        points = np.concatenate([self.points.T, other.points.T], axis=1).T
+        chosen = np.concatenate([chosen, np.arange(len(self.owner), len(owner))])
+        return Deposits(owner, points, energy).rows(chosen[np.argsort(owner[chosen], kind="stable")])
+
+
+def _columns(points: Floats, chosen: Integers) -> Floats:
+    """Return some of points (m, 3), whose columns lie one after another in memory, as they are used."""
+    found = np.empty((3, len(chosen))).T
+    for axis in range(3):
+        found[:, axis] = points[:, axis][chosen]
+    return found
 
 
 class Electrons:
@@ -69,17 +82,19 @@ class Electrons:
         self.offsets = np.concatenate([[0], np.cumsum(counts)])
         rows = np.arange(self.offsets[-1]) + np.repeat(tracks.offsets[:-1][order] - self.offsets[:-1], counts)
         self.energy = tracks.table["energy"][order].astype(float)
-        self.points = tracks.points[rows].astype(float)
+        self.points = np.asfortranarray(tracks.points[rows].astype(float))  # used by coordinate
         share = tracks.intensity[rows].astype(float)
         owner = np.repeat(np.arange(len(order)), counts)
         self.deposits = share * (self.energy / np.bincount(owner, share))[owner]
         below = np.cumsum(self.deposits) - self.deposits
         self.residual = self.energy[owner] - (below - below[self.offsets[:-1]][owner])
+        self.span = 2 * float(self.energy.max(initial=1.0))
+        self.order = owner * self.span - self.residual
         radius = np.linalg.norm(self.points, axis=1)
         self.reach = np.maximum.reduceat(radius, self.offsets[:-1])
         self.number = order
 
-    def choose(self, energy: Floats, rng: np.random.Generator) -> Integers:
+    def choose(self, energy: Floats, rng: Random) -> Integers:
         """Return a random track for every energy (n,) whose electron begins with at least as much."""
         first = np.minimum(np.searchsorted(self.energy, energy), len(self.energy) - 1)
         return np.asarray(first + (rng.random(len(energy)) * (len(self.energy) - first)).astype(np.int64))
@@ -93,21 +108,29 @@ class Electrons:
             direction: (n, 3) unit vectors.
             azimuth: (n,) angles by which tracks are turned around the direction.
         """
-        counts = np.diff(self.offsets)[chosen]
-        ends = np.cumsum(counts)
-        owner = np.repeat(np.arange(len(chosen)), counts)
-        rows = np.arange(len(owner)) + (self.offsets[:-1][chosen] - ends + counts)[owner]
-        begun = self.residual[rows] <= energy[owner] * (1 + 1e-9)
-        skipped = np.bincount(owner[~begun], minlength=len(chosen))
-        skipped = np.minimum(skipped, counts - 1)
-        kept = np.arange(len(owner)) - (ends - counts)[owner] >= skipped[owner]
-        start, own = self._origins(self.offsets[:-1][chosen], skipped, counts)
-        owner, rows = owner[kept], rows[kept]
+        first, counts = self.offsets[:-1][chosen], np.diff(self.offsets)[chosen]
+        skipped = np.minimum(self._skipped(first, counts, chosen, energy * (1 + 1e-9)), counts - 1)
+        start, own = self._origins(first, skipped, counts)
+        kept = counts - skipped
+        owner = np.repeat(np.arange(len(chosen)), kept)
+        rows = np.arange(len(owner)) + (first + skipped - np.cumsum(kept) + kept)[owner]
         turn = frames(direction, azimuth) @ frames(own).transpose(0, 2, 1)
-        points = np.einsum("nij,nj->ni", turn[owner], self.points[rows] - start[owner])
+        x, y, z = (self.points[:, axis][rows] - start[:, axis][owner] for axis in range(3))
+        points = np.empty((3, len(owner))).T
+        for axis in range(3):
+            a, b, c = (turn[:, axis, other][owner] for other in range(3))
+            points[:, axis] = a * x + b * y + c * z
         deposits = self.deposits[rows]
         deposits = deposits * (energy / np.bincount(owner, deposits, len(chosen)))[owner]
         return Deposits(owner, points, deposits)
+
+    def _skipped(self, first: Integers, counts: Integers, chosen: Integers, energy: Floats) -> Integers:
+        """Return how many points of each chosen track come before the electron has an energy: it only falls."""
+        found = np.searchsorted(self.order, chosen * self.span - energy) - first
+        before = first + np.clip(found - 1, 0, counts - 1)
+        found = np.where((found > 0) & (self.residual[before] <= energy), found - 1, found)  # `order` is rounded
+        here = first + np.clip(found, 0, counts - 1)
+        return np.where((found < counts) & (self.residual[here] > energy), found + 1, found)
 
     def _origins(self, first: Integers, skipped: Integers, counts: Integers) -> tuple[Floats, Floats]:
         """Return where electrons have the energy asked for, and their directions there.

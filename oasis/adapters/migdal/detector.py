@@ -5,9 +5,11 @@ later stages and the optics, vignetting, photoelectrons in the camera, 4x4 binni
 (rows, columns) in ADU per binned pixel; the centre of a pixel has integer coordinates.
 """
 
+from functools import lru_cache
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy.ndimage import correlate1d
@@ -281,6 +283,7 @@ class Detector(Options):
         return binned
 
 
+@lru_cache(maxsize=32)
 def _gaussian(sigma: float, radius: int) -> NDArray[np.float64]:
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return np.asarray(weights / weights.sum())
@@ -292,14 +295,17 @@ def _radius(sigma: float) -> int:
 
 def _blur(charge: Array, source: Window, target: Window, sigma: float) -> Array:
     """Return the image in `target` of light from `source`, blurred by a Gaussian; it is dark outside `source`."""
-    kernel = _gaussian(sigma, _radius(sigma))
-    hull = source.union(target)
-    (in_rows, in_cols), (out_rows, out_cols) = source.inside(hull), target.inside(hull)
-    tall = np.zeros((hull.height, source.width), np.float32)
-    tall[in_rows] = charge
-    wide = np.zeros((target.height, hull.width), np.float32)
-    wide[:, in_cols] = correlate1d(tall, kernel, axis=0, mode="constant")[out_rows]
-    return np.asarray(correlate1d(wide, kernel, axis=1, mode="constant")[:, out_cols], np.float32)
+    down = _shares(source.row - target.row, source.height, target.height, sigma)
+    across = _shares(source.col - target.col, source.width, target.width, sigma)
+    return np.asarray((down @ charge).astype(np.float32) @ across.T, np.float32)
+
+
+def _shares(first: int, sources: int, targets: int, sigma: float) -> NDArray[np.float64]:
+    """Return the share (targets, sources) of the light of pixels `first` to `first + sources - 1` in each pixel."""
+    radius = _radius(sigma)
+    distance = np.arange(first - targets + 1, first + sources)  # from target to source, of every diagonal
+    diagonals = np.where(abs(distance) <= radius, _gaussian(sigma, radius)[np.clip(distance, -radius, radius) + radius], 0)
+    return np.ascontiguousarray(sliding_window_view(diagonals, sources)[::-1])  # a view would not reach BLAS
 
 
 def _box(rows: Array, cols: Array) -> Window:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,14 +74,14 @@ class MigdalScene(Scene):
         spectrum = energy[within] ** -(options.spectral_index if split == "train" else 0.0)
         self.electron_indices = indices[within]
         self.electron_shares = spectrum / spectrum.sum()
+        self._cumulative = _cumulative(self.recoil_shares), _cumulative(self.electron_shares)
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Return a nuclear recoil at a random position and, for even samples, an electron at its vertex."""
         kind = self._kind(index, rng)
         if kind == "empty":
             return [], self._meta(kind)
-        recoil_track = int(rng.choice(self.recoil_indices, p=self.recoil_shares))
-        electron_track = int(rng.choice(self.electron_indices, p=self.electron_shares))
+        recoil_track, electron_track = self._recoil_track(rng), self._electron_track(rng)
         recoil, electron = self.recoils[recoil_track], self.electrons[electron_track]
         turn, recoil_turn = random_rotation(rng), None if self.options.recoils else random_rotation(rng)
         extent = self._extent(electron, turn).union(self._extent(recoil, recoil_turn))
@@ -132,6 +133,14 @@ class MigdalScene(Scene):
         if not placed or rng.random() < self.surroundings:
             box = np.ones_like(box)
         return image.astype(np.float32), box[None]
+
+    def _recoil_track(self, rng: np.random.Generator) -> int:
+        """Return a random recoil, as `rng.choice` does, which would sum up all probabilities each time."""
+        return int(self.recoil_indices[self._cumulative[0].searchsorted(rng.random(), side="right")])
+
+    def _electron_track(self, rng: np.random.Generator) -> int:
+        """Return a random electron."""
+        return int(self.electron_indices[self._cumulative[1].searchsorted(rng.random(), side="right")])
 
     def _kind(self, index: int, rng: np.random.Generator) -> str:
         """Return what a sample shows: a hybrid or a single recoil in turns, or by chance what only trains."""
@@ -191,7 +200,7 @@ class MigdalScene(Scene):
 
     def _other_recoil(self, window: Window, rng: np.random.Generator) -> Array:
         """Return the light of a further nuclear recoil somewhere in a window."""
-        recoil = self.recoils[int(rng.choice(self.recoil_indices, p=self.recoil_shares))]
+        recoil = self.recoils[self._recoil_track(rng)]
         row, col = (first + rng.uniform(0, side) for first, side in zip(window[:2], window[2:], strict=True))
         vertex = self._at(row, col, rng)
         return self._recoil(recoil, None if self.options.recoils else random_rotation(rng), vertex, window, rng)[0]
@@ -220,8 +229,8 @@ class MigdalScene(Scene):
     def _extent(self, track: Component, turn: NDArray[np.float64] | None) -> Window:
         """Return the pixels in which a track leaves light, relative to its vertex."""
         pixels = self._pixels(track, turn)
-        low, high = (np.rint(ends).astype(int) for ends in (pixels.min(axis=0), pixels.max(axis=0)))
-        return Window(*map(int, low), *map(int, high - low + 1)).grown(REACH_PIXELS)
+        top, left, bottom, right = map(round, (*pixels.min(axis=0).tolist(), *pixels.max(axis=0).tolist()))
+        return Window(top, left, bottom - top + 1, right - left + 1).grown(REACH_PIXELS)
 
     def _window(self, extent: Window, rng: np.random.Generator) -> Window:
         """Return a window around an extent, shifted at random as far as both still fit, and inside the field."""
@@ -231,8 +240,8 @@ class MigdalScene(Scene):
         for axis, (size, length) in enumerate(zip(self.shape[1:], self.detector.shape, strict=True)):
             first, side = extent[axis], extent[axis + 2]
             slack = max(size - side, 0) // 2
-            start = first + (side - size) // 2 + int(np.clip(shift[axis], -slack, slack))
-            origin.append(int(np.clip(start, 0, length - size)))
+            start = first + (side - size) // 2 + min(max(int(shift[axis]), -slack), slack)
+            origin.append(min(max(start, 0), length - size))
         return Window(*origin, *self.shape[1:])
 
     def _outside(self, electron: Component, turn: NDArray[np.float64], vertex: _Vertex, window: Window) -> float:
@@ -293,9 +302,15 @@ def _recoil_shares(options: MigdalOptions, recoils: Components, indices: NDArray
     return np.asarray(shares / shares.sum())
 
 
+def _cumulative(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    cumulative = shares.cumsum()
+    return np.asarray(cumulative / cumulative[-1])
+
+
 def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
     """Return a rotation matrix drawn uniformly, from a random unit quaternion (Shoemake 1992)."""
-    w, x, y, z = (quaternion := rng.standard_normal(4)) / np.linalg.norm(quaternion)
+    drawn: list[float] = rng.standard_normal(4).tolist()
+    w, x, y, z = (one / hypot(*drawn) for one in drawn)
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.neutrino import physics
+from oasis.data.draws import Random
 
 Array = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ STRAGGLING: Final = (0.012, 0.935)
 
 
 def scattered_paths(
-    energy: Array, mass: Array, start: Array, direction: Array, rng: np.random.Generator
+    energy: Array, mass: Array, start: Array, direction: Array, rng: Random
 ) -> tuple[Array, Array]:
     """Return the middles of the steps of nuclei (n, m, 3), mm, and the residual ranges at their ends (n, m + 1).
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from oasis.adapters.neutrino.physics import DENSITY, MM_PER_CM, muon_stopping_power
 from oasis.adapters.neutrino.simulation import CUBE, CUBES, SPECIES, Detector, Tracks, simulate, way_out
+from oasis.data.draws import Draws
 from oasis.data.mixing import Placed, Scene
 from oasis.data.samples import Array, Scalar
 
@@ -22,6 +23,8 @@ SHIFT: Final = 1  # largest distance of the vertex's cube from the centre along 
 AXES: Final = ("x", "y", "z")
 QUANTITIES: Final = ("ke", "dx", "dy", "dz", "length")  # of a particle
 EXIT_COLUMNS: Final = ("exit_x", "exit_y", "exit_z", "exit_ke", "exit_dx", "exit_dy", "exit_dz")
+VERTEX_COLUMNS: Final = tuple(f"vertex_{axis}" for axis in AXES)
+UNKNOWN: Final = dict.fromkeys(QUANTITIES, float("nan"))
 CONTEXT: Final = len(EXIT_COLUMNS) + 1
 
 
@@ -92,7 +95,9 @@ class Particle:
     @property
     def truth(self) -> dict[str, float]:
         """Kinetic energy, direction and length, by the names of `QUANTITIES`."""
-        return dict(zip(QUANTITIES, map(float, (self.energy, *self.direction, self.length)), strict=True))
+        return dict(
+            zip(QUANTITIES, (float(self.energy), *self.direction.tolist(), float(self.length)), strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -139,35 +144,49 @@ class VertexScene(Scene):
         self.composition = composition
         self.cube = cube
         self.classes = composition.classes
+        self._columns = {name: [f"{name}_{quantity}" for quantity in QUANTITIES] for name in self.classes}
         self.shape = (1, CUBES, CUBES, CUBES)
 
     @abstractmethod
     def event(self, index: int, rng: np.random.Generator) -> Event:
         """Return event `index`, its nuclei in any order."""
 
+    def events(self, indices: Sequence[int], rngs: Sequence[np.random.Generator]) -> Sequence[Event]:
+        """Return several events."""
+        return [self.event(index, rng) for index, rng in zip(indices, rngs, strict=True)]
+
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Place the particles of an event, with protons numbered by decreasing energy."""
-        event = self.event(index, rng)
-        named = name_particles(event.particles)
-        vertex = {f"vertex_{axis}": float(place) for axis, place in zip(AXES, event.vertex, strict=True)}
-        placed = [
-            Placed(name, one.charge[None], event.origin, {**one.truth, **vertex}) for name, one in named.items()
-        ]
-        return placed, {"nuclei": len(named) - 1, **self._truth(event, named)}
+        return self.place_all([index], [rng])[0]
+
+    def place_all(
+        self, indices: Sequence[int], rngs: Sequence[np.random.Generator]
+    ) -> list[tuple[list[Placed], dict[str, Scalar]]]:
+        """Place the particles of several events."""
+        return [self._placed(event) for event in self.events(indices, rngs)]
 
     def context(self, meta: Mapping[str, Scalar]) -> Array:
         """Return the state of the muon at its exit as context (8, 7, 7, 7); see `muon_context`."""
-        context: Array = muon_context([[float(meta[name]) for name in EXIT_COLUMNS]], self.cube)[0]
-        return context
+        return self.contexts([meta])[0]
 
-    def _truth(self, event: Event, named: Mapping[str, Particle]) -> dict[str, float]:
+    def contexts(self, metas: Sequence[Mapping[str, Scalar]]) -> Sequence[Array]:
+        """Return what `context` returns, for several events."""
+        exits = [[float(meta[name]) for name in EXIT_COLUMNS] for meta in metas]
+        return list(muon_context(exits, self.cube))
+
+    def _placed(self, event: Event) -> tuple[list[Placed], dict[str, Scalar]]:
+        named = name_particles(event.particles)
+        vertex = dict(zip(VERTEX_COLUMNS, event.vertex.tolist(), strict=True))
+        truth = {name: one.truth for name, one in named.items()}
+        placed = [
+            Placed(name, one.charge[None], event.origin, {**truth[name], **vertex}) for name, one in named.items()
+        ]
         out = event.exit
-        numbers = [*event.vertex, *out.position, out.energy, *out.direction]
-        truth = dict(zip([*(f"vertex_{axis}" for axis in AXES), *EXIT_COLUMNS], map(float, numbers), strict=True))
+        exits = (*out.position.tolist(), float(out.energy), *out.direction.tolist())
+        meta = {"nuclei": len(named) - 1, **vertex, **dict(zip(EXIT_COLUMNS, exits, strict=True))}
         for name in self.classes:
-            row = named[name].truth if name in named else dict.fromkeys(QUANTITIES, np.nan)
-            truth |= {f"{name}_{quantity}": value for quantity, value in row.items()}
-        return truth
+            meta |= zip(self._columns[name], truth.get(name, UNKNOWN).values(), strict=True)
+        return placed, meta
 
 
 def name_particles(particles: Sequence[Particle]) -> dict[str, Particle]:
@@ -195,26 +214,54 @@ class SimulatedScene(VertexScene):
 
     def event(self, index: int, rng: np.random.Generator) -> Event:
         """Draw an event."""
-        counts = [1, *self.composition.draw(rng)]
-        species = np.repeat(np.arange(len(SPECIES)), counts)
+        return self.events([index], [rng])[0]
+
+    def events(self, indices: Sequence[int], rngs: Sequence[np.random.Generator]) -> list[Event]:
+        """Draw several events, each from its own generator, and simulate them together."""
+        starts = [self._start(rng) for rng in rngs]
+        species, energy, direction, vertex = (np.concatenate(column) for column in zip(*starts, strict=True))
+        counts = [len(one[0]) for one in starts]
+        event, start = (np.repeat(one, counts, axis=0) for one in (np.arange(len(rngs)), vertex))
+        tracks = Tracks(species, energy, start, direction)
+        charge = simulate(tracks, self.detector, Draws(rngs, event), event)
+        muon = species == 0
+        places, energies = leave_all(start[muon], direction[muon], energy[muon], self.detector.half)
+        length = tracks.length
+        length[muon] = np.linalg.norm(places - start[muon], axis=1)
+        columns = zip(species.tolist(), energy.tolist(), direction, length.tolist(), charge, strict=True)
+        particles = [Particle(SPECIES[kind], *rest) for kind, *rest in columns]
+        firsts = (np.cumsum(counts) - counts).tolist()
+        return [
+            Event(
+                particles[first : first + count],
+                start[first],
+                Exit(place, left, direction[first]),
+            )
+            for first, count, place, left in zip(firsts, counts, places, energies.tolist(), strict=True)
+        ]
+
+    def _start(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], Vector, Vector, Vector]:
+        """Draw the species, energies, directions and vertex of the particles of an event, the muon first."""
+        species = np.repeat(np.arange(len(SPECIES)), [1, *self.composition.draw(rng)])
         energy = rng.uniform(*self.energies, len(species))
         energy[0] = rng.uniform(*MUON_ENERGIES)
         direction = rng.standard_normal((len(species), 3))
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        direction /= np.sqrt((direction * direction).sum(axis=1, keepdims=True))
         vertex = rng.uniform(-self.cube / 2, self.cube / 2, 3) + self.cube * rng.integers(-SHIFT, SHIFT + 1, 3)
-        tracks = Tracks(species, energy, np.broadcast_to(vertex, direction.shape), direction)
-        charge = simulate(tracks, self.detector, rng)
-        out, length = leave(vertex, direction[0], energy[0], self.detector.half), tracks.length
-        length[0] = np.linalg.norm(out.position - vertex)
-        columns = zip(species, energy, direction, length, charge, strict=True)
-        return Event([Particle(SPECIES[kind], *rest) for kind, *rest in columns], vertex, out)
+        return species, energy, direction, vertex[None]
 
 
 def leave(start: Vector, direction: Vector, energy: float, half: float = HALF) -> Exit:
     """Return the state of a muon where it leaves the volume, after the mean energy loss along its path."""
-    path = way_out(start[None], direction[None], half)[0]
-    loss = float(muon_stopping_power(energy)) * DENSITY * path / MM_PER_CM
-    return Exit(start + path * direction, energy - loss, direction)
+    position, energies = leave_all(start[None], direction[None], np.array([energy]), half)
+    return Exit(position[0], float(energies[0]), direction)
+
+
+def leave_all(start: Vector, direction: Vector, energy: Vector, half: float) -> tuple[Vector, Vector]:
+    """Return positions (n, 3) and energies (n,) of n muons where they leave the volume."""
+    path = way_out(start, direction, half)
+    loss = muon_stopping_power(energy) * DENSITY * path / MM_PER_CM
+    return start + path[:, None] * direction, energy - loss
 
 
 def muon_context(exits: ArrayLike, cube: float = CUBE) -> Array:
@@ -234,11 +281,13 @@ def muon_context(exits: ArrayLike, cube: float = CUBE) -> Array:
     position, energy, direction = np.split(np.asarray(exits, float), [3, 4], axis=1)
     half = cube * CUBES / 2
     scaled = np.concatenate([position / half, np.interp(energy, MUON_ENERGIES, (-1, 1)), direction], axis=1)
-    offset = centres(cube) - position[:, None, None, None]
-    along = np.einsum("nxyzd,nd->nxyz", offset, direction)[..., None] * direction[:, None, None, None]
+    places = centres(cube).reshape(-1, 3)
+    along = direction @ places.T - (position * direction).sum(axis=1, keepdims=True)
+    squared = (places**2).sum(axis=1) - 2 * position @ places.T + (position**2).sum(axis=1, keepdims=True)
+    distance = np.sqrt(np.maximum(squared - along**2, 0))
     context = np.empty((len(position), CONTEXT, CUBES, CUBES, CUBES), np.float32)
     context[:, :-1] = scaled[..., None, None, None]
-    context[:, -1] = np.exp(-np.linalg.norm(offset - along, axis=-1) / cube)
+    context[:, -1] = np.exp(-distance / cube).reshape(-1, CUBES, CUBES, CUBES)
     return context
 
 

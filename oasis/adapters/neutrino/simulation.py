@@ -21,6 +21,7 @@ from pydantic import Field
 
 from oasis.adapters.neutrino import physics
 from oasis.adapters.neutrino.scattering import scattered_paths
+from oasis.data.draws import Random, of_rows
 from oasis.options import Options
 
 Array = NDArray[np.float64]
@@ -98,7 +99,7 @@ class Tracks:
         return length
 
 
-def expected_charge(tracks: Tracks, detector: Detector, rng: np.random.Generator | None = None) -> Array:
+def expected_charge(tracks: Tracks, detector: Detector, rng: Random | None = None) -> Array:
     """Return the mean charge of every track in every cube (n, 7, 7, 7), p.e.
 
     Light from one layer of cubes around the volume leaks in.
@@ -117,16 +118,18 @@ def expected_charge(tracks: Tracks, detector: Detector, rng: np.random.Generator
     """
     outer = CUBES + 2
     straight = tracks if rng is None or not detector.scattering else tracks.of(tracks.species == 0)
-    charge = _straight_charge(straight, detector, rng, outer)
+    muons = tracks.species == 0
+    of_straight = of_rows(rng, muons) if rng is not None and detector.scattering else rng
+    charge = _straight_charge(straight, detector, of_straight, outer)
     if len(straight) < len(tracks) and rng is not None:
         whole = np.zeros((len(tracks), *charge.shape[1:]))
-        whole[tracks.species == 0] = charge
-        whole[tracks.species > 0] = _scattered_charge(tracks.of(tracks.species > 0), detector, rng, outer)
+        whole[muons] = charge
+        whole[~muons] = _scattered_charge(tracks.of(~muons), detector, of_rows(rng, ~muons), outer)
         charge = whole
-    return _leak(charge, detector.crosstalk)[:, 1:-1, 1:-1, 1:-1]
+    return _leak(charge, detector.crosstalk)
 
 
-def _straight_charge(tracks: Tracks, detector: Detector, rng: np.random.Generator | None, outer: int) -> Array:
+def _straight_charge(tracks: Tracks, detector: Detector, rng: Random | None, outer: int) -> Array:
     """Return the charge of straight tracks in every cube (n, outer, outer, outer), before cross-talk."""
     crossings = _crossings(tracks, outer, detector.cube_mm)
     light = _light(tracks, crossings, detector, rng)
@@ -135,7 +138,7 @@ def _straight_charge(tracks: Tracks, detector: Detector, rng: np.random.Generato
     return _deposited(place, light, detector, outer)
 
 
-def _scattered_charge(tracks: Tracks, detector: Detector, rng: np.random.Generator, outer: int) -> Array:
+def _scattered_charge(tracks: Tracks, detector: Detector, rng: Random, outer: int) -> Array:
     """Return the same for nuclei that scatter."""
     mass = MASS_OF[tracks.species]
     place, remaining = scattered_paths(tracks.energy, mass, tracks.start, tracks.direction, rng)
@@ -162,7 +165,7 @@ def _crossings(tracks: Tracks, cubes: int, cube: float) -> Array:
     return np.sort(np.concatenate([np.zeros_like(length), np.clip(distances, 0, length), length], axis=1), axis=1)
 
 
-def _light(tracks: Tracks, crossings: Array, detector: Detector, rng: np.random.Generator | None) -> Array:
+def _light(tracks: Tracks, crossings: Array, detector: Detector, rng: Random | None) -> Array:
     """Return the quenched light (n, m - 1) in MeV between the m crossings of every track."""
     pieces = np.diff(crossings)
     light = np.empty_like(pieces)
@@ -174,39 +177,47 @@ def _light(tracks: Tracks, crossings: Array, detector: Detector, rng: np.random.
     stopping = physics.muon_stopping_power(energy)
     loss = stopping * physics.DENSITY * np.ones_like(pieces[~nuclei])  # MeV / cm
     if rng is not None and detector.fluctuations:
-        moyal = -2 * np.log(np.abs(rng.standard_normal(loss.shape)))
+        moyal = -2 * np.log(np.abs(of_rows(rng, ~nuclei).standard_normal(loss.shape)))
         loss += physics.landau_width(energy) * (moyal - MOYAL_MEAN)
     light[~nuclei] = loss * pieces[~nuclei] / physics.MM_PER_CM / (1 + detector.birks * stopping)
     return light
 
 
 def _leak(charge: Array, crosstalk: float) -> Array:
-    """Return charge (n, *S) after a fraction of it has leaked through each face of its cube."""
-    leaked = (1 - 2 * (charge.ndim - 1) * crosstalk) * charge
-    for axis in range(1, charge.ndim):
-        ahead, behind = (tuple([slice(None)] * axis + [part]) for part in (slice(1, None), slice(-1)))
-        leaked[ahead] += crosstalk * charge[behind]
-        leaked[behind] += crosstalk * charge[ahead]
-    return leaked
+    """Return charge (n, *S) after a fraction has leaked through each face of its cube, without the outermost."""
+    dims = charge.ndim - 1
+    inner = [slice(None), *[slice(1, -1)] * dims]
+    gained = np.zeros_like(charge[tuple(inner)])
+    for axis in range(1, dims + 1):
+        for beside in (slice(None, -2), slice(2, None)):
+            gained += charge[(*inner[:axis], beside, *inner[axis + 1 :])]
+    gained *= crosstalk
+    gained += (1 - 2 * dims * crosstalk) * charge[tuple(inner)]
+    return gained
 
 
 def simulate(
-    tracks: Tracks, detector: Detector, rng: np.random.Generator, event: NDArray[np.intp] | None = None
+    tracks: Tracks, detector: Detector, rng: Random, event: NDArray[np.intp] | None = None
 ) -> NDArray[np.float32]:
     """Draw the charge of every track in every cube (n, 7, 7, 7), p.e.
 
     Args:
         tracks: n tracks.
         detector: the response of the detector.
-        rng: the source of randomness.
+        rng: the source of randomness, of all tracks or of each.
         event: (n,) the number of the event of each track, from 0 on; a single event if None. In cubes where the
             sum of an event is below the threshold, its tracks have no charge.
     """
-    charge = rng.poisson(expected_charge(tracks, detector, rng)).astype(np.float32)
+    mean = expected_charge(tracks, detector, rng)
+    lit = np.nonzero(mean)
+    charge = np.zeros(mean.shape, np.float32)
+    charge[lit] = of_rows(rng, lit[0]).poisson(mean[lit])
     event = np.zeros(len(tracks), np.intp) if event is None else event
-    total = np.zeros((event.max(initial=0) + 1, *charge.shape[1:]), np.float32)
-    np.add.at(total, event, charge)
-    charge[total[event] < detector.threshold] = 0
+    if len(event):
+        order = np.argsort(event, kind="stable")
+        numbers, first = np.unique(event[order], return_index=True)
+        total = np.add.reduceat(charge[order], first)
+        charge[total[np.searchsorted(numbers, event)] < detector.threshold] = 0
     return charge
 
 

@@ -144,7 +144,7 @@ def test_photons_interact_at_depths_of_an_exponential():
     sensor, rng = Sensor(), np.random.default_rng(0)
     count = 40_000
     for side in (FRONT, BACK):
-        found = photon_electrons(np.zeros((count, 2)), np.full(count, 30.97), np.full(count, side), sensor, rng)
+        found, _ = photon_electrons(np.zeros((count, 2)), np.full(count, 30.97), np.full(count, side), sensor, rng)
         cosine = (np.arange(2000) + 0.5) / 2000
         expected = -np.expm1(-0.1887 / cosine).mean()  # 0.1887: attenuation in 675 um
         assert len(found.energy) / count == pytest.approx(expected, abs=0.02)

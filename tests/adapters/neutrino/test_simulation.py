@@ -5,6 +5,7 @@ import pytest
 
 from oasis.adapters.neutrino import physics
 from oasis.adapters.neutrino.simulation import SPECIES, Detector, Tracks, expected_charge, simulate, way_out
+from oasis.data.draws import Draws
 from oasis.errors import ConfigError
 
 PLAIN = Detector(crosstalk=0.0, fluctuations=False)
@@ -166,3 +167,18 @@ def test_way_out():
 def test_impossible_detectors_are_refused(name, value):
     with pytest.raises(ConfigError, match=f"detector.{name}"):
         Detector.parse({name: value}, "detector")
+
+
+@pytest.mark.parametrize("scattering", [False, True])
+def test_events_simulated_together_are_those_simulated_alone(scattering):
+    rng, detector = np.random.default_rng(3), Detector(scattering=scattering, threshold=3)
+    event = np.repeat(np.arange(4), [3, 1, 2, 4])
+    species = np.where(np.diff(event, prepend=-1) > 0, 0, rng.integers(1, 4, len(event)))
+    start = rng.uniform(-5, 5, (4, 3))[event]
+    tracks = Tracks(
+        species, rng.uniform(5, 60, len(event)) + 300 * (species == 0), start, isotropic(rng, len(event))
+    )
+    together = simulate(tracks, detector, Draws([np.random.default_rng(k) for k in range(4)], event), event)
+    for number in range(4):
+        alone = simulate(tracks.of(event == number), detector, np.random.default_rng(number))
+        np.testing.assert_array_equal(together[event == number], alone)
