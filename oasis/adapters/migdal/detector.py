@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy.ndimage import correlate1d
@@ -302,10 +301,19 @@ def _blur(charge: Array, source: Window, target: Window, sigma: float) -> Array:
 
 def _shares(first: int, sources: int, targets: int, sigma: float) -> NDArray[np.float64]:
     """Return the share (targets, sources) of the light of pixels `first` to `first + sources - 1` in each pixel."""
+    longest = max(first + sources, targets - first)  # distance of two pixels
+    diagonals = _padded(sigma, 1 << longest.bit_length())
+    shares: NDArray[np.float64] = np.ndarray(
+        (targets, sources), diagonals.dtype, diagonals, 8 * (len(diagonals) // 2 + first), (-8, 8)
+    )
+    return shares.copy()  # a view would not reach BLAS
+
+
+@lru_cache(maxsize=32)
+def _padded(sigma: float, length: int) -> NDArray[np.float64]:
+    """Return a Gaussian as far as it is drawn, and 0 up to a distance from its centre."""
     radius = _radius(sigma)
-    distance = np.arange(first - targets + 1, first + sources)  # from target to source, of every diagonal
-    diagonals = np.where(abs(distance) <= radius, _gaussian(sigma, radius)[np.clip(distance, -radius, radius) + radius], 0)
-    return np.ascontiguousarray(sliding_window_view(diagonals, sources)[::-1])  # a view would not reach BLAS
+    return np.pad(_gaussian(sigma, radius), max(length - radius, 0))
 
 
 def _box(rows: Array, cols: Array) -> Window:
