@@ -43,6 +43,7 @@ QUICKSTARTS = {
     "neutrino": "neutrino/quickstart",
     "ccd": "ccd/quickstart",
     "cygno": "cygno/quickstart",
+    "cells": "cells/quickstart",
 }
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -19,7 +19,7 @@ from oasis.adapters.cygno.files import (
     read_vignetting,
 )
 from oasis.adapters.cygno.metrics import selection_columns
-from oasis.adapters.cygno.noise import Noise, SyntheticNoise
+from oasis.adapters.cygno.noise import STOCK, Noise, SyntheticNoise
 from oasis.adapters.cygno.options import CygnoOptions
 from oasis.adapters.cygno.pedestals import MapNoise, MeasuredNoise, pedestal_of
 from oasis.adapters.cygno.scene import RECOIL, TRACK, CygnoScene, log_rms
@@ -102,14 +102,14 @@ class CygnoAdapter(Adapter[CygnoOptions]):
         return CygnoScene(self.options, split, self.noise(split), self._vignetting)
 
     def noise(self, split: str) -> Noise:
-        """Return the noise of a split.
+        """Return the noise of a split; training images have the pixels of one simulated sensor, others new ones.
 
         Raises:
             DataError: the pedestal run is invalid.
         """
         pedestal = self.pedestal
         if pedestal is None:
-            return SyntheticNoise(self.options.noise)
+            return SyntheticNoise(self.options.noise, STOCK if split == "train" else 0)
         if pedestal.frames is None:
             return MapNoise(pedestal.rms)
         frames, mean, rms = pedestal.frames, pedestal.mean, pedestal.rms

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 REACH = 4.5  # sigmas of the diffusion within which a spot is drawn: 8e-5 of its light is outside
 NODES = np.arange(0.0, REACH + 0.25, 0.5)  # of the integral over the depth, sigmas; it is symmetric
+HEIGHTS = np.exp(-0.5 * NODES**2).tolist()
 WEIGHTS = np.where(NODES > 0, 1.0, 0.5)
 
 
@@ -126,10 +127,14 @@ class Digitisation(Options):
         """
         depth = np.asarray(depth_mm, float)
         peak = columns * (self.voxel_mm / np.sqrt(2 * np.pi)) / depth  # electrons of the fullest voxel
-        total = np.zeros(np.broadcast_shapes(columns.shape, depth.shape))
-        for node, weight in zip(NODES, WEIGHTS, strict=True):
-            electrons = peak * np.exp(-0.5 * node**2)
-            total += weight * electrons / (1 + self.saturation * self.gain * electrons)
+        total, saturation = np.zeros(np.broadcast_shapes(columns.shape, depth.shape)), self.saturation * self.gain
+        for height, weight in zip(HEIGHTS, WEIGHTS.tolist(), strict=True):
+            electrons = peak * height
+            fraction = saturation * electrons
+            fraction += 1
+            electrons *= weight
+            electrons /= fraction
+            total += electrons
         step = 2 * (NODES[1] - NODES[0]) * depth / self.voxel_mm  # voxels per node, on both sides
         return np.asarray(total * step * self.saturated_gain * self._counts_per_charge)
 
@@ -157,9 +162,10 @@ class Digitisation(Options):
 
     def expose(self, light: NDArray[np.floating], rng: np.random.Generator) -> Array:
         """Return counts for expected light; in the public code counts, not photons, are Poisson numbers."""
-        if self.poisson == "counts":
-            return rng.poisson(light).astype(np.float32)
-        return (self.counts * rng.poisson(light / self.counts)).astype(np.float32)
+        photon = 1.0 if self.poisson == "counts" else self.counts
+        lit, counts = light > 0, np.zeros(light.shape, np.float32)
+        counts[lit] = photon * rng.poisson(light[lit] / photon)
+        return counts
 
 
 def brightest(light: NDArray[np.floating], share: float) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ was taken, and noise that all pixels of a row share.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated
 
@@ -20,6 +20,8 @@ from oasis.options import Options
 Array = NDArray[np.float32]
 Shape = tuple[int, int]
 
+STOCK = 2**21  # pixels of the sensor of training images, some 130 windows of 128 x 128
+SMALL = 16  # windows that a sensor has room for, at least
 FEWEST_FRAMES = 2  # of a pedestal run: one frame has no rms
 
 Factor = Annotated[float, Field(ge=1, le=1e3)]
@@ -81,18 +83,24 @@ class NoiseOptions(Options):
 
 
 class SyntheticNoise(Noise):
-    """Simulated noise, with new pixels for every key.
+    """Simulated noise, with new pixels for every key, or pixels of a sensor that is simulated once.
 
     Args:
         options: what the pixels are like.
+        stock: the number of pixels of the sensor, in which a window begins anywhere; windows that are not small
+            compared with it, or all if it is 0, have new pixels.
     """
 
-    def __init__(self, options: NoiseOptions) -> None:
-        self.options = options
+    def __init__(self, options: NoiseOptions, stock: int = 0) -> None:
+        self.options, self.stock = options, stock
 
     def pixels(self, key: int, shape: Shape) -> "SyntheticPixels":
         """Return the pixels of a window, and what a pedestal run measured of them."""
-        return _synthetic(self.options, key, (int(shape[0]), int(shape[1])))
+        shape = (int(shape[0]), int(shape[1]))
+        rest = self.stock - shape[0] * shape[1] + 1
+        if shape[0] * shape[1] * SMALL > self.stock:
+            return _synthetic(self.options, key, shape)
+        return _sensor(self.options, self.stock).window(key % rest, shape)
 
 
 @dataclass(frozen=True)
@@ -111,9 +119,9 @@ class SyntheticPixels(PixelNoise):
     """
 
     rms: Array
-    sigma: NDArray[np.float64]
-    level: NDArray[np.float64]
-    mean: NDArray[np.float64]
+    sigma: NDArray[np.floating]
+    level: NDArray[np.floating]
+    mean: NDArray[np.floating]
     places: NDArray[np.intp]
     jump: NDArray[np.float64]
     duty: NDArray[np.float64]
@@ -125,6 +133,25 @@ class SyntheticPixels(PixelNoise):
         values += self.row * rng.standard_normal((len(values), 1))
         values.flat[self.places] += np.where(rng.random(len(self.places)) < self.duty, self.jump, 0)
         return np.asarray(np.rint(values) - self.mean, np.float32)
+
+    def window(self, first: int, shape: Shape) -> "SyntheticPixels":
+        """Return as many pixels as a window has, from one of these on."""
+        end = first + shape[0] * shape[1]
+        some = slice(*np.searchsorted(self.places, (first, end)))
+        rms, sigma, level, mean = (
+            one.ravel()[first:end].reshape(shape) for one in (self.rms, self.sigma, self.level, self.mean)
+        )
+        return SyntheticPixels(
+            rms, sigma, level, mean, self.places[some] - first, self.jump[some], self.duty[some], self.row
+        )
+
+
+@lru_cache(maxsize=2)
+def _sensor(options: NoiseOptions, pixels: int) -> SyntheticPixels:
+    """Return a row of pixels in single precision, which takes half of the memory."""
+    made = _synthetic.__wrapped__(options, 0, (1, pixels))
+    sigma, level, mean = (one.astype(np.float32) for one in (made.sigma, made.level, made.mean))
+    return replace(made, sigma=sigma, level=level, mean=mean)
 
 
 @lru_cache(maxsize=1)  # the image and the context of a sample ask for the same window

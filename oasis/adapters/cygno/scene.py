@@ -1,6 +1,7 @@
 """Images of faint recoils: spots of light on the noise of a camera, alone or beside and under tracks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,17 @@ RECOIL, TRACK = "recoil", "track"
 OF_RECOIL = ("energy", "drift_cm", "row", "col", "electrons", "charge", "light")
 LEAST_RMS = 0.1  # counts; integers have at least 0.29, but the rms of a dead pixel is 0
 SENSORS = 2**31  # numbers of windows of a sensor
+
+
+@dataclass(frozen=True)
+class Recoil(Placed):
+    """A recoil.
+
+    Attributes:
+        whole: (1, h, w) all of its light; `values` are those of its true pixels.
+    """
+
+    whole: Array | None = None
 
 
 class CygnoScene(Scene):
@@ -65,7 +77,7 @@ class CygnoScene(Scene):
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Return the counts of all light, also of that outside the true pixels, plus the noise of the pixels."""
         sensor = int(placed[0].meta["sensor"])
-        light = add_up([self._whole(one, self._shade(sensor)) for one in placed], self.classes, self.shape).sum(0)
+        light = add_up([_with_all_light(one) for one in placed], self.classes, self.shape).sum(axis=0)
         noise = self.noise.pixels(sensor, self.size).draw(rng)
         return self.tpc.expose(light, rng) + noise, np.ones((1, *self.size), dtype=bool)
 
@@ -74,9 +86,9 @@ class CygnoScene(Scene):
         return log_rms(self.noise.pixels(int(meta["sensor"]), self.size).rms)[None]
 
     def _shade(self, sensor: int) -> Array:
-        """Return the relative light yield in the window of an image."""
+        """Return the relative light yield in the window of an image, one number if it is uniform."""
         if self.vignetting is None:
-            return np.ones(self.size, np.float32)
+            return np.ones((1, 1), np.float32)
         rng, length = np.random.default_rng([sensor, 1]), self.tpc.sensor_pixels
         lit = np.argwhere(self.vignetting > 0)
         centre = lit[rng.integers(len(lit))] / self.vignetting.shape * length
@@ -109,21 +121,15 @@ class CygnoScene(Scene):
         charge = float(self.tpc.multiplied(electrons, rng))
         known = {"energy": energy, "drift_cm": drift, "row": row, "col": col, "electrons": float(electrons)}
         meta = {**known, "charge": charge, "light": 0.0, "sensor": float(sensor)}
-        whole = self._whole(Placed(RECOIL, np.zeros((1, 1, 1), np.float32), (0, 0), meta), shade)
-        values = np.where(brightest(whole.values, options.truth_share), whole.values, 0)
-        return Placed(RECOIL, values, whole.origin, {**meta, "light": float(whole.values.sum())})
-
-    def _whole(self, one: Placed, shade: Array) -> Placed:
-        """Return a component with all of its light, which for a recoil follows from its truth quantities."""
-        if one.name != RECOIL:
-            return one
-        meta = one.meta
-        light, origin = self.tpc.spot(meta["charge"], meta["row"], meta["col"], meta["drift_cm"])
-        rows, cols = (
-            np.clip(first + np.arange(length), 0, side - 1)
-            for first, length, side in zip(origin, light.shape, self.size, strict=True)
-        )
-        return Placed(RECOIL, (light * shade[np.ix_(rows, cols)])[None], origin, meta)
+        light, origin = self.tpc.spot(charge, row, col, drift)
+        if self.vignetting is not None:
+            rows, cols = (
+                np.clip(first + np.arange(length), 0, side - 1)
+                for first, length, side in zip(origin, light.shape, self.size, strict=True)
+            )
+            light *= shade[np.ix_(rows, cols)]
+        values = np.where(brightest(light, options.truth_share), light, 0)[None]
+        return Recoil(RECOIL, values, origin, {**meta, "light": float(light.sum())}, light[None])
 
     def _tracks(
         self, sensor: int, shade: Array, rng: np.random.Generator
@@ -144,6 +150,10 @@ class CygnoScene(Scene):
         everywhere, margin = np.concatenate(points), options.margin
         inside = ((everywhere >= margin) & (everywhere <= np.array(self.size) - 1 - margin)).all(axis=1)
         return placed, everywhere[inside]
+
+
+def _with_all_light(one: Placed) -> Placed:
+    return replace(one, values=one.whole) if isinstance(one, Recoil) and one.whole is not None else one
 
 
 def log_rms(rms: NDArray[np.floating]) -> Array:

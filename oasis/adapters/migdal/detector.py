@@ -300,7 +300,7 @@ def _blur(charge: Array, source: Window, target: Window, sigma: float) -> Array:
 
 
 def _shares(first: int, sources: int, targets: int, sigma: float) -> NDArray[np.float64]:
-    """Return the share (targets, sources) of the light of pixels `first` to `first + sources - 1` in each pixel."""
+    """Return the share (targets, sources) of the light of pixels, the first at `first`, in each from 0 on."""
     longest = max(first + sources, targets - first)  # distance of two pixels
     diagonals = _padded(sigma, 1 << longest.bit_length())
     shares: NDArray[np.float64] = np.ndarray(

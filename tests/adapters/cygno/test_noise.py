@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from oasis.adapters.cygno.adapter import CygnoAdapter
 from oasis.adapters.cygno.noise import NoiseOptions, SyntheticNoise
 from oasis.adapters.cygno.pedestals import MeasuredNoise, pedestal_of
 from oasis.errors import ConfigError, DataError
@@ -96,3 +97,41 @@ def test_runs_that_cannot_be_used_are_refused():
         MeasuredNoise(frames, mean, rms).pixels(0, (16, 16))
     with pytest.raises(ConfigError, match="rms"):
         NoiseOptions(rms=0)
+
+
+def test_windows_of_one_sensor_have_the_pixels_of_new_ones():
+    """Rms, mean and level have the same distributions, and telegraph pixels jump where they are in the window."""
+    options = NoiseOptions(hot=0.02, telegraph=0.02)
+    sensor, new = SyntheticNoise(options, stock=2**18), SyntheticNoise(options)
+    windows, others = ([noise.pixels(3079 * key, (64, 48)) for key in range(90)] for noise in (sensor, new))
+    for name in ("rms", "sigma", "level", "mean"):
+        found, expected = (
+            np.concatenate([getattr(one, name).ravel() for one in each]) for each in (windows, others)
+        )
+        quantiles = [0.01, 0.1, 0.5, 0.9, 0.99]
+        np.testing.assert_allclose(
+            *(np.quantile(each, quantiles) for each in (found, expected)), rtol=0.1, atol=0.03
+        )
+    assert sum(len(one.places) for one in windows) == pytest.approx(90 * 64 * 48 * 0.02, rel=0.1)
+    for one in windows:
+        assert one.sigma.shape == (64, 48)
+        assert one.places.min() >= 0
+        assert one.places.max() < 64 * 48
+        assert len(one.places) == len(one.jump) == len(one.duty)
+    frames = frames_of(windows[0], 300).reshape(300, -1)
+    jumping = windows[0].places[windows[0].duty > 0.2]
+    assert (np.ptp(frames[:, jumping], axis=0) > 9).all()
+
+
+def test_windows_of_a_sensor_overlap_but_large_ones_have_pixels_of_their_own():
+    noise = SyntheticNoise(NoiseOptions(), stock=2**16)
+    first, next_row = noise.pixels(100, (32, 32)), noise.pixels(132, (32, 32))
+    np.testing.assert_array_equal(first.sigma[1:], next_row.sigma[:-1])
+    large = noise.pixels(100, (96, 96))
+    np.testing.assert_array_equal(large.sigma, SyntheticNoise(NoiseOptions()).pixels(100, (96, 96)).sigma)
+
+
+def test_only_training_images_share_a_sensor():
+    adapter = CygnoAdapter({"events": {"train": 2, "test": 2}})
+    assert adapter.noise("train").stock > 0
+    assert adapter.noise("val").stock == adapter.noise("test").stock == 0
