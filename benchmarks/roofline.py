@@ -7,9 +7,9 @@
 - Stages of the paper's network: floating-point operations per second, as a fraction of matrix multiplication in
   the same precision, and the time that the convolutions alone take at the shapes, in the precision and in the
   memory format of the network, as a fraction of the stage.
-- Domains: samples per second and core that simulation and mixing give, those of the quickstart's training step and
-  of its evaluation with metrics, and the minutes of the quickstart that follow: training and evaluation, with
-  samples prepared by the same process or, if the quickstart has workers, by another one.
+- Domains: samples per second and core that simulation and mixing give in batches, as in training, those of the
+  quickstart's training step and of its evaluation with metrics, and the minutes of the quickstart that follow:
+  training and evaluation, with samples prepared by the same process or, if it has workers, by another one.
 
 With one thread, times are processor times of the process.
 """
@@ -171,12 +171,12 @@ def domain(name: str, samples: int, repeats: int) -> Row:
 
     prepared, number = seconds(prepare), count()
     train, size = made["train"], min(options.batch_size, len(made["train"]))
-    batch = collate([train[index] for index in range(size)])
+    batch, batches = collate(train.__getitems__(range(size))), -(-samples // size)
     training = Training(run, batch)
 
     def mix() -> None:
-        for _ in range(samples):
-            train[next(number) % len(train)]
+        for _ in range(batches):
+            train.__getitems__([next(number) % len(train) for _ in range(size)])
 
     some = First(made["test"], samples)
     table = partial(evaluate, training.separator.eval(), some, run.adapter, options.batch_size, 0)
@@ -184,7 +184,7 @@ def domain(name: str, samples: int, repeats: int) -> Row:
     training.separator.train()
     times = time_in_turns(repeats, mix=mix, step=training.step)
     rates = {
-        "mixer": samples / median(times["mix"]),
+        "mixer": batches * size / median(times["mix"]),
         "step": size / median(times["step"]),
         "evaluation": len(some) / median(evaluated),
     }

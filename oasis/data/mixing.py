@@ -136,9 +136,10 @@ def add_up(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int
                [0., 0., 0., 0.]], dtype=float32)
     """
     target = np.zeros((len(classes), *shape), dtype=np.float32)
+    corner = (0,) * (len(shape) - 1)
     for one in placed:
         label = _label(one, classes)
-        if one.values.shape == target.shape[1:] and not any(one.origin):
+        if one.values.shape == target.shape[1:] and tuple(one.origin) in ((), corner):
             target[label] += one.values
         else:
             into, out_of = _overlap(one, shape)
