@@ -18,8 +18,8 @@ def recipe() -> rattler_build.Stage0Recipe:
     values = rattler_build.Stage0Recipe.from_file(ROOT / "conda/recipe.yaml").to_dict()
     values["source"] = {"path": str(ROOT), "use_gitignore": True}
     values["requirements"]["host"] = []
-    values["build"]["script"] = values["build"]["script"].replace("${{ PYTHON }}", sys.executable)
-    values["build"]["script"] += " --prefix $PREFIX"
+    (command,) = values["build"]["script"]["content"]
+    values["build"]["script"] = f"{command.replace('${{ PYTHON }}', sys.executable)} --prefix $PREFIX"
     values["tests"] = []
     return rattler_build.Stage0Recipe.from_dict(values)
 
