@@ -31,6 +31,7 @@ from oasis.adapters.galaxy.photometry import COLUMNS as PHOTOMETRY
 from oasis.adapters.galaxy.scene import BlendOptions
 from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.galaxy.surveys import SURVEYS, BandOptions
+from oasis.adapters.galaxy.varying import StarOptions, Varying
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.artefacts import Artefacts
 from oasis.adapters.migdal.candidates import EnergyScale
@@ -140,6 +141,8 @@ myst_substitutions = {
     "galaxy_columns": columns_table(PHOTOMETRY),
     "galaxy_convert": tables.options_table(Conversion),
     "galaxy_band": tables.options_table(BandOptions),
+    "galaxy_varying": tables.options_table(Varying),
+    "galaxy_stars": tables.options_table(StarOptions),
     "galaxy_surveys": tables.surveys_table(SURVEYS),
     "galaxy_detection": tables.options_table(Detection),
     "galaxy_library": tables.options_table(LibraryOptions),

@@ -464,13 +464,25 @@ class Adapter(ABC, Generic[OptionsT]):
         say_saturated(path, values)
         found = arrangement(facts, values.shape, self.bands, self.spatial_dims, str(path))
         image = self.as_images(values if found is None else found.apply(values), dark)
-        context = as_image_array(read_named(path, "context"), f"{path}: context") if self.context else None
+        context = self.stored_context(path, image)
         if found is None:
             return Images(image, context, source=str(path))
         self._show(path, facts.names, found.text(facts, values.shape))
         known = facts.lengths(self.spatial_dims) if image.shape[2:] == found.size(values.shape) else ()
         axes = tuple(SPATIAL[-self.spatial_dims :].lower())
         return Images(image, context, None, axes, known, facts.pixel_unit if known else "", source=str(path))
+
+    def stored_context(self, path: Path, image: Array) -> Array | None:
+        """Return the context (n, C, *S) of the images of an array: by default the array `context` of its file.
+
+        Args:
+            path: the path of the file.
+            image: (n, B, *S) its images, in physical units.
+
+        Raises:
+            DataError: the domain has a context, and the file none.
+        """
+        return as_image_array(read_named(path, "context"), f"{path}: context") if self.context else None
 
     def numbers(self, path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisFacts]:
         """Return the array of a file as it is stored, and what the file states about its axes.

@@ -1,6 +1,7 @@
 """The galaxy adapters: blends of simulated or measured galaxies, and how the results are evaluated."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.flux_tables import EDGES
 from oasis.adapters.galaxy.measuring import Training, catalogue_columns
 from oasis.adapters.galaxy.photometry import noise_of, object_columns
-from oasis.adapters.galaxy.scene import NEIGHBOURS, TARGET, GalaxyScene
+from oasis.adapters.galaxy.scene import NEIGHBOURS, STARS, TARGET, GalaxyScene
 from oasis.adapters.galaxy.simulation import simulate_galaxies
 from oasis.adapters.galaxy.singles import single_galaxies
 from oasis.adapters.galaxy.sky_images import SkyImages
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GALAXIES = ("galaxy_1", "galaxy_2", "galaxy_3", "galaxy_4")
 FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}
 PRESENT_NMGY = 0.01  # per pixel; the sky of DECaLS has a noise of 0.003 to 0.015
 PRESENT_SIGMA = PRESENT_NMGY / survey.sky_noise("r")  # the same in units of the noise in the reference band
@@ -46,7 +48,11 @@ DECALS_NOISE = (0.0028, 0.0063, 0.0153)  # nmgy
 class _BlendAdapter(SkyImages):
     """The common base of both adapters."""
 
-    single: ClassVar[bool | tuple[bool, ...]] = True
+    @property
+    @abstractmethod
+    def single(self) -> tuple[bool, ...]:
+        """Which maps have one object at most."""
+
     study: ClassVar[Study]
 
     @property
@@ -60,7 +66,7 @@ class _BlendAdapter(SkyImages):
     def sky_noise(self) -> NDArray[np.float64]:
         """Noise of a pixel of sky by band, nmgy."""
         options = self.options
-        scale = options.library.population.scale(self.known_bands)
+        scale = self.population.scale(self.known_bands)
         return options.blend.noise * options.blend.sky_noise(self.known_bands, scale)
 
     @property
@@ -77,11 +83,13 @@ class _BlendAdapter(SkyImages):
             ConfigError: a split without galaxies.
             DataError: a library that cannot be used.
         """
-        return GalaxyScene(self.library, self._galaxies(split), self.classes, self.options.blend, self.known_bands)
+        options, galaxies = self.options, self._galaxies(split)
+        return GalaxyScene(self.library, galaxies, self.classes, options.blend, self.known_bands, options.varying)
 
     def event_rows(self, prediction: EventPrediction, sample: Sample) -> Mapping[str, Mapping[str, float]]:
         """Return flux, magnitude, colour, position and shape of every galaxy: `photometry.COLUMNS`."""
-        noise, scale = noise_of(sample.meta, self.band_names), self.pixel_scale
+        noise = noise_of(sample.meta, self.band_names)
+        scale = float(sample.meta.get("pixel_scale", self.pixel_scale))
         several = not np.all(self.single)
         known = sample.has_instances or not several
         rows = object_columns(
@@ -94,7 +102,7 @@ class _BlendAdapter(SkyImages):
             sample.valid,
             self.single,
             single_galaxies(sample, several) if known else None,
-            self.gain,
+            [sample.meta.get(f"gain_{name}", one) for name, one in zip(self.band_names, self.gain, strict=True)],
         )
         return dict(zip(self.classes, rows, strict=True))
 
@@ -126,7 +134,7 @@ class _BlendAdapter(SkyImages):
         parts = [Stamps.load(file) for file in options.files]
         measured = sum(map(len, parts))
         if options.simulated:
-            parts.append(simulate_galaxies(options.simulated, self.seed, options.population, self.known_bands))
+            parts.append(simulate_galaxies(options.simulated, self.seed, self.population, self.known_bands))
         if not parts:
             raise ConfigError("data.library: no galaxies: name files, or set simulated to a number above 0")
         try:
@@ -194,7 +202,11 @@ class _BlendAdapter(SkyImages):
         gain = np.full(len(names), np.inf) if not blend.poisson else blend.gains(self.known_bands)
         width = widths[0] if widths else np.full(len(names), np.nan)
         noise = blend.noise * blend.sky_noise(self.known_bands, scale)
-        return Training(names, scale, noise, width, gain, (low.min(), high.max()))
+        varying = self.options.varying
+        factors = {name: varying.ranges(name, names) for name in ("seeing", "noise")}
+        return Training(
+            names, scale, noise, width, gain, (low.min(), high.max()), factors["seeing"], factors["noise"]
+        )
 
     def convert(self, source: Path, out: Path) -> int:
         """Turn images of single galaxies into a library of stamps, as `data.convert` says; see `convert`."""
@@ -224,7 +236,7 @@ class GalaxyAdapter(_BlendAdapter):
     classes = (TARGET, NEIGHBOURS)
     centred = (TARGET,)
     grouping = MappingProxyType(dict.fromkeys(classes, Grouping(method="watershed")))
-    single = (True, False)
+    single: tuple[bool, ...] = (True, False)
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -243,14 +255,28 @@ class GalaxyAdapter(_BlendAdapter):
 class GalaxiesAdapter(_BlendAdapter):
     """Up to four galaxies that overlap on the sky, one map each in any order, in nanomaggies."""
 
-    classes = ("galaxy_1", "galaxy_2", "galaxy_3", "galaxy_4")
-    interchangeable = (classes,)
-    centred = classes
+    centred = GALAXIES
+    interchangeable = (GALAXIES,)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Four galaxies, and `stars` where images have any."""
+        return (*GALAXIES, STARS) if self.options.varying.stars.number[1] else GALAXIES
+
+    @property
+    def single(self) -> tuple[bool, ...]:
+        """Which maps have one object at most: those of galaxies."""
+        return tuple(name in GALAXIES for name in self.classes)
+
+    @property
+    def grouping(self) -> Mapping[str, Grouping]:
+        """Stars are separated by watersheds."""
+        return {STARS: Grouping(method="watershed")} if STARS in self.classes else {}
 
     @property
     def defaults(self) -> Mapping[str, Any]:
         """Default values of the domain."""
-        return _defaults({2: 2, 3: 2, 4: 2}, self._scaling)
+        return _defaults(dict.fromkeys(range(2, len(self.classes) + 1), 2), self._scaling)
 
     study = Study(
         name="galaxy_1",
@@ -258,5 +284,5 @@ class GalaxiesAdapter(_BlendAdapter):
         label="blendedness",
         edges=EDGES,
         group="id",
-        interchangeable=classes[1:],
+        interchangeable=GALAXIES[1:],
     )

@@ -32,8 +32,42 @@ SAMPLED = 2**20  # pixels of which the noise is measured
 TO_SIGMA = 1.4826  # from the median absolute deviation of Gaussian noise to its standard deviation
 
 
+def sky_of(flux: Array, bad: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return the level of the sky and the noise of its pixels by band (B,), from medians; NaN without good pixels.
+
+    Args:
+        flux: (B, H, W), most of it empty sky.
+        bad: (H, W) pixels that do not count.
+    """
+    good = slice(None) if bad is None else ~bad
+    pixels = flux[:, good].reshape(len(flux), -1)
+    pixels = pixels[:, :: max(pixels.shape[1] // SAMPLED, 1)]
+    if not pixels.size:
+        return np.full(len(flux), np.nan), np.full(len(flux), np.nan)
+    sky = np.median(pixels, axis=1)
+    return sky, TO_SIGMA * np.median(np.abs(pixels - sky[:, None]), axis=1)
+
+
+def noise_of(
+    flux: Array, bad: NDArray[np.bool_] | None = None, deviation: Array | None = None
+) -> NDArray[np.float64]:
+    """Return the noise of a pixel of sky by band (B,): the median of what is stated, else as `sky_of` measures it.
+
+    Args:
+        flux: (B, H, W).
+        bad: (H, W) pixels that do not count.
+        deviation: (B, H, W) standard deviations of pixels, 0 where unknown.
+    """
+    if deviation is not None and (deviation > 0).any(axis=(1, 2)).all():
+        return np.array([np.median(one[one > 0]) for one in deviation], np.float64)
+    return sky_of(flux, bad)[1].astype(np.float64)
+
+
 def detect(
-    flux: Array, bad: NDArray[np.bool_] | None = None, options: Detection | None = None
+    flux: Array,
+    bad: NDArray[np.bool_] | None = None,
+    options: Detection | None = None,
+    background: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
 ) -> NDArray[np.float64]:
     """Return rows and columns (k, 2) of the objects in an image, the brightest first.
 
@@ -44,6 +78,7 @@ def detect(
         flux: (B, H, W), most of it empty sky.
         bad: (H, W) pixels in which nothing is detected.
         options: how they are detected.
+        background: level and noise of the sky (B,), by default as `sky_of` measures them in this image.
 
     Raises:
         DataError: most of the sky has one value, or the image is too crowded for SEP.
@@ -56,13 +91,9 @@ def detect(
         [[21.5, 51.5]]
     """
     sep = import_extra("sep", "galaxy")
-    good = slice(None) if bad is None else ~bad
-    pixels = flux[:, good].reshape(len(flux), -1)
-    pixels = pixels[:, :: max(pixels.shape[1] // SAMPLED, 1)]
-    if not pixels.size:
+    sky, noise = sky_of(flux, bad) if background is None else background
+    if not np.isfinite(noise).all():
         raise DataError("all pixels are bad: nothing can be detected")
-    sky = np.median(pixels, axis=1)
-    noise = TO_SIGMA * np.median(np.abs(pixels - sky[:, None]), axis=1)
     if not noise.all():
         raise DataError("most of the sky has one value: there is no noise to set a detection threshold from")
     weights = (1 / noise**2).astype(np.float32)

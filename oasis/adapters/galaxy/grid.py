@@ -62,6 +62,17 @@ def _overlap(length: int, ratio: float) -> sparse.csr_array:
     return sparse.csr_array(np.clip(shares, 0, None))
 
 
+def nearest_scale(found: float, wanted: float | tuple[float, float]) -> float:
+    """Return the pixel scale that an image is put on: its own within the wanted range, else the nearest.
+
+    Example:
+        >>> nearest_scale(0.25, (0.2, 0.3)), nearest_scale(0.25, 0.262)
+        (0.25, 0.262)
+    """
+    low, high = wanted if isinstance(wanted, tuple) else (wanted, wanted)
+    return min(max(found, low), high)
+
+
 def on_grid(cutout: Cutout, pixel_scale: float) -> Cutout:
     """Return an image on a grid of another pixel scale, arcsec, with the same centre; see `resample`.
 
@@ -101,7 +112,7 @@ class Grid:
 
     Args:
         path: the path of the file.
-        pixel_scale: of the grid, arcsec.
+        pixel_scale: of the grid, arcsec, or the smallest and the largest that images may keep.
         reading: facts that the file does not state.
         bands: the wanted bands.
 
@@ -109,7 +120,9 @@ class Grid:
         DataError: a file that cannot be read, or has no world coordinate system.
     """
 
-    def __init__(self, path: Path, pixel_scale: float, reading: Reading, bands: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, pixel_scale: float | tuple[float, float], reading: Reading, bands: Sequence[str] = ()
+    ) -> None:
         with planes_of(path, bands, headers=True) as planes:
             images = planes["image"]
             system = wcs_of(images[0].header)
@@ -119,8 +132,9 @@ class Grid:
                 )
             scale, _, _ = common_geometry(path, images, reading)
         self.wcs, self.size = system, tuple(images[0].shape[1:])
-        if not math.isclose(scale, pixel_scale, rel_tol=SAME):
-            self.wcs, self.size = _rescaled(system, self.size, pixel_scale / scale)
+        wanted = nearest_scale(scale, pixel_scale)
+        if not math.isclose(scale, wanted, rel_tol=SAME):
+            self.wcs, self.size = _rescaled(system, self.size, wanted / scale)
 
     def to_pixels(self, sky: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return rows and columns (k, 2) of positions (k, 2): right ascension and declination, degrees."""

@@ -31,6 +31,8 @@ class Training:
         psf_fwhm: (B,) arcsec, NaN where unknown.
         gain: (B,) electrons per nmgy, infinite without shot noise.
         magnitudes: of the brightest and the faintest galaxy in the reference band.
+        seeing: (2, B) least and largest factor of `psf_fwhm` that images had.
+        depth: (2, B) least and largest factor of `noise`.
     """
 
     bands: Sequence[str]
@@ -39,6 +41,8 @@ class Training:
     psf_fwhm: Floats
     gain: Floats
     magnitudes: tuple[float, float]
+    seeing: Floats | float = 1.0
+    depth: Floats | float = 1.0
 
 
 def catalogue_columns(sources: Sources, training: Training) -> dict[str, Column]:
@@ -66,7 +70,7 @@ def catalogue_columns(sources: Sources, training: Training) -> dict[str, Column]
         columns[f"colour_{one}_{other}_error"] = Column(
             np.hypot(spread[:, blue], spread[:, red]), "mag", "its error"
         )
-    radius = half_light_radius(sources.maps[:, reference], training.pixel_scale)
+    radius = half_light_radius(sources.maps[:, reference], _pixel_scale(sources, training))
     columns["r50"] = Column(radius, "arcsec", "radius that contains half of the map's light, with the PSF")
     columns["blendedness"] = Column(_blendedness(sources, reference), "", "1 - sum(g^2) / sum(g x all maps)")
     return columns | _flags(sources, training, magnitudes[:, reference], reference)
@@ -119,12 +123,12 @@ def _flags(sources: Sources, training: Training, magnitudes: Floats, reference: 
         "flag_psf": Column(
             np.full(count, _differs_in_psf(sources.facts, training)),
             "",
-            f"the PSF is known to differ by more than {WIDER:.0%} from that in training",
+            f"the PSF is known to differ by more than {WIDER:.0%} from those in training",
         ),
         "flag_noise": Column(
-            np.full(count, _differs_in_noise(sources.noise, training)),
+            np.full(count, _differs_in_noise(sources, training)),
             "",
-            f"the noise differs by a factor of more than {NOISIER:g} from that in training",
+            f"the noise differs by a factor of more than {NOISIER:g} from those in training",
         ),
         "flag_range": Column(np.asarray(outside), "", f"magnitude outside of {low:g} to {high:g}"),
     }
@@ -132,8 +136,16 @@ def _flags(sources: Sources, training: Training, magnitudes: Floats, reference: 
 
 def _differs_in_psf(facts: Mapping[str, float], training: Training) -> bool:
     found = np.array([facts.get(f"psf_fwhm_{band}", np.nan) for band in training.bands])
-    return bool((np.abs(found / training.psf_fwhm - 1) > WIDER).any())
+    low, high = np.broadcast_to(training.seeing, (2, len(found))) * training.psf_fwhm
+    return bool(((found < low * (1 - WIDER)) | (found > high * (1 + WIDER))).any())
 
 
-def _differs_in_noise(noise: Floats, training: Training) -> bool:
-    return bool((np.abs(np.log(noise / training.noise)) > np.log(NOISIER)).any())
+def _differs_in_noise(sources: Sources, training: Training) -> bool:
+    noise = sources.noise * (training.pixel_scale / _pixel_scale(sources, training))
+    low, high = np.broadcast_to(training.depth, (2, len(noise))) * training.noise
+    return bool(((noise < low / NOISIER) | (noise > high * NOISIER)).any())
+
+
+def _pixel_scale(sources: Sources, training: Training) -> float:
+    """Return the side of a pixel of the image, which differs from the library's where that varies in training."""
+    return sources.facts.get("pixel_scale", training.pixel_scale)

@@ -10,6 +10,7 @@ from oasis.adapters.galaxy.detection import Detection
 from oasis.adapters.galaxy.scene import BlendOptions
 from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.galaxy.surveys import BandOptions, SurveyName
+from oasis.adapters.galaxy.varying import Varying
 from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.options import Options
 
@@ -42,6 +43,7 @@ class GalaxyAdapterOptions(DataOptions):
         band: facts by band that replace those of the survey, or of bands that it does not have.
         library: the galaxies.
         blend: how they are placed on one another and observed.
+        varying: what differs from image to image, such as the seeing; by default nothing.
         events: blends per split.
         files: by split: an HDF5 file of samples, used instead of mixing.
         convert: how `oasis convert` makes a library of stamps from images.
@@ -54,6 +56,7 @@ class GalaxyAdapterOptions(DataOptions):
     band: dict[str, BandOptions] = {}
     library: LibraryOptions = LibraryOptions()
     blend: BlendOptions = BlendOptions()
+    varying: Varying = Varying()
     events: SplitCounts = SplitCounts(train=6000, val=500, test=2000)
     convert: Conversion = Conversion()
     reading: Reading = Reading()

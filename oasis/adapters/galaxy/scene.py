@@ -1,6 +1,6 @@
 """Blends: a galaxy in the middle of the image and others around it, with uniform separations and magnitudes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -9,16 +9,21 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from oasis.adapters.galaxy import survey
+from oasis.adapters.galaxy.blurring import Blur, blur
+from oasis.adapters.galaxy.simulation import colour_weights
 from oasis.adapters.galaxy.stamps import Stamps, reference_band
+from oasis.adapters.galaxy.stars import draw_stars, saturated
 from oasis.adapters.galaxy.survey import Magnitude
 from oasis.adapters.galaxy.surveys import Bands
+from oasis.adapters.galaxy.varying import Conditions, Drawing, Varying, context_of
 from oasis.adapters.options import Rising
+from oasis.data.images import Images
 from oasis.data.mixing import Placed, Scene, add_up
 from oasis.data.samples import Array, Scalar
 from oasis.errors import ConfigError, DataError
 from oasis.options import Options
 
-TARGET, NEIGHBOURS = "target", "neighbours"
+TARGET, NEIGHBOURS, STARS = "target", "neighbours", "stars"
 WINDOW = 0.01  # fraction of the library on either side of a wanted magnitude from which a neighbour is chosen
 PLACES = 16  # positions drawn for a neighbour, at most, until one is far enough from all other galaxies
 
@@ -86,16 +91,22 @@ class GalaxyScene(Scene):
     since measured stamps already contain the noise of the sky and of their own photons. It is Gaussian: the sky
     alone gives some 500 electrons per pixel. Where a measured stamp is negative, the truth is set to 0.
 
+    With `Varying`, every image has a point-spread function, a noise, pixels and a background of its own. The light
+    of stars belongs to the neighbours, or to the class `stars` where galaxies are interchangeable. Saturated
+    pixels are filled from the nearest good ones, as those of measured images are, and are not valid.
+
     Args:
         stamps: the library, both measured and simulated galaxies.
         indices: which of its galaxies this split uses.
         classes: the classes of the maps.
         options: how galaxies are placed and observed.
         bands: the facts of the bands of the library; by default those of DECaLS.
+        varying: what differs between images; by default nothing.
 
     Raises:
         ConfigError: more galaxies per blend than there are classes or galaxies, or a band without noise or gain.
-        DataError: galaxies without flux in the reference band.
+        DataError: galaxies without flux in the reference band, or with a wider point-spread function or larger
+            pixels than images may have.
     """
 
     def __init__(
@@ -105,15 +116,19 @@ class GalaxyScene(Scene):
         classes: Sequence[str],
         options: BlendOptions,
         bands: Bands | None = None,
+        varying: Varying | None = None,
     ) -> None:
         most = options.galaxies[1]
         self.stamps = stamps
         self.options = options
         self.classes = tuple(classes)
         self.interchangeable = self.classes != (TARGET, NEIGHBOURS)
+        self.of_galaxies = tuple(name for name in self.classes if name != STARS)
+        self.varying = varying or Varying()
         self.shape = (len(stamps.bands), options.size, options.size)
-        if self.interchangeable and most > len(classes):
-            raise ConfigError(f"galaxies: up to {most} in a blend, but there are only {len(classes)} classes")
+        if self.interchangeable and most > len(self.of_galaxies):
+            count = len(self.of_galaxies)
+            raise ConfigError(f"galaxies: up to {most} in a blend, but there are only {count} classes")
         if most > len(indices):
             raise ConfigError(
                 f"galaxies: up to {most} in a blend, but only {len(indices)} in this part of the library"
@@ -138,6 +153,27 @@ class GalaxyScene(Scene):
         self.gain = np.full(len(stamps.bands), np.inf)
         if options.poisson:
             self.gain = options.gains(bands)
+        self.draw = self._drawing(bands) if self.varying != Varying() else None
+        self.colours = colour_weights(bands)[:, 0] if self.varying.stars.number[1] else None
+
+    def _drawing(self, bands: Bands) -> Drawing:
+        """Return how conditions are drawn; checks that stamps are sharp and fine enough for them."""
+        stamps, varying, width = self.stamps, self.varying, bands.known("psf_fwhm")
+        if varying.seeing != (1.0, 1.0):
+            least = width * varying.ranges("seeing", bands.names)[0]
+            for name, has, wanted in zip(bands.names, stamps.psf_fwhm, least, strict=True):
+                if not has <= wanted * 1.001:
+                    found = "is not known" if np.isnan(has) else f"is {has:.3g} arcsec"
+                    raise DataError(
+                        f"data.varying.seeing: from {wanted:.3g} arcsec in {name}, but the point-spread function "
+                        f"of the galaxies {found}: begin there, or give convert.psf_fwhm when converting"
+                    )
+        if varying.pixel_scale is not None and varying.pixel_scale[0] < stamps.pixel_scale * 0.999:
+            raise DataError(
+                f"data.varying.pixel_scale: from {varying.pixel_scale[0]:g} arcsec, but the galaxies have pixels "
+                f"of {stamps.pixel_scale:g}: begin there"
+            )
+        return Drawing(varying, bands, width, self.sky, self.gain, stamps.pixel_scale)
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Draw the galaxy in the middle and its neighbours.
@@ -150,49 +186,111 @@ class GalaxyScene(Scene):
           library, NaN where there is none;
         - `neighbour_separation`: of the nearest neighbour from the galaxy in the middle, in units of the sum of
           their half-light radii; `neighbour_magnitude`: its magnitude minus that of the galaxy in the middle;
-        - `clipped`: the sum of negative pixels over the flux in the reference band, in the worst stamp.
+        - `clipped`: the sum of negative pixels over the flux in the reference band, in the worst stamp;
+        - where images differ: `pixel_scale` (arcsec), `stars`, and for every band `psf_fwhm_<band>`, `sky_<band>`,
+          `gain_<band>` and `background_<band>`, see `Conditions`.
 
-        Metadata of each galaxy: `galaxy`, its number in the library; `row` and `col` of the pixel on which it is
-        centred; `r50` (arcsec) and `flux_<band>` (nmgy) of the whole stamp.
+        Metadata of each object: `galaxy`, its number in the library, -1 for a star; `row` and `col` of its centre,
+        for galaxies that of a pixel; `r50` (arcsec) and `flux_<band>` (nmgy) of the whole stamp in the library.
         """
+        conditions = None if self.draw is None else self.draw(rng)
         positions = self._choose(rng)
         galaxies = self.indices[positions]
-        centres = self._arrange(galaxies, rng)
+        centres = self._arrange(galaxies, rng, self._zoom(conditions))
         names = [TARGET, *[NEIGHBOURS] * (len(galaxies) - 1)]
         if self.interchangeable:
-            names = rng.permutation(self.classes)[: len(galaxies)].tolist()
+            names = rng.permutation(self.of_galaxies)[: len(galaxies)].tolist()
         stamps = [self.stamp(*each, rng) for each in zip(names, galaxies, centres, strict=True)]
+        if conditions is not None:
+            stamps = self.observed(stamps, conditions, rng)
         truth = [replace(stamp, values=np.maximum(stamp.values, 0)) for stamp in stamps]
-        variance = np.maximum(self.sky[:, None, None] ** 2, self._stamp_variance(truth))
+        sky = self.sky if conditions is None else conditions.sky
+        variance = np.maximum(sky[:, None, None] ** 2, self._stamp_variance(truth, conditions))
         noise = np.sqrt(variance.mean(axis=(1, 2)))
-        reference = [stamp.values[self.reference] for stamp in stamps]
+        reference = [stamp.values[self.reference] for stamp in stamps[: len(galaxies)]]
         meta: dict[str, Scalar] = {"galaxies": len(galaxies)}
+        if conditions is not None:
+            meta |= {"stars": len(stamps) - len(galaxies)} | conditions.meta()
         meta |= {f"noise_{band}": float(one) for band, one in zip(self.stamps.bands, noise, strict=True)}
-        meta |= self._identities(names, galaxies) | self._nearest(positions, centres)
+        meta |= self._identities(names, galaxies) | self._nearest(positions, centres, self._zoom(conditions))
         meta["clipped"] = max(float(np.maximum(-values, 0).sum() / values.sum()) for values in reference)
         return truth, meta
 
     def observe(
         self, target: Array, placed: Sequence[Placed], rng: np.random.Generator
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Return the sum of the maps with noise, valid everywhere; a target without stamps has no noise."""
+        """Return the sum of the maps with noise, valid where it is not saturated.
+
+        A target without stamps has no noise.
+        """
         light = target.sum(axis=0)
         smooth = [replace(one, name="") for one in placed if not self._is_noisy(one)]
         photons = light if len(smooth) == len(placed) else add_up(smooth, [""], self.shape)[0]
-        sky = np.maximum(self.sky[:, None, None] ** 2 - self._stamp_variance(placed), 0)
-        sigma = np.sqrt(sky + photons / self.gain[:, None, None])
+        conditions = Conditions.of(placed[0].meta, self.stamps.bands) if self.draw is not None and placed else None
+        level, gain = (self.sky, self.gain) if conditions is None else (conditions.sky, conditions.gain)
+        sky = np.maximum(level[:, None, None] ** 2 - self._stamp_variance(placed, conditions), 0)
+        sigma = np.sqrt(sky + photons / gain[:, None, None])
         image = light + sigma * rng.standard_normal(light.shape)
-        return image.astype(np.float32), np.ones((1, *self.shape[1:]), dtype=bool)
+        valid = np.ones((1, *self.shape[1:]), dtype=bool)
+        if conditions is None:
+            return image.astype(np.float32), valid
+        image = (image + conditions.plane(self.shape)).astype(np.float32)
+        if self.varying.stars.number[1]:
+            valid = ~saturated(image, self.varying.stars, conditions.pixel_scale)[None]
+            image = Images(image[None], mask=valid[None]).filled()[0]
+        return image, valid
+
+    def context(self, meta: Mapping[str, Scalar]) -> Array | None:
+        """Return the planes of `Varying.context`: the same value in every pixel."""
+        if self.draw is None or not self.varying.context:
+            return None
+        found = Conditions.of(meta, self.stamps.bands)
+        sky = found.sky * (self.stamps.pixel_scale / found.pixel_scale)
+        values = context_of(self.varying.context, found.psf_fwhm, sky, self.draw.psf_fwhm, self.sky)
+        return np.ascontiguousarray(np.broadcast_to(values[:, None, None], (len(values), *self.shape[1:])))
+
+    def observed(self, stamps: Sequence[Placed], conditions: Conditions, rng: np.random.Generator) -> list[Placed]:
+        """Return galaxies as an image of other conditions shows them, and stars beside them."""
+        change = self._blur(conditions)
+        facts = {name: float(value) for name, value in conditions.meta().items()}
+        found = [
+            replace(one, values=one.values if change is None else change(one.values), meta={**one.meta, **facts})
+            for one in stamps
+        ]
+        if self.colours is None:
+            return found
+        name = STARS if STARS in self.classes else NEIGHBOURS
+        stars = draw_stars(
+            self.varying.stars, conditions, self.colours, self.reference, self.shape[1], name, found[0], rng
+        )
+        return found + [replace(one, meta={**one.meta, **facts}) for one in stars]
+
+    def _blur(self, conditions: Conditions) -> Blur | None:
+        if not self.varying.blurs:
+            return None
+        new = conditions.psf_fwhm
+        old = new if self.varying.seeing == (1.0, 1.0) else self.stamps.psf_fwhm.astype(float)
+        scales = self.stamps.pixel_scale, conditions.pixel_scale
+        return blur(self.stamps.flux.shape[-1], np.minimum(old, new), new, *scales)
+
+    def _zoom(self, conditions: Conditions | None) -> float:
+        """Return the side of a pixel of the library over that of an image."""
+        return 1.0 if conditions is None else self.stamps.pixel_scale / conditions.pixel_scale
 
     def _is_noisy(self, stamp: Placed) -> bool:
-        noisy: bool = self.noisy[int(stamp.meta["galaxy"])]
+        noisy: bool = stamp.meta["galaxy"] >= 0 and self.noisy[int(stamp.meta["galaxy"])]
         return noisy
 
-    def _stamp_variance(self, placed: Sequence[Placed]) -> Array | np.float32:
+    def _stamp_variance(
+        self, placed: Sequence[Placed], conditions: Conditions | None = None
+    ) -> Array | np.float32:
         """Return the variance (B, H, W) that stamps bring to every pixel, nmgy^2; one 0 if they bring none."""
         brought = []
+        change = self._blur(conditions) if conditions is not None and any(map(self._is_noisy, placed)) else None
         for stamp in filter(self._is_noisy, placed):
             variance = self.stamps.noise[int(stamp.meta["galaxy"]), :, None, None] ** 2
+            if change is not None:
+                variance = variance * change.noise[:, None, None].astype(np.float32) ** 2
             brought.append(Placed("", (stamp.values > 0) * variance, stamp.origin))
         return add_up(brought, [""], self.shape)[0] if brought else np.float32(0)
 
@@ -210,13 +308,15 @@ class GalaxyScene(Scene):
             chosen.append(free[rng.integers(len(free))])
         return chosen
 
-    def _arrange(self, galaxies: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
-        """Draw the pixels (n, 2) on which galaxies are centred."""
+    def _arrange(
+        self, galaxies: NDArray[np.intp], rng: np.random.Generator, zoom: float = 1.0
+    ) -> NDArray[np.intp]:
+        """Draw the pixels (n, 2) on which galaxies are centred, whose sizes in pixels are `zoom` times larger."""
         jitter, middle = self.options.jitter, self.options.size // 2
         reach = self.options.size - 1 - middle - jitter
         centres = middle + rng.integers(-jitter, jitter + 1, (1, 2))
         for number, galaxy in enumerate(galaxies[1:], start=1):
-            sizes = self.r50[galaxies[:number]] + self.r50[galaxy]
+            sizes = zoom * (self.r50[galaxies[:number]] + self.r50[galaxy])
             low, high = (min(bound * sizes[0], reach) for bound in self.options.separation)
             radius, angle = rng.uniform(low, high, PLACES), rng.uniform(0, 2 * np.pi, PLACES)
             places = centres[0] + np.rint(radius * np.array([np.sin(angle), np.cos(angle)])).astype(int).T
@@ -242,17 +342,17 @@ class GalaxyScene(Scene):
 
     def _identities(self, names: Sequence[str], galaxies: NDArray[np.intp]) -> dict[str, Scalar]:
         """Return the library's number of each galaxy, under the name of its class where it has its own."""
-        known: Sequence[str] = self.classes
+        known: Sequence[str] = self.of_galaxies
         if not self.interchangeable:
             known = names = [TARGET, *(f"neighbour_{number}" for number in range(1, self.options.galaxies[1]))]
         numbers = dict(zip(names, map(int, galaxies), strict=False))
         return {f"{name}_galaxy": numbers.get(name, np.nan) for name in known}
 
-    def _nearest(self, positions: Sequence[int], centres: NDArray[np.intp]) -> dict[str, Scalar]:
+    def _nearest(self, positions: Sequence[int], centres: NDArray[np.intp], zoom: float) -> dict[str, Scalar]:
         """Return separation and magnitude of the neighbour that is nearest to the galaxy in the middle."""
         if len(positions) == 1:
             return {"neighbour_separation": np.nan, "neighbour_magnitude": np.nan}
-        r50 = self.r50[self.indices[positions]]
+        r50 = zoom * self.r50[self.indices[positions]]
         separations = np.hypot(*(centres[1:] - centres[0]).T) / (r50[0] + r50[1:])
         nearest = int(separations.argmin())
         magnitude = self.magnitudes[positions[1 + nearest]] - self.magnitudes[positions[0]]

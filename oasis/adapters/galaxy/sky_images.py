@@ -1,6 +1,8 @@
 """Measured images of the sky: in nanomaggies, in the bands and on the grid of the galaxies that are trained on."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,18 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy.bricks import leading, together
 from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, Reading, in_bands
+from oasis.adapters.galaxy.detection import noise_of
 from oasis.adapters.galaxy.files import read_cutouts
 from oasis.adapters.galaxy.fits import planes_of
-from oasis.adapters.galaxy.grid import Grid, deviation, on_grid
+from oasis.adapters.galaxy.grid import Grid, deviation, nearest_scale, on_grid
 from oasis.adapters.galaxy.headers import wcs_of
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions
+from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.galaxy.stamps import Stamps
 from oasis.adapters.galaxy.surveys import Bands, bands_of
+from oasis.adapters.galaxy.varying import context_of
 from oasis.data.images import Images
+from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import SUFFIXES as ARRAYS
 
@@ -51,12 +57,25 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
     @cached_property
     def pixel_scale(self) -> float:
         """Side of a pixel of the library, arcsec."""
-        options = self.options.library
-        return (
-            Stamps.load(options.files[0]).pixel_scale
-            if options.files
-            else options.population.scale(self.known_bands)
-        )
+        files = self.options.library.files
+        return Stamps.load(files[0]).pixel_scale if files else self.population.scale(self.known_bands)
+
+    @cached_property
+    def population(self) -> GalaxyOptions:
+        """How simulated galaxies are drawn: as sharply and as finely as any image may show them."""
+        options, varying = self.options.library.population, self.options.varying
+        changes: dict[str, Any] = {}
+        if varying.pixel_scale is not None and options.pixel_scale is None:
+            changes["pixel_scale"] = varying.pixel_scale[0]
+        if varying.seeing != (1.0, 1.0) and options.psf_fwhm is None:
+            least = varying.ranges("seeing", self.band_names)[0]
+            changes["psf_fwhm"] = tuple((np.array(options.widths(self.known_bands)) * least).tolist())
+        return options.model_copy(update=changes)
+
+    @property
+    def pixel_scales(self) -> tuple[float, float]:
+        """The smallest and the largest side of a pixel of images, arcsec."""
+        return self.options.varying.pixel_scale or (self.pixel_scale, self.pixel_scale)
 
     def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
         """Return images in nmgy per pixel, on the grid of the library where a file states its own.
@@ -77,42 +96,125 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
 
     def _gridded(self, cutout: Cutout, path: Path) -> Cutout:
         """Return an image on the grid of the library, unless its pixels are too coarse for that."""
-        largest = self.options.reading.coarser * self.pixel_scale
-        if cutout.pixel_scale > largest:
+        return on_grid(cutout, self._wanted_scale(cutout.pixel_scale, path))
+
+    def _wanted_scale(self, found: float, path: Path) -> float:
+        """Return the pixel scale on which an image with pixels of `found` arcsec is separated."""
+        largest = self.pixel_scales[1]
+        if found > self.options.reading.coarser * largest:
             raise DataError(
-                f"{path}: coarse pixels of {cutout.pixel_scale:.4g} arcsec, the model was trained on "
-                f"{self.pixel_scale:.4g}: train on such pixels (data.library.population.pixel_scale), or accept "
+                f"{path}: coarse pixels of {found:.4g} arcsec, the model was trained on "
+                f"{largest:.4g}: train on such pixels (data.library.population.pixel_scale), or accept "
                 "them with data.reading.coarser"
             )
-        return on_grid(cutout, self.pixel_scale)
+        return nearest_scale(found, self.pixel_scales)
 
     def _as_read(self, path: Path, cutouts: Sequence[Cutout], dark: NDArray[Any] | None) -> Images:
         """Return images of one size with their bad pixels and their noise."""
-        size = cutouts[0].flux.shape[1:]
+        size, scales = cutouts[0].flux.shape[1:], {one.pixel_scale for one in cutouts}
         good, reasons = np.zeros(size, bool), sorted({name for one in cutouts for name in one.flags})
         weights = [one.inverse_variance for one in cutouts if one.inverse_variance is not None]
+        deviations = np.stack([deviation(one) for one in weights]) if len(weights) == len(cutouts) else None
+        images = self.as_images(np.stack([one.flux for one in cutouts]), dark)
         return Images(
-            self.as_images(np.stack([one.flux for one in cutouts]), dark),
+            images,
+            context=self._context_of(path, images, deviations, cutouts),
             mask=~np.stack([(good if one.bad is None else one.bad)[None] for one in cutouts]),
             axes=("y", "x"),
-            pixel_size=(self.pixel_scale,) * 2,
-            pixel_unit="arcsec",
+            pixel_size=(cutouts[0].pixel_scale,) * 2 if len(scales) == 1 else (),
+            pixel_unit="arcsec" if len(scales) == 1 else "",
             position=self._facts(cutouts),
             flags={
                 name: np.stack([one.flags.get(name, good)[None] for one in cutouts]) for name in sorted(reasons)
             },
-            deviation=np.stack([deviation(one) for one in weights]) if len(weights) == len(cutouts) else None,
+            deviation=deviations,
             source=str(path),
         )
 
-    @staticmethod
-    def _facts(cutouts: Sequence[Cutout]) -> dict[str, NDArray[np.float64]]:
+    def _facts(self, cutouts: Sequence[Cutout]) -> dict[str, NDArray[np.float64]]:
         """Return the position of images, and the widths of their point-spread functions where they are known."""
         facts = {name: np.array([getattr(one, name) for one in cutouts]) for name in ("ra", "dec")}
+        if self.options.varying.pixel_scale is not None:
+            facts["pixel_scale"] = np.array([one.pixel_scale for one in cutouts])
         if all(one.psf_fwhm is not None for one in cutouts):
             widths = np.array([one.psf_fwhm for one in cutouts])
             facts |= {f"psf_fwhm_{band}": widths[:, at] for at, band in enumerate(cutouts[0].bands)}
         return facts
+
+    @property
+    def context(self) -> int:
+        """Number of further inputs: a plane for each name in `varying.context` and band."""
+        return len(self.options.varying.context) * self.bands
+
+    def context_planes(
+        self, psf_fwhm: Mapping[str, float], noise: Mapping[str, float], shape: Sequence[int]
+    ) -> Array | None:
+        """Return the context (C, H, W) of an image, for a model with `varying.context`; None for other models.
+
+        Args:
+            psf_fwhm: full width at half maximum of the point-spread function by band, arcsec.
+            noise: of a pixel of sky by band, nmgy, for pixels of the library's side.
+            shape: rows and columns of the image.
+
+        Raises:
+            DataError: a width or a noise is not known that the model needs.
+        """
+        names = self.options.varying.context
+        if not names:
+            return None
+        widths, levels = (np.array([of.get(band, np.nan) for band in self.band_names]) for of in (psf_fwhm, noise))
+        for name, found, way in (
+            ("psf", widths, "data.reading.psf_fwhm"),
+            ("noise", levels, "an image of which most is sky"),
+        ):
+            lacking = [band for band, one in zip(self.band_names, found, strict=True) if not one > 0]
+            if name in names and lacking:
+                raise DataError(
+                    f"the model takes the {name} of images, not known in {', '.join(lacking)}: give {way}"
+                )
+        usual = np.array(self.options.library.population.widths(self.known_bands))
+        values = context_of(names, widths, levels, usual, self.sky_noise)
+        return np.ascontiguousarray(np.broadcast_to(values[:, None, None], (len(values), *shape)))
+
+    def _context_of(
+        self, path: Path, images: Array, deviations: Array | None, cutouts: Sequence[Cutout]
+    ) -> Array | None:
+        """Return the context (n, C, H, W) of images, from what files state of them, else by their own noise."""
+        if not self.context:
+            return None
+        found = []
+        for at, cutout in enumerate(cutouts):
+            noise = noise_of(images[at], cutout.bad, None if deviations is None else deviations[at])
+            noise *= self.pixel_scale / cutout.pixel_scale
+            widths = np.array(cutout.psf_fwhm or [np.nan] * self.bands)
+            found.append(self._planes(path, widths, noise, images.shape[2:]))
+        return np.stack(found)
+
+    def _planes(
+        self, path: Path, widths: NDArray[np.float64], noise: NDArray[np.float64], shape: Sequence[int]
+    ) -> Array:
+        """Return the context (C, H, W) of an image of a file."""
+        psf, sky = (dict(zip(self.band_names, values.tolist(), strict=True)) for values in (widths, noise))
+        try:
+            planes = self.context_planes(psf, sky, shape)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        assert planes is not None
+        return planes
+
+    def stored_context(self, path: Path, image: Array) -> Array | None:
+        """Return the context of an array of images: that in its file, else by `data.reading` and their noise."""
+        if not self.context:
+            return None
+        with suppress(DataError):  # a file without one
+            return super().stored_context(path, image)
+        widths = np.array([self.options.reading.psf_fwhm.get(band, np.nan) for band in self.band_names])
+        return np.stack([self._planes(path, widths, noise_of(one), image.shape[2:]) for one in image])
+
+    @property
+    @abstractmethod
+    def sky_noise(self) -> NDArray[np.float64]:
+        """Noise of a pixel of sky by band, nmgy."""
 
     def leading(self, paths: Sequence[Path]) -> list[Path]:
         """Return one file for every image: those of other bands and of planes are read with it."""
@@ -145,7 +247,7 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
         return self._grid(path).to_pixels(sky)
 
     def _grid(self, path: Path) -> Grid:
-        return Grid(path, self.pixel_scale, self._reading, self.band_names)
+        return Grid(path, self.pixel_scales, self._reading, self.band_names)
 
     @cached_property
     def _reading(self) -> Reading:
