@@ -199,6 +199,8 @@ def _evaluated(run: "Run", split: str, refine: bool, workers: int) -> None:
     found = run.evaluate(split, refine, workers)
     if found.coverage is not None:
         typer.echo(found.coverage.to_string(index=False, float_format="{:.3g}".format))
+    if found.flux_coverage is not None:
+        typer.echo(found.flux_coverage.to_string(index=False, float_format="{:.3g}".format))
     typer.echo(found.summary.text(run.adapter.unit))
     if found.size is not None:
         typer.echo(f"Larger images have {'the same' if found.size.same else 'other'} maps: {found.size.text()}")
@@ -279,13 +281,15 @@ def calibrate(
     trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit intervals for intensities, which `evaluate` uses from then on."""
+    """Fit intervals for intensities, which `evaluate` and `predict` use from then on."""
     from oasis.run import Run
 
     calibrated = Run(run, changes, trust_code)
     calibrated.calibrate(split, workers)
     count = len(calibrated.dataset(split))
-    typer.echo(f"{calibrated.files.calibration}: fitted to {count} events of {split}")
+    written = [calibrated.files.calibration, calibrated.files.flux_calibration]
+    names = ", ".join(str(path) for path in written if path.exists())
+    typer.echo(f"{names}: fitted to {count} events of {split}")
 
 
 @app.command()
@@ -388,7 +392,8 @@ def _catalogue(
     for error in found.failed.values():
         say(error)
     written = ", ".join(str(path) for path in catalogue_files(out, cutouts).values())
-    typer.echo(f"{written}: {len(found.table)} objects in {_counted(found.images, 'image')}")
+    intervals = " with intervals" if any(str(name).endswith("_calibrated") for name in found.table) else ""
+    typer.echo(f"{written}: {len(found.table)} objects in {_counted(found.images, 'image')}{intervals}")
     if found.failed:
         raise typer.Exit(REFUSED)
 

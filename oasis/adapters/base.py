@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
 from oasis.adapters.axes import ArrangedParts, arrangement
+from oasis.adapters.fluxes import Fluxes
 from oasis.adapters.options import DataOptions
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.reading import as_images, say_saturated
@@ -186,6 +187,11 @@ class Adapter(ABC, Generic[OptionsT]):
     @property
     def study(self) -> Study | None:
         """The question that `oasis evaluate` answers, or None."""
+        return None
+
+    @property
+    def fluxes(self) -> Fluxes | None:
+        """The fluxes in bands, of which `oasis calibrate` makes intervals for each; None for a domain without."""
         return None
 
     @property

@@ -20,6 +20,7 @@ OWN = (
     LOG,
     REGION_WEIGHTS,
     "calibration.json",
+    "calibration_fluxes.json",
     "size_check.json",
     "report.html",
     "trial.json",
@@ -91,6 +92,11 @@ class RunFiles:
     def calibration(self) -> Path:
         """The calibration of intensities."""
         return self.folder / "calibration.json"
+
+    @property
+    def flux_calibration(self) -> Path:
+        """The calibration of fluxes in bands."""
+        return self.folder / "calibration_fluxes.json"
 
     @property
     def size_check(self) -> Path:

@@ -21,7 +21,7 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.device import is_first_process
 from oasis.errors import ConfigError, DataError, nearest, shown
-from oasis.evaluation.calibration import Calibration
+from oasis.evaluation.calibration import BandCalibration, Calibration
 from oasis.evaluation.event_table import read_table
 from oasis.evaluation.surroundings import SizeCheck
 from oasis.instances.matching import COUNTED
@@ -150,6 +150,16 @@ class RunBase:
         """
         path = self.files.calibration
         return Calibration.load(path) if path.exists() else None
+
+    @property
+    def flux_calibration(self) -> BandCalibration | None:
+        """The calibration of fluxes in bands, or None if there is none.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        path = self.files.flux_calibration
+        return BandCalibration.load(path) if path.exists() else None
 
     @property
     def size_check(self) -> SizeCheck | None:

@@ -1,6 +1,7 @@
 """Evaluation and calibration of a run, and the effect of larger images on its maps."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,8 @@ from oasis.data.mixing import SampleDataset
 from oasis.device import best_device
 from oasis.errors import OasisError
 from oasis.evaluation.batches import EventBatch
-from oasis.evaluation.calibration import Calibration
+from oasis.evaluation.calibration import BandCalibration, Calibration
+from oasis.evaluation.calibration.columns import PREDICTED
 from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, write_table
 from oasis.evaluation.figures import write_figures
@@ -39,6 +41,7 @@ class Evaluation(NamedTuple):
         size: the effect of larger surroundings on the maps, or None for a separator with context.
         instances: the instance table, or None where none are known or maps are not grouped.
         quality: panoptic quality by class, with the instance table.
+        flux_coverage: the measured coverage of the intervals of fluxes in bands, or None without such intervals.
     """
 
     table: pd.DataFrame
@@ -48,6 +51,7 @@ class Evaluation(NamedTuple):
     size: SizeCheck | None = None
     instances: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None
+    flux_coverage: pd.DataFrame | None = None
 
     def _repr_html_(self) -> str:
         """Return the evaluation as a notebook shows it."""
@@ -82,6 +86,7 @@ class RunEvaluation(RunBase):
         if calibration is not None:
             table = table.join(calibration.intervals(as_predicted(table)))
             coverage = calibration.check(as_predicted(table))
+        table, flux_coverage = self._with_fluxes(table)
         write_table(table, self.files.events(split))
         study = self.adapter.study
         summary = summarise(table, study)
@@ -92,7 +97,7 @@ class RunEvaluation(RunBase):
         if check is None:
             check = self._measured_size(separator, dataset)
             _keep(check, self.files.size_check)
-        found = Evaluation(table, summary, coverage, figures, check)
+        found = Evaluation(table, summary, coverage, figures, check, flux_coverage=flux_coverage)
         if collector is None or collector.table is None:
             for path in (self.files.instances(split), self.files.quality(split)):
                 path.unlink(missing_ok=True)  # of an earlier evaluation
@@ -105,7 +110,7 @@ class RunEvaluation(RunBase):
         return found._replace(instances=instances, quality=collector.quality)
 
     def calibrate(self, split: str = "val", workers: int = 1) -> Calibration:
-        """Fit intervals for intensities, which are used from then on, and write them to the run.
+        """Fit intervals for intensities and for fluxes in bands, which are used from then on, and write them.
 
         Args:
             split: a split that was not used in training.
@@ -118,8 +123,31 @@ class RunEvaluation(RunBase):
         with self.locked():
             table = self.measure(self.dataset(split), workers=workers, calibrating=True)
             calibration = Calibration.fit(as_predicted(table), self.adapter.classes, self.config.calibration)
+            fluxes = self._flux_calibration_of(table)
             calibration.save(self.files.calibration)
+            if fluxes is not None:
+                fluxes.save(self.files.flux_calibration)
         return calibration
+
+    def _flux_calibration_of(self, table: pd.DataFrame) -> BandCalibration | None:
+        """Return the calibration of the fluxes of an event table, None for a domain without fluxes in bands."""
+        fluxes = self.adapter.fluxes
+        if fluxes is None:
+            return None
+        chosen = {"strata": f"{fluxes.strata}_predicted", "edges": fluxes.edges, "absent": False}
+        fixed = {"width_by": PREDICTED, "quantities": {}}
+        options = self.config.calibration.model_copy(update={**chosen, **fixed})
+        return BandCalibration.fit(fluxes.rows(table), fluxes.classes[:1], fluxes.bands, options)
+
+    def _with_fluxes(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        """Return an event table with the intervals of its fluxes, if these are calibrated, and their coverage."""
+        fluxes, calibration = self.adapter.fluxes, self.flux_calibration
+        if fluxes is None or calibration is None:
+            return table, None
+        rows = fluxes.rows(table)
+        edges = (-math.inf, *fluxes.edges, math.inf)
+        coverage = calibration.coverage(rows, f"{fluxes.strata}_predicted", edges)
+        return table.join(calibration.intervals(rows)), coverage
 
     def measure(
         self,

@@ -141,7 +141,7 @@ class RunOutputs(RunEvaluation):
         summary = None if found is None else found.text(adapter.unit)
         card = hub_card(repository, adapter.classes, adapter.unit, facts, summary, licence)
         kept = [files.weights, files.options, files.config, files.log, files.region_weights, files.size_check]
-        kept = [path for path in (*kept, files.calibration) if path.exists()]
+        kept = [path for path in (*kept, files.calibration, files.flux_calibration) if path.exists()]
         return push(kept, card, repository, private, token)
 
     def facts(self) -> Facts:

@@ -2,15 +2,17 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from numpy.typing import NDArray
 
 from oasis.device import best_device
 from oasis.errors import ConfigError
+from oasis.evaluation.identity import CONFIGURATION, identified
 from oasis.inference.blockwise import Blockwise
 from oasis.inference.catalogue.cutouts import is_cutouts
 from oasis.inference.catalogue.predict import Listed, catalogue_files, predict_catalogue
@@ -30,6 +32,7 @@ from oasis.io.outputs import check_outputs
 from oasis.io.tables import write_csv
 from oasis.io.zarr_files import is_zarr
 from oasis.run.evaluation import RunEvaluation
+from oasis.separator.separator import Separator
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +130,16 @@ class RunPrediction(RunEvaluation):
         raw = None if dark is None else read_array(dark)
         separator = self.separator(best_device())
         facts = {"run": self.folder.name, "identity": separator.options.identity}
-        return predict_catalogue(separator, self.adapter, source, out, window, key, raw, cutouts, facts)
+        intervals = self._flux_intervals(separator)
+        return predict_catalogue(separator, self.adapter, source, out, window, key, raw, cutouts, facts, intervals)
+
+    def _flux_intervals(self, separator: Separator) -> Callable[[pd.DataFrame], pd.DataFrame] | None:
+        """Return what adds intervals to the fluxes of a catalogue, None if the run is not calibrated."""
+        fluxes, calibration = self.adapter.fluxes, self.flux_calibration
+        if fluxes is None or calibration is None:
+            return None
+        run, unit = separator.options.identity.get(CONFIGURATION), self.adapter.unit
+        return lambda table: calibration.intervals(identified(fluxes.of_catalogue(table), run, unit))
 
     def _read_files(self, source: str | Path, dark: str | Path | None, window: WindowOptions) -> list[str | Path]:
         """Return the files and folders that are read, also those that belong to the image that is named."""

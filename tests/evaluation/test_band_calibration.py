@@ -57,3 +57,10 @@ def test_a_calibration_is_read_as_it_was_written(calibration, tmp_path):
 def test_a_class_that_the_table_lacks_is_refused():
     with pytest.raises(DataError, match="no class 'targets'"):
         BandCalibration.fit(events(100, 0), ["targets"], BANDS)
+
+
+def test_intervals_of_the_intensity_do_not_stand_in_the_way(calibration):
+    plain = events(500, 2)
+    table = plain.assign(intensity_true=1.0, intensity_calibrated=1.0, intensity_low=0.0, intensity_high=2.0)
+    found = calibration.coverage(table, "blendedness", EDGES)
+    pd.testing.assert_frame_equal(found, calibration.coverage(plain, "blendedness", EDGES))

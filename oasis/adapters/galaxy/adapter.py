@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.adapters.fluxes import Fluxes
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.convert import Conversion, convert
 from oasis.adapters.galaxy.detection import detect
@@ -111,6 +112,12 @@ class _BlendAdapter(SkyImages):
         study = self.study
         rows = study.rows(table)
         return {"flux": flux_figure({study.what: rows}, study.group if study.group in rows else None)}
+
+    @property
+    def fluxes(self) -> Fluxes:
+        """The flux of every band, calibrated in bins of the blendedness that maps show."""
+        study = self.study
+        return Fluxes((study.name, *study.interchangeable), self.band_names, "blendedness", EDGES[1:-1])
 
     @property
     def gain(self) -> list[float]:

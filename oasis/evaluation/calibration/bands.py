@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from oasis.evaluation.calibration.calibration import Calibration
-from oasis.evaluation.calibration.columns import column, interval_names
+from oasis.evaluation.calibration.columns import INTENSITY, column, interval_names
 from oasis.evaluation.calibration.coverage import coverage_table
 from oasis.evaluation.calibration.options import CalibrationOptions
 from oasis.evaluation.stored import Stored
@@ -89,8 +89,11 @@ class BandCalibration(Stored):
 
 
 def _of_band(table: pd.DataFrame, band: str) -> pd.DataFrame:
-    """Return a table with the flux of one band as its intensity; a negative flux counts as 0."""
+    """Return a table with the flux of one band as its intensity; a negative flux counts as 0.
+
+    Intervals of the intensity in all bands are left out.
+    """
     flux = {"intensity_predicted": np.maximum(column(table, f"flux_{band}_predicted"), 0)}
     if f"flux_{band}_true" in table:
         flux["intensity_true"] = column(table, f"flux_{band}_true")
-    return table.assign(**flux)
+    return table.drop(columns=list(interval_names(INTENSITY)), errors="ignore").assign(**flux)

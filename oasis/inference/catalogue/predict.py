@@ -1,7 +1,7 @@
 """The catalogue of the objects in files: detected, or at given positions, separated, merged and measured."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,12 @@ MAD = 1.4826  # from the median absolute deviation of Gaussian noise to its stan
 APART = 2.5  # pixels: what is left of an object within this distance of it is not another one
 RADIUS = 2.0  # of a circle around an object without a size of its own
 SAMPLED = 2**20  # pixels of which the noise of an image is measured
+
+ENDS = {
+    "calibrated": "corrected for the bias on simulated validation samples",
+    "low": "lower end of its interval",
+    "high": "upper end of its interval",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +211,7 @@ def predict_catalogue(
     dark: NDArray[Any] | None = None,
     cutouts: bool = False,
     facts: dict[str, Any] | None = None,
+    intervals: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
 ) -> Listed:
     """List the objects in the images of a file or folder.
 
@@ -218,6 +225,7 @@ def predict_catalogue(
         dark: a dark frame to subtract.
         cutouts: also write the map of every object.
         facts: what the catalogue states of the run.
+        intervals: returns calibrated fluxes and their intervals for the rows of the catalogue.
 
     Raises:
         ConfigError: the domain has no objects to list, or none are found for want of a detector.
@@ -239,7 +247,7 @@ def predict_catalogue(
         failed = {path: found for path in paths for found in [_listed(lister, reader, path, rows, maps)] if found}
         if not rows.images:
             raise next(iter(failed.values()))
-        table = rows.table()
+        table = rows.table() if intervals is None else rows.with_intervals(intervals)
         write_catalogue(table, out, rows.units, rows.descriptions, facts or {}, parts["table"])
         _write_circles(table, adapter.catalogue_radius, files["regions"], parts["regions"])
     unused = lister.file.unused() if lister.file is not None else ""
@@ -287,6 +295,16 @@ class CatalogueRows:
         """Return all rows."""
         filled = [part for part in self._parts if len(part)] or self._parts[:1]
         return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({"id": []})
+
+    def with_intervals(self, intervals: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+        """Return all rows with calibrated fluxes: an estimate, and the ends of its interval, for each flux."""
+        table = self.table()
+        found = intervals(table)
+        for name in map(str, found):
+            flux, end = name.rsplit("_", 1)
+            self.units[name] = self.units.get(flux, "")
+            self.descriptions[name] = f"{flux}, {ENDS[end]}"
+        return table.join(found)
 
 
 def _listed(
