@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -135,7 +135,12 @@ class RunEvaluation(RunBase):
         if fluxes is None:
             return None
         chosen = {"strata": f"{fluxes.strata}_predicted", "edges": fluxes.edges, "absent": False}
-        fixed = {"width_by": PREDICTED, "quantities": {}}
+        study = self.adapter.study
+        fixed: dict[str, Any] = {
+            "width_by": PREDICTED,
+            "quantities": {},
+            "group": None if study is None else study.group,
+        }
         options = self.config.calibration.model_copy(update={**chosen, **fixed})
         return BandCalibration.fit(fluxes.rows(table), fluxes.classes[:1], fluxes.bands, options)
 

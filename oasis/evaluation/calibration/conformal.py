@@ -21,7 +21,7 @@ from oasis.evaluation.calibration.curves import (
 from oasis.evaluation.calibration.options import CalibrationOptions, renamed
 from oasis.options import Options
 from oasis.stats.bins import bin_numbers
-from oasis.stats.intervals import Floats
+from oasis.stats.intervals import Floats, group_codes
 
 FEWEST = 2 * EVENTS_PER_KNOT  # events of a class: one knot in each half
 
@@ -129,6 +129,8 @@ def fit(rows: pd.DataFrame, name: str, truth: str, options: CalibrationOptions) 
         raise DataError(f"{name}: {len(rows)} events with {truth} are too few to calibrate: give {FEWEST}")
     order = np.random.default_rng(options.seed).permutation(len(rows))
     learning = len(rows) // 2 if options.learns or truth != INTENSITY else 0
+    if learning and options.group is not None:
+        order, learning = _by_group(rows, options.group, options.seed)
     first, second = (rows.iloc[part] for part in np.split(order, [learning]))
     model = _learn(first, truth, options)
     scores = np.abs(column(second, truth) - model.centre(second)) / model.scale(second)
@@ -141,6 +143,14 @@ def fit(rows: pd.DataFrame, name: str, truth: str, options: CalibrationOptions) 
         quantiles=tuple(value if math.isfinite(value) else None for value in quantiles),
         events=tuple(np.bincount(codes, minlength=len(strata)).tolist()),
     )
+
+
+def _by_group(rows: pd.DataFrame, group: str, seed: int) -> tuple[NDArray[np.intp], int]:
+    """Return the rows in a random order of their objects, and where the first half of them ends."""
+    codes = group_codes(len(rows), rows[group].to_numpy() if group in rows else None)
+    rank = np.random.default_rng(seed).permutation(int(codes.max()) + 1)[codes]
+    ends = np.cumsum(np.bincount(rank))
+    return np.argsort(rank, kind="stable"), int(ends[np.abs(ends - len(rows) / 2).argmin()])
 
 
 def _learn(rows: pd.DataFrame, truth: str, options: CalibrationOptions) -> Model:

@@ -28,6 +28,7 @@ class CalibrationOptions(Options):
             with about equally many events. Events without a value form a separate stratum.
         quantities: by class, the column of a non-negative physical quantity, such as an energy, to be estimated
             from the intensity of present objects.
+        group: column of the object that events share: all events of an object are in the same half.
         seed: the seed of the division into halves.
     """
 
@@ -40,6 +41,7 @@ class CalibrationOptions(Options):
     strata: str | None = "overlap_fraction_predicted"
     edges: int | tuple[float, ...] = 3
     quantities: dict[str, str] = {}
+    group: str | None = None
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="before")
