@@ -1,6 +1,6 @@
 """Images: the measured images that an adapter reads from a file, in physical units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,8 @@ class Images:
         position: the position of each image, columns (n,) by name, for example `ra` and `dec` of the centre.
         flags: (n, 1, *S) pixels that are bad for a reason, by reason, such as `saturated`; the mask contains them.
         deviation: (n, B, *S) standard deviation of the noise of each pixel, 0 where unknown, or None.
+        background: (n, 2, B) level and noise of the empty parts of the whole images, of which these may be blocks;
+            None where they are to be measured in the images themselves.
         source: the file.
 
     Raises:
@@ -47,6 +49,7 @@ class Images:
     position: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     flags: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     deviation: Array | None = None
+    background: NDArray[np.float64] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -69,6 +72,9 @@ class Images:
                 )
         if self.deviation is not None and self.deviation.shape != self.image.shape:
             raise DataError(f"deviation has shape {self.deviation.shape}, expected {self.image.shape}")
+        expected = count, 2, self.image.shape[1]
+        if self.background is not None and self.background.shape != expected:
+            raise DataError(f"background has shape {self.background.shape}, expected {expected}")
         for name, lengths in (("axes", self.axes), ("pixel_size", self.pixel_size)):
             if lengths and len(lengths) != len(spatial):
                 raise DataError(f"{name}: found {lengths}, expected one for each of {len(spatial)} spatial axes")
@@ -93,6 +99,18 @@ class Images:
             position={name: column[rows] for name, column in self.position.items()},
             flags={name: plane[rows] for name, plane in self.flags.items()},
             deviation=None if self.deviation is None else self.deviation[rows],
+            background=None if self.background is None else self.background[rows],
+        )
+
+    def cut(self, place: Sequence[slice]) -> "Images":
+        """Return a part of every image; `pixel_size` and what is known of the whole are kept."""
+        return replace(
+            self,
+            image=self.image[:, :, *place],
+            context=None if self.context is None else self.context[:, :, *place],
+            mask=None if self.mask is None else self.mask[:, :, *place],
+            flags={name: plane[:, :, *place] for name, plane in self.flags.items()},
+            deviation=None if self.deviation is None else self.deviation[:, :, *place],
         )
 
     def filled(self) -> Array:

@@ -15,6 +15,7 @@ from oasis.adapters.fluxes import Fluxes
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.convert import Conversion, convert
 from oasis.adapters.galaxy.detection import detect
+from oasis.adapters.galaxy.duplicates import together
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.flux_tables import EDGES
 from oasis.adapters.galaxy.measuring import Training, catalogue_columns
@@ -163,7 +164,8 @@ class _BlendAdapter(SkyImages):
         library, measured = self._library
         parts, simulated = [], len(library) - measured
         if measured:
-            parts.append(split_indices(measured, FRACTIONS, self.seed)[split])
+            divided = split_indices(measured, FRACTIONS, self.seed)
+            parts.append(together(library.table, measured, divided)[split])
         if simulated and (split == "train" or self.options.library.held_out == "all"):
             parts.append(measured + split_indices(simulated, FRACTIONS, self.seed)[split])
         if not parts:
@@ -189,7 +191,8 @@ class _BlendAdapter(SkyImages):
         if detector == "centre":
             return np.array([[length // 2 for length in images.image.shape[2:]]], np.float64)
         bad = None if images.mask is None else ~images.mask[0, 0]
-        return detect(images.image[0], bad, self.options.detection)
+        known = None if images.background is None else (images.background[0, 0], images.background[0, 1])
+        return detect(images.image[0], bad, self.options.detection, known)
 
     def catalogue(self, sources: Sources) -> Mapping[str, Column]:
         """Return flux, magnitude and colour per band, blendedness and flags; see `measuring.catalogue_columns`."""

@@ -108,7 +108,11 @@ def in_bands(cutout: Cutout, bands: tuple[str, ...], where: Path | str) -> Cutou
         return cutout
     missing = [band for band in bands if band not in cutout.bands]
     if missing:
-        raise DataError(f"{where}: bands {list(cutout.bands)}, expected {list(bands)}")
+        raise DataError(
+            f"{where}: bands {list(cutout.bands)}, expected {list(bands)}: where they have other names, give "
+            "reading.bands with reading.bands_from: options; where each is in a file of its own, let the names of "
+            "files end in that of the band, such as field_r.fits"
+        )
     order, weights = [cutout.bands.index(band) for band in bands], cutout.inverse_variance
     return replace(
         cutout,
@@ -119,17 +123,26 @@ def in_bands(cutout: Cutout, bands: tuple[str, ...], where: Path | str) -> Cutou
     )
 
 
+def check_missing(where: Path | str, shares: Mapping[str, float], most: float) -> None:
+    """Check the share of missing pixels of every band.
+
+    Raises:
+        DataError: one is too large.
+    """
+    for band, share in shares.items():
+        if share > most:
+            raise DataError(
+                f"{where}: band {band} is missing (0 or NaN) in {share:.0%} of the pixels, at most "
+                f"{most:.0%} may be (reading.missing)"
+            )
+
+
 def checked(
     where: Path | str, cutout: Cutout, native_scale: float | None, most_missing: float = MISSING
 ) -> Cutout:
     """Refuse missing bands, mark missing pixels as bad, and convert to flux per pixel of the image."""
     missing = (cutout.flux == 0) | ~np.isfinite(cutout.flux)
-    for band, share in zip(cutout.bands, missing.mean(axis=(1, 2)), strict=True):
-        if share > most_missing:
-            raise DataError(
-                f"{where}: band {band} is missing (0 or NaN) in {share:.0%} of the pixels, at most "
-                f"{most_missing:.0%} may be (reading.missing)"
-            )
+    check_missing(where, dict(zip(cutout.bands, missing.mean(axis=(1, 2)).tolist(), strict=True)), most_missing)
     absent = missing.any(axis=0)
     bad = absent if cutout.bad is None else absent | cutout.bad
     factor = np.float32((cutout.pixel_scale / native_scale) ** 2 if native_scale else 1)

@@ -1,8 +1,14 @@
 """Duplicates: an image that was read before, under another name or from another file."""
 
 import hashlib
-from math import cos, floor, hypot, isfinite, radians
-from typing import Final
+from collections.abc import Mapping
+from itertools import product
+from math import cos, degrees, dist, floor, isfinite, radians, sin
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from oasis.adapters.galaxy.cutout import Cutout
 
@@ -23,7 +29,7 @@ class Seen:
 
     def __init__(self) -> None:
         self._pixels: dict[bytes, str] = {}
-        self._places: dict[tuple[int, int], list[tuple[float, float, str]]] = {}
+        self._places: dict[tuple[int, ...], list[tuple[tuple[float, ...], str]]] = {}
 
     def add(self, cutout: Cutout) -> str | None:
         """Remember an image, and return the name of the earlier one that it repeats, if it does."""
@@ -35,11 +41,59 @@ class Seen:
 
     def _near(self, ra: float, dec: float, name: str) -> str | None:
         """Return the earlier image whose centre is near, or keep this one."""
-        y, x = 3600 * dec, 3600 * (ra % 360) * cos(radians(dec))
-        row, column = floor(y / SAME), floor(x / SAME)
-        for cell in ((row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)):
-            for other_y, other_x, other in self._places.get(cell, ()):
-                if hypot(other_y - y, other_x - x) < SAME:
-                    return other
-        self._places.setdefault((row, column), []).append((y, x, name))
+        place = direction(ra, dec)
+        cell = tuple(floor(one / SAME) for one in place)
+        for step in product((-1, 0, 1), repeat=3):
+            for other, earlier in self._places.get(tuple(map(sum, zip(cell, step, strict=True))), ()):
+                if dist(other, place) < SAME:
+                    return earlier
+        self._places.setdefault(cell, []).append((place, name))
         return None
+
+
+def direction(ra: float, dec: float) -> tuple[float, float, float]:
+    """Return the direction of a position, with a length such that small distances are in arcsec.
+
+    Distances are right at every declination, and across a right ascension of 0.
+
+    Example:
+        >>> round(dist(direction(359.9999, 60.0), direction(0.0001, 60.0)), 3)
+        0.36
+    """
+    length = degrees(1) * 3600
+    around, up = radians(ra), radians(dec)
+    return length * cos(up) * cos(around), length * cos(up) * sin(around), length * sin(up)
+
+
+def together(
+    table: Mapping[str, NDArray[Any]], count: int, splits: Mapping[str, NDArray[np.intp]]
+) -> dict[str, NDArray[np.intp]]:
+    """Return splits in which galaxies at the same place of the sky, of several libraries, are in the same one.
+
+    Each goes to the split of the first at its place; galaxies without a position stay where they are.
+
+    Args:
+        table: the columns of the galaxies, of which `ra` and `dec` may be missing.
+        count: how many of them are measured.
+        splits: the numbers of the galaxies of each split.
+
+    Example:
+        >>> table = {"ra": np.array([5.0, 7.0, 5.0]), "dec": np.zeros(3)}
+        >>> splits = {"train": np.array([0, 1]), "test": np.array([2])}
+        >>> {name: part.tolist() for name, part in together(table, 3, splits).items()}
+        {'train': [0, 1, 2], 'test': []}
+    """
+    if not {"ra", "dec"} <= {*table}:
+        return dict(splits)
+    positions = np.stack([table["ra"][:count], table["dec"][:count]], axis=1).astype(float)
+    known = np.flatnonzero(np.isfinite(positions).all(axis=1))
+    places = np.array([direction(*one) for one in positions[known].tolist()]).reshape(-1, 3)
+    first = np.arange(count)
+    for one, other in sorted(cKDTree(places).query_pairs(SAME)) if len(known) else ():
+        low, high = sorted((known[one], known[other]))
+        first[high] = min(first[high], first[low])
+    of = np.full(count, -1)
+    for number, part in enumerate(splits.values()):
+        of[part] = number
+    of = of[first]
+    return {name: np.flatnonzero(of == number) for number, name in enumerate(splits)}

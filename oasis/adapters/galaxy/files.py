@@ -126,7 +126,7 @@ def _read_hdf5(path: Path, index: int, reading: Reading) -> Cutout:
         scale = float(file["pxscale"][index]) if "pxscale" in file else reading.pixel_scale
     if values.dtype == np.uint8 and values.shape[-1] == 3:
         if scale is None:
-            raise DataError(f"{path}: pictures without a data set 'pxscale': give pixel_scale")
+            raise DataError(f"{path}: pictures without a data set 'pxscale': give reading.pixel_scale")
         return from_picture(where, values, "viewer", scale, name, ra, dec)
     if values.dtype.kind != "f" or len(values) != len(bands):
         raise DataError(

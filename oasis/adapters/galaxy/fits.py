@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.galaxy.bricks import Part, together
 from oasis.adapters.galaxy.cutout import Cutout, Reading, checked, object_name
-from oasis.adapters.galaxy.headers import bands_of, geometry, kind_of, native_scale
+from oasis.adapters.galaxy.headers import INHERITED, MASK_PLANE, bands_of, geometry, kind_of, native_scale
 from oasis.adapters.galaxy.units import nmgy_of_one
 from oasis.errors import DataError, import_extra
 from oasis.io.files import check_file
@@ -26,6 +26,14 @@ MASKBITS: Final[Mapping[str, tuple[int, ...]]] = {
 
 The others mark brick borders, infrared masks and large galaxies (https://www.legacysurvey.org/dr9/bitmasks/).
 """
+
+
+MASK_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "star": ("BRIGHT_OBJECT",),
+    "saturated": ("SAT",),
+    "no_exposure": ("BAD", "NO_DATA", "UNMASKEDNAN"),
+}
+"""Planes of the masks of Rubin's and HSC's pipelines that make a pixel bad, by reason."""
 
 
 class Plane(NamedTuple):
@@ -58,17 +66,20 @@ def read_fits(path: str | Path, reading: Reading | None = None, bands: Sequence[
     """
     path, reading = Path(path), reading or Reading()
     with planes_of(path, bands or reading.bands) as planes:
-        return _cutout(path, planes, reading)
+        return cutout_of(path, planes, reading)
 
 
 @contextmanager
-def planes_of(path: Path, bands: Sequence[str] = (), headers: bool = False) -> Iterator[Planes]:
+def planes_of(
+    path: Path, bands: Sequence[str] = (), headers: bool = False, place: Sequence[slice] | None = None
+) -> Iterator[Planes]:
     """Open an image and what belongs to it, and give its planes by kind.
 
     Args:
         path: the path of one of the files.
         bands: the wanted bands.
         headers: read the headers alone.
+        place: the rows and columns to read; by default all.
 
     Raises:
         DataError: a file that is truncated or of another kind, or without an image.
@@ -81,7 +92,7 @@ def planes_of(path: Path, bands: Sequence[str] = (), headers: bool = False) -> I
         for one, part in together(path, bands):
             with guarded(one, "truncated, or not a FITS file"):
                 units = stack.enter_context(fits.open(one, memmap=False))
-                for kind, plane in _planes(one, units, part, headers):
+                for kind, plane in _planes(one, units, part, headers, place):
                     planes.setdefault(kind, []).append(plane)
         if "image" not in planes:
             raise DataError(f"{path}: contains no image (an empty cutout lies outside the survey)")
@@ -89,23 +100,56 @@ def planes_of(path: Path, bands: Sequence[str] = (), headers: bool = False) -> I
             yield planes
 
 
-def _planes(path: Path, units: Any, part: Part | None, headers: bool) -> Iterator[tuple[str, Plane]]:
-    default = "image" if part is None else part.kind
+def _planes(
+    path: Path, units: Any, part: Part | None, headers: bool, place: Sequence[slice] | None
+) -> Iterator[tuple[str, Plane]]:
+    default, primary = "image" if part is None else part.kind, units[0]
     for unit in units:
         if not unit.is_image or unit.header.get("NAXIS", 0) < 2:
             continue
         if "BRICK_X0" in unit.header:
             raise DataError(f"{path}: pieces of bricks (&subimage): fetch the cutout without &subimage")
+        header = unit.header if unit is primary else _with_inherited(unit.header, primary)
         shape = tuple(unit.shape)
         if len(shape) > 3:
             raise DataError(f"{path}: an image of shape {shape}, expected (bands, rows, columns)")
         shape = (1, *shape) if len(shape) == 2 else shape
-        values = None if headers else np.asarray(unit.data).reshape(shape)
+        values = None
+        if not headers:
+            values = np.asarray(unit.data if place is None else unit.section[..., *place])
+            shape = (*shape[:1], *values.shape[-2:])
+            values = values.reshape(shape)
         band = "" if part is None else part.band
-        yield kind_of(unit.header, str(unit.name), default), Plane(unit.header, values, shape, path, band)
+        kind = kind_of(header, str(unit.name), default)
+        if kind == "variance":
+            kind, values = "invvar", None if values is None else _inverse(values)
+        yield kind, Plane(header, values, shape, path, band)
 
 
-def _cutout(path: Path, planes: Planes, reading: Reading) -> Cutout:
+def _with_inherited(header: Any, primary: Any) -> Any:
+    """Return a header with what that of the file says of all of its images."""
+    missing = [key for key in INHERITED if key in primary.header and key not in header]
+    if not missing or primary.header.get("NAXIS", 0):
+        return header
+    whole = header.copy()
+    whole.update({key: primary.header[key] for key in missing})
+    return whole
+
+
+def _inverse(variance: NDArray[Any]) -> NDArray[np.float32]:
+    """Return inverse variances, 0 where the variance is unknown."""
+    known = np.isfinite(variance) & (variance > 0)
+    found = np.zeros(variance.shape, np.float32)
+    np.divide(1, variance, out=found, where=known, casting="same_kind")
+    return found
+
+
+def cutout_of(path: Path, planes: Planes, reading: Reading) -> Cutout:
+    """Return the image that planes make up.
+
+    Raises:
+        DataError: they do not fit together, or do not state what is needed.
+    """
     images = planes["image"]
     scale, ra, dec = common_geometry(path, images, reading)
     shape, counts = images[0].shape[1:], [one.shape[0] for one in images]
@@ -183,6 +227,8 @@ def _matching(
 
 def _flags(path: Path, planes: Planes, shape: tuple[int, ...]) -> dict[str, NDArray[np.bool_]]:
     """Return the pixels (H, W) that MASKBITS marks as bad, by reason."""
+    if "mask" in planes:
+        return _mask_planes(path, planes["mask"], shape)
     found = planes.get("maskbits")
     if not found:
         return {}
@@ -191,6 +237,19 @@ def _flags(path: Path, planes: Planes, shape: tuple[int, ...]) -> dict[str, NDAr
         raise DataError(f"{path}: MASKBITS has shape {found[0].shape}, expected {expected} as the image")
     bits = np.asarray(found[0].values)[0].astype(np.int64)
     return {reason: bits & sum(1 << bit for bit in marks) > 0 for reason, marks in MASKBITS.items()}
+
+
+def _mask_planes(path: Path, masks: Sequence[Plane], shape: tuple[int, ...]) -> dict[str, NDArray[np.bool_]]:
+    """Return the pixels (H, W) that masks of Rubin's or HSC's pipelines mark as bad in any band, by reason."""
+    found = {reason: np.zeros(shape, bool) for reason in MASK_NAMES}
+    for one in masks:
+        if one.shape[1:] != shape:
+            raise DataError(f"{path}: MASK has shape {one.shape[1:]}, expected {shape} as the image")
+        values = np.asarray(one.values).astype(np.int64)
+        for reason, names in MASK_NAMES.items():
+            bits = sum(1 << int(one.header[key]) for name in names if (key := f"{MASK_PLANE}{name}") in one.header)
+            found[reason] |= (values & bits > 0).any(axis=0)
+    return found
 
 
 def _psf_widths(planes: Planes, bands: Sequence[str], reading: Reading) -> tuple[float, ...] | None:

@@ -9,18 +9,24 @@ import numpy as np
 
 from oasis.adapters.galaxy.cutout import Reading
 from oasis.adapters.galaxy.survey import PIXEL_SCALE
+from oasis.adapters.galaxy.units import MAGNITUDES
 from oasis.errors import DataError, import_extra
 
 LEGACY_SURVEYS: Final = ("DECaLS", "MzLS", "BASS", "LegacySurvey")
 """Values of the header key SURVEY for cutouts whose flux is per pixel of 0.262 arcsec."""
 
-KINDS: Final = ("image", "invvar", "maskbits", "psfsize")
+KINDS: Final = ("image", "invvar", "maskbits", "psfsize", "variance")
 OTHERS: Final = dict.fromkeys(
-    ("ERR", "DQ", "WHT", "CTX", "MASK", "VARIANCE", "PSF", "MODEL", "CHI2", "NEXP", "WISEM1", "WISEM2"), "other"
+    ("ERR", "DQ", "WHT", "CTX", "MASK", "PSF", "MODEL", "CHI2", "NEXP", "WISEM1", "WISEM2"), "other"
 )
 """Names of units (EXTNAME) that are no images of the sky."""
 
-_NAMES: Final = ("BANDS", "BAND", "FILTER")
+_NAMES: Final = ("BANDS", "BAND", "FILTER", "FILTER1", "FILTER2")
+INHERITED: Final = ("BAND", *_NAMES[2:], *MAGNITUDES, "FLUXMAG0", "PHOTFLAM", "PHOTPLAM", "BUNIT")
+"""Keys of a primary header without an image that hold for the images of its file, as the Hubble archive and the
+pipelines of Rubin write them."""
+MASK_PLANE: Final = "MP_"
+"""Beginning of the keys that name the bits of a mask of Rubin's or HSC's pipelines."""
 
 
 def kind_of(header: Any, name: str, default: str = "image") -> str:
@@ -35,6 +41,8 @@ def kind_of(header: Any, name: str, default: str = "image") -> str:
     if stated in KINDS:
         return stated
     named = name.strip().upper()
+    if named == "MASK" and any(str(key).startswith(MASK_PLANE) for key in header):
+        return "mask"
     return named.lower() if named.lower() in KINDS else OTHERS.get(named, default)
 
 
@@ -56,6 +64,8 @@ def bands_of(
     count, named = sum(counts), tuple[str, ...]()
     if reading.bands_from == "files":
         each = [_named(header, planes) for header, planes in zip(headers, counts, strict=True)]
+        if not any(each) and max(counts, default=0) == 1:
+            each = _by_extension(headers, reading.bands)
         named = tuple(by_name) or tuple(name for names in each for name in names)
         if len(headers) > 1 and not by_name and not all(each) and named:
             raise DataError(f"{path}: of {count} images some state no band (BAND, FILTER): give reading.bands")
@@ -66,6 +76,18 @@ def bands_of(
             "reading.bands_from: options where the file names them wrongly"
         )
     return bands
+
+
+def _by_extension(headers: Sequence[Any], known: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the bands of the units of a file by their names (EXTNAME), if these differ and some are bands.
+
+    Programs write such names in capitals.
+    """
+    by_capitals = {name.upper(): name for name in known}
+    names = [str(header.get("EXTNAME", "")).strip() for header in headers]
+    names = [by_capitals.get(name.upper(), name) for name in names]
+    are_bands = all(names) and len(set(names)) == len(names) and any(name in known for name in names)
+    return [(name,) for name in names] if are_bands else [()] * len(names)
 
 
 def _named(header: Any, count: int) -> tuple[str, ...]:
@@ -79,8 +101,12 @@ def _named(header: Any, count: int) -> tuple[str, ...]:
     named = [str(header[f"BAND{index}"]).strip() for index in range(count) if f"BAND{index}" in header]
     if named:
         return tuple(named)
-    text = next((str(header[key]).strip() for key in _NAMES if str(header.get(key, "")).strip()), "")
+    stated = {key: str(header.get(key, "")).strip() for key in _NAMES}
+    stated = {key: text for key, text in stated.items() if text and not text.upper().startswith("CLEAR")}
+    key, text = next(iter(stated.items()), ("", ""))
     names = [name for name in re.split(r"[,;\s]+", text) if name]
+    if count == 1 and key != "BANDS":
+        names = names[:1]  # as in "r DECam SDSS c0002 6415.0 1480.0"
     return tuple(text) if len(names) == 1 and count > 1 else tuple(names)
 
 
@@ -99,7 +125,7 @@ def geometry(path: Path, header: Any, shape: Sequence[int], reading: Reading) ->
     system = wcs_of(header)
     if system is None:
         if reading.pixel_scale is None:
-            raise DataError(f"{path}: has no world coordinate system (CTYPE1, CD1_1): give pixel_scale")
+            raise DataError(f"{path}: has no world coordinate system (CTYPE1, CD1_1): give reading.pixel_scale")
         return reading.pixel_scale, float("nan"), float("nan")
     utils = import_extra("astropy.wcs.utils", "galaxy")
     sides = 3600 * np.asarray(utils.proj_plane_pixel_scales(system))
@@ -120,6 +146,7 @@ def native_scale(path: Path, header: Any) -> float | None:
         return None
     if survey not in LEGACY_SURVEYS:
         raise DataError(
-            f"{path}: a cutout of the survey {survey!r}, expected {', '.join(LEGACY_SURVEYS)}: give native_scale"
+            f"{path}: a cutout of the survey {survey!r}, expected {', '.join(LEGACY_SURVEYS)}: give "
+            "reading.native_scale"
         )
     return PIXEL_SCALE

@@ -78,8 +78,8 @@ def read_picture(path: Path, reading: Reading, pixel_scale: float | None) -> Cut
         raise DataError(f"{path}: a picture of mode {mode}, expected RGB with 8 bits each")
     if pixel_scale is None:
         raise DataError(
-            f"{path}: a picture does not state its pixel scale: set pixel_scale, or name a catalogue with its "
-            "petro_th50 and petro_th90"
+            f"{path}: a picture does not state its pixel scale: set reading.pixel_scale, or name a catalogue with "
+            "its petro_th50 and petro_th90"
         )
     return from_picture(path, picture, reading.stretch, pixel_scale, object_name(path))
 

@@ -240,8 +240,8 @@ def test_few_missing_pixels_are_bad_ones(tmp_path, value):
     [
         (cards(bands="gr"), "3 planes, but the bands are g, r: give"),
         (cards() | {"BAND2": "g"}, "3 planes, but the bands are g, r, g: give"),
-        (cards(SURVEY="SDSS"), "a cutout of the survey 'SDSS', expected DECaLS, .*give native_scale"),
-        (cards(CTYPE1=None, CTYPE2=None), "no world coordinate system .*give pixel_scale"),
+        (cards(SURVEY="SDSS"), "a cutout of the survey 'SDSS', expected DECaLS, .*give reading.native_scale"),
+        (cards(CTYPE1=None, CTYPE2=None), "no world coordinate system .*give reading.pixel_scale"),
         (cards() | {"CD1_1": -1e-4}, "0.36 x 0.262 arcsec are not square"),
         (cards(BRICK_X0=3), "&subimage"),
     ],
@@ -370,7 +370,7 @@ def test_a_picture_becomes_a_cutout_of_its_pixel_scale(tmp_path):
 def test_pictures_that_cannot_be_used_are_refused(tmp_path):
     picture = galaxy_zoo_picture(flux() * 0.01)
     path = save(tmp_path / "a.png", picture)
-    with pytest.raises(DataError, match=r"does not state its pixel scale: set pixel_scale, or name a catalogue"):
+    with pytest.raises(DataError, match=r"does not state its pixel scale: set reading.pixel_scale, or name"):
         next(read_cutouts(path))
     save(tmp_path / "grey.png", picture[:, :, 0])
     with pytest.raises(DataError, match="mode L, expected RGB"):
@@ -424,7 +424,7 @@ def test_pictures_of_galaxy10_are_read_with_their_pixel_scales(tmp_path):
         ({"images": np.zeros((2, 3, 4))}, "expected a data set 'images'"),
         ({"images": np.ones((2, 4, 8, 8), np.float32)}, "expected flux in the 3 bands g, r, z"),
         ({"images": np.ones((2, 3, 8, 8), np.int32)}, "image 0 is int32"),
-        ({"images": np.ones((2, 8, 8, 3), np.uint8)}, "without a data set 'pxscale': give pixel_scale"),
+        ({"images": np.ones((2, 8, 8, 3), np.uint8)}, "without a data set 'pxscale': give reading.pixel_scale"),
         ({"images": np.zeros((2, 3, 8, 8), np.float32)}, "image 0: band g is missing"),
         ({"images": np.ones((2, 3, 8, 8), np.float32), "ra": 1.0}, "image 0 is damaged"),
     ],

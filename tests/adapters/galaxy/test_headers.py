@@ -1,0 +1,138 @@
+"""Headers of FITS images: bands by names of units, what a primary header says, masks of Rubin and HSC."""
+
+import numpy as np
+import pytest
+
+from oasis.adapters.galaxy import GalaxyAdapter
+from oasis.adapters.galaxy.cutout import Cutout, Reading
+from oasis.adapters.galaxy.duplicates import Seen, together
+from oasis.adapters.galaxy.fits import read_fits
+from oasis.errors import DataError
+
+fits = pytest.importorskip("astropy.io.fits")
+
+LEVELS = {"g": 1.0, "r": 2.0, "i": 9.0, "z": 3.0}
+
+
+def cards(scale=0.262, **more):
+    cards = {
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CRVAL1": 150.0,
+        "CRVAL2": 2.0,
+        "CRPIX1": 4.5,
+        "CRPIX2": 4.5,
+    }
+    return fits.Header(cards | {"CD1_1": -scale / 3600, "CD2_2": scale / 3600, **more})
+
+
+def plane(level=1.0):
+    return np.full((8, 8), level, np.float32)
+
+
+def written(path, *units):
+    fits.HDUList(list(units)).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("order", ["grz", "zrg", "griz"])
+def test_bands_are_known_by_the_names_of_units(tmp_path, order):
+    units = [fits.ImageHDU(plane(LEVELS[band]), cards(BUNIT="nanomaggy"), name=band) for band in order]
+    path = written(tmp_path / "a.fits", fits.PrimaryHDU(), *units)
+    read = GalaxyAdapter({"library": {"simulated": 20}}).read(path)
+    np.testing.assert_allclose(read.image[0, :, 0, 0], [1, 2, 3])
+
+
+def test_units_that_are_no_bands_are_not_taken_for_them(tmp_path):
+    units = [fits.ImageHDU(plane(), cards(BUNIT="nanomaggy"), name=name) for name in ("A", "B", "C")]
+    path = written(tmp_path / "a.fits", fits.PrimaryHDU(), *units)
+    assert read_fits(path).bands == ("g", "r", "z")  # the wanted ones, in their order
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ({"FILTER": "r DECam SDSS c0002 6415.0 1480.0"}, "r"),
+        ({"FILTER1": "CLEAR1L", "FILTER2": "F814W"}, "F814W"),
+        ({"FILTER1": "F606W", "FILTER2": "CLEAR2L"}, "F606W"),
+        ({"BAND": "F814W"}, "F814W"),
+        ({"BANDS": "F814W"}, "F814W"),
+    ],
+)
+def test_the_band_of_one_plane(tmp_path, named, found):
+    path = written(tmp_path / "a.fits", fits.PrimaryHDU(plane(), cards(BUNIT="nanomaggy", **named)))
+    assert read_fits(path, Reading(bands=("x",))).bands == (found,)
+
+
+def test_a_primary_header_holds_for_the_images_of_its_file(tmp_path):
+    path = written(
+        tmp_path / "drz.fits",
+        fits.PrimaryHDU(header=fits.Header({"FILTER": "F606W", "MAGZERO": 27.5})),
+        fits.ImageHDU(plane(100.0), cards(), name="SCI"),
+    )
+    read = read_fits(path)
+    assert read.bands == ("F606W",)
+    np.testing.assert_allclose(read.flux, 1)
+    adapter = GalaxyAdapter({"survey": "hst", "library": {"simulated": 20}})
+    with pytest.raises(DataError, match=r"bands \['F606W'\], expected \['F814W'\]: .*give reading\.bands"):
+        adapter.read(path)
+
+
+def test_a_coadd_with_mask_and_variance(tmp_path):
+    bits = np.zeros((8, 8), np.int32)
+    bits[1, 1], bits[2, 2], bits[3, 3], bits[4, 4] = 1 << 1, 1 << 5, 1 << 8, 1 << 9
+    variance = np.full((8, 8), 0.04, np.float32)
+    variance[6, 6] = np.nan
+    masks = fits.Header({"MP_SAT": 1, "MP_DETECTED": 5, "MP_NO_DATA": 8, "MP_BRIGHT_OBJECT": 9})
+    path = written(
+        tmp_path / "calexp.fits",
+        fits.PrimaryHDU(header=fits.Header({"FILTER": "r", "FLUXMAG0": 10 ** (0.4 * 27)})),
+        fits.ImageHDU(plane(), cards(0.168), name="IMAGE"),
+        fits.ImageHDU(bits, masks, name="MASK"),
+        fits.ImageHDU(variance, cards(0.168), name="VARIANCE"),
+    )
+    read = read_fits(path)
+    factor = 10 ** (0.4 * (22.5 - 27))
+    np.testing.assert_allclose(read.flux[0], factor, rtol=1e-5)
+    assert read.inverse_variance[0, 0, 0] == pytest.approx(25 / factor**2)
+    assert read.inverse_variance[0, 6, 6] == 0
+    found = {name: [tuple(place) for place in np.argwhere(bad).tolist()] for name, bad in read.flags.items()}
+    assert found == {"saturated": [(1, 1)], "no_exposure": [(3, 3), (6, 6)], "star": [(4, 4)]}
+
+
+def test_a_mask_without_names_of_its_bits_is_not_read(tmp_path):
+    path = written(
+        tmp_path / "a.fits",
+        fits.PrimaryHDU(plane(), cards(BUNIT="nanomaggy", BAND="r")),
+        fits.ImageHDU(np.ones((8, 8), np.int32), name="MASK"),
+    )
+    assert read_fits(path).bad is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [((300.0, 60.0), (300.0, 60.0 + 0.5 / 3600)), ((359.9999, 5), (0, 5))]
+)
+def test_the_same_place_is_known_at_every_declination_and_across_zero(first, second):
+    images = [
+        Cutout(plane(level)[None], ("r",), 0.2, name, ra=ra, dec=dec)
+        for level, name, (ra, dec) in ((1, "a", first), (2, "b", second), (3, "c", (first[0], first[1] + 1)))
+    ]
+    seen = Seen()
+    assert [seen.add(one) for one in images] == [None, "a", None]
+
+
+def test_a_galaxy_in_two_libraries_is_in_one_split():
+    rng = np.random.default_rng(0)
+    ra, dec = rng.uniform(0, 360, 20), rng.uniform(-60, 60, 20)
+    table = {"ra": np.concatenate([ra, ra[:6]]), "dec": np.concatenate([dec, dec[:6] + 0.3 / 3600])}
+    order = rng.permutation(26)
+    splits = {"train": np.sort(order[:14]), "val": np.sort(order[14:18]), "test": np.sort(order[18:])}
+    found = together(table, 26, splits)
+    assert sorted(np.concatenate(list(found.values()))) == list(range(26))
+    where = {number: name for name, part in found.items() for number in part.tolist()}
+    before = {number: name for name, part in splits.items() for number in part.tolist()}
+    assert all(where[20 + number] == where[number] for number in range(6))
+    assert all(where[number] == before[number] for number in range(20))
+    none = {"ra": np.full(26, np.nan), "dec": np.full(26, np.nan)}
+    for name, part in together(none, 26, splits).items():
+        np.testing.assert_array_equal(part, splits[name])
