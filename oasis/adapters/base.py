@@ -54,6 +54,21 @@ class Sky(Protocol):
         """Return the cards of a FITS header for the part of the image that starts at (row, column)."""
 
 
+class Blocks(Protocol):
+    """The image of a file, which is read block by block."""
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Lengths of its spatial axes."""
+
+    def read(self, place: Sequence[slice]) -> Images:
+        """Return a block as `Adapter.read` returns a whole image, with the `background` of the whole one.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+
+
 class Adapter(ABC, Generic[OptionsT]):
     """The base class of adapters: a domain supplies facts, and a scene from which samples are mixed.
 
@@ -425,6 +440,16 @@ class Adapter(ABC, Generic[OptionsT]):
 
     def sky(self, path: Path) -> Sky | None:
         """Return where the pixels lie of the images that `read` gives of a file, or None where that is unknown.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return None
+
+    def blocks(self, path: Path) -> Blocks | None:
+        """Return the image of a file to be read block by block, None for a file that has to be read as a whole.
+
+        Catalogues are made of large images in this way, with memory for a block.
 
         Raises:
             DataError: the file cannot be read.

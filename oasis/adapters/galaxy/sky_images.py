@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
+from oasis.adapters.galaxy.blocks import SkyBlocks, Whole
 from oasis.adapters.galaxy.bricks import leading, together
 from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, Reading, in_bands
 from oasis.adapters.galaxy.detection import noise_of
 from oasis.adapters.galaxy.files import read_cutouts
-from oasis.adapters.galaxy.fits import planes_of
-from oasis.adapters.galaxy.grid import Grid, deviation, nearest_scale, on_grid
+from oasis.adapters.galaxy.fits import common_geometry, planes_of
+from oasis.adapters.galaxy.grid import SAME, Grid, deviation, nearest_scale, on_grid
 from oasis.adapters.galaxy.headers import wcs_of
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions
 from oasis.adapters.galaxy.simulation import GalaxyOptions
@@ -27,6 +29,8 @@ from oasis.data.images import Images
 from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import SUFFIXES as ARRAYS
+
+BY_BLOCKS = (".fits", ".fit", ".fits.fz")  # not those that gzip compresses as a whole
 
 
 class SkyImages(Adapter[GalaxyAdapterOptions]):
@@ -109,8 +113,35 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
             )
         return nearest_scale(found, self.pixel_scales)
 
-    def _as_read(self, path: Path, cutouts: Sequence[Cutout], dark: NDArray[Any] | None) -> Images:
-        """Return images of one size with their bad pixels and their noise."""
+    def blocks(self, path: Path) -> SkyBlocks | None:
+        """Return a FITS image that is read block by block; None for others, and where pixels are resampled.
+
+        Raises:
+            DataError: a file that cannot be read.
+        """
+        if not path.name.lower().endswith(BY_BLOCKS):
+            return None
+        with planes_of(path, self.band_names, headers=True) as planes:
+            images = planes["image"]
+            scale, ra, dec = common_geometry(path, images, self._reading)
+            height, width = images[0].shape[1:]
+        if not isclose(self._wanted_scale(scale, path), scale, rel_tol=SAME):
+            return None
+        return SkyBlocks(path, self._reading, self.band_names, (height, width), (ra, dec), self._of_block)
+
+    def _of_block(self, path: Path, cutout: Cutout, whole: Whole) -> Images:
+        """Return a block with what is known of the whole image."""
+        images = self._as_read(path, [cutout], None, whole.noise[None])
+        return images.replace(background=whole.background[None])
+
+    def _as_read(
+        self,
+        path: Path,
+        cutouts: Sequence[Cutout],
+        dark: NDArray[Any] | None,
+        noise: NDArray[np.float64] | None = None,
+    ) -> Images:
+        """Return images of one size with their bad pixels and their noise, that of their sky (n, B) if known."""
         size, scales = cutouts[0].flux.shape[1:], {one.pixel_scale for one in cutouts}
         good, reasons = np.zeros(size, bool), sorted({name for one in cutouts for name in one.flags})
         weights = [one.inverse_variance for one in cutouts if one.inverse_variance is not None]
@@ -118,7 +149,7 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
         images = self.as_images(np.stack([one.flux for one in cutouts]), dark)
         return Images(
             images,
-            context=self._context_of(path, images, deviations, cutouts),
+            context=self._context_of(path, images, deviations, cutouts, noise),
             mask=~np.stack([(good if one.bad is None else one.bad)[None] for one in cutouts]),
             axes=("y", "x"),
             pixel_size=(cutouts[0].pixel_scale,) * 2 if len(scales) == 1 else (),
@@ -177,15 +208,21 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
         return np.ascontiguousarray(np.broadcast_to(values[:, None, None], (len(values), *shape)))
 
     def _context_of(
-        self, path: Path, images: Array, deviations: Array | None, cutouts: Sequence[Cutout]
+        self,
+        path: Path,
+        images: Array,
+        deviations: Array | None,
+        cutouts: Sequence[Cutout],
+        known: NDArray[np.float64] | None,
     ) -> Array | None:
         """Return the context (n, C, H, W) of images, from what files state of them, else by their own noise."""
         if not self.context:
             return None
         found = []
         for at, cutout in enumerate(cutouts):
-            noise = noise_of(images[at], cutout.bad, None if deviations is None else deviations[at])
-            noise *= self.pixel_scale / cutout.pixel_scale
+            stated = None if deviations is None else deviations[at]
+            noise = noise_of(images[at], cutout.bad, stated) if known is None else known[at]
+            noise = noise * (self.pixel_scale / cutout.pixel_scale)
             widths = np.array(cutout.psf_fwhm or [np.nan] * self.bands)
             found.append(self._planes(path, widths, noise, images.shape[2:]))
         return np.stack(found)

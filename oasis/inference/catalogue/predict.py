@@ -1,9 +1,10 @@
 """The catalogue of the objects in files: detected, or at given positions, separated, merged and measured."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,18 +13,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from oasis.adapters.base import Adapter, Sky
+from oasis.adapters.base import Adapter, Blocks, Sky
 from oasis.adapters.sources import Column, Sources
 from oasis.data.images import Images
 from oasis.device import return_freed_memory
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.inference.catalogue.cutouts import Cutouts
 from oasis.inference.catalogue.merging import Merging
+from oasis.inference.catalogue.windows import cores, is_within, widened
 from oasis.inference.destinations import images_of
 from oasis.inference.options import WindowOptions
-from oasis.inference.reader import Reader
+from oasis.inference.reader import Opened, Reader
 from oasis.inference.region_files import read_regions
 from oasis.inference.sources import left_out, problem
+from oasis.inference.windows import Place
 from oasis.io.catalogues import check_writable, write_catalogue
 from oasis.io.ds9 import write_circles
 from oasis.io.files import readable, replace_when_whole
@@ -33,6 +36,7 @@ from oasis.separator.separator import Separator
 MAD = 1.4826  # from the median absolute deviation of Gaussian noise to its standard deviation
 APART = 2.5  # pixels: what is left of an object within this distance of it is not another one
 RADIUS = 2.0  # of a circle around an object without a size of its own
+AROUND = 3  # windows that a block is read beyond its core on every side: nothing beyond changes the core's objects
 SAMPLED = 2**20  # pixels of which the noise of an image is measured
 
 ENDS = {
@@ -100,34 +104,65 @@ class Lister:
             raise ConfigError("detect: this adapter detects no objects: name a file of positions")
 
     def of(
-        self, path: Path, frame: int, images: Images, sky: Sky | None
+        self, path: Path, frame: int, image: Blocks, sky: Sky | None
     ) -> Iterator[tuple[Sources, dict[str, Any]]]:
         """Yield the objects of one image, some at a time, with the columns of their rows.
+
+        Each part of the image is separated with its surroundings, as far as these influence its objects.
 
         Raises:
             DataError: the image cannot be used.
         """
+        given = self._given(path, frame, image.size)
+        for core in cores(image.size):
+            place = widened(core, [AROUND * length for length in self.lengths], image.size)
+            yield from self._of_part(path, frame, image.read(place), core, place, given, sky)
+
+    def _of_part(
+        self,
+        path: Path,
+        frame: int,
+        images: Images,
+        core: Place,
+        place: Place,
+        given: "Given | None",
+        sky: Sky | None,
+    ) -> Iterator[tuple[Sources, dict[str, Any]]]:
+        """Yield the objects in the core of a block that was read."""
         found = problem(images, 0)
         if found:
             raise DataError(f"{path}: {found}")
-        places, given = self._places(path, frame, images)
+        if images.background is None:
+            images = images.replace(background=background_of(images)[None])
+        first = np.array([part.start for part in place])
+        columns: dict[str, NDArray[Any]] = {}
+        if given is None:
+            places = self._detected(images)
+        else:
+            near = is_within(given.places, place)
+            places, columns = given.places[near] - first, {name: one[near] for name, one in given.columns.items()}
         classes = [self.separator.classes.index(name) for name in self.adapter.centred]
         with spooled_hdf5(self.folder) as (store, check):
             merging = Merging(self.separator, images, classes, self.lengths, store)
             merging.add(places)
-            kept = merging.merge(keep=self.file is not None)
-            self._warn_of_repeated(path, kept)
-            if self.file is None:
+            kept = merging.merge(keep=given is not None)
+            if given is None:
                 hidden = self._hidden(merging)
                 merging.add(hidden)
                 kept = merging.merge() if len(hidden) else kept
             check()
-            first = 0
-            for sources in merging.sources(kept, noise_of(images)):
-                rows = slice(first, first + len(sources))
-                first += len(sources)
+            listed = is_within((merging.places if given is None else places) + first, core)
+            listed = listed[kept] if given is None else listed
+            self._warn_of_repeated(path, kept[listed])
+            kept, columns = kept[listed], {name: values[listed] for name, values in columns.items()}
+            assert images.background is not None
+            done = 0
+            for sources in merging.sources(kept, images.background[0, 1]):
+                rows = slice(done, done + len(sources))
+                done += len(sources)
+                moved = replace(sources, places=sources.places + first, starts=sources.starts + first)
                 yield self._measured(
-                    sources, path, frame, sky, {name: values[rows] for name, values in given.items()}
+                    moved, path, frame, sky, {name: values[rows] for name, values in columns.items()}
                 )
 
     def _warn_of_repeated(self, path: Path, shown: NDArray[np.intp]) -> None:
@@ -170,13 +205,10 @@ class Lister:
         columns |= {name: Column(values, "", "of the given position") for name, values in given.items()}
         return sources, columns | dict(self.adapter.catalogue(sources))
 
-    def _places(
-        self, path: Path, frame: int, images: Images
-    ) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
-        """Return the positions (k, axes) of objects, and further columns that their file gives."""
-        size = images.image.shape[2:]
+    def _given(self, path: Path, frame: int, size: tuple[int, ...]) -> "Given | None":
+        """Return the positions of objects and further columns that their file gives, None if they are detected."""
         if self.file is None:
-            return self._detected(images), {}
+            return None
         regions = self.file.of(path, frame, size, self.lengths)
         middles = np.array([region.middle + 0.5 for region in regions]).reshape(-1, len(size))
         inside = ((middles >= 0) & (middles < np.array(size))).all(axis=1)
@@ -186,19 +218,49 @@ class Lister:
             left = len(regions) - int(inside.sum())
             logger.warning("%s: %d of %d positions are left out: outside of the image", path, left, len(regions))
         named = np.array([region.name for region in regions], str)[inside]
-        return middles[inside], {"name": named} if named.size and (named != "").any() else {}
+        return Given(middles[inside], {"name": named} if named.size and (named != "").any() else {})
 
 
-def noise_of(images: Images) -> NDArray[np.float64]:
-    """Return the noise of an image by band (B,), from the median absolute deviation of its good pixels."""
+class Given(NamedTuple):
+    """Positions (k, axes) of objects that a file gives, pixels, and further columns of theirs."""
+
+    places: NDArray[np.float64]
+    columns: dict[str, NDArray[Any]]
+
+
+class Whole(NamedTuple):
+    """An image that was read as a whole, as one of which blocks are read."""
+
+    images: Images
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Lengths of its spatial axes."""
+        return self.images.image.shape[2:]
+
+    def read(self, place: Sequence[slice]) -> Images:
+        """Return a block; what is measured of the background is that of the whole image."""
+        images = self.images
+        if images.background is None:
+            images = images.replace(background=background_of(images)[None])
+        return (
+            images
+            if all(part == slice(0, n) for part, n in zip(place, self.size, strict=True))
+            else images.cut(place)
+        )
+
+
+def background_of(images: Images) -> NDArray[np.float64]:
+    """Return level and noise of an image by band (2, B): the median, and from the median absolute deviation."""
     image = images.image[0].reshape(images.image.shape[1], -1)
     good = np.ones(image.shape[1], bool) if images.mask is None else images.mask[0].reshape(-1)
     rows = np.flatnonzero(good)
     rows = rows[:: max(len(rows) // SAMPLED, 1)]
     if not len(rows):
-        return np.full(len(image), np.nan)
+        return np.full((2, len(image)), np.nan)
     values = image[:, rows].astype(np.float64)
-    return np.asarray(MAD * np.median(np.abs(values - np.median(values, axis=1, keepdims=True)), axis=1))
+    level = np.median(values, axis=1)
+    return np.stack([level, MAD * np.median(np.abs(values - level[:, None]), axis=1)])
 
 
 def predict_catalogue(
@@ -311,24 +373,40 @@ def _listed(
     lister: Lister, reader: Reader, path: Path, rows: CatalogueRows, maps: Cutouts | None
 ) -> OasisError | None:
     """List the objects in the images of a file, and return why some could not be used."""
-    problems: dict[int, str] = {}
+    problems, count = dict[int, str](), 0
     try:
         sky = lister.adapter.sky(path)
-        with reader.opened(path) as opened:
-            count = opened.shape.images
-            for frame in range(count):
-                try:
-                    for sources, columns in lister.of(path, frame, opened.part(frame, frame + 1), sky):
-                        numbers = rows.add(columns)
-                        if maps is not None:
-                            maps.add(sources, numbers, sky)
-                except DataError as error:
-                    problems[frame] = str(error).removeprefix(f"{path}: ")
-                else:
-                    rows.images += 1
-                return_freed_memory()
+        for frame, total, read in _images_of(lister.adapter, reader, path):
+            count = total
+            try:
+                for sources, columns in lister.of(path, frame, read(), sky):
+                    numbers = rows.add(columns)
+                    if maps is not None:
+                        maps.add(sources, numbers, sky)
+                    return_freed_memory()
+            except DataError as error:
+                problems[frame] = str(error).removeprefix(f"{path}: ")
+            else:
+                rows.images += 1
     except ConfigError:
         raise
     except OasisError as error:
         return error if str(path) in str(error) else DataError(f"{path}: {error}")
     return left_out(path, problems, count)
+
+
+def _images_of(
+    adapter: Adapter[Any], reader: Reader, path: Path
+) -> Iterator[tuple[int, int, Callable[[], Blocks]]]:
+    """Yield the number of every image of a file, how many there are, and what reads it: whole, or by blocks."""
+    blocks = adapter.blocks(path) if reader.dark is None else None
+    if blocks is not None and len(cores(blocks.size)) > 1:
+        yield 0, 1, lambda: blocks
+        return
+    with reader.opened(path) as opened:
+        for frame in range(opened.shape.images):
+            yield frame, opened.shape.images, partial(_read_whole, opened, frame)
+
+
+def _read_whole(opened: Opened, frame: int) -> Whole:
+    return Whole(opened.part(frame, frame + 1))

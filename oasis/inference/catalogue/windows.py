@@ -1,6 +1,8 @@
 """Windows around objects, which may reach beyond the image: there it is 0."""
 
 from collections.abc import Sequence
+from itertools import pairwise, product
+from math import ceil
 from typing import TypeVar
 
 import numpy as np
@@ -8,6 +10,8 @@ from numpy.typing import NDArray
 
 from oasis.data.samples import Array
 from oasis.inference.windows import Place
+
+LONGEST = 2048  # pixels of the side of a block, without what is read around it
 
 T = TypeVar("T", bound=np.generic)
 
@@ -37,6 +41,45 @@ def cut(values: NDArray[T], starts: NDArray[np.intp], lengths: Sequence[int]) ->
         inside, within = overlap(start, lengths, values.shape[1:])
         window[:, *within] = values[:, *inside]
     return found
+
+
+def cores(size: Sequence[int], longest: int | None = None) -> list[Place]:
+    """Return the parts, about equally large, that an image is divided into.
+
+    Args:
+        size: of the image.
+        longest: side of a part, at most; by default `LONGEST`.
+
+    Example:
+        >>> cores([10, 3], longest=6)
+        [(slice(0, 5, None), slice(0, 3, None)), (slice(5, 10, None), slice(0, 3, None))]
+    """
+    axes = []
+    for length in size:
+        count = max(ceil(length / (longest or LONGEST)), 1)
+        edges = [round(length * number / count) for number in range(count + 1)]
+        axes.append([slice(low, high) for low, high in pairwise(edges)])
+    return list(product(*axes))
+
+
+def widened(core: Place, by: Sequence[int], size: Sequence[int]) -> Place:
+    """Return a part of an image with its surroundings, as far as the image reaches.
+
+    Example:
+        >>> widened((slice(5, 10),), [3], [11])
+        (slice(2, 11, None),)
+    """
+    return tuple(
+        slice(max(part.start - more, 0), min(part.stop + more, length))
+        for part, more, length in zip(core, by, size, strict=True)
+    )
+
+
+def is_within(places: NDArray[np.float64], part: Place) -> NDArray[np.bool_]:
+    """Return which places (k, axes) have their nearest pixel in a part of an image."""
+    nearest = np.floor(places + 0.5)
+    low, high = np.array([[one.start, one.stop] for one in part]).T
+    return np.asarray(((nearest >= low) & (nearest < high)).all(axis=1))
 
 
 def bell(lengths: Sequence[int]) -> Array:

@@ -1,16 +1,22 @@
 """From an image of the sky to a catalogue, by the small model of the package, against the truth."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from brick_files import write_brick
 from scipy.spatial import cKDTree
 
+from oasis.adapters.galaxy import GalaxyAdapter
 from oasis.adapters.galaxy.field import simulate_field
 from oasis.adapters.galaxy.measuring import Training, catalogue_columns
 from oasis.adapters.sources import Sources
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
+from oasis.evaluation.calibration import BandCalibration, CalibrationOptions
+from oasis.evaluation.identity import identified
+from oasis.inference.catalogue import windows
 from oasis.inference.options import WindowOptions
 from oasis.io.catalogues import read_catalogue
 from oasis.run import Run
@@ -246,3 +252,83 @@ def test_a_field_is_the_sum_of_its_galaxies_and_noise(field):
     assert field.truth["blendedness"].between(-1e-6, 1).all()
     with pytest.raises(ConfigError, match="expected at least one"):
         simulate_field(None, 10, 0)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_brick_in_blocks_has_the_same_catalogue(run, brick, listed, tmp_path, monkeypatch, whole):
+    """Blocks of 65 pixels, read one by one from the file, or cut from an image that was read as a whole."""
+    read = []
+
+    def of_block(self, path, cutout, known, plain=GalaxyAdapter._of_block):
+        read.append(cutout.flux.shape[1:])
+        return plain(self, path, cutout, known)
+
+    monkeypatch.setattr(windows, "LONGEST", 70)
+    monkeypatch.setattr(GalaxyAdapter, "_of_block", of_block)
+    if whole:
+        monkeypatch.setattr(GalaxyAdapter, "blocks", lambda self, path: None)
+    out = tmp_path / "sky.fits"
+    found = Run(run, [SMALLER]).catalogue(brick, out, WindowOptions(detect="sep"), cutouts=True).table
+    assert len(read) == (0 if whole else 16)
+    _, expected = listed
+    by_place = ["y", "x"]
+    one, other = (table.sort_values(by_place).reset_index(drop=True) for table in (found, expected.table))
+    columns = [name for name in other if name != "id"]
+    pd.testing.assert_frame_equal(one[columns], other[columns], rtol=1e-3, atol=1e-4)
+    with fits.open(out.with_name("sky_cutouts.fits")) as units:
+        for row in found.iloc[:5].itertuples():
+            column, line = wcs.WCS(units[f"SOURCE_{row.id}"].header, naxis=2).world_to_pixel_values(
+                row.ra, row.dec
+            )
+            header = units[f"SOURCE_{row.id}"].header
+            assert (line + header["ROW0"], column + header["COLUMN0"]) == pytest.approx((row.y, row.x), abs=1e-3)
+
+
+def test_given_positions_in_blocks(run, brick, field, tmp_path, monkeypatch):
+    truth = field.truth[["row", "col"]].rename(columns={"row": "y", "col": "x"})
+    truth.assign(name=[f"n{number}" for number in range(COUNT)]).to_csv(tmp_path / "given.csv", index=False)
+    window = WindowOptions(detect=str(tmp_path / "given.csv"))
+    plain = Run(run, [SMALLER]).catalogue(brick, tmp_path / "a.fits", window).table
+    monkeypatch.setattr(windows, "LONGEST", 90)
+    found = Run(run, [SMALLER]).catalogue(brick, tmp_path / "b.fits", window).table
+    assert sorted(found["name"]) == sorted(plain["name"])
+    one, other = (table.set_index("name").sort_index()["flux_r"] for table in (found, plain))
+    np.testing.assert_allclose(one, other, rtol=1e-3)
+
+
+def test_too_much_that_is_missing_is_refused_over_all_blocks(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(windows, "LONGEST", 70)
+    image = np.random.default_rng(0).normal(0, 0.01, (150, 150)).astype(np.float32)
+    planes = {("image", band): image for band in "grz"}
+    image[:, :29] = 0  # less than a fifth of the image, and all of some parts
+    write_brick(tmp_path / "few", planes)
+    found = Run(run, [SMALLER]).catalogue(tmp_path / "few", tmp_path / "a.fits", WindowOptions(detect="sep"))
+    assert found.images == 1
+    image[:, :32] = 0
+    write_brick(tmp_path / "many", planes)
+    with pytest.raises(DataError, match=r"band g is missing \(0 or NaN\) in 21% of the pixels"):
+        Run(run, [SMALLER]).catalogue(tmp_path / "many", tmp_path / "b.fits", WindowOptions(detect="sep"))
+
+
+def test_calibrated_fluxes_are_columns_of_the_catalogue(run, brick, tmp_path):
+    """A calibration that knows that fluxes are a tenth too low, and scattered by 5 %."""
+    rng, setup = np.random.default_rng(0), Run(run, [SMALLER])
+    true = rng.uniform(0.1, 500, 4000)
+    table = pd.DataFrame({"class": "target", "blendedness_predicted": rng.uniform(0, 0.9, 4000)})
+    for band in "grz":
+        table[f"flux_{band}_true"], table[f"flux_{band}_predicted"] = true, true * rng.normal(0.9, 0.045, 4000)
+    identity = setup.separator().options.identity["configuration"]
+    options = CalibrationOptions(absent=False, strata="blendedness_predicted", edges=(0.05, 0.2, 0.5))
+    folder = shutil.copytree(run, tmp_path / "run")
+    calibration = BandCalibration.fit(identified(table, identity, "nmgy"), ["target"], "grz", options)
+    calibration.save(folder / "calibration_fluxes.json")
+    found = Run(folder, [SMALLER]).catalogue(brick, tmp_path / "sky.fits", WindowOptions(detect="sep")).table
+    bright = found[found["flux_r"] > 5]
+    np.testing.assert_allclose(bright["flux_r_calibrated"] / bright["flux_r"], 1 / 0.9, rtol=0.08)
+    assert (found["flux_g_low"] < found["flux_g_calibrated"]).all()
+    assert (found["flux_g_calibrated"] < found["flux_g_high"]).all()
+    header = fits.getheader(tmp_path / "sky.fits", 1)
+    units = {header[f"TTYPE{n}"]: header.get(f"TUNIT{n}") for n in range(1, header["TFIELDS"] + 1)}
+    assert units["flux_z_low"] == units["flux_z"]
+    assert units["flux_z"]
+    assert Run(run, [SMALLER]).flux_calibration is None
