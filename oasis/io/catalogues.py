@@ -85,11 +85,25 @@ def write_catalogue(
         kind = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
         one = _as_astropy(_each_text(table, as_ascii) if kind == "fits" else table, units, descriptions)
         one.meta[OURS] = stated
-        if kind == "fits":
-            one.meta = {OURS: CATALOGUE, "FACTS": stated}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # long cards
+            warnings.simplefilter("ignore")  # long cards, and units that the standard does not have
+            if kind == "fits":
+                one.meta = {OURS: CATALOGUE, "FACTS": stated}
             one.write(str(temporary), format=kind, overwrite=True)
+            if kind == "fits":
+                _describe(temporary, units, descriptions)
+
+
+def _describe(path: Path, units: Mapping[str, str], descriptions: Mapping[str, str]) -> None:
+    """State units and descriptions of columns: astropy leaves out units that FITS does not have, such as nmgy."""
+    fits = import_extra("astropy.io.fits", "fits")
+    with fits.open(path, mode="update", memmap=False) as file:
+        header = file[1].header
+        for number in range(1, header["TFIELDS"] + 1):
+            name = header[f"TTYPE{number}"]
+            for key, text in (("TCOMM", descriptions.get(name)), ("TUNIT", units.get(name))):
+                if text:
+                    header.set(f"{key}{number}", text, after=f"TFORM{number}")
 
 
 def as_ascii(text: str) -> str:

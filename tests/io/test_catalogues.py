@@ -42,6 +42,13 @@ def test_columns_have_units(tmp_path, suffix):
         assert str(one["ra"].unit) == "deg"
 
 
+def test_units_that_fits_does_not_have_are_written_all_the_same(tmp_path):
+    write_catalogue(TABLE[["id", "flux"]], tmp_path / "a.fits", {"flux": "nmgy"}, {"flux": "of the map"}, {})
+    header = pytest.importorskip("astropy.io.fits").getheader(tmp_path / "a.fits", 1)
+    assert (header["TTYPE2"], header["TUNIT2"], header["TCOMM2"]) == ("flux", "nmgy", "of the map")
+    assert "TUNIT1" not in header
+
+
 def test_files_of_others_are_not_ours(tmp_path):
     for name in ("a.fits", "a.ecsv"):
         astropy.Table.from_pandas(TABLE[["id"]]).write(tmp_path / name)
