@@ -1,6 +1,6 @@
-"""Images of astropy: NDData, CCDData, Cutout2D and Quantity as arrays in the unit of a separator."""
+"""Images of astropy and of Rubin's pipelines as arrays in the unit of a separator: NDData, Quantity, exposures."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,11 +8,16 @@ from numpy.typing import NDArray
 from oasis.data.images import Images
 from oasis.errors import DataError, import_extra
 
+NJY_PER_NMGY: Final = 3631.0
+BAD_PLANES: Final = ("BAD", "SAT", "NO_DATA", "UNMASKEDNAN")
+"""Planes of the mask of an exposure that make a pixel bad."""
+
 
 def unwrapped(values: Any, unit: str, where: str = "image") -> Any:
-    """Return the array of an image of astropy, in a unit, with masked pixels filled by the nearest good ones.
+    """Return the array of an image of astropy or Rubin in a unit, masked pixels filled by the nearest good ones.
 
-    Anything else is returned as it is.
+    Those of Rubin's pipelines are `Exposure`, `MultibandExposure` and what has the same attributes. Anything else
+    is returned as it is.
 
     Args:
         values: (*S), (B, *S) or (b, B, *S); the mask of NDData, True for bad pixels, has that shape or (*S).
@@ -32,12 +37,42 @@ def unwrapped(values: Any, unit: str, where: str = "image") -> Any:
             if not hasattr(values, "unit")
             else _converted(values.view(np.ndarray), values.unit, unit, where)
         )
+    pixels = getattr(getattr(values, "image", None), "array", None)
+    if isinstance(pixels, np.ndarray):
+        return _of_exposure(values, pixels, unit, where)
     data = getattr(values, "data", None)
     if not isinstance(data, np.ndarray) or not hasattr(values, "wcs"):
         return values
     found = _converted(data, getattr(values, "unit", None), unit, where)
     mask = getattr(values, "mask", None)
     return found if mask is None else _filled(found, np.asarray(mask), where)
+
+
+def _of_exposure(exposure: Any, pixels: NDArray[Any], unit: str, where: str) -> NDArray[Any]:
+    """Return the pixels (*S) or (B, *S) of an exposure, calibrated if the unit is that of a flux."""
+    if unit:
+        singles = list(getattr(exposure, "singles", ())) or [exposure]
+        factors = np.array([_nanojansky(one, where) for one in singles], np.float64) / NJY_PER_NMGY
+        if unit != "nmgy":
+            raise DataError(f"{where}: an exposure has fluxes, expected {unit}: convert its array")
+        pixels = pixels * (factors[0] if pixels.ndim == 2 else factors[:, None, None])
+    mask: Any = getattr(exposure, "mask", None)
+    bits = getattr(mask, "array", None)
+    if not isinstance(bits, np.ndarray):
+        return pixels
+    names = dict(mask.getMaskPlaneDict()) if hasattr(mask, "getMaskPlaneDict") else {}
+    if bits.any() and not names:
+        raise DataError(f"{where}: the mask of an exposure without names of its planes: pass an array")
+    bad = sum(1 << int(names[name]) for name in BAD_PLANES if name in names)
+    return _filled(pixels, bits & bad > 0, where)
+
+
+def _nanojansky(single: Any, where: str) -> float:
+    """Return the flux of a value of 1 in an exposure of one band, nJy."""
+    calibration = single.getPhotoCalib() if hasattr(single, "getPhotoCalib") else None
+    if calibration is None:
+        raise DataError(f"{where}: an exposure without a photometric calibration: pass an array in nmgy")
+    return float(calibration.instFluxToNanojansky(1.0))
 
 
 def _converted(values: NDArray[Any], given: Any, unit: str, where: str) -> NDArray[Any]:

@@ -169,7 +169,8 @@ class Separator(nn.Module):
 
         Args:
             image: (*S) with one band, (B, *S), or (b, B, *S) for several images at once; an array of any library,
-                or NDData, Cutout2D or Quantity of astropy, which is converted to the unit of the separator.
+                NDData, Cutout2D or Quantity of astropy, or an exposure of Rubin's pipelines, converted to the unit
+                of the separator.
             context: (C, *S) or (b, C, *S), if the separator was trained with one.
             precision: `auto` runs the backbone in bfloat16 if the processor supports it.
 
@@ -179,6 +180,7 @@ class Separator(nn.Module):
         Raises:
             DataError: the image has another shape, or NaN or infinite pixels.
         """
+        image = unwrapped(image, self.options.unit)
         maps = self.predict(image, context, precision).maps.cpu().numpy()
         return {name: maps[:, label].reshape(np.shape(image)) for label, name in enumerate(self.classes)}
 

@@ -21,6 +21,7 @@ from oasis.adapters.galaxy.fits import common_geometry, planes_of
 from oasis.adapters.galaxy.grid import SAME, Grid, deviation, nearest_scale, on_grid
 from oasis.adapters.galaxy.headers import wcs_of
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions
+from oasis.adapters.galaxy.scenes import is_scene, read_scene
 from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.galaxy.stamps import Stamps
 from oasis.adapters.galaxy.surveys import Bands, bands_of
@@ -84,11 +85,15 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
     def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
         """Return images in nmgy per pixel, on the grid of the library where a file states its own.
 
-        Bad pixels of a FITS cutout (missing, saturated, of stars) are masked.
+        Bad pixels of a FITS cutout (missing, saturated, of stars) are masked. An `.npz` file is a scene of scarlet
+        (see `oasis.adapters.galaxy.scenes`) if it has one's arrays, else a plain array in nmgy per pixel.
 
         Raises:
             DataError: a file that cannot be read, or has other bands.
         """
+        if is_scene(path):
+            scene = self._gridded(in_bands(read_scene(path, self._reading), self.band_names, path), path)
+            return self._as_read(path, [scene], dark)
         if _is_array(path):
             return super().read(path, key, dark)
         found = read_cutouts(path, self._reading, bands=self.band_names)
@@ -296,7 +301,7 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
 
     def reads_parts(self, path: Path) -> bool:
         """Return whether a file is an array of nmgy per pixel on the grid of the library."""
-        return _is_array(path)
+        return _is_array(path) and not is_scene(path)
 
 
 def _is_array(path: Path) -> bool:
