@@ -55,16 +55,20 @@ def simulate(
     assert isinstance(adapter, GalaxyAdapter)
     scene, training = adapter.scene(split), adapter.training
     field = simulate_field(scene, size, galaxies, seed=seed)
+    known = field.conditions
+    widths, scale = training.psf_fwhm, adapter.pixel_scale
+    if known is not None:
+        widths, scale = known.psf_fwhm, known.pixel_scale
     out.mkdir(parents=True, exist_ok=True)
     for at, band in enumerate(training.bands):
         planes = {"image": field.image[at], "invvar": 1 / field.variance[at]}
-        planes["psfsize"] = np.full((size, size), training.psf_fwhm[at], np.float32)
+        planes["psfsize"] = np.full((size, size), widths[at], np.float32)
         for kind, values in planes.items():
-            cards = header(kind, band, size, adapter.pixel_scale, tuple(training.bands))
+            cards = header(kind, band, size, scale, tuple(training.bands))
             unit = fits.CompImageHDU(values, cards, compression_type="RICE_1", tile_shape=(100, 100))
             name = f"legacysurvey-simulated-{kind}-{band}.fits.fz"
             fits.HDUList([fits.PrimaryHDU(), unit]).writeto(out / name, overwrite=True)
-    grid = Grid(out / f"legacysurvey-simulated-image-{band}.fits.fz", adapter.pixel_scale, adapter.options.reading)
+    grid = Grid(out / f"legacysurvey-simulated-image-{band}.fits.fz", scale, adapter.options.reading)
     ra, dec = grid.to_sky(field.truth[["row", "col"]].to_numpy()).T
     write_csv(field.truth.assign(ra=ra, dec=dec), out.with_name(f"{out.name}_truth.csv"))
     typer.echo(f"{out}: {galaxies} galaxies on {size} x {size} pixels")

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from oasis.adapters.galaxy.scene import GalaxyScene
+from oasis.adapters.galaxy.varying import Conditions
 from oasis.data.mixing import Placed, add_up, keyed_rng
 from oasis.data.samples import Array
 from oasis.errors import ConfigError
@@ -20,11 +21,13 @@ class Field(NamedTuple):
         variance: (B, size, size) of its noise, nmgy^2.
         truth: a row for each galaxy: `galaxy` (its number in the library), `row` and `col` of its centroid,
             `flux_<band>` within the image (nmgy), `r50` (arcsec) and `blendedness` in the reference band.
+        conditions: of the image, where they vary in the scene; else None.
     """
 
     image: Array
     variance: Array
     truth: pd.DataFrame
+    conditions: Conditions | None = None
 
 
 def simulate_field(
@@ -36,7 +39,7 @@ def simulate_field(
     distances: tuple[float, float] = (4.0, 24.0),
     seed: int = 0,
 ) -> Field:
-    """Draw galaxies of a scene at random places of an image.
+    """Draw galaxies of a scene at random places of an image, without stars.
 
     Args:
         scene: the galaxies, and the noise.
@@ -53,16 +56,21 @@ def simulate_field(
     if galaxies < 1 or size < 1:
         raise ConfigError(f"a field of {galaxies} galaxies on {size} pixels: expected at least one of each")
     rng = keyed_rng(seed, "field", size)
+    conditions = None if scene.draw is None else scene.draw(rng)
     weights = 10 ** (slope * (scene.magnitudes - scene.magnitudes[0]))
     numbers = scene.indices[rng.choice(len(scene.indices), galaxies, p=weights / weights.sum())]
     centres = _places(rng, galaxies, size, close, distances)
     stamps = [scene.stamp("", number, centre, rng) for number, centre in zip(numbers, centres, strict=True)]
+    stamps = stamps if conditions is None else scene.seen(stamps, conditions)
+    sky, gain = (scene.sky, scene.gain) if conditions is None else (conditions.sky, conditions.gain)
     bands = len(scene.stamps.bands)
     light = add_up(stamps, [""], (bands, size, size))[0]
-    variance = scene.sky[:, None, None] ** 2 + light / scene.gain[:, None, None]
+    variance = sky[:, None, None] ** 2 + light / gain[:, None, None]
     image = light + np.sqrt(variance) * rng.standard_normal(light.shape, np.float32)
+    if conditions is not None:
+        image += conditions.plane(image.shape)
     rows = [_row(scene, light, stamp) for stamp in stamps]
-    return Field(image.astype(np.float32), variance.astype(np.float32), pd.DataFrame(rows))
+    return Field(image.astype(np.float32), variance.astype(np.float32), pd.DataFrame(rows), conditions)
 
 
 def _places(

@@ -202,7 +202,8 @@ class GalaxyScene(Scene):
             names = rng.permutation(self.of_galaxies)[: len(galaxies)].tolist()
         stamps = [self.stamp(*each, rng) for each in zip(names, galaxies, centres, strict=True)]
         if conditions is not None:
-            stamps = self.observed(stamps, conditions, rng)
+            stamps = self.seen(stamps, conditions)
+            stamps += self._stars(stamps[0], conditions, rng)
         truth = [replace(stamp, values=np.maximum(stamp.values, 0)) for stamp in stamps]
         sky = self.sky if conditions is None else conditions.sky
         variance = np.maximum(sky[:, None, None] ** 2, self._stamp_variance(truth, conditions))
@@ -249,21 +250,22 @@ class GalaxyScene(Scene):
         values = context_of(self.varying.context, found.psf_fwhm, sky, self.draw.psf_fwhm, self.sky)
         return np.ascontiguousarray(np.broadcast_to(values[:, None, None], (len(values), *self.shape[1:])))
 
-    def observed(self, stamps: Sequence[Placed], conditions: Conditions, rng: np.random.Generator) -> list[Placed]:
-        """Return galaxies as an image of other conditions shows them, and stars beside them."""
-        change = self._blur(conditions)
-        facts = {name: float(value) for name, value in conditions.meta().items()}
-        found = [
+    def seen(self, stamps: Sequence[Placed], conditions: Conditions) -> list[Placed]:
+        """Return galaxies as an image of other conditions shows them, with these as metadata."""
+        change, facts = self._blur(conditions), _facts(conditions)
+        return [
             replace(one, values=one.values if change is None else change(one.values), meta={**one.meta, **facts})
             for one in stamps
         ]
+
+    def _stars(self, middle: Placed, conditions: Conditions, rng: np.random.Generator) -> list[Placed]:
+        """Return stars beside the galaxy in the middle."""
         if self.colours is None:
-            return found
-        name = STARS if STARS in self.classes else NEIGHBOURS
-        stars = draw_stars(
-            self.varying.stars, conditions, self.colours, self.reference, self.shape[1], name, found[0], rng
-        )
-        return found + [replace(one, meta={**one.meta, **facts}) for one in stars]
+            return []
+        name, facts = STARS if STARS in self.classes else NEIGHBOURS, _facts(conditions)
+        place = (self.colours, self.reference, self.shape[1], name, middle)
+        stars = draw_stars(self.varying.stars, conditions, *place, rng)
+        return [replace(one, meta={**one.meta, **facts}) for one in stars]
 
     def _blur(self, conditions: Conditions) -> Blur | None:
         if not self.varying.blurs:
@@ -357,3 +359,7 @@ class GalaxyScene(Scene):
         nearest = int(separations.argmin())
         magnitude = self.magnitudes[positions[1 + nearest]] - self.magnitudes[positions[0]]
         return {"neighbour_separation": float(separations[nearest]), "neighbour_magnitude": float(magnitude)}
+
+
+def _facts(conditions: Conditions) -> dict[str, float]:
+    return {name: float(value) for name, value in conditions.meta().items()}
