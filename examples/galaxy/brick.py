@@ -198,7 +198,7 @@ def show(
                 maps[inside] += unit.data[number][within]
     noise = 1.4826 * np.median(np.abs(image - np.median(image)))
     places = found[["x", "y"]].to_numpy() - corner[::-1]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), constrained_layout=True)
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.5), constrained_layout=True)
     for axis, values, title in zip(axes, (image, maps, image - maps), ("image", "maps", "rest"), strict=True):
         axis.imshow(np.arcsinh(values / noise), vmin=-3, vmax=6, cmap="gray_r", origin="lower")
         axis.set(title=f"{title}, {band}", xlim=(0, side), ylim=(0, side), xticks=[], yticks=[])
