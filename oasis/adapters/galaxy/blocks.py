@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, prod
 from pathlib import Path
 from typing import Final
@@ -41,12 +42,8 @@ class SkyBlocks:
         reading: facts that the file does not state.
         bands: the wanted bands.
         size: rows and columns of the image.
-        ra: right ascension of its centre, degrees.
-        dec: declination.
+        place: right ascension and declination of its centre, degrees.
         finished: makes images of a block and what is known of the whole.
-
-    Raises:
-        DataError: the file cannot be read, or too much of a band is missing.
     """
 
     def __init__(
@@ -60,10 +57,13 @@ class SkyBlocks:
     ) -> None:
         self.path, self.bands, self.size, self.place, self.finished = path, bands, size, place, finished
         self.most_missing, self.reading = reading.missing, reading.model_copy(update={"missing": 1.0})
-        self.whole = self._measured()
 
     def read(self, place: Sequence[slice]) -> Images:
-        """Return a block of the image."""
+        """Return a block of the image.
+
+        Raises:
+            DataError: the file cannot be read, or too much of a band is missing.
+        """
         ra, dec = self.place
         cutout = replace(self._block(place), ra=ra, dec=dec, psf_fwhm=self.whole.psf_fwhm)
         return self.finished(self.path, cutout, self.whole)
@@ -77,8 +77,13 @@ class SkyBlocks:
         for start in range(0, self.size[0], rows):
             yield self._block((slice(start, min(start + rows, self.size[0])), slice(0, self.size[1])))
 
-    def _measured(self) -> Whole:
-        """Measure the image in one pass; of large ones a part of the pixels at equal distances."""
+    @cached_property
+    def whole(self) -> Whole:
+        """What is measured of the image in one pass, of a large one on pixels at equal distances.
+
+        Raises:
+            DataError: the file cannot be read, or too much of a band is missing.
+        """
         step = ceil(prod(self.size) / SAMPLED)
         sky: list[NDArray[np.float32]] = []
         stated: list[NDArray[np.float32]] = []
