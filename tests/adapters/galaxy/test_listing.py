@@ -158,7 +158,7 @@ def test_the_command(run, brick, tmp_path, capsys):
     out = tmp_path / "sky.fits"
     arguments = ["predict", str(run), str(brick), "--detect", "sep", "--out", str(out), "--set", SMALLER]
     assert command(arguments) == 0
-    assert "objects in 1 images" in capsys.readouterr().out
+    assert "objects in 1 image" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sky.fits", "sky.reg"]
     assert command(arguments) == 0  # replaces its own
     out.write_text("mine")
