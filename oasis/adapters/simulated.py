@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.options import DataOptions
-from oasis.data.mixing import Placed, Scene
+from oasis.data.mixing import Placed, Scene, check_placed
 from oasis.data.samples import Array, Scalar
-from oasis.errors import ConfigError
+from oasis.errors import ConfigError, DataError
 
 
 class SimulatedOptions(DataOptions):
@@ -51,7 +51,7 @@ class SimulatedAdapter(Adapter[SimulatedOptions]):
     def __init__(self, *arguments: object, **named: object) -> None:
         super().__init__(*arguments, **named)  # type: ignore[arg-type]
         name, size = type(self).__name__, self.options.size
-        if not 2 <= len(self.shape) <= 4:
+        if not _is_shape(self.shape):
             raise ConfigError(
                 f"{name}: shape is {self.shape}, expected bands and one to three spatial axes, such as (1, 64, 64)"
             )
@@ -91,6 +91,13 @@ class SimulatedAdapter(Adapter[SimulatedOptions]):
         return _Simulation(self)
 
 
+def _is_shape(shape: object) -> bool:
+    """Return whether this is the shape of an image: bands and one to three lengths, all integers of at least 1."""
+    if not isinstance(shape, Sequence | np.ndarray) or not 2 <= len(shape) <= 4:
+        return False
+    return all(isinstance(length, int | np.integer) and length >= 1 for length in shape)
+
+
 class _Simulation(Scene):
     """The scene of an adapter that places and observes itself."""
 
@@ -101,7 +108,13 @@ class _Simulation(Scene):
 
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
         """Return the objects of one image, and how many there are of each class."""
-        placed = list(self.adapter.place(rng))
+        given: object = self.adapter.place(rng)
+        if not isinstance(given, Iterable):
+            kind = type(self.adapter).__name__
+            raise DataError(f"{kind}.place: expected a list of Placed, found {type(given).__name__}: yield each")
+        placed = list(given)
+        for one in placed:
+            check_placed(one)
         return placed, {f"number_{name}": sum(one.name == name for one in placed) for name in self.classes}
 
     def observe(

@@ -138,6 +138,7 @@ def add_up(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int
     target = np.zeros((len(classes), *shape), dtype=np.float32)
     corner = (0,) * (len(shape) - 1)
     for one in placed:
+        check_placed(one)
         label = _label(one, classes)
         if one.values.shape == target.shape[1:] and tuple(one.origin) in ((), corner):
             target[label] += one.values
@@ -169,6 +170,28 @@ def gather(placed: Sequence[Placed], classes: Sequence[str], shape: Sequence[int
             values.append(inside[lit])
             meta.append(one.meta)
     return Instances.pack(shape, labels, pixels, values, meta)
+
+
+def check_placed(placed: object) -> None:
+    """Refuse what a scene of a user may give in the place of a component.
+
+    Raises:
+        DataError: it is no `Placed`, its values are no array of real numbers, or its origin has no integers.
+    """
+    if not isinstance(placed, Placed):
+        raise DataError(
+            f"placed component: expected a Placed(name, values, origin), found {type(placed).__name__}"
+        )
+    values, origin = placed.values, placed.origin
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
+        found = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+        raise DataError(
+            f"placed component {placed.name!r}: expected values in an array of real numbers, found {found}"
+        )
+    if not isinstance(origin, Sequence | np.ndarray) or not all(isinstance(at, int | np.integer) for at in origin):
+        raise DataError(
+            f"placed component {placed.name!r}: expected an origin of integers, one per axis, found {origin!r}"
+        )
 
 
 def _label(placed: Placed, classes: Sequence[str]) -> int:

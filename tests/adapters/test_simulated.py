@@ -43,7 +43,7 @@ def test_without_observation_the_image_is_the_sum_of_its_maps():
     np.testing.assert_array_equal(sample.image, sample.target.sum(axis=0))
 
 
-@pytest.mark.parametrize("shape", [(), (4,), (1, 2, 3, 4, 5)])
+@pytest.mark.parametrize("shape", [(), (4,), (1, 2, 3, 4, 5), 48, (1, 4.0, 5), (1, -4, 5), (0, 4, 5)])
 def test_a_shape_that_no_image_has_is_refused(shape):
     with pytest.raises(ConfigError, match="expected bands and one to three spatial axes"):
         type("Wrong", (Steps,), {"shape": shape})()
@@ -70,4 +70,25 @@ def test_objects_with_other_axes_than_the_image_are_refused(placed):
             return [placed]
 
     with pytest.raises(DataError, match=r"placed component 'low': .* expected \(2, \*s\) with 2 spatial axes"):
+        Wrong().dataset("test")[0]
+
+
+@pytest.mark.parametrize(
+    ("placed", "message"),
+    [
+        (None, r"Wrong\.place: expected a list of Placed, found NoneType"),
+        (Placed("low", np.ones((2, 6, 5))), r"Wrong\.place: expected a list of Placed, found Placed"),
+        ([("low", np.ones((2, 6, 5)))], "expected a Placed.* found tuple"),
+        ([Placed("low", [[[1.0]]])], "array of real numbers, found list"),
+        ([Placed("low", np.ones((2, 6, 5), complex))], "array of real numbers, found complex128"),
+        ([Placed("low", np.ones((2, 2, 2)), (1.5, 1))], r"an origin of integers, .* found \(1\.5, 1\)"),
+        ([Placed("low", np.ones((2, 2, 2)), 3)], "an origin of integers, .* found 3"),
+    ],
+)
+def test_what_is_no_object_is_refused_by_a_line(placed, message):
+    class Wrong(Steps):
+        def place(self, rng):
+            return placed
+
+    with pytest.raises(DataError, match=message):
         Wrong().dataset("test")[0]
