@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 
-from oasis.command import run_command
+from oasis.command import run_script
 from oasis.data.pictures import top_of
 from oasis.data.views import view, window
 from oasis.drawing import RED
@@ -94,4 +94,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda arguments, **_: main(arguments), sys.argv[1:]))
+    sys.exit(run_script(lambda: main(sys.argv[1:])))

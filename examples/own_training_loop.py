@@ -7,6 +7,7 @@ roots of intensities.
 """
 
 import argparse
+import sys
 
 import segmentation_models_pytorch as smp
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import oasis
+from oasis.command import run_script
 
 SIZE = 64  # pixels
 
@@ -72,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -7,6 +7,7 @@ region:
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 
 import oasis
 from oasis.adapters import Adapter, DataOptions, SplitCounts
+from oasis.command import run_script
 from oasis.data.mixing import Placed, Scene
 from oasis.data.samples import Array, Scalar
 from oasis.evaluation.batches import predictions
@@ -124,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -16,7 +16,7 @@ import tempfile
 from contextlib import chdir
 from pathlib import Path
 
-from oasis.command import run_command
+from oasis.command import run_script
 from oasis.config.changes import changed
 from oasis.io.texts import write_text
 from oasis.io.yaml_text import parse_yaml
@@ -129,4 +129,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda arguments, **_: main(arguments), sys.argv[1:]))
+    sys.exit(run_script(lambda: main(sys.argv[1:])))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from traceback import walk_tb
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
@@ -101,6 +102,26 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
                 say(message)
             _drop_output()
             return REFUSED
+
+
+def run_script(main: Callable[[], object]) -> int:
+    """Run the main function of a script like a command and return the exit code.
+
+    Args:
+        main: the function, which may parse its arguments with `argparse`: that ends a script by its own exit code,
+            after a message or a help text.
+    """
+
+    def app(arguments: list[str], standalone_mode: bool) -> None:
+        try:
+            main()
+        except SystemExit as stop:
+            last = list(walk_tb(stop.__traceback__))[-1][0]
+            if last.f_globals.get("__name__") == "argparse":
+                raise typer.Exit(stop.code if isinstance(stop.code, int) else 0) from None
+            raise
+
+    return run_command(app, [])
 
 
 def _drop_output() -> None:

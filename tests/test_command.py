@@ -14,7 +14,7 @@ import typer
 
 from oasis import __version__
 from oasis.cli import run
-from oasis.command import going_on, run_command, verb
+from oasis.command import going_on, run_command, run_script, verb
 from oasis.errors import DataError
 
 
@@ -201,3 +201,33 @@ def test_help_and_version(capsys):
 def test_a_folder_without_a_name_is_refused(capsys, verb):
     assert run([verb, "x.yaml", "--run", ""]) == 2
     assert capsys.readouterr().err == "oasis: --run: expected the path of a folder, found an empty text\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["--nope"], 2), (["--out", "x"], 2)])
+def test_scripts_end_like_commands(tmp_path, arguments, code):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import argparse, sys\n"
+        "from oasis.command import run_script\n"
+        "from oasis.errors import DataError\n"
+        "def main():\n"
+        "    parser = argparse.ArgumentParser()\n"
+        "    parser.add_argument('--out')\n"
+        "    raise DataError(f'{parser.parse_args().out}: is not there')\n"
+        "sys.exit(run_script(main))\n"
+    )
+    found = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
+    assert found.returncode == code
+    last = (found.stderr or found.stdout).splitlines()[-1]
+    assert {"--help": "--out OUT", "--nope": "unrecognized arguments", "--out": "oasis: x: is not there"}[
+        arguments[0]
+    ] in last
+    assert "ended the program" not in found.stderr
+
+
+def test_a_script_whose_code_ends_the_program_is_said(capsys):
+    def main():
+        raise SystemExit(0)
+
+    assert run_script(main) == 2
+    assert "ended the program (exit 0)" in capsys.readouterr().err

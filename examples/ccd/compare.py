@@ -7,6 +7,7 @@ the true maps of the classes: no network can do better with the same grouping.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from oasis.adapters.ccd.adapter import CcdAdapter
 from oasis.adapters.ccd.baselines import Cuts, box_sums, classical
 from oasis.adapters.ccd.metrics import Energies, chi2, median_interval, paper_counts, spectrum_distance
 from oasis.adapters.ccd.scene import BETA, CE, ELECTRON, MUON, PHOTON
+from oasis.command import run_script
 from oasis.data.instances import Instances
 from oasis.data.samples import Sample
 from oasis.drawing import COLOURS
@@ -296,4 +298,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

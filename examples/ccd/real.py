@@ -5,12 +5,14 @@ Gain and noise are those of the image; a run is best trained with the diffusion 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from oasis.adapters.ccd.baselines import classical
+from oasis.command import run_script
 from oasis.data.instances import Instances
 from oasis.data.samples import Array
 from oasis.drawing import COLOURS
@@ -66,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

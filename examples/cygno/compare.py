@@ -6,6 +6,7 @@ electrons were all absorbed cannot be found and are counted apart.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from oasis.adapters.cygno.clusters import Clustering, Clusters, Finder, pixel_cu
 from oasis.adapters.cygno.figures import curve_figure, efficiency_figure
 from oasis.adapters.cygno.matched import MatchedFilter
 from oasis.adapters.cygno.scene import log_rms
+from oasis.command import run_script
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError
@@ -329,4 +331,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -13,6 +13,7 @@ scarlet2, on the first blends alone, since it takes up to minutes for each.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from oasis.adapters.galaxy.baselines import Scarlet, Sep, TunedSep, input_maps, 
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.flux_tables import EDGES, flux_error_table, magnitude_error_table, with_fluxes
 from oasis.adapters.galaxy.survey import BANDS, PSF_FWHM
+from oasis.command import run_script
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import collate_instances
@@ -252,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -7,6 +7,7 @@ there is no truth, the residual of the image is drawn, in units of the noise of 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from oasis.adapters.galaxy import survey
 from oasis.adapters.galaxy.adapter import GalaxyAdapter
 from oasis.adapters.galaxy.cutout import object_name
+from oasis.command import run_script
 from oasis.evaluation.figures import save_figure
 from oasis.io.folders import image_files
 from oasis.run import Run
@@ -79,4 +81,4 @@ def magnitude(values: Array) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -12,6 +12,7 @@ hybrids of a further library of tracks (classical calibration), from maps that a
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from oasis.adapters.migdal import tracks
 from oasis.adapters.migdal.scene import ER, NR
 from oasis.adapters.migdal.topology import axis_columns
 from oasis.adapters.study import score_column
+from oasis.command import run_script
 from oasis.drawing import COLOURS, add_legend, error_bars
 from oasis.evaluation.batches import EventBatch
 from oasis.evaluation.calibration.curves import classical_curve
@@ -296,4 +298,4 @@ def report(tables: Tables, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oasis.command import run_command
+from oasis.command import run_script
 from oasis.processes import children_end_too, end_with_parent, sheltered
 
 if TYPE_CHECKING:  # the functions import what takes seconds, so that Ctrl-C ends the demonstration at any moment
@@ -110,4 +110,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda arguments, **_: main(arguments), sys.argv[1:]))
+    sys.exit(run_script(lambda: main(sys.argv[1:])))

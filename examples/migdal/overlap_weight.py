@@ -17,7 +17,7 @@ from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 
 from oasis.adapters.migdal.scene import ER, NR
-from oasis.command import run_command
+from oasis.command import run_script
 from oasis.drawing import BLUE, RED, error_bars
 from oasis.evaluation.event_table import read_table, write_table
 from oasis.evaluation.figures import save_figure
@@ -117,4 +117,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda arguments, **_: main(arguments), sys.argv[1:]))
+    sys.exit(run_script(lambda: main(sys.argv[1:])))

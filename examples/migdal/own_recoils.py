@@ -9,6 +9,7 @@ network, see equally many samples, and are measured on the same held-out events 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from demo import QUICKSTART
 from matplotlib.figure import Figure
 
 from oasis.adapters.migdal.frames import find_tracks
+from oasis.command import run_script
 from oasis.drawing import COLOURS, error_bars
 from oasis.evaluation.figures import save_figure
 from oasis.run import Run
@@ -119,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

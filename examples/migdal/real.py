@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from oasis.adapters.migdal.frames import find_tracks, read_frames, restore_noise
 from oasis.adapters.migdal.scene import ER, NR
-from oasis.command import run_command
+from oasis.command import run_script
 from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.evaluation.figures import save_figure
@@ -94,4 +94,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda arguments, **_: main(arguments), sys.argv[1:]))
+    sys.exit(run_script(lambda: main(sys.argv[1:])))

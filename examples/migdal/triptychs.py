@@ -14,7 +14,7 @@ from matplotlib.colors import AsinhNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from oasis.command import run_command
+from oasis.command import run_script
 from oasis.drawing import BLUE, GREEN, RED
 from oasis.evaluation.figures import save_figure
 from oasis.regions import present, region_codes, region_name
@@ -75,4 +75,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda arguments, **_: main(arguments), sys.argv[1:]))
+    sys.exit(run_script(lambda: main(sys.argv[1:])))

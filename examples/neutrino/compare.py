@@ -6,6 +6,7 @@ Every result has a 95 % interval from resampling whole events.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.figures import counting_sources, event_figure, multiplicity_matrix, sources_of
+from oasis.command import run_script
 from oasis.data.samples import collate
 from oasis.errors import ConfigError
 from oasis.evaluation.batches import predict_batch, refine_batch
@@ -318,4 +320,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -7,6 +7,7 @@ Protons are simulated with multiple scattering and range straggling. The correct
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from oasis.adapters.neutrino.learned import (
 )
 from oasis.adapters.neutrino.renderer import Particles, Renderer
 from oasis.adapters.neutrino.simulation import Detector
+from oasis.command import run_script
 
 ENERGIES = (1.0, 60.0)
 SLOTS = 5
@@ -102,4 +104,4 @@ def batches(particles: Particles, charge: torch.Tensor, size: int = 100) -> list
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

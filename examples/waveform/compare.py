@@ -6,6 +6,7 @@ so that it includes the correlations of the structured background.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from oasis.adapters.waveform.noise import measured_autocovariance
 from oasis.adapters.waveform.scene import INTERFERENCE, SIGNAL
 from oasis.adapters.waveform.trigger import Found, MatchedFilter, efficiency, threshold_trigger
+from oasis.command import run_script
 from oasis.drawing import COLOURS
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.gallery import predicted_maps
@@ -189,4 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))
