@@ -1,6 +1,8 @@
 """A new adapter: a file that trains as it is, its configuration and its test, to be changed step by step."""
 
 import keyword
+import sys
+from importlib.metadata import packages_distributions
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -24,12 +26,14 @@ def write_adapter(name: str, dims: int = 2, folder: str | Path = ".", force: boo
         force: replace files that were changed or are others.
 
     Raises:
-        ConfigError: the name cannot be that of a Python module, or there are no such images.
+        ConfigError: the name cannot be that of a Python module, or is that of one installed; no such images.
         DataError: an output that must not be written.
     """
     module = name.replace("-", "_")
     if not (module.isidentifier() and module.isascii()) or keyword.iskeyword(module):
         raise ConfigError(f"name: {name!r} cannot name a Python file: use letters, digits, - and _")
+    if module in sys.stdlib_module_names or module == "oasis" or module in packages_distributions():
+        raise ConfigError(f"name: {module}.py would hide the Python module {module!r}: use another name")
     if dims not in SHAPES:
         raise ConfigError(f"dims: expected 1, 2 or 3, found {dims}")
     kind = "".join(part[:1].upper() + part[1:] for part in module.split("_"))

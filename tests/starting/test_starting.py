@@ -5,6 +5,7 @@ import yaml
 
 from oasis.adapters import adapter_names
 from oasis.cli import run as command
+from oasis.errors import ConfigError
 from oasis.run import Run
 from oasis.starting.new_adapter import write_adapter
 from oasis.starting.quickstarts import FOLDER, quickstart
@@ -70,3 +71,10 @@ def test_a_name_that_no_file_can_have_is_refused(words, tmp_path, monkeypatch, c
     assert command(["new-adapter", *words]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["numpy", "random", "oasis"])
+def test_an_adapter_that_would_hide_a_module_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=rf"{name}\.py would hide the Python module '{name}': use another name"):
+        write_adapter(name, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
