@@ -51,6 +51,7 @@ COLOUR_SLOPE = 0.5  # of r-z over g-r
 DISC_THICKNESS = 0.2
 PIVOT = 17.5  # magnitude at which `r50` is given
 TRIES = 100
+LARGEST = 4096  # points of the grid of a stamp along an axis; half a gigabyte in each band
 
 Exponent = Annotated[float, Field(gt=0, le=1000)]
 Spread = tuple[Magnitude, Annotated[float, Field(ge=0, le=50)]]
@@ -264,6 +265,11 @@ class _Renderer:
         self.scale, self.widths, self.colours = options.scale(bands), options.widths(bands), colour_weights(bands)
         self.step = math.ceil(self.scale / bands.pixel_scale - 0.05)
         self.size = options.size * self.step
+        if self.size > LARGEST:
+            raise ConfigError(
+                f"galaxies of {options.size} pixels of {self.scale:g} arcsec would be drawn on {self.size} points "
+                f"along each axis, more than {LARGEST}: choose pixels closer to {bands.pixel_scale:g} arcsec"
+            )
         self.grid = self.galsim.BoundsI(0, self.size, -self.size, self.size - 1)
         pixel = self.galsim.Pixel(self.scale)
         profiles = [self.galsim.Moffat(beta=survey.MOFFAT_BETA, fwhm=fwhm) for fwhm in self.widths]

@@ -241,3 +241,8 @@ def test_without_galsim_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "galsim", None)
     with pytest.raises(MissingExtraError, match=r"oasis-seg\[galaxy\]"):
         simulate_galaxies(1)
+
+
+def test_pixels_much_wider_than_the_survey_s_are_refused():
+    with pytest.raises(ConfigError, match=r"pixels of 50 arcsec would be drawn on \d+ points .* more than 4096"):
+        simulate_galaxies(1, options=GalaxyOptions(pixel_scale=50))
