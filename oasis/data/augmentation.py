@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oasis.data.mixing import Key, SampleDataset, keyed_rng
+from oasis.data.mixing import Key, SampleDataset, keyed_rng, samples_of
 from oasis.data.remixing import Remix, Remixed
 from oasis.data.samples import Sample
 from oasis.data.warping import Affine, Conserve, Elastic, check_warp, warp
@@ -108,7 +108,7 @@ class Augmented(SampleDataset):
     def __getitems__(self, keys: Sequence[Key]) -> list[Sample]:
         """Return the samples of several keys."""
         numbers = [self._number(key) for key in keys]
-        found = self.dataset.__getitems__(numbers)
+        found = samples_of(self.dataset, numbers)
         return [self._augmented(one, index, epoch) for one, (epoch, index) in zip(found, numbers, strict=True)]
 
     def _augmented(self, sample: Sample, index: int, epoch: int) -> Sample:

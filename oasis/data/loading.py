@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from oasis.data.mixing import SampleDataset
+from oasis.data.mixing import SampleDataset, samples_of
 from oasis.data.samples import Batch, Sample, collate
 from oasis.errors import DataError, OasisError
 from oasis.io.files import one_line
@@ -219,7 +219,7 @@ class _Samples:
 
     def __getitems__(self, keys: Sequence[Any]) -> Sequence[Sample | _Failed]:
         try:
-            return self.dataset.__getitems__(keys)
+            return samples_of(self.dataset, keys)
         except (OasisError, SystemExit):
             return [self[key] for key in keys]  # says which of them it is
 

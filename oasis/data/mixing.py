@@ -84,10 +84,21 @@ class Scene(ABC):
     Attributes:
         classes: the N class names.
         shape: (B, *S) of the image.
+
+    Raises:
+        TypeError: a subclass overrides `place` or `context`, but inherits the method for several samples, which
+            would be called instead.
     """
 
     classes: tuple[str, ...]
     shape: tuple[int, ...]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for one, several in (("place", "place_all"), ("context", "contexts")):
+            inherited = several not in vars(cls) and getattr(cls, several) is not getattr(Scene, several)
+            if one in vars(cls) and inherited:
+                raise TypeError(f"{cls.__name__} overrides {one}, but inherits {several}: override that instead")
 
     @abstractmethod
     def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
@@ -251,6 +262,12 @@ class SampleDataset(Dataset[Sample], ABC):
         return [self[key] for key in keys]
 
 
+def samples_of(dataset: Dataset[Sample], keys: Sequence[Key]) -> list[Sample]:
+    """Return the samples of several keys of any data set, together if it can."""
+    together = getattr(dataset, "__getitems__", None)
+    return [dataset[key] for key in keys] if together is None else list(together(keys))
+
+
 class Mixer(SampleDataset):
     """A data set of `length` samples mixed from a scene.
 
@@ -274,12 +291,18 @@ class Mixer(SampleDataset):
 
     def sample(self, index: int, epoch: int) -> Sample:
         """Return sample `index` of `epoch`; its instances are computed when they are first read."""
-        return self.__getitems__([(epoch, index)])[0]
+        return self._mixed([(epoch, index)])[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> list[Sample]:
-        """Return the samples of several keys; each is the same as alone."""
+        """Return the samples of several keys, each as alone, also where a subclass changes single ones."""
+        single = type(self)
+        if single.sample is not Mixer.sample or single.__getitem__ is not SampleDataset.__getitem__:
+            return super().__getitems__(keys)
+        return self._mixed([self._number(key) for key in keys])
+
+    def _mixed(self, numbers: Sequence[tuple[int, int]]) -> list[Sample]:
+        """Return samples by epoch and index, simulated together."""
         scene = self.scene
-        numbers = [self._number(key) for key in keys]
         rngs = [self._rng(index, epoch) for epoch, index in numbers]
         observed, metas = [], []
         places = scene.place_all([index for _, index in numbers], rngs)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from oasis.data.mixing import Mixer, Placed, Scene, add_up, keyed_rng, split_indices
+from oasis.data.mixing import Mixer, Placed, Scene, add_up, keyed_rng, samples_of, split_indices
 from oasis.data.samples import Sample, Scalar, collate
 from oasis.errors import ConfigError, OasisError
 
@@ -171,3 +171,40 @@ def test_the_generator_depends_on_every_part_of_the_key() -> None:
     draws = {keyed_rng(*key).integers(2**62) for key in keys}
     assert len(draws) == len(keys)
     assert keyed_rng(*keys[0]).integers(2**62) in draws
+
+
+def test_a_method_for_one_sample_is_not_overridden_where_several_are_made_together():
+    class Together(Scene):
+        def place(self, index, rng):
+            return self.place_all([index], [rng])[0]
+
+        def place_all(self, indices, rngs):
+            return [([], {"number": index}) for index in indices]
+
+    class Both(Together):
+        def place(self, index, rng):
+            return [], {}
+
+        def place_all(self, indices, rngs):
+            return [self.place(*each) for each in zip(indices, rngs, strict=True)]
+
+    with pytest.raises(TypeError, match="Wrong overrides place, but inherits place_all: override that instead"):
+
+        class Wrong(Together):
+            def place(self, index, rng):
+                return [], {}
+
+
+@pytest.mark.parametrize("name", ["sample", "__getitem__"])
+def test_a_subclass_that_changes_single_samples_changes_those_of_batches(name):
+    changed = {name: lambda self, *key: getattr(Mixer, name)(self, *key).replace(meta={"id": "changed"})}
+    dataset = type("Changed", (Mixer,), changed)(Blobs(), 4, 0, "train", False)
+    assert [sample.meta["id"] for sample in dataset.__getitems__([0, (1, 2)])] == ["changed"] * 2
+
+
+def test_data_sets_of_single_samples_give_batches():
+    class Plain:
+        def __getitem__(self, key):
+            return key
+
+    assert samples_of(Plain(), [3, 1]) == [3, 1]

@@ -14,6 +14,7 @@ Source: Alonso-Monsalve et al., arXiv 2310.19695, doi 10.1038/s42005-024-01669-8
 
 import logging
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -236,10 +237,12 @@ class ReleaseScene(VertexScene):
         muons, *nuclei = self.release.candidates(cell, self.split)
         return bool(muons) and any(nuclei)
 
-    def place(self, index: int, rng: np.random.Generator) -> tuple[list[Placed], dict[str, Scalar]]:
-        """Place the particles of an event; `cell` is the index of its cell in the tables."""
-        placed, truth = super().place(index, rng)
-        return placed, {"cell": self.cells[index], **truth}
+    def place_all(
+        self, indices: Sequence[int], rngs: Sequence[np.random.Generator]
+    ) -> list[tuple[list[Placed], dict[str, Scalar]]]:
+        """Place the particles of several events; `cell` is the index of its cell in the tables."""
+        found = zip(indices, super().place_all(indices, rngs), strict=True)
+        return [(placed, {"cell": self.cells[index], **truth}) for index, (placed, truth) in found]
 
     def event(self, index: int, rng: np.random.Generator) -> Event:
         """Read the particles of an event and shift them by whole cubes."""
