@@ -27,6 +27,7 @@ from oasis.data.augmentation import Augmentation, Augmented
 from oasis.drawing import BLUE, COLOURS, GREEN, RED, add_legend
 from oasis.evaluation.calibration.coverage import coverage_table
 from oasis.evaluation.figures import png
+from oasis.inference.regions import Region, window_of
 from oasis.io.files import replace_when_whole
 from oasis.run import Run
 from oasis.stats.roc import roc
@@ -213,13 +214,9 @@ def frame(run: Run, places: Any, size: tuple[int, int], seed: int) -> Any:
 
 def windows(run: Run, image: Any) -> Iterator[tuple[slice, slice]]:
     """Yield the window of the size in training around everything in an image."""
-    side = run.separator("cpu").options.trained_size[0]
+    size = run.separator("cpu").options.trained_size
     for box in run.adapter.regions_of_interest(image):
-        middles = ((part.start + part.stop - side) // 2 for part in box)
-        rows, cols = (
-            int(np.clip(at, 0, length - side)) for at, length in zip(middles, image.shape[1:], strict=True)
-        )
-        yield slice(rows, rows + side), slice(cols, cols + side)
+        yield window_of(Region(box), size, image.shape[1:])
 
 
 def framed(axes: Axes, part: tuple[slice, slice]) -> None:

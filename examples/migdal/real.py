@@ -23,32 +23,26 @@ from oasis.command import run_script
 from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.evaluation.figures import save_figure
+from oasis.inference.regions import Region, window_of
 from oasis.run import Run
 
 SHOWN = 5  # recoils in the figure
-Box = tuple[slice, slice]
-
-
-def window_around(track: pd.Series, shape: Sequence[int], size: Sequence[int]) -> tuple[Box, Box]:
-    """Return a window of a frame around a track, and the box of the track in that window."""
-    window, box = [], []
-    for axis, length, side in zip(("row", "col"), shape, size, strict=True):
-        first, last = int(track[f"{axis}min"]), int(track[f"{axis}max"]) + 1
-        start = int(np.clip((first + last) // 2 - side // 2, 0, length - side))
-        window.append(slice(start, start + side))
-        box.append(slice(max(first - start, 0), last - start))
-    return (window[0], window[1]), (box[0], box[1])
 
 
 def separated(frames: Array, recoils: pd.DataFrame, run: Run) -> list[tuple[Array, Array, float]]:
     """Return the window, its maps (N, H, W) and the electron light in the box of every recoil."""
     separator, classes, found = run.separator(), run.adapter.classes, []
     for _, track in recoils.iterrows():
-        window, box = window_around(track, frames.shape[1:], run.adapter.options.size)
+        box = tuple(slice(int(track[f"{axis}min"]), int(track[f"{axis}max"]) + 1) for axis in ("row", "col"))
+        window = window_of(Region(box), run.adapter.options.size, frames.shape[1:])
         image = frames[int(track["frame"])][window]
         maps = separator.separate(image)
         light = np.stack([np.reshape(maps[name], image.shape) for name in classes])
-        found.append((image, light, float(light[classes.index(ER)][box].sum())))
+        inside = tuple(
+            slice(max(part.start - whole.start, 0), part.stop - whole.start)
+            for part, whole in zip(box, window, strict=True)
+        )
+        found.append((image, light, float(light[classes.index(ER)][inside].sum())))
     return found
 
 

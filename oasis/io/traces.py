@@ -24,7 +24,8 @@ def read_traces(path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisF
         key: the column to read; by default all but the first.
 
     Returns:
-        (columns, samples) and the facts: the axes I and X, the step of the abscissa, and its unit in brackets.
+        The signals (columns, samples), and facts with the axes I and X, the step of the abscissa, and its unit in
+        brackets.
     """
     lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     names = [name.strip().strip('"') for name in lines[0].split(",")] if lines else []
