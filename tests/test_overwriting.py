@@ -12,6 +12,7 @@ import yaml
 
 from oasis.cli import run as command
 from oasis.errors import DataError
+from oasis.io.files import replace_alone
 from oasis.io.outputs import check_outputs, is_converted, is_maps, is_report, is_simulated
 from oasis.run import Run
 
@@ -165,6 +166,22 @@ def test_convert_writes_over_nothing_that_it_reads(place, capsys):
     refused(["convert", "ok.pkl", "--out", "notes.h5"], place, capsys, "not an earlier output")
     Path("new.h5.left_out.csv").write_text("mine")
     refused(["convert", "ok.pkl", "--out", "new.h5", "--adapter", "galaxy"], place, capsys, "left_out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [
+        (["simulate", "run"], "samples.h5"),
+        (["predict", "run", "f.npy"], "maps.h5"),
+        (["predict", "run", "f.npy"], "maps.npz"),
+        (["export", "run", "--format", "torch"], "program.pt2"),
+    ],
+)
+def test_two_commands_do_not_write_one_output(place, capsys, arguments, out):
+    with replace_alone(place / out) as temporary:
+        temporary.write_bytes(b"first")
+        refused([*arguments, "--out", out], place, capsys, f"{out}: process {os.getpid()} is writing it")
+    assert Path(out).read_bytes() == b"first"
 
 
 def test_simulate_writes_over_no_file_that_its_configuration_names(place, capsys):

@@ -18,7 +18,7 @@ from oasis.export.card import FORMAT, GENERATOR, Card, Check, tensors_of
 from oasis.export.program import Program
 from oasis.export.runtimes import Call, Runtime, check_suffix, find_runtime, silent
 from oasis.export.sizes import Sizes, possible
-from oasis.io.files import digest, one_line, replace_when_whole
+from oasis.io.files import digest, one_line, replace_alone
 from oasis.io.outputs import Recogniser, check_named
 from oasis.io.texts import read_json, read_text, write_text
 from oasis.separator.separator import Separator
@@ -69,7 +69,7 @@ def export_separator(separator: Separator, path: Path, kind: str, facts: ExportF
     for sizes in possible(separator.backbone, separator.options.trained_size, fixed):
         card = _card(program, sizes, runtime, facts)
         try:
-            with silent(), replace_when_whole(path) as temporary:
+            with silent(), replace_alone(path) as temporary:
                 temporary.write_bytes(_content(runtime, program, sizes, card))
                 check = compare(program, runtime.loaded(temporary), sizes, runtime)
         except _UnableError as error:

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from oasis.data.components import read_columns
 from oasis.data.samples import Array
 from oasis.errors import DataError, import_extra, shown
-from oasis.io.files import one_line, replace_when_whole
+from oasis.io.files import one_line, replace_alone
 from oasis.io.hdf5 import create_hdf5, open_hdf5
 
 FORMAT = "oasis-galaxies-1"
@@ -162,7 +162,7 @@ class Stamps:
         Raises:
             DataError: a path that cannot be written to.
         """
-        with replace_when_whole(Path(path)) as temporary, create_hdf5(temporary) as file:
+        with replace_alone(Path(path)) as temporary, create_hdf5(temporary) as file:
             file.attrs.update(format=FORMAT, bands=json.dumps(self.bands), pixel_scale=self.pixel_scale)
             file.attrs["psf_fwhm"] = self.psf_fwhm
             chunks = (1, *self.flux.shape[1:]) if len(self) else None

@@ -19,7 +19,7 @@ from oasis.adapters.neutrino.scene import Exit, Particle
 from oasis.adapters.neutrino.simulation import CUBE, SPECIES
 from oasis.data.instances import offsets_of
 from oasis.errors import DataError
-from oasis.io.files import one_line, replace_when_whole
+from oasis.io.files import one_line, replace_alone
 from oasis.io.hdf5 import create_hdf5, open_hdf5
 from oasis.progress import watched
 
@@ -49,7 +49,7 @@ def write_particles(path: Path, tables: Tables, read: Callable[[str, Any], Store
         read: returns the particle of a species by what the table has.
     """
     count = 0
-    with replace_when_whole(path) as temporary, create_hdf5(temporary) as file:
+    with replace_alone(path) as temporary, create_hdf5(temporary) as file:
         file.attrs["format"] = FORMAT
         for species, table in tables.items():
             names = [name for cell in table.values() for name in cell]

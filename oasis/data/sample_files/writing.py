@@ -16,7 +16,7 @@ from oasis.data.sample_files.checks import FORMAT, check_truth, check_values
 from oasis.data.sample_files.tables import COMPRESSION, TableWriter
 from oasis.data.samples import Array, Sample
 from oasis.errors import DataError
-from oasis.io.files import replace_when_whole
+from oasis.io.files import replace_alone
 from oasis.io.hdf5 import append_rows, create_hdf5
 from oasis.regions import check_classes
 
@@ -51,7 +51,7 @@ def write_samples(
     first = next(stream, None)
     if first is None:
         raise DataError(f"{path}: there are no samples to write")
-    with replace_when_whole(Path(path)) as temporary, create_hdf5(temporary) as file:
+    with replace_alone(Path(path)) as temporary, create_hdf5(temporary) as file:
         file.attrs.update(format=FORMAT, unit=unit, shape=first.image.shape, classes=json.dumps(list(names)))
         file.attrs["attributes"] = json.dumps(dict(attributes or {}))
         writer = _Writer(file, first, names)

@@ -29,7 +29,7 @@ from oasis.inference.sources import left_out, problem
 from oasis.inference.windows import Place
 from oasis.io.catalogues import check_writable, write_catalogue
 from oasis.io.ds9 import write_circles
-from oasis.io.files import readable, replace_when_whole
+from oasis.io.files import readable, replace_alone
 from oasis.io.hdf5 import spooled_hdf5
 from oasis.separator.separator import Separator
 
@@ -304,7 +304,7 @@ def predict_catalogue(
     if lister.file is not None:
         lister.file.check_files(paths)
     with ExitStack() as stack:  # all files are replaced when all are whole
-        parts = {name: stack.enter_context(replace_when_whole(path)) for name, path in files.items()}
+        parts = {name: stack.enter_context(replace_alone(path)) for name, path in files.items()}
         maps = Cutouts(parts["cutouts"], adapter.unit) if cutouts else None
         failed = {path: found for path in paths for found in [_listed(lister, reader, path, rows, maps)] if found}
         if not rows.images:
