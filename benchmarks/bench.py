@@ -16,6 +16,8 @@ from typing import Any
 
 from peers import measured, parse_arguments
 
+from oasis.command import run_script
+
 STORED = Path(__file__).parent / "stored"
 QUICK = [
     "--base",
@@ -72,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

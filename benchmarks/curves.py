@@ -8,6 +8,7 @@ instead of weighted, and if the fit is iterated until the curve hardly changes.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.topology import SCALE_ADU, THRESHOLD_ADU, TOLERANCE
+from oasis.command import at_least, run_script
 from oasis.stats.curves import PrincipalCurve, axial_angle, axis_at, principal_curve
 
 Track = tuple[NDArray[np.intp], NDArray[np.float64], tuple[float, float]]
@@ -43,7 +45,7 @@ def fit_axes(tracks: list[Track], fit: Fit) -> list[NDArray[np.float64]]:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--tracks", type=int, default=300)
+    parser.add_argument("--tracks", type=at_least(1), default=300)
     tracks = simulate(parser.parse_args().tracks)
     rng = np.random.default_rng(0)
     fits: dict[str, Fit] = {
@@ -68,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -8,6 +8,7 @@ is the increase of the resident memory of the process, as Linux counts it.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ import torch
 from speed import peak_bytes
 
 from oasis.adapters.migdal import MigdalAdapter
+from oasis.command import at_least, run_script
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.evaluation import batches
@@ -88,11 +90,13 @@ def measure(separator: Separator, adapter: MigdalAdapter, dataset: SampleDataset
 def main() -> None:
     """Print fractions of time, then peaks of memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--base", type=int, default=32, help="channels of the first level, a multiple of 8")
-    parser.add_argument("--size", type=int, nargs=2, default=(288, 512), metavar=("H", "W"))
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--events", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--base", type=at_least(1), default=32, help="channels of the first level, a multiple of 8"
+    )
+    parser.add_argument("--size", type=at_least(1), nargs=2, default=(288, 512), metavar=("H", "W"))
+    parser.add_argument("--batch", type=at_least(1), default=4)
+    parser.add_argument("--events", type=at_least(1), default=16)
+    parser.add_argument("--threads", type=at_least(1), default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     adapter = MigdalAdapter({"size": tuple(options.size), "events": {"test": options.events}})
@@ -115,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

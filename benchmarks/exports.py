@@ -5,12 +5,14 @@ python benchmarks/exports.py unet smp/unet-resnet18 --format torch
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 
+from oasis.command import run_script
 from oasis.errors import OasisError
 from oasis.export.export import ExportFacts, export_separator
 from oasis.separator.options import SeparatorOptions
@@ -60,4 +62,4 @@ def row(name: str, kind: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -12,6 +12,7 @@ import argparse
 import json
 import multiprocessing
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 from oasis.adapters import Adapter
+from oasis.command import at_least, run_script
 from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
 from oasis.separator.options import SeparatorOptions
@@ -116,10 +118,10 @@ def main() -> None:
     """Measure and print; write JSON where a file is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help="mosaic, volume; both by default")
-    parser.add_argument("--side", type=int, help="pixels along every axis")
+    parser.add_argument("--side", type=at_least(1), help="pixels along every axis")
     parser.add_argument("--memory", default="2GB", help="of the process")
-    parser.add_argument("--channels", type=int, default=4, help="of the network's first level")
-    parser.add_argument("--depth", type=int, default=2, help="levels of the network")
+    parser.add_argument("--channels", type=at_least(1), default=4, help="of the network's first level")
+    parser.add_argument("--depth", type=at_least(1), default=2, help="levels of the network")
     parser.add_argument(
         "--folder", help="folder for the image and the maps; by default the system's folder for temporary files"
     )
@@ -137,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -10,6 +10,7 @@ as Linux counts it.
 
 import argparse
 import statistics
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from speed import peak_bytes, time_in_turns
 from torch import Tensor
 
+from oasis.command import at_least, run_script
 from oasis.drawing import BLUE, RED
 from oasis.loss.overlap import OverlapLoss
 
@@ -100,11 +102,11 @@ def draw_figure(by_classes: dict[int, dict[str, float]], by_pixels: dict[int, di
 def main() -> None:
     """Print the tables, and draw them if a file is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--size", type=int, nargs=2, default=FRAME, metavar=("H", "W"))
-    parser.add_argument("--classes", type=int, default=10, help="largest number of classes")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch", type=at_least(1), default=16)
+    parser.add_argument("--size", type=at_least(1), nargs=2, default=FRAME, metavar=("H", "W"))
+    parser.add_argument("--classes", type=at_least(1), default=10, help="largest number of classes")
+    parser.add_argument("--threads", type=at_least(1), default=1)
+    parser.add_argument("--repeats", type=at_least(1), default=5)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -133,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

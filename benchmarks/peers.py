@@ -30,6 +30,7 @@ from speed import PlainUNet, machine, peak_bytes, time_in_turns
 from torch import Tensor, nn
 
 from oasis.adapters.migdal import MigdalAdapter
+from oasis.command import at_least, run_script
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.sample_files import SampleFile, write_samples
 from oasis.data.samples import Sample
@@ -322,13 +323,17 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options of a command line, by default that of the process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, help="a checkout of the authors' repository")
-    parser.add_argument("--base", type=int, default=32, help="channels of the first level, a multiple of 8")
-    parser.add_argument("--size", type=int, nargs=2, default=[288, 512], metavar=("H", "W"))
-    parser.add_argument("--batch", type=int, default=4, help="images of a training step and of inference")
-    parser.add_argument("--events", type=int, default=16, help="events that are loaded and evaluated")
-    parser.add_argument("--side", type=int, default=1024, help="of the image that is cut into tiles; 0 for none")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--base", type=at_least(1), default=32, help="channels of the first level, a multiple of 8"
+    )
+    parser.add_argument("--size", type=at_least(1), nargs=2, default=[288, 512], metavar=("H", "W"))
+    parser.add_argument("--batch", type=at_least(1), default=4, help="images of a training step and of inference")
+    parser.add_argument("--events", type=at_least(1), default=16, help="events that are loaded and evaluated")
+    parser.add_argument(
+        "--side", type=at_least(0), default=1024, help="of the image that is cut into tiles; 0 for none"
+    )
+    parser.add_argument("--threads", type=at_least(1), default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=at_least(1), default=5)
     parser.add_argument("--out", type=Path, help="a JSON file")
     return parser.parse_args(given)
 
@@ -352,4 +357,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -7,6 +7,7 @@ The particles are simulated and written in the format of the release, in a tempo
 
 import argparse
 import pickle
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from oasis.adapters.neutrino.checks import STORED
 from oasis.adapters.neutrino.release import FOLDERS, Release, ReleaseScene
 from oasis.adapters.neutrino.scene import CONFIGURATION_1, HALF, leave
 from oasis.adapters.neutrino.simulation import CUBE, SPECIES, Detector, Tracks, simulate
+from oasis.command import at_least, run_script
 from oasis.data.mixing import Mixer
 
 PER_CELL = {"proton": 15, "muon": 5}
@@ -77,7 +79,7 @@ def milliseconds(source: Path) -> float:
 def main() -> None:
     """Write, convert and time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, default=300)
+    parser.add_argument("--cells", type=at_least(1), default=300)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root, file = Path(folder) / "release", Path(folder) / "particles.h5"
@@ -91,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

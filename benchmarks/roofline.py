@@ -16,6 +16,7 @@ With one thread, times are processor times of the process.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -28,6 +29,7 @@ from speed import CLASSES, Step, draw_data, machine, seconds, time_in_turns
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from oasis.command import at_least, run_script
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch, Sample, collate
 from oasis.device import autocast, best_precision
@@ -215,14 +217,18 @@ def main() -> None:
     """Measure, print and store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("stages", "domains"), help="one of the two parts")
-    parser.add_argument("--base", type=int, default=32, help="channels of the first level, a multiple of 8")
-    parser.add_argument("--size", type=int, nargs=2, default=(288, 512), metavar=("H", "W"))
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--matrix", type=int, default=1024, help="side of the matrices that are multiplied")
+    parser.add_argument(
+        "--base", type=at_least(1), default=32, help="channels of the first level, a multiple of 8"
+    )
+    parser.add_argument("--size", type=at_least(1), nargs=2, default=(288, 512), metavar=("H", "W"))
+    parser.add_argument("--batch", type=at_least(1), default=4)
+    parser.add_argument(
+        "--matrix", type=at_least(1), default=1024, help="side of the matrices that are multiplied"
+    )
     parser.add_argument("--domains", nargs="*", default=list(QUICKSTARTS), choices=list(QUICKSTARTS))
-    parser.add_argument("--samples", type=int, default=32, help="that are mixed and evaluated in a turn")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--samples", type=at_least(1), default=32, help="that are mixed and evaluated in a turn")
+    parser.add_argument("--threads", type=at_least(1), default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=at_least(1), default=5)
     parser.add_argument("--out", type=Path, help="a JSON file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -245,4 +251,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

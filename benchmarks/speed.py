@@ -12,6 +12,7 @@ threads those of the clock.
 import argparse
 import ctypes
 import platform
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oasis.command import at_least, run_script
 from oasis.device import autocast, best_precision
 from oasis.loss.overlap import OverlapLoss
 from oasis.models import create_model
@@ -184,11 +186,13 @@ def loss_seconds(classes: int, batch: int, size: tuple[int, int], repeats: int) 
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--base", type=int, default=32, help="channels of the first level, a multiple of 8")
-    parser.add_argument("--size", type=int, nargs=2, default=(288, 512), metavar=("H", "W"))
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument(
+        "--base", type=at_least(1), default=32, help="channels of the first level, a multiple of 8"
+    )
+    parser.add_argument("--size", type=at_least(1), nargs=2, default=(288, 512), metavar=("H", "W"))
+    parser.add_argument("--batch", type=at_least(1), default=4)
+    parser.add_argument("--threads", type=at_least(1), default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=at_least(1), default=7)
     return parser.parse_args()
 
 
@@ -216,4 +220,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

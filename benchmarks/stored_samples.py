@@ -7,6 +7,7 @@ Some thousand waveforms are simulated and repeated under identities of their own
 
 import argparse
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from oasis.command import at_least, run_script
 from oasis.run import Run
 
 BASE = 2000
@@ -50,8 +52,8 @@ def repeat(source: Path, out: Path, times: int) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=10**6)
-    parser.add_argument("--blocks", type=int, default=5, help="of 20,000 samples that are read")
+    parser.add_argument("--count", type=at_least(1), default=10**6)
+    parser.add_argument("--blocks", type=at_least(1), default=5, help="of 20,000 samples that are read")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         few, many = Path(folder, "few.h5"), Path(folder, "many.h5")
@@ -75,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

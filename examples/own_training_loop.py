@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import oasis
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 
 SIZE = 64  # pixels
 
@@ -51,7 +51,7 @@ def error_in_overlap(model: torch.nn.Module, images: Tensor, target: Tensor) -> 
 def main() -> None:
     """Train, and print the error on held-out images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=at_least(1), default=300)
     parser.add_argument("--encoder", default="resnet18")
     options = parser.parse_args()
     torch.manual_seed(0)

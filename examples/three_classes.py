@@ -17,7 +17,7 @@ import torch
 
 import oasis
 from oasis.adapters import Adapter, DataOptions, SplitCounts
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 from oasis.data.mixing import Placed, Scene
 from oasis.data.samples import Array, Scalar
 from oasis.evaluation.batches import predictions
@@ -97,9 +97,9 @@ def region_errors(run: Run, separator: oasis.Separator) -> np.ndarray:
 def main() -> None:
     """Train with every rule and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--images", type=int, default=1024, help="of an epoch")
-    parser.add_argument("--seeds", type=int, default=1, help="runs of every rule")
+    parser.add_argument("--epochs", type=at_least(1), default=10)
+    parser.add_argument("--images", type=at_least(1), default=1024, help="of an epoch")
+    parser.add_argument("--seeds", type=at_least(1), default=1, help="runs of every rule")
     parser.add_argument("--run", type=Path, default=Path("runs/three_classes"))
     options = parser.parse_args()
     errors: dict[str, list[np.ndarray]] = {rule: [] for rule in RULES}

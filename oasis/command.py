@@ -1,5 +1,6 @@
 """Common parts of all commands: errors of one line, the signals that end them, and their streams."""
 
+import argparse
 import io
 import logging
 import os
@@ -7,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from traceback import walk_tb
 from types import FrameType
@@ -162,6 +163,29 @@ def ended_in_order() -> Iterator[threading.Event]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return a type of `argparse` for whole numbers that are not smaller than `least`.
+
+    Example:
+        >>> import argparse
+        >>> parser = argparse.ArgumentParser(exit_on_error=False)
+        >>> parser.add_argument("--images", type=at_least(1)).dest
+        'images'
+        >>> parser.parse_args(["--images", "0"])
+        Traceback (most recent call last):
+            ...
+        argparse.ArgumentError: argument --images: expected a whole number of at least 1, found '0'
+    """
+
+    def parsed(text: str) -> int:
+        with suppress(ValueError):
+            if int(text) >= least:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found {text!r}")
+
+    return parsed
 
 
 def lengths(text: str) -> tuple[int, ...]:

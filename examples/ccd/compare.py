@@ -21,7 +21,7 @@ from oasis.adapters.ccd.adapter import CcdAdapter
 from oasis.adapters.ccd.baselines import Cuts, box_sums, classical
 from oasis.adapters.ccd.metrics import Energies, chi2, median_interval, paper_counts, spectrum_distance
 from oasis.adapters.ccd.scene import BETA, CE, ELECTRON, MUON, PHOTON
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 from oasis.data.instances import Instances
 from oasis.data.samples import Sample
 from oasis.drawing import COLOURS
@@ -277,7 +277,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
     parser.add_argument("--rates", type=float, nargs="+", default=(1.0, 10.0, 30.0), help="of objects")
-    parser.add_argument("--images", type=int, default=200, help="number of held-out images for each rate")
+    parser.add_argument("--images", type=at_least(1), default=200, help="number of held-out images for each rate")
     parser.add_argument("--out", type=Path, default=Path("runs/ccd_comparison"), help="folder of the figures")
     parser.add_argument(
         "--set", action="append", default=[], help="change a key of all: data.evaluation_size=[256,256]"

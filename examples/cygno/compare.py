@@ -24,7 +24,7 @@ from oasis.adapters.cygno.clusters import Clustering, Clusters, Finder, pixel_cu
 from oasis.adapters.cygno.figures import curve_figure, efficiency_figure
 from oasis.adapters.cygno.matched import MatchedFilter
 from oasis.adapters.cygno.scene import log_rms
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError
@@ -279,19 +279,23 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
     parser.add_argument("--split", default="test", help="the recoils: test, or val to tune on")
-    parser.add_argument("--events", type=int, help="images with recoils; all by default")
-    parser.add_argument("--empty", type=int, default=200, help="empty images of 512 x 512 pixels")
+    parser.add_argument("--events", type=at_least(1), help="images with recoils; all by default")
+    parser.add_argument("--empty", type=at_least(1), default=200, help="empty images of 512 x 512 pixels")
     parser.add_argument("--fakes", type=float, default=1.0, help="clusters per full frame of 2304 x 2304")
     parser.add_argument("--cut", type=float, default=1.0, help="logit above which a network selects pixels")
     parser.add_argument(
-        "--grow", type=int, default=4, help="pixels by which its clusters are dilated for their sum"
+        "--grow", type=at_least(0), default=4, help="pixels by which its clusters are dilated for their sum"
     )
     parser.add_argument("--sigma", type=float, default=4.0, help="significance above which the filter selects")
-    parser.add_argument("--matched-grow", type=int, default=6, help="the same dilation for the matched filter")
+    parser.add_argument(
+        "--matched-grow", type=at_least(0), default=6, help="the same dilation for the matched filter"
+    )
     parser.add_argument("--no-chain", dest="chain", action="store_false", help="leave out the classical chain")
     parser.add_argument("--maps", action="store_true", help="also select pixels by the predicted map")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the networks")
-    parser.add_argument("--side", type=int, default=2304, help="side of the frame whose time is taken; 0 for none")
+    parser.add_argument("--threads", type=at_least(1), default=2, help="threads of the networks")
+    parser.add_argument(
+        "--side", type=at_least(0), default=2304, help="side of the frame whose time is taken; 0 for none"
+    )
     parser.add_argument("--energy", type=float, default=0.5, help="keV, of the curves")
     parser.add_argument("--out", type=Path, default=Path("runs/cygno_comparison"), help="folder of the figures")
     parser.add_argument(

@@ -7,10 +7,13 @@ The camera has an offset of 100 counts and 0.5 photoelectrons per count.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 import tifffile
+
+from oasis.command import at_least, run_script
 
 OFFSET, GAIN, READ_NOISE, BACKGROUND = 100.0, 0.5, 2.0, 5.0
 PIXEL = {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
@@ -59,9 +62,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--single", action="store_true", help="images of one class each")
-    parser.add_argument("--images", type=int, default=20)
-    parser.add_argument("--size", type=int, nargs=2, default=(160, 192))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--images", type=at_least(1), default=20)
+    parser.add_argument("--size", type=at_least(1), nargs=2, default=(160, 192))
+    parser.add_argument("--seed", type=at_least(0), default=0)
     given = parser.parse_args()
     rng, size = np.random.default_rng(given.seed), tuple(given.size)
     for number in range(given.images):
@@ -78,4 +81,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

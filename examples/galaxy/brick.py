@@ -5,6 +5,7 @@ oasis predict runs/galaxy-brick brick/ --detect sep --out brick.fits
 python examples/galaxy/brick.py check brick_truth.csv brick.fits
 """
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,7 @@ from scipy.spatial import cKDTree
 from oasis.adapters.galaxy.adapter import GalaxyAdapter
 from oasis.adapters.galaxy.field import simulate_field
 from oasis.adapters.galaxy.grid import Grid
-from oasis.errors import OasisError
+from oasis.command import run_command
 from oasis.io.tables import read_csv, write_csv
 from oasis.run import Run
 
@@ -207,7 +208,4 @@ def show(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except OasisError as error:
-        raise SystemExit(str(error)) from None
+    sys.exit(run_command(app, sys.argv[1:]))

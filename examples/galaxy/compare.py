@@ -25,7 +25,7 @@ from oasis.adapters.galaxy.baselines import Scarlet, Sep, TunedSep, input_maps, 
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.flux_tables import EDGES, flux_error_table, magnitude_error_table, with_fluxes
 from oasis.adapters.galaxy.survey import BANDS, PSF_FWHM
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 from oasis.data.loading import EpochSampler, make_loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import collate_instances
@@ -213,11 +213,13 @@ def arguments() -> argparse.Namespace:
         "--split", choices=("val", "test"), default="test", help="split on whose blends they are evaluated"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/galaxy_comparison"), help="folder of the results")
-    parser.add_argument("--tune-on", type=int, default=150, help="number of blends for tuning SEP")
+    parser.add_argument("--tune-on", type=at_least(1), default=150, help="number of blends for tuning SEP")
     parser.add_argument("--tune-split", choices=("train", "val"), default="val", help="split of these blends")
     parser.add_argument("--set", action="append", default=[], help="change a key of all runs, as for oasis")
-    parser.add_argument("--draws", type=int, default=60, help="number of random settings of SEP to try")
-    parser.add_argument("--scarlet", type=int, default=0, help="number of blends that scarlet2 fits; 0 for none")
+    parser.add_argument("--draws", type=at_least(1), default=60, help="number of random settings of SEP to try")
+    parser.add_argument(
+        "--scarlet", type=at_least(0), default=0, help="number of blends that scarlet2 fits; 0 for none"
+    )
     return parser.parse_args()
 
 

@@ -28,7 +28,7 @@ from oasis.adapters.migdal import tracks
 from oasis.adapters.migdal.scene import ER, NR
 from oasis.adapters.migdal.topology import axis_columns
 from oasis.adapters.study import score_column
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 from oasis.drawing import COLOURS, add_legend, error_bars
 from oasis.evaluation.batches import EventBatch
 from oasis.evaluation.calibration.curves import classical_curve
@@ -265,7 +265,7 @@ def comparison_figure(found: Sequence[tuple[Metric, dict[str, Estimate], Estimat
 def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
+    parser.add_argument("--seeds", type=at_least(0), nargs="+", default=(0, 1, 2))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS)[:3])
     parser.add_argument("--out", type=Path, default=Path("runs/migdal_comparison"), help="folder of all files")
     parser.add_argument("--set", action="append", default=[], help="change a key of all: training.epochs=5")

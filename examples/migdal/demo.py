@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 from oasis.processes import children_end_too, end_with_parent, sheltered
 
 if TYPE_CHECKING:  # the functions import what takes seconds, so that Ctrl-C ends the demonstration at any moment
@@ -82,7 +82,7 @@ def draw(tables: dict[str, pd.DataFrame], summaries: dict[str, Summary], run: Ru
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--set", action="append", default=[], help="change a key of all: training.epochs=10")
     options = parser.parse_args(arguments)

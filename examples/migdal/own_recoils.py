@@ -20,8 +20,9 @@ from demo import QUICKSTART
 from matplotlib.figure import Figure
 
 from oasis.adapters.migdal.frames import find_tracks
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 from oasis.drawing import COLOURS, error_bars
+from oasis.errors import DataError
 from oasis.evaluation.figures import save_figure
 from oasis.run import Run
 from oasis.stats.intervals import Estimate
@@ -54,7 +55,7 @@ def take_frames(path: Path, count: int) -> None:
         if found >= count:
             np.save(path, np.stack(frames))
             return
-    raise SystemExit(f"{len(dataset) // 2} frames have {found} complete recoils, fewer than {count}")
+    raise DataError(f"{len(dataset) // 2} frames have {found} complete recoils, fewer than {count}")
 
 
 def trainings(out: Path, counts: Sequence[int], turned: bool) -> dict[str, list[str]]:
@@ -94,7 +95,7 @@ def learning_curve(values: Mapping[str, Mapping[str, Estimate]], counts: Sequenc
 def main() -> None:
     """Run all trainings that were not run, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--counts", type=at_least(1), nargs="+", default=COUNTS)
     parser.add_argument("--turned", action="store_true", help="also with flips and rotations by right angles")
     parser.add_argument("--out", type=Path, default=Path("runs/own_recoils"), help="folder of all files")
     parser.add_argument("--set", action="append", default=[], help="change a key of all: training.epochs=10")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.neutrino import NeutrinoAdapter
 from oasis.adapters.neutrino.figures import counting_sources, event_figure, multiplicity_matrix, sources_of
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 from oasis.data.samples import collate
 from oasis.errors import ConfigError
 from oasis.evaluation.batches import predict_batch, refine_batch
@@ -302,7 +302,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
     parser.add_argument("--refine", action="store_true", help="also fit the particles to the images")
     parser.add_argument("--split", default="test", help="val or test")
-    parser.add_argument("--events", type=int, nargs="*", default=[], help="indices of test events to draw")
+    parser.add_argument("--events", type=at_least(0), nargs="*", default=[], help="indices of test events to draw")
     parser.add_argument("--out", type=Path, default=Path("runs/neutrino_comparison"), help="folder of the results")
     options = parser.parse_args()
     runs = load_runs(options.runs)

@@ -26,7 +26,7 @@ from oasis.adapters.neutrino.learned import (
 )
 from oasis.adapters.neutrino.renderer import Particles, Renderer
 from oasis.adapters.neutrino.simulation import Detector
-from oasis.command import run_script
+from oasis.command import at_least, run_script
 
 ENERGIES = (1.0, 60.0)
 SLOTS = 5
@@ -59,9 +59,9 @@ def step_time(renderer: Renderer, events: int = 16) -> float:
 def main() -> None:
     """Train and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nuclei", type=int, default=6000, help="simulated protons to train on")
-    parser.add_argument("--steps", type=int, default=600, help="of the correction")
-    parser.add_argument("--generator-steps", type=int, default=100, help="of the generator")
+    parser.add_argument("--nuclei", type=at_least(1), default=6000, help="simulated protons to train on")
+    parser.add_argument("--steps", type=at_least(1), default=600, help="of the correction")
+    parser.add_argument("--generator-steps", type=at_least(1), default=100, help="of the generator")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/renderer.safetensors"), help="file of the correction"
     )

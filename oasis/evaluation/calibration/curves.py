@@ -60,12 +60,12 @@ def classical_curve(predicted: Floats, true: Floats, by: Floats | None = None) -
         by: (n,) what like objects have in common, such as their energy; `true` by default.
     """
     groups = pd.DataFrame({"value": true, "at": predicted}).groupby(_groups(true if by is None else by))
+    size = groups.size().to_numpy(dtype=float)
     value, at = (
-        isotonic_regression(middle, weights=groups.size().to_numpy(dtype=float)).x
-        for middle in groups.median()[["value", "at"]].to_numpy().T
+        isotonic_regression(middle, weights=size).x for middle in groups.median()[["value", "at"]].to_numpy().T
     )
-    knots = pd.Series(value).groupby(at).mean()
-    return _from_zero(knots.index.to_numpy(dtype=float), knots.to_numpy())
+    knots, place = np.unique(at, return_inverse=True)
+    return _from_zero(knots, np.bincount(place, size * value) / np.bincount(place, size))
 
 
 def width_curve(argument: Floats, error: Floats) -> Curve:
