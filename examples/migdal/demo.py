@@ -1,7 +1,7 @@
 """Train the same small network by the paper's method and by the quickstart's; compare them on the same events.
 
 `unweighted` and `weighted` are the method of the paper (softplus head, GroupNorm, its scaling) without
-and with its overlap weights, `ours` is the quickstart. Two are trained at a time, each on half of the cores.
+and with its overlap weights, `ours` is the quickstart. All are trained at the same time and share the cores.
 """
 
 from __future__ import annotations
@@ -91,13 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name: [*SHORT, f"seed={options.seed}", f"run={options.out / name}", *method, *options.set]
         for name, method in METHODS.items()
     }
-    threads = max(1, (os.cpu_count() or 2) // 2)
+    threads = max(1, (os.cpu_count() or 1) // len(METHODS))
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, spawn, initializer=end_with_parent) as pool, children_end_too():
+    with ProcessPoolExecutor(len(METHODS), spawn, initializer=end_with_parent) as pool, children_end_too():
         with sheltered():
-            jobs = {
-                name: pool.submit(train_and_measure, name, changes[name], threads) for name in reversed(METHODS)
-            }
+            jobs = {name: pool.submit(train_and_measure, name, changes[name], threads) for name in METHODS}
         tables = {name: jobs[name].result() for name in METHODS}
     from oasis.evaluation.summary import summarise
     from oasis.run import Run
