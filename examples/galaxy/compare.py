@@ -1,4 +1,4 @@
-"""Compare separators with SExtractor's method, scarlet2 and an ideal mask, on the same held-out blends.
+"""Compare separators with SExtractor's method, scarlet2, an ideal mask and a fit of the true shapes.
 
     python examples/galaxy/compare.py runs/galaxy runs/galaxy-unweighted
 
@@ -21,7 +21,15 @@ import numpy as np
 import pandas as pd
 
 from oasis.adapters.galaxy import GalaxiesAdapter, GalaxyAdapter, btk
-from oasis.adapters.galaxy.baselines import Scarlet, Sep, TunedSep, input_maps, oracle_mask_maps, tune_sep
+from oasis.adapters.galaxy.baselines import (
+    Scarlet,
+    Sep,
+    TrueShapes,
+    TunedSep,
+    input_maps,
+    oracle_mask_maps,
+    tune_sep,
+)
 from oasis.adapters.galaxy.figures import flux_figure
 from oasis.adapters.galaxy.flux_tables import EDGES, flux_error_table, magnitude_error_table, with_fluxes
 from oasis.adapters.galaxy.survey import BANDS, PSF_FWHM
@@ -59,6 +67,8 @@ def of_baselines(run: Run, split: str, tuned: TunedSep) -> Iterator[tuple[str, p
     blends, adapter = run.dataset(split), run.adapter
     yield "input", evaluate_maps(input_maps, blends, adapter)
     yield "oracle mask", evaluate_maps(oracle_mask_maps, blends, adapter)
+    shapes = TrueShapes(several=not adapter.interchangeable)
+    yield "true shapes", evaluate_maps(shapes.maps, blends, adapter)
     yield "SEP", of_sep(tuned.sep, blends, run)
 
 
@@ -164,7 +174,9 @@ def print_coverage(run: Run, table: pd.DataFrame) -> None:
     adapter = run.adapter
     if adapter.interchangeable:
         return
-    by = CalibrationOptions(absent=False, strata="blendedness_predicted", edges=EDGES[1:-1])
+    by = CalibrationOptions(
+        absent=False, strata="blendedness_predicted", edges=EDGES[1:-1], group=f"{adapter.study.name}_galaxy"
+    )
     calibration = BandCalibration.fit(measured(run, run.dataset("val"), run), [adapter.study.name], BANDS, by)
     for column in ("blendedness", "blendedness_predicted"):
         found = calibration.coverage(table, column, EDGES)

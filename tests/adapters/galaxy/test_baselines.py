@@ -15,6 +15,7 @@ from oasis.adapters.galaxy.baselines import (
     Scarlet,
     Sep,
     SepOptions,
+    TrueShapes,
     catalogue_of,
     centroids,
     extraction,
@@ -112,6 +113,26 @@ def test_the_oracle_gives_empty_sky_to_no_one():
     maps = oracle_mask_maps(batch)[0]
     assert (maps[0, :, :, 20:] == 0).all()
     assert (maps[1] == 0).all()
+
+
+def test_a_fit_of_the_true_shapes_has_the_errors_of_the_fisher_matrix():
+    central, near = galaxy(32, 32, 3, 20), galaxy(37, 32, 4, 40)
+    batch = collate_instances([sample(central, near, noise=10, seed=seed) for seed in range(300)])
+    found = TrueShapes(several=False).maps(batch).sum(dim=(3, 4)) / batch.target.sum(dim=(3, 4)) - 1
+    for band in range(3):
+        shapes = np.stack([central[band].ravel(), near[band].ravel()]).astype(float)
+        sigma = 10 * NOISE[band] * np.sqrt(np.linalg.inv(shapes @ shapes.T).diagonal())
+        scatter = found[:, :, band].std(dim=0).numpy()
+        np.testing.assert_allclose(scatter, sigma, rtol=0.15)  # 4 standard errors of 300
+        assert (np.abs(found[:, :, band].mean(dim=0).numpy()) < 4 * sigma / np.sqrt(300)).all()
+
+
+def test_a_fit_of_the_true_shapes_uses_valid_pixels_alone():
+    central, near = galaxy(32, 32, 3, 20), galaxy(37, 32, 4, 40)
+    batch = collate_instances([sample(central, near, noise=1e-6)])
+    batch.valid[..., :30] = False
+    batch.image[..., :30] = 1e6
+    torch.testing.assert_close(TrueShapes(several=False).maps(batch), batch.target, rtol=1e-3, atol=1e-4)
 
 
 def test_an_isolated_galaxy_has_the_flux_that_kron_found():
