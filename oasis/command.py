@@ -229,7 +229,7 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OasisError):
         return str(error)
     if isinstance(error, _USAGE_ERROR):
-        return str(error.format_message())  # type: ignore[attr-defined]
+        return str(error.format_message()) + _how_to_set(error)  # type: ignore[attr-defined]
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{where}{error.strerror or error}"
@@ -238,6 +238,14 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
         return "there is not enough memory: use fewer or smaller images, or a smaller training.batch_size"
     return None
+
+
+def _how_to_set(error: Exception) -> str:
+    """Return how keys are changed if a command that can change them got something that it does not know."""
+    context = getattr(error, "ctx", None)
+    changes = context is not None and any("--set" in option.opts for option in context.command.params)
+    unknown = hasattr(error, "option_name") or str(error).startswith("Got unexpected extra argument")
+    return "; a key of the configuration is changed by --set training.epochs=20" if changes and unknown else ""
 
 
 @contextmanager
