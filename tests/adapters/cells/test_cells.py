@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import tifffile
+from scipy.ndimage import gaussian_filter
 
 from oasis.adapters import find_adapter
 from oasis.adapters.cells.scene import CLASSES
-from oasis.adapters.cells.shapes import course, filament, nucleus, vesicle
+from oasis.adapters.cells.shapes import course, filaments, nucleus, vesicles
 from oasis.data.mixing import keyed_rng
 from oasis.errors import ConfigError
 from oasis.testing import check_adapter
@@ -23,11 +24,13 @@ def test_the_adapter_keeps_the_contract():
 
 def test_a_vesicle_keeps_its_light_and_place_at_any_part_of_a_pixel():
     rng = np.random.default_rng(0)
-    for width in (0.8, 1.0, 2.5):
-        at = rng.uniform(-5, 40, 2)
-        stamp = vesicle(500.0, at, width)
-        assert stamp.light.sum() == pytest.approx(500, rel=1e-3)
-        np.testing.assert_allclose(centre_of(stamp), at, atol=0.01)
+    light, at, width = rng.uniform(100, 900, 6), rng.uniform(-5, 40, (6, 2)), np.array([0.8, 2.5, 1, 0.8, 2.4, 1])
+    for number, stamp in enumerate(vesicles(light, at, width)):
+        assert stamp.light.sum() == pytest.approx(light[number], rel=1e-3)
+        np.testing.assert_allclose(centre_of(stamp), at[number], atol=0.01)
+        alone = vesicles(*(one[[number]] for one in (light, at, width)))[0]
+        np.testing.assert_array_equal(stamp.light, alone.light)
+        assert stamp.origin == alone.origin
 
 
 def test_a_nucleus_has_the_light_of_an_ellipsoid():
@@ -48,9 +51,22 @@ def test_texture_changes_a_nucleus_within_but_hardly_its_light():
     assert textured.sum() == pytest.approx(plain.sum(), rel=0.1)
 
 
-def test_a_filament_has_the_light_of_its_length():
-    stamp = filament(20.0, np.array([5.0, 7.0]), 83.0, 60.0, 1.0, np.random.default_rng(2))
-    assert stamp.light.sum() == pytest.approx(20 * 83, rel=1e-3)
+def test_filaments_have_the_light_of_their_length_and_lie_along_their_course():
+    rng = np.random.default_rng(2)
+    lines = [np.array([5.0, 7.0]) + course(length, 60.0, rng) for length in (83.0, 20.0)]
+    light = np.array([20.0 * 83 / len(lines[0]), 7.0])
+    for stamp, points, one in zip(filaments(light, lines, 1.0), lines, light, strict=True):
+        assert stamp.light.sum() == pytest.approx(one * len(points), rel=1e-3)
+        np.testing.assert_allclose(centre_of(stamp), points.mean(axis=0), atol=0.01)
+
+
+def test_filaments_are_blurred_as_by_a_gaussian_filter():
+    points = np.array([[10.0, 12.0], [10.0, 13.0]])
+    stamp = filaments(np.array([3.0]), [points], 1.3)[0]
+    image = np.zeros(stamp.light.shape)
+    for row, column in points.astype(int) - stamp.origin:
+        image[row, column] = 3
+    np.testing.assert_allclose(stamp.light, gaussian_filter(image, 1.3, truncate=4), rtol=1e-6)
 
 
 def test_filaments_bend_as_worm_like_chains():
