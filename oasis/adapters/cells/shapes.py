@@ -150,8 +150,8 @@ def _blurred(light: Floats, blur: float) -> Array:
 @lru_cache
 def _weights(blur: float) -> Floats:
     radius = int(REACH * blur + 0.5)
-    weights: Floats = np.exp(-0.5 * (np.arange(-radius, radius + 1) / blur) ** 2)
-    return weights / weights.sum()
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / blur) ** 2)
+    return np.asarray(weights / weights.sum())
 
 
 def _pair(origin: NDArray[np.int_]) -> tuple[int, int]:
