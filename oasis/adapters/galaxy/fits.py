@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from oasis.adapters.galaxy.bricks import Part, together
 from oasis.adapters.galaxy.cutout import Cutout, Reading, checked, object_name
-from oasis.adapters.galaxy.headers import INHERITED, MASK_PLANE, bands_of, geometry, kind_of, native_scale
+from oasis.adapters.galaxy.headers import (
+    INHERITED,
+    KINDS,
+    MASK_PLANE,
+    SCIENCE,
+    bands_of,
+    geometry,
+    kind_of,
+    named_in,
+    native_scale,
+)
 from oasis.adapters.galaxy.units import nmgy_of_one
 from oasis.errors import DataError, import_extra
 from oasis.io.files import check_file
@@ -104,8 +114,12 @@ def _planes(
     path: Path, units: Any, part: Part | None, headers: bool, place: Sequence[slice] | None
 ) -> Iterator[tuple[str, Plane]]:
     default, primary = "image" if part is None else part.kind, units[0]
+    science = any(unit.is_image and unit.name.strip().upper() == SCIENCE for unit in units)
     for unit in units:
         if not unit.is_image or unit.header.get("NAXIS", 0) < 2:
+            continue
+        named = str(unit.name).strip().upper()
+        if science and named != SCIENCE and named.lower() not in (*KINDS, "mask"):
             continue
         if "BRICK_X0" in unit.header:
             raise DataError(f"{path}: pieces of bricks (&subimage): fetch the cutout without &subimage")
@@ -159,6 +173,10 @@ def cutout_of(path: Path, planes: Planes, reading: Reading) -> Cutout:
     flux = _joined(images, factors)
     weights = _matching(path, planes, "invvar", flux.shape, factors**-2)
     flags = _flags(path, planes, shape)
+    if "dq" in planes:
+        flags["no_exposure"] = _of_quality(path, planes["dq"], shape) | flags.get(
+            "no_exposure", np.zeros(shape, bool)
+        )
     if weights is not None:
         flags["no_exposure"] = (weights <= 0).any(axis=0) | flags.get("no_exposure", np.zeros(shape, bool))
     bad = np.logical_or.reduce([np.zeros(shape, bool), *flags.values()])
@@ -222,7 +240,37 @@ def _matching(
     joined = (sum(one.shape[0] for one in found), *next(iter(sizes)))
     if len(sizes) > 1 or joined != shape:
         raise DataError(f"{path}: {kind.upper()} has shape {joined}, expected {shape} as the image")
-    return _joined(found, factors)
+    values, (own, wanted) = _joined(found, np.ones_like(factors)), map(_stated_bands, (found, planes["image"]))
+    if own and wanted and own != wanted:
+        if sorted(own) != sorted(wanted):
+            raise DataError(
+                f"{path}: {kind.upper()} is of the bands {', '.join(own)}, the image of {', '.join(wanted)}"
+            )
+        values = values[[own.index(band) for band in wanted]]
+    values *= factors[:, None, None]
+    return values
+
+
+def _stated_bands(planes: Sequence[Plane]) -> list[str]:
+    """Return the bands of planes by their headers and names of files, empty where one does not state its own."""
+    each = [(one.band,) if one.band else named_in(one.header, one.shape[0]) for one in planes]
+    names = [name for names in each for name in names]
+    return names if all(each) and len(set(names)) == sum(one.shape[0] for one in planes) else []
+
+
+def _of_quality(path: Path, planes: Sequence[Plane], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) of which planes of data quality (DQ) say that they are bad in any band.
+
+    Only the first bit of Webb's says so (DO_NOT_USE); those of others are 0 for good pixels.
+    """
+    bad = np.zeros(shape, bool)
+    for one in planes:
+        if one.shape[1:] != shape:
+            raise DataError(f"{path}: DQ has shape {one.shape[1:]}, expected {shape} as the image")
+        values = np.asarray(one.values).astype(np.int64)
+        webb = str(one.header.get("TELESCOP", "")).strip() == "JWST"
+        bad |= ((values & 1 if webb else values) != 0).any(axis=0)
+    return bad
 
 
 def _flags(path: Path, planes: Planes, shape: tuple[int, ...]) -> dict[str, NDArray[np.bool_]]:

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from oasis.adapters.galaxy.cutout import Cutout, Reading
 from oasis.adapters.galaxy.fits import common_geometry, planes_of
-from oasis.adapters.galaxy.headers import wcs_of
+from oasis.adapters.galaxy.places import places_of
 from oasis.data.samples import Array
 from oasis.errors import DataError
 
@@ -125,44 +125,26 @@ class Grid:
     ) -> None:
         with planes_of(path, bands, headers=True) as planes:
             images = planes["image"]
-            system = wcs_of(images[0].header)
-            if system is None:
+            places = places_of(path, images[0].header)
+            if places is None:
                 raise DataError(
                     f"{path}: has no world coordinate system (CTYPE1, CD1_1): give positions in pixels"
                 )
             scale, _, _ = common_geometry(path, images, reading)
-        self.wcs, self.size = system, tuple(images[0].shape[1:])
+        self.places, self.size = places, tuple(images[0].shape[1:])
         wanted = nearest_scale(scale, pixel_scale)
         if not math.isclose(scale, wanted, rel_tol=SAME):
-            self.wcs, self.size = _rescaled(system, self.size, wanted / scale)
+            self.places, self.size = places.rescaled(self.size, wanted / scale)
 
     def to_pixels(self, sky: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return rows and columns (k, 2) of positions (k, 2): right ascension and declination, degrees."""
-        columns, rows = self.wcs.world_to_pixel_values(sky[:, 0], sky[:, 1])
+        columns, rows = self.places.to_pixels(sky)
         return np.stack([rows, columns], axis=1)
 
     def to_sky(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return right ascension and declination (k, 2), degrees, of rows and columns (k, 2)."""
-        return np.stack(self.wcs.pixel_to_world_values(places[:, 1], places[:, 0]), axis=1)
+        return self.places.to_sky(places[:, 1], places[:, 0])
 
     def cards(self, start: Sequence[int]) -> dict[str, Any]:
         """Return the cards of the world coordinate system of a part of the image that starts at (row, column)."""
-        cards = dict(self.wcs.to_header())
-        cards["CRPIX1"] = cards.get("CRPIX1", 0.0) - start[1]
-        cards["CRPIX2"] = cards.get("CRPIX2", 0.0) - start[0]
-        return cards
-
-
-def _rescaled(system: Any, size: tuple[int, ...], ratio: float) -> tuple[Any, tuple[int, ...]]:
-    """Return the world coordinate system and the size of the grid that `resample` makes."""
-    counts = tuple(int(length / ratio + 1e-6) for length in size)
-    new = system.deepcopy()
-    for axis, (length, count) in enumerate(zip(reversed(size), reversed(counts), strict=True)):
-        offset = (length - count * ratio) / 2
-        new.wcs.crpix[axis] = (system.wcs.crpix[axis] - 0.5 - offset) / ratio + 0.5
-    if new.wcs.has_cd():
-        new.wcs.cd = system.wcs.cd * ratio
-    else:
-        new.wcs.cdelt = system.wcs.cdelt * ratio
-    new.wcs.set()
-    return new, counts
+        return self.places.cards(start)

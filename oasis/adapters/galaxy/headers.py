@@ -2,27 +2,45 @@
 
 import re
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from oasis.adapters.galaxy.cutout import Reading
+from oasis.adapters.galaxy.places import places_of
 from oasis.adapters.galaxy.survey import PIXEL_SCALE
 from oasis.adapters.galaxy.units import MAGNITUDES
-from oasis.errors import DataError, import_extra
+from oasis.errors import DataError
 
 LEGACY_SURVEYS: Final = ("DECaLS", "MzLS", "BASS", "LegacySurvey")
 """Values of the header key SURVEY for cutouts whose flux is per pixel of 0.262 arcsec."""
 
-KINDS: Final = ("image", "invvar", "maskbits", "psfsize", "variance")
+KINDS: Final = ("image", "invvar", "maskbits", "psfsize", "variance", "dq")
 OTHERS: Final = dict.fromkeys(
-    ("ERR", "DQ", "WHT", "CTX", "MASK", "PSF", "MODEL", "CHI2", "NEXP", "WISEM1", "WISEM2"), "other"
+    ("ERR", "WHT", "CTX", "MASK", "PSF", "MODEL", "CHI2", "NEXP", "WISEM1", "WISEM2"), "other"
 )
 """Names of units (EXTNAME) that are no images of the sky."""
+SCIENCE: Final = "SCI"
+"""Name of the images in files of Hubble, Webb and others, in which all other units are about these."""
 
-_NAMES: Final = ("BANDS", "BAND", "FILTER", "FILTER1", "FILTER2")
-INHERITED: Final = ("BAND", *_NAMES[2:], *MAGNITUDES, "FLUXMAG0", "PHOTFLAM", "PHOTPLAM", "BUNIT")
+_NUMBERED: Final = ("BAND", "FILTER", "FILTNAM")
+_NAMES: Final = (
+    *("BANDS", "BAND", "FILTER", "FILTER1", "FILTER2", "FILTNAM", "FILTNAM1", "FILTNAM2", "FILTER01"),
+    *("FILTERID", "FPA.FILTERID", "ESO INS FILT1 NAME"),
+)
+INHERITED: Final = (
+    "BAND",
+    *_NAMES[2:],
+    *MAGNITUDES,
+    "FLUXMAG0",
+    "PHOTFLAM",
+    "PHOTPLAM",
+    "BUNIT",
+    "EXPTIME",
+    "TELESCOP",
+)
 """Keys of a primary header without an image that hold for the images of its file, as the Hubble archive and the
 pipelines of Rubin write them."""
 MASK_PLANE: Final = "MP_"
@@ -63,7 +81,8 @@ def bands_of(
     """
     count, named = sum(counts), tuple[str, ...]()
     if reading.bands_from == "files":
-        each = [_named(header, planes) for header, planes in zip(headers, counts, strict=True)]
+        _check_names(path, headers, by_name, reading.bands)
+        each = [named_in(header, planes) for header, planes in zip(headers, counts, strict=True)]
         if not any(each) and max(counts, default=0) == 1:
             each = _by_extension(headers, reading.bands)
         named = tuple(by_name) or tuple(name for names in each for name in names)
@@ -78,6 +97,21 @@ def bands_of(
     return bands
 
 
+def _check_names(path: Path, headers: Sequence[Any], by_name: Sequence[str], known: Sequence[str]) -> None:
+    """Check that no file has the name of one band and the header of another that is known.
+
+    Raises:
+        DataError: one has.
+    """
+    for header, name in zip(headers, by_name, strict=False):
+        stated = named_in(header, 1)
+        if stated and stated[0] != name and stated[0] in (*known, *by_name):
+            raise DataError(
+                f"{path}: the file of the band {name}, by its name, is of {stated[0]} by its header: rename it, "
+                "or give reading.bands_from: options to go by the names of files"
+            )
+
+
 def _by_extension(headers: Sequence[Any], known: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the bands of the units of a file by their names (EXTNAME), if these differ and some are bands.
 
@@ -90,7 +124,7 @@ def _by_extension(headers: Sequence[Any], known: Sequence[str]) -> list[tuple[st
     return [(name,) for name in names] if are_bands else [()] * len(names)
 
 
-def _named(header: Any, count: int) -> tuple[str, ...]:
+def named_in(header: Any, count: int) -> tuple[str, ...]:
     """Return the bands that a header names: one by one, or as a text such as `grz`, `g,r,z` or `F814W`.
 
     The image of one band in a brick lists all bands of the brick (BANDS, BAND0, ...): its own is FILTERX.
@@ -98,9 +132,11 @@ def _named(header: Any, count: int) -> tuple[str, ...]:
     short = str(header.get("FILTERX", "")).strip()
     if count == 1 and short:
         return (short,)
-    named = [str(header[f"BAND{index}"]).strip() for index in range(count) if f"BAND{index}" in header]
-    if named:
-        return tuple(named)
+    if "BAND0" in header or count > 1:
+        for key, first in product(_NUMBERED, (0, 1)):
+            named = [str(header.get(f"{key}{index}", "")).strip() for index in range(first, first + count)]
+            if all(named):
+                return tuple(named)
     stated = {key: str(header.get(key, "")).strip() for key in _NAMES}
     stated = {key: text for key, text in stated.items() if text and not text.upper().startswith("CLEAR")}
     key, text = next(iter(stated.items()), ("", ""))
@@ -110,28 +146,21 @@ def _named(header: Any, count: int) -> tuple[str, ...]:
     return tuple(text) if len(names) == 1 and count > 1 else tuple(names)
 
 
-def wcs_of(header: Any) -> Any | None:
-    """Return the world coordinate system of a header (astropy), or None if it has none."""
-    system = import_extra("astropy.wcs", "galaxy").WCS(header, naxis=2)
-    return system if system.has_celestial else None
-
-
 def geometry(path: Path, header: Any, shape: Sequence[int], reading: Reading) -> tuple[float, float, float]:
     """Return pixel scale (arcsec), right ascension and declination of the centre (degrees; NaN where unknown).
 
     Raises:
         DataError: the pixel scale is not known, or pixels are not square.
     """
-    system = wcs_of(header)
-    if system is None:
+    places = places_of(path, header)
+    if places is None:
         if reading.pixel_scale is None:
             raise DataError(f"{path}: has no world coordinate system (CTYPE1, CD1_1): give reading.pixel_scale")
         return reading.pixel_scale, float("nan"), float("nan")
-    utils = import_extra("astropy.wcs.utils", "galaxy")
-    sides = 3600 * np.asarray(utils.proj_plane_pixel_scales(system))
+    sides = places.scales
     if not np.allclose(sides, sides[0], rtol=0.01):
         raise DataError(f"{path}: pixels of {sides[0]:.4g} x {sides[1]:.4g} arcsec are not square")
-    ra, dec = system.pixel_to_world_values((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    ra, dec = places.to_sky((shape[1] - 1) / 2, (shape[0] - 1) / 2)
     return float(np.sqrt(sides.prod())), float(ra), float(dec)
 
 

@@ -19,8 +19,8 @@ from oasis.adapters.galaxy.detection import noise_of
 from oasis.adapters.galaxy.files import read_cutouts
 from oasis.adapters.galaxy.fits import common_geometry, planes_of
 from oasis.adapters.galaxy.grid import SAME, Grid, deviation, nearest_scale, on_grid
-from oasis.adapters.galaxy.headers import wcs_of
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions
+from oasis.adapters.galaxy.places import places_of
 from oasis.adapters.galaxy.scenes import is_scene, read_scene
 from oasis.adapters.galaxy.simulation import GalaxyOptions
 from oasis.adapters.galaxy.stamps import Stamps
@@ -275,7 +275,7 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
         if not path.name.lower().endswith(FITS):
             return None
         with planes_of(path, self.band_names, headers=True) as planes:
-            known = wcs_of(planes["image"][0].header) is not None
+            known = places_of(path, planes["image"][0].header) is not None
         return self._grid(path) if known else None
 
     def to_pixels(self, path: Path, sky: NDArray[np.float64]) -> NDArray[np.float64]:

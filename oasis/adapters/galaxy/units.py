@@ -17,6 +17,8 @@ JY_PER_NMGY: Final = 3631e-9
 NANOMAGGIES: Final = ("nanomaggy", "nanomaggies", "nmgy")
 MAGNITUDES: Final = ("MAGZERO", "MAGZPT", "MAGZEROPOINT", "PHOTZP", "ZEROPNT")
 """Keys of a header that contain the AB magnitude of a flux of 1 in the image."""
+COUNTS: Final = ("electron", "electrons", "e-", "e", "count", "counts", "ct", "cts", "dn", "adu")
+"""Units of images that are counts of the whole exposure, in small letters."""
 
 
 def nmgy_of_one(path: Path, header: Mapping[str, Any], zero_point: float | None, pixel_scale: float) -> float:
@@ -65,20 +67,34 @@ def _stated(header: Mapping[str, Any], pixel_scale: float) -> dict[str, float]:
     if unit is not None:
         found["BUNIT"] = unit
     for key in MAGNITUDES:
-        if isinstance(header.get(key), int | float) and math.isfinite(header[key]):
+        if _is_number(header, key):
             found[key] = float(nanomaggies(header[key]))
     if _positive(header, "FLUXMAG0"):
         found["FLUXMAG0"] = float(nanomaggies(0)) / header["FLUXMAG0"]
-    if _positive(header, "PHOTFLAM") and _positive(header, "PHOTPLAM"):
+    seconds = _seconds(header)
+    if _positive(header, "PHOTFLAM") and _positive(header, "PHOTPLAM") and seconds is not None:
         point = -2.5 * math.log10(header["PHOTFLAM"]) - 5 * math.log10(header["PHOTPLAM"]) - 2.408
-        found["PHOTFLAM"] = float(nanomaggies(point))
+        found["PHOTFLAM"] = float(nanomaggies(point)) / seconds
     if not found and "SURVEY" in header and "BANDS" in header:
         found["SURVEY"] = 1.0
     return found
 
 
+def _seconds(header: Mapping[str, Any]) -> float | None:
+    """Return the time over which a value was counted, 1 for rates, to which PHOTFLAM refers; None if unknown."""
+    unit = str(header.get("BUNIT", "")).strip().lower().replace(" ", "")
+    if unit not in COUNTS:
+        return 1.0
+    return float(header["EXPTIME"]) if _positive(header, "EXPTIME") else None
+
+
+def _is_number(header: Mapping[str, Any], key: str) -> bool:
+    value = header.get(key)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _positive(header: Mapping[str, Any], key: str) -> bool:
-    return isinstance(header.get(key), int | float) and header[key] > 0
+    return _is_number(header, key) and header[key] > 0
 
 
 def _of_unit(text: str, pixel_scale: float) -> float | None:
@@ -88,11 +104,13 @@ def _of_unit(text: str, pixel_scale: float) -> float | None:
     if not text:
         return None
     units = import_extra("astropy.units", "galaxy")
+    pixel = (pixel_scale * units.arcsec) ** 2
     try:
         unit = units.Unit(text)
     except (ValueError, TypeError):  # counts as every observatory spells them
         return None
-    pixel = (pixel_scale * units.arcsec) ** 2
+    if not isinstance(unit, units.UnitBase):  # magnitudes
+        return None
     for one, area in ((unit, 1), (unit * units.pix, 1), (unit, pixel)):
         value = 1 * one * area
         if value.unit.is_equivalent(units.Jy):

@@ -158,6 +158,10 @@ ARCSEC = np.pi / 180 / 3600
         ({"MAGZERO": 22.5, "BUNIT": "nanomaggy"}, 1),
         ({"FLUXMAG0": 10 ** (0.4 * 27)}, 10**-1.8),
         ({"BUNIT": "ELECTRONS/S", "PHOTFLAM": 7.0332e-20, "PHOTPLAM": 8047.1}, 10 ** (0.4 * (22.5 - 25.946))),
+        (
+            {"BUNIT": "ELECTRONS", "EXPTIME": 500.0, "PHOTFLAM": 7.0332e-20, "PHOTPLAM": 8047.1},
+            10 ** (0.4 * (22.5 - 25.946)) / 500,
+        ),
     ],
 )
 def test_fluxes_are_in_the_units_that_the_header_states(tmp_path, header, expected):
@@ -174,6 +178,9 @@ def test_fluxes_are_in_the_units_that_the_header_states(tmp_path, header, expect
         ({}, r"states no unit \(BUNIT\) and no zero point \(MAGZERO\): give reading.zero_point"),
         ({"BUNIT": "ELECTRONS/S"}, "has the unit 'ELECTRONS/S' .* no zero point"),
         ({"BUNIT": "adu"}, "has the unit 'adu'"),
+        ({"BUNIT": "mag(AB)"}, r"has the unit 'mag\(AB\)'"),
+        ({"BUNIT": "ELECTRONS", "PHOTFLAM": 7e-20, "PHOTPLAM": 8047.1}, "has the unit 'ELECTRONS'"),
+        ({"BUNIT": "adu", "MAGZERO": True}, "has the unit 'adu'"),
         ({"BUNIT": "nanomaggy", "MAGZERO": 27.0}, "by BUNIT a value of 1 has 1 nmgy, by MAGZERO 0.01585"),
     ],
 )

@@ -57,11 +57,62 @@ def test_units_that_are_no_bands_are_not_taken_for_them(tmp_path):
         ({"FILTER1": "F606W", "FILTER2": "CLEAR2L"}, "F606W"),
         ({"BAND": "F814W"}, "F814W"),
         ({"BANDS": "F814W"}, "F814W"),
+        ({"FILTNAM1": "F814W"}, "F814W"),
+        ({"HIERARCH ESO INS FILT1 NAME": "Ks"}, "Ks"),
     ],
 )
 def test_the_band_of_one_plane(tmp_path, named, found):
     path = written(tmp_path / "a.fits", fits.PrimaryHDU(plane(), cards(BUNIT="nanomaggy", **named)))
     assert read_fits(path, Reading(bands=("x",))).bands == (found,)
+
+
+@pytest.mark.parametrize(("key", "first"), [("BAND", 0), ("BAND", 1), ("FILTER", 1), ("FILTNAM", 1)])
+def test_the_bands_of_planes_that_are_numbered(tmp_path, key, first):
+    named = {f"{key}{number}": band for number, band in enumerate("zrg", first)}
+    values = np.stack([plane(LEVELS[band]) for band in "zrg"])
+    path = written(tmp_path / "a.fits", fits.PrimaryHDU(values, cards(BUNIT="nanomaggy", **named)))
+    read = GalaxyAdapter({"library": {"simulated": 20}}).read(path)
+    np.testing.assert_allclose(read.image[0, :, 0, 0], [1, 2, 3])
+
+
+def test_a_file_that_is_named_after_another_band_than_its_header_states_is_refused(tmp_path):
+    stated = {"g": "r DECam", "r": "g DECam", "z": "z DECam"}
+    for band, one in stated.items():
+        header = cards(BUNIT="nanomaggy", FILTER=one)
+        written(tmp_path / f"a_{band}.fits", fits.PrimaryHDU(plane(LEVELS[band]), header))
+    with pytest.raises(DataError, match=r"the file of the band g, by its name, is of r by its header: .*options"):
+        GalaxyAdapter({"library": {"simulated": 20}}).read(tmp_path / "a_g.fits")
+    chosen = GalaxyAdapter({"library": {"simulated": 20}, "reading": {"bands_from": "options"}})
+    np.testing.assert_allclose(chosen.read(tmp_path / "a_g.fits").image[0, :, 0, 0], [1, 2, 3])
+
+
+@pytest.mark.parametrize("kind", ["INVVAR", "VARIANCE"])
+def test_planes_go_with_the_images_of_their_bands(tmp_path, kind):
+    images = [fits.ImageHDU(plane(), cards(BUNIT="nanomaggy", BAND=band)) for band in "grz"]
+    others = [fits.ImageHDU(plane(LEVELS[band]), cards(BAND=band), name=kind) for band in "zgr"]
+    found = read_fits(written(tmp_path / "a.fits", fits.PrimaryHDU(), *images, *others)).inverse_variance
+    values = np.array([LEVELS[band] for band in "grz"])
+    np.testing.assert_allclose(found[:, 0, 0], values if kind == "INVVAR" else 1 / values, rtol=1e-6)
+    others[0].header["BAND"] = "i"
+    with pytest.raises(DataError, match="is of the bands i, g, r, the image of g, r, z"):
+        read_fits(written(tmp_path / "b.fits", fits.PrimaryHDU(), *images, *others))
+
+
+@pytest.mark.parametrize(("telescope", "bad"), [("JWST", [(3, 3)]), ("GEMINI", [(3, 3), (5, 5)])])
+def test_only_the_image_of_a_file_of_an_observatory_is_one(tmp_path, telescope, bad):
+    quality = np.zeros((8, 8), np.uint32)
+    quality[3, 3], quality[5, 5] = 1, 2  # not to be used; saturated, before the ramp was fitted
+    names = ("ERR", "CON", "WHT", "AREA", "VAR_POISSON", "VAR_RNOISE")
+    path = written(
+        tmp_path / "i2d.fits",
+        fits.PrimaryHDU(header=fits.Header({"FILTER": "F200W", "TELESCOP": telescope})),
+        fits.ImageHDU(plane(2.0), cards(BUNIT="MJy/sr"), name="SCI"),
+        *(fits.ImageHDU(plane(5.0), name=name) for name in names),
+        fits.ImageHDU(quality, name="DQ"),
+    )
+    read = read_fits(path)
+    assert (read.bands, read.flux.shape) == (("F200W",), (1, 8, 8))
+    assert [tuple(place) for place in np.argwhere(read.bad).tolist()] == bad
 
 
 def test_a_primary_header_holds_for_the_images_of_its_file(tmp_path):
