@@ -503,6 +503,17 @@ class Adapter(ABC, Generic[OptionsT]):
         axes = tuple(SPATIAL[-self.spatial_dims :].lower())
         return Images(image, context, None, axes, known, facts.pixel_unit if known else "", source=str(path))
 
+    def doubt(self, images: Images) -> str:
+        """Return what makes one doubt that measured images are what they are taken for, or an empty text.
+
+        Such as a level or a noise that only another unit or a missing dark frame explains; it becomes a warning,
+        once for a file.
+
+        Args:
+            images: the first images of a file, as `read` gives them.
+        """
+        return ""
+
     def stored_context(self, path: Path, image: Array) -> Array | None:
         """Return the context (n, C, *S) of the images of an array: by default the array `context` of its file.
 

@@ -16,6 +16,9 @@ from oasis.io.axes import SPATIAL
 logger = logging.getLogger(__name__)
 
 SATURATED: Final = 1e-3  # share of the largest value of a type above which images are said to be saturated
+TOGETHER: Final = 8  # pairs of neighbours with it, unlike single hot pixels, above which they are too
+DEVIATION: Final = 1.4826  # the standard deviation of Gaussian noise over its median absolute deviation
+MEASURED: Final = 2**22  # values of which level and noise are measured
 
 
 def as_images(raw: NDArray[Any], bands: int, spatial_dims: int, dark: NDArray[Any] | None = None) -> Array:
@@ -106,8 +109,9 @@ def say_saturated(path: Path, raw: NDArray[Any]) -> bool:
     if raw.dtype.kind != "u" or not raw.size:
         return False
     largest = np.iinfo(raw.dtype).max
-    share = np.count_nonzero(raw == largest) / raw.size
-    if share < SATURATED:
+    full = raw == largest
+    share = np.count_nonzero(full) / raw.size
+    if share < SATURATED and np.count_nonzero(full[..., 1:] & full[..., :-1]) < TOGETHER:
         return False
     logger.warning(
         "%s: %.3g %% of the values are %d, the largest of %s, so that these pixels are probably saturated",
@@ -117,6 +121,21 @@ def say_saturated(path: Path, raw: NDArray[Any]) -> bool:
         raw.dtype.name,
     )
     return True
+
+
+def level_and_noise(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the median of pixels and the standard deviation of their noise, from medians; NaN without pixels.
+
+    Example:
+        >>> level, noise = level_and_noise(np.random.default_rng(0).normal(5, 2, 10_000))
+        >>> round(level, 1), round(noise, 1)
+        (5.0, 2.0)
+    """
+    pixels = np.ravel(values)[:: max(np.size(values) // MEASURED, 1)]
+    if not pixels.size:
+        return float("nan"), float("nan")
+    level = float(np.median(pixels))
+    return level, DEVIATION * float(np.median(np.abs(pixels - level)))
 
 
 def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:

@@ -15,7 +15,7 @@ from oasis.adapters.reading import images_shape, leading_axes, say_saturated
 from oasis.data.images import Images
 from oasis.inference.large import Large, open_large
 from oasis.inference.pixels import PixelSize, pixel_of
-from oasis.inference.sources import check_read, read_images
+from oasis.inference.sources import check_read, read_images, say_doubt
 from oasis.io.arrays import native
 from oasis.io.parts import Parts, open_parts
 
@@ -70,6 +70,7 @@ class Reader:
         self._opened: tuple[Path, Large] | None = None
         self._open = ExitStack()
         self._saturated: set[Path] = set()  # files that were said to be
+        self._seen: set[Path] = set()  # files whose first images were looked at
 
     def shape(self, path: Path) -> Shape:
         """Return what is known of the images of a file.
@@ -152,6 +153,9 @@ class Reader:
             self._saturated.add(path)
         images = Images(self.adapter.as_images(native(raw), self.dark))
         check_read(self.adapter, path, images)
+        if path not in self._seen:
+            self._seen.add(path)
+            say_doubt(self.adapter, path, images)
         return images
 
     def _read(self, path: Path) -> Images:

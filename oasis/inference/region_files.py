@@ -1,5 +1,6 @@
 """Files of regions: tables of boxes or positions (CSV, FITS, ECSV, Parquet, Feather), and label files of YOLO."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from oasis.io.catalogues import is_table, read_catalogue
 from oasis.io.files import check_file, reading
 from oasis.io.tables import as_numbers, checked, read_csv
 from oasis.io.texts import read_text
+
+logger = logging.getLogger(__name__)
 
 SKY = ("ra", "dec")
 NONE_USED = "{}: all its {} rows are for images that were not read"
@@ -247,7 +250,16 @@ class _Labels:
             raise DataError(f"{path}: no label files (.txt) in this folder")
 
     def check_files(self, files: Sequence[Path]) -> None:
-        """Accept all files: an image without a label file has no objects."""
+        """Accept all files: an image without a label file has no objects; warn if that is all of them."""
+        images = [re.compile(re.escape(path.stem) + r"(_\d+)?") for path in files]
+        if self.files and not any(one.fullmatch(stem) for one in images for stem in self.files):
+            logger.warning(
+                "%s: none of its label files, such as %s.txt, is of an image that is read, such as %s: these have "
+                "no regions",
+                self.path,
+                shown(min(self.files)),
+                shown(files[0].name),
+            )
 
     def check_frames(self, images: Mapping[Path, int]) -> None:
         """Accept all images, as `check_files`."""

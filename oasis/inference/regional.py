@@ -93,6 +93,7 @@ class Regional:
                 "regions: the separator does not state the size that it was trained on: train it again"
             )
         self.job, self.trained = job, trained
+        self._said_same = False
         self.file: RegionFile | None = None
         if job.window.regions is not None:
             self.file = read_regions(
@@ -176,11 +177,20 @@ class Regional:
     def usable(self, regions: Sequence[Region], size: Sequence[int]) -> list[Region]:
         """Return the regions that lie within an image, cut at its border and to the size of a window."""
         inside = [clipped(region, size) for region in regions]
-        return [
+        found = [
             self._within_window(region)
             for region, whole in zip(inside, regions, strict=True)
             if region is not None and (region.box == whole.box or not whole.position)
         ]
+        same = len(found) - len({str(region.box) for region in found})
+        if same and not self._said_same:
+            self._said_same = True
+            logger.warning(
+                "%d of %d regions have the same box as an earlier one: the light is counted in the first of them",
+                same,
+                len(found),
+            )
+        return found
 
     def found_in(self, images: Large, index: int, place: Place) -> list[Region]:
         """Return the regions that the adapter finds with their centre in a part of an image.

@@ -1,5 +1,6 @@
 """Sources: the usable images of a file in batches."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.data.images import Images
 from oasis.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 MOST_NAMED = 10  # maximum number of frames listed in a message
 REPLACE = (
@@ -26,7 +29,15 @@ def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArra
     """
     images = adapter.read(path, key, dark)
     check_read(adapter, path, images)
+    say_doubt(adapter, path, images)
     return images
+
+
+def say_doubt(adapter: Adapter[Any], path: Path, images: Images) -> None:
+    """Warn of images that are probably not what they are taken for."""
+    text = adapter.doubt(images)
+    if text:
+        logger.warning("%s: %s", path, text)
 
 
 def check_read(adapter: Adapter[Any], path: Path, images: Images) -> None:

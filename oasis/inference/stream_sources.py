@@ -16,6 +16,7 @@ from oasis.adapters.reading import say_saturated
 from oasis.data.images import Images
 from oasis.errors import ConfigError, DataError
 from oasis.inference.reader import Reader
+from oasis.inference.sources import say_doubt
 from oasis.io.arrays import native
 from oasis.io.containers import opened_dataset
 from oasis.io.files import one_line
@@ -153,7 +154,10 @@ def _converted(
         arrived = time.monotonic()
         watch.noted()
         said = said or say_saturated(path, raw)
-        yield Frame(path, number, Images(adapter.as_images(native(raw), dark)), arrived)
+        images = Images(adapter.as_images(native(raw), dark))
+        if number == 0:
+            say_doubt(adapter, path, images)
+        yield Frame(path, number, images, arrived)
 
 
 def _of_bytes(

@@ -327,6 +327,26 @@ def test_label_files_that_cannot_be_used(tmp_path, line):
         read_regions(tmp_path / "a.txt", 2, None)
 
 
+def test_label_files_of_other_images_are_said(toy, separator, source, tmp_path, caplog):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "b.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    window = WindowOptions(kind="regions", regions=str(tmp_path / "labels"))
+    assert not len(predict(separator, toy.adapter, source, tmp_path / "maps.h5", window=window).objects)
+    assert "none of its label files, such as 'b'.txt, is of an image that is read, such as 'a.npy'" in caplog.text
+    caplog.clear()
+    (tmp_path / "labels" / "a_0001.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    assert len(predict(separator, toy.adapter, source, tmp_path / "maps.h5", window=window, replace=True).objects)
+    assert "label files" not in caplog.text
+
+
+def test_boxes_that_are_listed_twice_are_said(toy, separator, source, tmp_path, caplog):
+    box = "8,20,8,20\n"
+    (tmp_path / "boxes.csv").write_text(f"y0,y1,x0,x1\n{box}{box}30,40,30,40\n")
+    window = WindowOptions(kind="regions", regions=str(tmp_path / "boxes.csv"))
+    predict(separator, toy.adapter, source, tmp_path / "maps.h5", window=window)
+    assert caplog.text.count("1 of 3 regions have the same box as an earlier one") == 1
+
+
 def test_no_label_files(tmp_path):
     with pytest.raises(DataError, match="no label files"):
         read_regions(tmp_path, 2, None)

@@ -15,6 +15,7 @@ from oasis.adapters.ccd.reading import calibrated, read_ccd
 from oasis.adapters.ccd.scene import BETA, CE, DIAGNOSTIC, ELECTRON, MUON, PHOTON, CcdScene
 from oasis.adapters.ccd.tracks import load_library
 from oasis.adapters.prediction import EventPrediction
+from oasis.adapters.reading import level_and_noise
 from oasis.data.images import Images
 from oasis.data.samples import Array, Sample
 from oasis.instances.grouping import Grouping
@@ -23,6 +24,7 @@ from oasis.io.fits import FITS
 
 SIGNIFICANT = 4.0  # sigma of a pixel that belongs to something
 AROUND = 4  # pixels around what is significant
+OTHER = 3.0  # ratio of the noise to that in training, or its inverse, from which on the gain is doubted
 
 
 class CcdAdapter(Adapter[CcdOptions]):
@@ -91,6 +93,19 @@ class CcdAdapter(Adapter[CcdOptions]):
         fits = path.name.lower().endswith(FITS)
         raw = read_ccd(path, key) if fits else super().read(path, key).image[:, 0]
         return calibrated(raw, self.options.read, path, dark)
+
+    def doubt(self, images: Images) -> str:
+        """Return that a sensor has another noise than in training, as with another gain."""
+        expected = self.options.sensor.noise_e
+        for number, image in enumerate(images.image):
+            pixels = image if images.mask is None else image[images.mask[number]]
+            _, noise = level_and_noise(pixels)
+            if expected > 0 and noise > 0 and not 1 / OTHER < noise / expected < OTHER:
+                return (
+                    f"image {number} has a noise of {noise:.3g} e-, in training it was {expected:g}: check the "
+                    "gain of the sensor, data.read.adu_per_electron"
+                )
+        return ""
 
     def reads_parts(self, path: Path) -> bool:
         """Return False: offsets of rows and columns need the whole image."""

@@ -24,7 +24,7 @@ from oasis.adapters.cygno.options import CygnoOptions
 from oasis.adapters.cygno.pedestals import MapNoise, MeasuredNoise, pedestal_of
 from oasis.adapters.cygno.scene import RECOIL, TRACK, CygnoScene, log_rms
 from oasis.adapters.prediction import EventPrediction
-from oasis.adapters.reading import say_saturated
+from oasis.adapters.reading import level_and_noise, say_saturated
 from oasis.adapters.study import Study
 from oasis.data.images import Images
 from oasis.data.mixing import split_indices
@@ -43,6 +43,7 @@ PRESENT = {RECOIL: 0.05, TRACK: 0.5}  # counts; recoils are cut at a share of th
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 FEWEST = 20  # frames of a pedestal run that are divided among splits; fewer are shared
 WITH_CONTEXT = (".npz", ".h5", ".hdf5")
+OTHER = 3.0  # level over the rms of the pedestal, or ratio of the noise to it or its inverse, that is doubted
 
 
 class CygnoAdapter(Adapter[CygnoOptions]):
@@ -165,9 +166,24 @@ class CygnoAdapter(Adapter[CygnoOptions]):
                 f"{path}: images of {raw.shape[2:]} pixels, but the pedestal {self.options.pedestal} has "
                 f"{pedestal.mean.shape}: name one of the same camera and binning"
             )
+        if dark is not None:
+            raise DataError(f"{path}: data.pedestal is subtracted from raw images: give no dark frame (--dark)")
         good = (raw < self.options.saturated) & (pedestal.rms > 0)
         context = np.broadcast_to(log_rms(pedestal.rms), raw.shape).astype(np.float32)
         return Images(raw - pedestal.mean, context, good, axes=("y", "x"), source=str(path))
+
+    def doubt(self, images: Images) -> str:
+        """Return that images are not those of the pedestal: they have another level, or another noise."""
+        if images.context is None:
+            return ""
+        significance = images.image / np.exp(images.context)
+        level, noise = level_and_noise(significance if images.mask is None else significance[images.mask])
+        if abs(level) < OTHER and not (noise > 0 and not 1 / OTHER < noise < OTHER):
+            return ""
+        return (
+            f"half of the pixels are above {level:.3g} times the rms of the pedestal, with a noise of {noise:.3g} "
+            "times it: check that the pedestal is that of these images, and is subtracted once"
+        )
 
 
 def _named(key: str, read: Callable[[Path], Read], path: str) -> Read:

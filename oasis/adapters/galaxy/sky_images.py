@@ -15,7 +15,7 @@ from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy.blocks import SkyBlocks, Whole
 from oasis.adapters.galaxy.bricks import leading, together
 from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, Reading, in_bands
-from oasis.adapters.galaxy.detection import noise_of
+from oasis.adapters.galaxy.detection import noise_of, sky_of
 from oasis.adapters.galaxy.files import read_cutouts
 from oasis.adapters.galaxy.fits import common_geometry, planes_of
 from oasis.adapters.galaxy.grid import SAME, Grid, deviation, nearest_scale, on_grid
@@ -31,6 +31,7 @@ from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import SUFFIXES as ARRAYS
 
+OTHER = 10.0  # ratio of the noise to that in training, or its inverse, from which on the unit is doubted
 BY_BLOCKS = (".fits", ".fit", ".fits.fz")  # not those that gzip compresses as a whole
 
 
@@ -166,6 +167,21 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
             deviation=deviations,
             source=str(path),
         )
+
+    def doubt(self, images: Images) -> str:
+        """Return that the sky of an image has another noise than any in training, as in another unit."""
+        scale = images.pixel_size[0] if images.pixel_size else self.pixel_scale
+        for number, image in enumerate(images.image):
+            bad = None if images.mask is None else ~images.mask[number, 0]
+            ratios = sky_of(image, bad)[1] / (self.sky_noise * scale / self.pixel_scale)
+            wrong = (ratios > 0) & ((ratios > OTHER) | (ratios < 1 / OTHER))
+            if wrong.any():
+                at = int(wrong.argmax())
+                return (
+                    f"the {self.band_names[at]} band of image {number} has {ratios[at]:.3g} times the noise of "
+                    "that in training: check its unit (data.reading.zero_point)"
+                )
+        return ""
 
     def _facts(self, cutouts: Sequence[Cutout]) -> dict[str, NDArray[np.float64]]:
         """Return the position of images, and the widths of their point-spread functions where they are known."""

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.adapters.migdal.candidates import candidate_columns, light_yield
 from oasis.adapters.migdal.figures import detection_figure
-from oasis.adapters.migdal.frames import nuclear_blob, read_frames, recoil_components, restore_noise, track_boxes
+from oasis.adapters.migdal.frames import (
+    SIGMA_ADU,
+    nuclear_blob,
+    read_frames,
+    recoil_components,
+    restore_noise,
+    track_boxes,
+)
 from oasis.adapters.migdal.options import MigdalOptions
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
 from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
@@ -20,8 +27,10 @@ from oasis.adapters.migdal.search import search_regions
 from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
 from oasis.adapters.prediction import EventPrediction
+from oasis.adapters.reading import level_and_noise
 from oasis.adapters.study import Study
 from oasis.data.components import Components
+from oasis.data.images import Images
 from oasis.data.mixing import SampleDataset, keyed_rng
 from oasis.data.samples import Array, Sample
 from oasis.instances.grouping import Grouping
@@ -29,6 +38,9 @@ from oasis.instances.grouping import Grouping
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+
+SEED = 5.0  # the level of frames over the noise of the camera from which on it is not that of dark ones
 
 
 class MigdalAdapter(Adapter[MigdalOptions]):
@@ -131,6 +143,21 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         if raw.shape[-2:] == (height, width):
             return detector.preprocess(raw.reshape(-1, height, width), dark)[:, None]
         return np.maximum(super().as_images(raw, dark), 0)
+
+    def doubt(self, images: Images) -> str:
+        """Return that frames lack the noise of the camera, as in another unit, or have its offset."""
+        brightest, (level, _) = float(images.image.max()), level_and_noise(images.image)
+        if level > SEED * SIGMA_ADU:
+            return (
+                f"half of the pixels are above {level:.4g} ADU, {level / SIGMA_ADU:.3g} times the noise of the "
+                "camera: subtract a dark frame (--dark), and check that they are binned as those in training"
+            )
+        if brightest < SIGMA_ADU:
+            return (
+                f"no pixel is above {brightest:.3g} ADU, the noise of the camera is {SIGMA_ADU:g}: check that "
+                "frames are in ADU, and that no dark frame was subtracted twice"
+            )
+        return ""
 
     def visible(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return a rectangle around the pixels above the noise, or the whole image if there are none.
