@@ -17,7 +17,8 @@ from oasis.inference.large import Large, survey
 from oasis.inference.output import MASK, MASKED, Output
 from oasis.inference.plan import BLOCK, FOUND, IMAGES, REGIONS, SURVEY, Plan, Unit
 from oasis.inference.reader import Reader
-from oasis.inference.regional import Regional, merged, ordered
+from oasis.inference.regional import Regional
+from oasis.inference.regional_parts import merged, ordered
 from oasis.inference.regions import Region
 from oasis.inference.rows import Rows
 from oasis.inference.tiled_instances import LitCells, group_parts

@@ -12,7 +12,8 @@ from oasis.inference.job import Job
 from oasis.inference.output import Output
 from oasis.inference.pixels import stated_size
 from oasis.inference.reader import Opened, Reader
-from oasis.inference.regional import Regional, needs_parts, separate_in_parts
+from oasis.inference.regional import Regional
+from oasis.inference.regional_parts import needs_parts, separate_in_parts
 from oasis.inference.sources import left_out
 from oasis.inference.tiled import needs_tiles, separate_tiles
 from oasis.inference.whole import separate_whole

@@ -45,6 +45,11 @@ class Region:
         pairs = zip(names, self.box, strict=True)
         return {f"{name}{end}": value for name, part in pairs for end, value in ((0, part.start), (1, part.stop))}
 
+    def moved(self, by: Sequence[int]) -> "Region":
+        """Return the region with its box moved along every axis."""
+        box = tuple(slice(part.start + step, part.stop + step) for part, step in zip(self.box, by, strict=True))
+        return Region(box, self.name, self.position)
+
     @property
     def middle(self) -> NDArray[np.float64]:
         """The centre of the box, in pixels."""
@@ -196,3 +201,15 @@ def touches(one: Place, other: Place) -> bool:
 def is_in(region: Region, place: Place) -> bool:
     """Return whether the centre of a region is in a part of an image: in one of all parts of a division."""
     return all(part.start <= int(at) < part.stop for part, at in zip(place, region.middle, strict=True))
+
+
+def within(box: Place, window: Place) -> Place:
+    """Return the slices of a box in an array of the pixels of a window.
+
+    Example:
+        >>> within((slice(5, 8),), (slice(4, 12),))
+        (slice(1, 4, None),)
+    """
+    return tuple(
+        slice(part.start - whole.start, part.stop - whole.start) for part, whole in zip(box, window, strict=True)
+    )

@@ -22,7 +22,8 @@ from oasis.inference.pixels import PixelSize, common, stated_size
 from oasis.inference.plan import Plan, Planned, Unit
 from oasis.inference.predicted import Predicted
 from oasis.inference.reader import Reader, Shape
-from oasis.inference.regional import BLOCK, Regional, needs_parts, regions_for
+from oasis.inference.regional import Regional, regions_for
+from oasis.inference.regional_parts import BLOCK, needs_parts
 from oasis.inference.regions import check_fits
 from oasis.inference.sources import left_out
 from oasis.inference.tiled import needs_tiles, tiling_of

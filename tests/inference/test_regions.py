@@ -13,12 +13,12 @@ from oasis.adapters.migdal.search import search_regions
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.surroundings import SizeCheck
-from oasis.inference import regional, stored
+from oasis.inference import regional_parts, stored
 from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
 from oasis.inference.predicted import tables_of
 from oasis.inference.region_files import read_regions
-from oasis.inference.regional import merged
+from oasis.inference.regional_parts import merged
 from oasis.inference.regions import Region, clipped, overlapping, owned, touches, window_of
 from oasis.instances.grouping import Grouping
 from oasis.io.arrays import read_array
@@ -437,8 +437,8 @@ def test_regions_of_large_images_are_those_of_images_in_memory(toy, separator, t
         return predict(separator, adapter, tmp_path / "a.npy", tmp_path / out, *given)
 
     expected = separated("a.h5")
-    monkeypatch.setattr(regional, "PARTS", 1000)
-    for module in (regional, stored):
+    monkeypatch.setattr(regional_parts, "PARTS", 1000)
+    for module in (regional_parts, stored):
         monkeypatch.setattr(module, "BLOCK", {2: 40})
     for out in ("b.h5", "c.zarr"):
         found = separated(out)
