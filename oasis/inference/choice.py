@@ -64,10 +64,9 @@ class Choice:
         if found is not None and not found.same:
             facts += f" has other maps in larger images ({found.changes()})"
             if self._kind is None:
-                raise DataError(
-                    f"{facts}: separate windows of that size with --window regions, or override this "
-                    "with --window whole"
-                )
+                smaller = any(length < side for length, side in zip(size, trained, strict=True))
+                way = "pad them to that size" if smaller else "separate windows of that size with --window regions"
+                raise DataError(f"{facts}: {way}, or override this with --window whole")
             logger.warning("%s: %s: intensities will be off", path, facts)
         if found is None and self.separator.sees_whole_frame:
             logger.warning(

@@ -33,7 +33,12 @@ def ccd():
     adapter = CcdAdapter({})
     image = np.random.default_rng(0).normal(0, adapter.options.sensor.noise_e, (2, 128, 128))
     image[0, 20:24, 30:34] += 5000
-    return adapter, {"e": (image, ""), "adu": (100 * image, "gain"), "kev": (image / 270, "gain")}
+    return adapter, {
+        "e": (image, ""),
+        "adu": (100 * image, "gain"),
+        "kev": (image / 270, "gain"),
+        "low": (-image, "is negative"),
+    }
 
 
 def galaxy():

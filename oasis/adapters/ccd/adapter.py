@@ -25,6 +25,7 @@ from oasis.io.fits import FITS
 SIGNIFICANT = 4.0  # sigma of a pixel that belongs to something
 AROUND = 4  # pixels around what is significant
 OTHER = 3.0  # ratio of the noise to that in training, or its inverse, from which on the gain is doubted
+LOWERED = 5.0  # ratio of the depth of an image to its height from which on its sign is doubted
 
 
 class CcdAdapter(Adapter[CcdOptions]):
@@ -95,7 +96,7 @@ class CcdAdapter(Adapter[CcdOptions]):
         return calibrated(raw, self.options.read, path, dark)
 
     def doubt(self, images: Images) -> str:
-        """Return that a sensor has another noise than in training, as with another gain."""
+        """Return that a sensor has another noise than in training, as with another gain, or the other sign."""
         expected = self.options.sensor.noise_e
         for number, image in enumerate(images.image):
             pixels = image if images.mask is None else image[images.mask[number]]
@@ -104,6 +105,11 @@ class CcdAdapter(Adapter[CcdOptions]):
                 return (
                     f"image {number} has a noise of {noise:.3g} e-, in training it was {expected:g}: check the "
                     "gain of the sensor, data.read.adu_per_electron"
+                )
+            if pixels.size and -pixels.min() > LOWERED * max(float(pixels.max()), SIGNIFICANT * noise):
+                return (
+                    f"image {number} reaches from {pixels.min():.4g} to {pixels.max():.4g} e-: where charge "
+                    "lowers the signal, data.read.adu_per_electron is negative"
                 )
         return ""
 

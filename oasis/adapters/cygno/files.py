@@ -64,7 +64,8 @@ def read_pictures(path: Path, key: str | None = None) -> Array:
 
     Args:
         path: the file.
-        key: the name of one of them, such as `pic_run4117_ev3`; all by default.
+        key: the name of one of them, such as `pic_run4117_ev3`, or of any histogram with two axes; by default all
+            pictures with names of this kind.
 
     Raises:
         DataError: there are no such pictures, or they differ in size.
@@ -73,16 +74,19 @@ def read_pictures(path: Path, key: str | None = None) -> Array:
         names = _names(file)
         found = {name: match for name in names if (match := PICTURE.search(name))}
         chosen = sorted(found, key=lambda name: tuple(map(int, found[name].groups())))
-        chosen = chosen if key is None else [name for name in chosen if key in (name, name.split("/")[-1])]
+        if key is not None:
+            kinds = {name.split(";")[0]: kind for name, kind in file.classnames().items()}
+            images = [name for name, kind in kinds.items() if kind.startswith("TH2")]
+            chosen = [name for name in images if key in (name, name.split("/")[-1])][:1]
         if not chosen:
             what = "pictures (histograms pic_runR_evN)" if key is None else f"picture {key!r}"
             listed = ", ".join(sorted(names)[:5]) or "nothing"
             raise DataError(f"{path}: contains no {what}; it contains {listed}")
         with reading(path, BROKEN):
-            images = [_values(file[names[name]]) for name in chosen]
-    if len({image.shape for image in images}) > 1:
-        raise DataError(f"{path}: pictures differ in size: {sorted({image.shape for image in images})}")
-    return np.stack(images)
+            pictures = [_values(file[names[name]]) for name in chosen]
+    if len({one.shape for one in pictures}) > 1:
+        raise DataError(f"{path}: pictures differ in size: {sorted({one.shape for one in pictures})}")
+    return np.stack(pictures)
 
 
 def read_truth(path: Path) -> Mapping[str, NDArray[Any]]:

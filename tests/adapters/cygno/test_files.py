@@ -72,6 +72,16 @@ def test_pictures_are_read_in_the_order_of_events(run):
     assert truth["eventnumber"].tolist() == [1, 2, 10]
 
 
+def test_a_histogram_with_another_name_is_read_by_it(tmp_path):
+    uproot, frames = pytest.importorskip("uproot"), raw_frames(2)
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file["camera/event_1"], file["camera/event_2"] = (histogram(one.astype(float)) for one in frames)
+    for key in ("event_2", "camera/event_2"):
+        assert np.array_equal(read_pictures(tmp_path / "a.root", key)[0], frames[1].astype(np.float32))
+    with pytest.raises(DataError, match="no picture 'event_3'; it contains .*camera/event_1, camera/event_2"):
+        read_pictures(tmp_path / "a.root", "event_3")
+
+
 def test_a_pedestal_map_has_the_rms_as_its_error(pedmap):
     path, frames = pedmap
     pedestal = read_pedestal(path)
