@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.adapters.base import Adapter
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.inference.blockwise import Blockwise, gather
 from oasis.inference.job import Job
@@ -114,20 +116,50 @@ def facts_of_call(
         "data": [type(adapter).__name__, adapter.options.model_dump(mode="json"), adapter.limits],
         "dark": None if dark is None else hashlib.sha256(np.ascontiguousarray(dark).tobytes()).hexdigest(),
         "also": [key, job.spread, job.refine],
+        "named": [_stamp(path) for path in _named(adapter.options.model_dump(mode="json"))],
     }
     run = [job.separator.options.identity, _digest(job.separator)]
-    facts = {"format": FORMAT, "run": run, "files": [_stamp(path) for path in files], "options": options}
+    read = [_stamp(one) for path in files for one in _together(adapter, path)]
+    facts = {"format": FORMAT, "run": run, "files": read, "options": options}
     plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
     return plain
 
 
+def _together(adapter: Adapter[Any], path: Path) -> list[Path]:
+    with suppress(OasisError):  # its reader says why
+        return adapter.together(path)
+    return [path]
+
+
 def _stamp(path: Path) -> list[Any]:
-    """Return what tells a file from a changed one."""
+    """Return what tells a file, or a folder with all files below it, from a changed one."""
     try:
         found = os.stat(path)
+        inside = _inside(path) if path.is_dir() else ""
     except (OSError, ValueError):
         return [os.path.abspath(path), None, None]
-    return [os.path.abspath(path), found.st_size, found.st_mtime_ns]
+    return [os.path.abspath(path), found.st_size, found.st_mtime_ns, *([inside] if inside else [])]
+
+
+def _inside(folder: Path) -> str:
+    """Return the SHA-256 of names, sizes and times of all files below a folder, such as a zarr store of images."""
+    found = hashlib.sha256()
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            at = os.stat(path := os.path.join(parent, name), follow_symlinks=False)
+            found.update(f"{os.fsencode(path)!r} {at.st_size} {at.st_mtime_ns}\n".encode())
+    return found.hexdigest()
+
+
+def _named(options: Any) -> list[Path]:
+    """Return the files that options name, such as a pedestal."""
+    if isinstance(options, str):
+        return [Path(options)] if os.path.isfile(options) else []
+    inside = (
+        options.values() if isinstance(options, dict) else options if isinstance(options, list | tuple) else ()
+    )
+    return [path for one in inside for path in _named(one)]
 
 
 def _digest(separator: Separator) -> str:

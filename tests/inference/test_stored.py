@@ -179,6 +179,38 @@ def test_stores_of_another_call_are_refused_in_one_line(setup, separator, folder
     assert predict(separator, setup.adapter, source, out, window=window, replace=True).images
 
 
+@pytest.mark.parametrize("changed", ["frames", "labels"])
+def test_what_changed_below_a_folder_is_not_taken_for_the_same(setup, toy, tmp_path, changed):
+    """The time of a folder itself does not change when a file in it is written again."""
+    separator = toy.new_separator(trained_size=(24, 20)).eval()
+    frames = np.random.default_rng(0).exponential(20, (2, 70, 81)).astype(np.float32)
+    array = zarr.create_array(tmp_path / "frames.zarr", data=frames, chunks=(1, 70, 81))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/frames.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    window = WindowOptions(kind="regions", regions=str(tmp_path / "labels"))
+
+    def called():
+        return predict(separator, setup.adapter, tmp_path / "frames.zarr", tmp_path / "m.zarr", window=window)
+
+    called()
+    called()
+    if changed == "frames":
+        array[1] = 0
+    else:
+        (tmp_path / "labels/frames.txt").write_text("0 0.4 0.5 0.2 0.2\n")
+    with pytest.raises(DataError, match=r"contains maps of other (image files|options)"):
+        called()
+
+
+def test_other_contents_of_a_file_that_options_name_are_not_the_same(tmp_path):
+    (tmp_path / "pedestal.npy").write_bytes(b"one")
+    named = {"pedestal": str(tmp_path / "pedestal.npy"), "files": {"train": "none"}, "size": [3, 4]}
+    first = [stored._stamp(path) for path in stored._named(named)]
+    (tmp_path / "pedestal.npy").write_bytes(b"two, longer")
+    assert len(first) == 1
+    assert first != [stored._stamp(path) for path in stored._named(named)]
+
+
 def test_what_is_no_store_is_never_removed(setup, separator, folder, tmp_path):
     out = tmp_path / "m.zarr"
     out.mkdir()

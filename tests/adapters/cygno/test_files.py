@@ -78,7 +78,7 @@ def test_a_histogram_with_another_name_is_read_by_it(tmp_path):
         file["camera/event_1"], file["camera/event_2"] = (histogram(one.astype(float)) for one in frames)
     for key in ("event_2", "camera/event_2"):
         assert np.array_equal(read_pictures(tmp_path / "a.root", key)[0], frames[1].astype(np.float32))
-    with pytest.raises(DataError, match="no picture 'event_3'; it contains .*camera/event_1, camera/event_2"):
+    with pytest.raises(DataError, match=r"no picture 'event_3'; it contains .*camera/event_1, camera/event_2"):
         read_pictures(tmp_path / "a.root", "event_3")
 
 
