@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -75,10 +76,56 @@ class Onnx(Runtime):
         if converted is None:
             raise ModelError("torch made no program")
         model = converted.model_proto
+        if sizes.kind != "trained":
+            self._check_sizes(model, sizes)
         self.onnx.helper.set_model_props(model, {KEY: card.model_dump_json()})
         if model.ByteSize() > LARGEST:
             raise ModelError(f"the model has {model.ByteSize() / 1e9:.1f} GB, an ONNX file at most 2 GB")
         return bytes(model.SerializeToString())
+
+    def _check_sizes(self, model: Any, sizes: Sizes) -> None:
+        """Make a program fail for images of sizes that it was not made for; else it would give other maps.
+
+        Lengths of an image that are too small, or no multiples, become an index outside of an array of one number,
+        by which the image is multiplied. The name of the node is part of the error.
+        """
+        helper, numbers = self.onnx.helper, self.onnx.numpy_helper
+        graph = model.graph
+        image = graph.input[0].name
+        used = f"{image}_of_valid_size"
+        for node in graph.node:
+            for place, name in enumerate(node.input):
+                if name == image:
+                    node.input[place] = used
+        values = {
+            "size_least": np.array(sizes.least),
+            "size_step": np.array(sizes.step),
+            "size_zero": np.array(0),
+            "size_two": np.array(2),
+            "size_one": np.ones(1, np.float32),
+        }
+        graph.initializer.extend([numbers.from_array(value, name) for name, value in values.items()])
+        name = f"images_of_{sizes.least}_pixels_or_more" + (
+            f"_in_multiples_of_{sizes.step}" if sizes.step > 1 else ""
+        )
+        steps = (
+            ("Shape", [image], "size_found", {"start": 2}),
+            ("Sub", ["size_found", "size_least"], "size_beyond", {}),
+            ("Min", ["size_beyond", "size_zero"], "size_lacking", {}),
+            ("Mod", ["size_found", "size_step"], "size_rest", {}),
+            ("Sub", ["size_lacking", "size_rest"], "size_wrong", {}),
+            ("Mul", ["size_wrong", "size_two"], "size_index", {}),
+            ("Gather", ["size_one", "size_index"], "size_checked", {}),
+            ("ReduceProd", ["size_checked"], "size_factor", {"keepdims": 0}),
+            ("Mul", [image, "size_factor"], used, {}),
+        )
+        nodes = [
+            helper.make_node(kind, inputs, [output], name=name if kind == "Gather" else output, **further)
+            for kind, inputs, output, further in steps
+        ]
+        kept = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*nodes, *kept])
 
     def loaded(self, path: Path) -> Call:
         """Return the function in a file."""

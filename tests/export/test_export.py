@@ -62,6 +62,26 @@ def test_numpy_and_onnxruntime_alone_give_the_maps_of_the_run(exported, pulses_r
     assert [*found["classes"]] == [*separator.classes]
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_program_refuses_images_of_sizes_that_it_was_not_made_for(tmp_path, stride):
+    """Without that it would give other maps than the run."""
+    runtime = pytest.importorskip("onnxruntime")
+    facts = {"model": {**TINY, "stride": stride}, "spatial_dims": 2, "trained_size": (16, 16)}
+    separator = Separator(SeparatorOptions(classes=("a", "b"), **facts)).eval()
+    card = export.export_separator(separator, tmp_path / "model.onnx", "onnx", FACTS)
+    assert (card.size, card.multiple_of) == ("any" if stride == 1 else "multiples", stride)
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    rng, least = np.random.default_rng(0), card.smallest
+    for size in ((least, 40), (30, 36)):
+        image = rng.exponential(30, (2, 1, *size)).astype(np.float32)
+        expected = separator.predict(image, precision="float32").maps.numpy()
+        np.testing.assert_allclose(session.run(["maps"], {"image": image})[0], expected, atol=1e-2)
+    wrong = [(least - stride, 40), (40, 1)] + ([(31, 40), (40, 33)] if stride > 1 else [])
+    for size in wrong:
+        with pytest.raises(Exception, match=f"images_of_{least}_pixels_or_more"):
+            session.run(["maps"], {"image": np.ones((1, 1, *size), np.float32)})
+
+
 def test_no_foreign_file_is_replaced(exported, pulses_run, tmp_path, capsys):
     out = tmp_path / "mine.onnx"
     for name in ("mine.onnx", "mine.onnx.md", "mine.onnx.json"):
