@@ -108,7 +108,7 @@ class Onnx(Runtime):
         name = f"images_of_{sizes.least}_pixels_or_more" + (
             f"_in_multiples_of_{sizes.step}" if sizes.step > 1 else ""
         )
-        steps = (
+        steps: tuple[tuple[str, list[str], str, dict[str, int]], ...] = (
             ("Shape", [image], "size_found", {"start": 2}),
             ("Sub", ["size_found", "size_least"], "size_beyond", {}),
             ("Min", ["size_beyond", "size_zero"], "size_lacking", {}),
