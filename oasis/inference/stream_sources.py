@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.adapters.reading import say_saturated
 from oasis.data.images import Images
-from oasis.errors import ConfigError, DataError
+from oasis.errors import ConfigError, DataError, OasisError
 from oasis.inference.reader import Reader
 from oasis.inference.sources import say_doubt
 from oasis.io.arrays import native
@@ -182,6 +182,8 @@ def _of_folder(
     source: Path, adapter: Adapter[Any], watch: Watch, key: str | None, dark: NDArray[Any] | None
 ) -> Iterator[Frame]:
     reader, seen, sizes = Reader(adapter, key, dark), set[Path](), dict[Path, int]()
+    begun: dict[Path, int] = {}
+    broken: dict[Path, tuple[int, OasisError]] = {}
     while True:
         files: list[Path] = []
         with suppress(DataError):  # none yet
@@ -191,13 +193,23 @@ def _of_folder(
             if sizes.get(path) != size:  # it is still being written
                 sizes[path] = size
                 continue
-            seen.add(path)
+            if path in broken and broken[path][0] == size:
+                continue
             arrived = time.monotonic()
-            for number in range(reader.shape(path).images):
-                image = reader.images(path, number, number + 1)
-                watch.noted()
-                yield Frame(path, number, image, arrived)
+            try:
+                for number in range(begun.get(path, 0), reader.shape(path).images):
+                    image = reader.images(path, number, number + 1)
+                    watch.noted()
+                    begun[path] = number + 1
+                    yield Frame(path, number, image, arrived)
+            except OasisError as error:  # the writer may have paused: it is read again when it has changed
+                broken[path] = size, error
+                continue
+            broken.pop(path, None)
+            seen.add(path)
         if not watch.goes_on():
+            if broken:
+                raise DataError("; ".join(str(error) for _, error in broken.values()))
             return
 
 

@@ -24,6 +24,7 @@ def migdal():
         "suppressed": (suppressed, ""),
         "offset": (offset, "subtract a dark frame"),
         "raw": (raw, "subtract a dark frame"),
+        "turned": (frames.transpose(0, 2, 1), "the order of their axes"),
         "kev": (frames / 1925, "frames are in ADU"),
         "twice": (frames - 1600, "no dark frame was subtracted twice"),
     }

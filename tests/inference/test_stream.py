@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import h5py
 import numpy as np
@@ -107,6 +108,33 @@ def test_sources_that_grow(run, frames, tmp_path, name, grow):
     found = run.stream(path, tmp_path / "m.zarr", every=0, report=end, stop=stop, idle=20)
     assert (found.frames, found.error) == (11, None)
     check(run, tmp_path / "m.zarr", frames, [0] * 11 if grow is grow_folder else None)
+
+
+def test_a_damaged_file_in_a_folder_does_not_end_the_stream(run, frames, tmp_path):
+    (tmp_path / "a").mkdir()
+    grow_folder(tmp_path / "a", frames)
+    (tmp_path / "a/004b.npy").write_bytes(b"damaged")
+    found = run.stream(tmp_path / "a", tmp_path / "m.zarr", idle=0.5)
+    assert found.frames == 11
+    assert "004b.npy: damaged" in str(found.error)
+    check(run, tmp_path / "m.zarr", frames, [0] * 11)
+
+
+def test_a_file_whose_writer_pauses_is_read_once_it_is_whole(run, frames, tmp_path):
+    (tmp_path / "a").mkdir()
+    np.save(tmp_path / "whole.npy", frames)
+    content = (tmp_path / "whole.npy").read_bytes()
+    (tmp_path / "a/a.npy").write_bytes(content[:3000])
+
+    def finish():
+        time.sleep(0.5)
+        with (tmp_path / "a/a.npy").open("ab") as file:
+            file.write(content[3000:])
+
+    threading.Thread(target=finish).start()
+    found = run.stream(tmp_path / "a", tmp_path / "m.zarr", idle=3)
+    assert (found.frames, found.error) == (11, None)
+    check(run, tmp_path / "m.zarr", frames)
 
 
 def test_a_tiff_file_that_ends_in_half_a_page_is_named(run, frames, tmp_path):

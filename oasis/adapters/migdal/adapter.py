@@ -145,8 +145,14 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         return np.maximum(super().as_images(raw, dark), 0)
 
     def doubt(self, images: Images) -> str:
-        """Return that frames lack the noise of the camera, as in another unit, or have its offset."""
+        """Return that frames lack the noise of the camera, have its offset, or are larger than the field."""
         brightest, (level, _) = float(images.image.max()), level_and_noise(images.image)
+        size, field = images.image.shape[2:], self.options.detector.shape
+        if any(length > side for length, side in zip(size, field, strict=True)):
+            return (
+                f"frames of {size[0]} x {size[1]} pixels are larger than the field of {field[0]} x {field[1]} and "
+                "taken as binned: check the order of their axes, and their binning"
+            )
         if level > SEED * SIGMA_ADU:
             return (
                 f"half of the pixels are above {level:.4g} ADU, {level / SIGMA_ADU:.3g} times the noise of the "
