@@ -38,7 +38,10 @@ def parse_memory(text: str) -> int:
     unit = UNITS[match[2].upper()]
     if match[3]:
         unit = 2 ** (10 * list(UNITS).index(match[2].upper()))
-    return int(float(match[1]) * unit)
+    found = int(float(match[1]) * unit)
+    if not found:
+        raise ConfigError(f"memory: expected a size above 0 such as 2GB, found {shown(text)}")
+    return found
 
 
 def bytes_per_pixel(separator: Separator) -> float:

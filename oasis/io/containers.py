@@ -1,6 +1,6 @@
 """Containers: files with several named arrays, in HDF5 or MATLAB format, and the choice of one of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +77,7 @@ def opened_dataset(path: Path, key: str | None = None) -> Iterator[h5py.Dataset]
             key = chosen_name(path, names, key)
         _check_written(file[key], f"{path}: {key}")
         _check_filters(file[key], f"{path}: {key}")
+        check_unscaled(file[key].attrs, f"{path}: {key}")
         yield file[key]
 
 
@@ -112,6 +113,20 @@ def _check_written(data: h5py.Dataset, where: str) -> None:
     """
     if data.size and not data.is_virtual and not data.id.get_storage_size():
         raise DataError(f"{where} of shape {data.shape} contains no data: nothing was written to it")
+
+
+def check_unscaled(attributes: Mapping[str, Any], where: str) -> None:
+    """Check that numbers are stored as they are meant, not scaled as the CF conventions of netCDF allow.
+
+    Raises:
+        DataError: their attributes state a scale or an offset, which other readers may or may not apply.
+    """
+    for name, neutral in (("scale_factor", 1), ("add_offset", 0)):
+        if name in attributes and not np.all(np.equal(attributes[name], neutral)):
+            raise DataError(
+                f"{where} states {name} {attributes[name]}, so that its numbers are not those that are meant: "
+                "store them with the scale applied"
+            )
 
 
 def _check_filters(data: h5py.Dataset, where: str) -> None:

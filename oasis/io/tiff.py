@@ -1,8 +1,10 @@
 """TIFF files: their pages as one stack, with the axes that OME, ImageJ or the file itself states."""
 
+import logging
 import struct
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
@@ -14,6 +16,8 @@ from numpy.typing import NDArray
 from oasis.errors import MissingExtraError
 from oasis.io.axes import AxisFacts
 from oasis.io.files import one_line
+
+logger = logging.getLogger(__name__)
 
 CHANNELS: Final = "CS"  # axes of channels: those of OME and ImageJ, and the samples of a colour picture
 MICRON: Final = "µm"
@@ -90,12 +94,24 @@ def tiff_facts(file: tifffile.TiffFile) -> AxisFacts:
     Resolutions in inches, which programs write without a meaning, are not sizes of pixels.
     """
     names = file.series[0].axes
+    if file.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        _say_inverted(str(file.filehandle.path))
     with suppress(ValueError, SyntaxError, TypeError, ArithmeticError):  # sizes that are damaged are not known
         if file.is_ome and file.ome_metadata:
             return _of_ome(names, file.ome_metadata)
         if file.is_imagej and file.imagej_metadata:
             return _of_imagej(names, file)
     return AxisFacts(names)
+
+
+@lru_cache
+def _say_inverted(path: str) -> None:
+    """Warn once of a file whose zero is white."""
+    logger.warning(
+        "%s: its zero is white (MinIsWhite), but its numbers are taken as intensities as they are stored: invert "
+        "them if they are not",
+        path,
+    )
 
 
 def _of_ome(names: str, text: str) -> AxisFacts:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oasis.errors import ConfigError, DataError, import_extra
 from oasis.io.axes import AxisFacts
-from oasis.io.containers import chosen_name
+from oasis.io.containers import check_unscaled, chosen_name
 from oasis.io.files import reading
 from oasis.io.tiff import resolutions
 
@@ -151,6 +151,7 @@ def open_zarr(path: Path, key: str | None = None) -> ZarrArray:
             where = path / chosen_name(path, names, key)
             node = _open(where)
         _check_codecs(where, node)
+        check_unscaled(node.attrs, str(where))
         if node.dtype.kind not in "fiub" or not node.size or not node.shape:
             raise DataError(f"{where}: contains no numeric array (dtype {node.dtype}, shape {node.shape})")
     if not axes:

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from oasis.errors import DataError
 from oasis.io.arrays import read_array
@@ -121,6 +122,34 @@ def test_data_sets_without_data_are_refused_and_zeros_that_were_written_are_read
             read(path)
     path = written(tmp_path / "zeros.h5", lambda file: file.create_dataset("image", data=np.zeros((3, 64))))
     assert read_array(path).shape == (3, 64)
+
+
+@pytest.mark.parametrize("kind", ["h5", "zarr"])
+def test_numbers_that_are_stored_scaled_are_refused(tmp_path: Path, kind: str) -> None:
+    def write(name: str, **attributes: float) -> Path:
+        path = tmp_path / f"{name}.{kind}"
+        if kind == "h5":
+            with h5py.File(path, "w") as file:
+                file["image"] = np.ones((4, 5), np.int16)
+                file["image"].attrs.update(attributes)
+        else:
+            store = pytest.importorskip("zarr")
+            store.create_array(path, data=np.ones((4, 5), np.int16)).attrs.update(attributes)
+        return path
+
+    assert read_array(write("plain", scale_factor=1.0, add_offset=0.0)).shape == (4, 5)
+    with pytest.raises(DataError, match=r"states scale_factor 0\.5, .* with the scale applied"):
+        read_array(write("scaled", scale_factor=0.5))
+    with pytest.raises(DataError, match=r"states add_offset 3"):
+        read_array(write("offset", add_offset=3))
+
+
+def test_a_tiff_file_whose_zero_is_white_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("minisblack", "miniswhite"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.ones((20, 30), np.uint16), photometric=name)
+        read_array(tmp_path / f"{name}.tif")
+        read_array(tmp_path / f"{name}.tif")
+    assert caplog.text.count("its zero is white") == 1
 
 
 @pytest.mark.parametrize("name", ["nul\0byte.h5", "missing.h5", "."])
