@@ -150,7 +150,7 @@ class FittedAsinhScale:
 
     def forward(self, intensity: Tensor) -> Tensor:
         """Return scaled values of intensities (b, B, *S) or (b, N, B, *S)."""
-        return torch.asinh(intensity / (2 * self._shaped(intensity))) / LN10
+        return asinh(intensity / (2 * self._shaped(intensity))) / LN10
 
     def inverse(self, scaled: Tensor) -> Tensor:
         """Return intensities of scaled values (b, B, *S) or (b, N, B, *S)."""
@@ -164,6 +164,40 @@ class FittedAsinhScale:
         images, bands = self.softening.shape
         classes = [1] * (like.ndim > self.dims + 2)
         return self.softening.view(images, *classes, bands, *[1] * self.dims)
+
+
+def asinh(x: Tensor) -> Tensor:
+    """Return the inverse hyperbolic sine, which torch computes number by number on a CPU: four times slower.
+
+    Example:
+        >>> asinh(torch.tensor([-1.0, 0.0, 1e-6, 1e20]))
+        tensor([-8.8137e-01,  0.0000e+00,  1.0000e-06,  4.6745e+01])
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return torch.asinh(x)
+    return _Asinh.apply(x)  # type: ignore[no-any-return]
+
+
+class _Asinh(torch.autograd.Function):
+    r""":math:`\ln(1 + x + x r)` with :math:`r = 1 / (1 / x + \sqrt{1 + 1 / x^2})` for x > 0, exact."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        size = x.abs()
+        inverse = size.reciprocal()
+        ratio = torch.reciprocal(inverse + torch.sqrt(1 + inverse * inverse))
+        return torch.log1p(torch.addcmul(size, size, ratio)).copysign(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grad * torch.rsqrt(1 + x * x)
 
 
 class AsinhScale(Options):

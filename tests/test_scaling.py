@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oasis.errors import ConfigError
-from oasis.scaling import AsinhScale, FittedLogScale, LogScale
+from oasis.scaling import AsinhScale, FittedLogScale, LogScale, asinh
 
 
 def lognormal(seed: int, *shape: int) -> torch.Tensor:
@@ -136,6 +136,23 @@ def test_asinh_is_that_of_every_band_and_its_inverse_is_exact(softening: float, 
     maps = torch.stack([image, 2 * image], dim=1)  # (b, N, B, *S)
     torch.testing.assert_close(fitted.forward(maps)[:, 0], scaled)
     torch.testing.assert_close(fitted.inverse(fitted.forward(maps)), maps, rtol=1e-4, atol=1e-6)
+
+
+def test_asinh_is_torchs_for_all_numbers_with_its_gradient() -> None:
+    signs, sizes = torch.tensor([-1.0, 1.0]), 10.0 ** torch.linspace(-37, 38, 500)
+    x = torch.cat(
+        [(signs[:, None] * sizes).flatten(), torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan])]
+    )
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, wanted = asinh(ours), torch.asinh(theirs)
+    torch.testing.assert_close(found, torch.asinh(x.double()).float(), rtol=5e-7, atol=0, equal_nan=True)
+    assert torch.equal(found[:-1].signbit(), wanted[:-1].signbit())
+    found.sum().backward()
+    wanted.sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, equal_nan=True)
+    assert torch.equal(torch.func.vmap(asinh)(x.view(-1, 5))[:-1], found.view(-1, 5)[:-1])
+    some = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(asinh, some)
 
 
 @pytest.mark.parametrize("filled", [0.0, 0.3])

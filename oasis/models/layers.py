@@ -4,11 +4,19 @@ See `oasis.models.kernels`. In channels-last memory torch is slow in two more pl
 strided depthwise convolution in bfloat16, and that of an interpolation whose gradient is a slice.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oasis.models.kernels import fuses_norm, group_norm_silu, plain_group_norm_silu
+from oasis.models.kernels import (
+    batch_norm_silu,
+    fuses_batch_norm,
+    fuses_norm,
+    group_norm_silu,
+    plain_group_norm_silu,
+)
 
 TINY = 2  # pixels along each axis up to which 3D convolutions on a CPU are computed in float32
 
@@ -44,6 +52,39 @@ class GroupNormSiLU(nn.GroupNorm):
         """Return a tensor like `x` (b, c, *S)."""
         compute = group_norm_silu if fuses_norm(x, self.num_groups) else plain_group_norm_silu
         return compute(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+BATCH_NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
+    1: nn.BatchNorm1d,
+    2: nn.BatchNorm2d,
+    3: nn.BatchNorm3d,
+}
+
+
+class BatchNormSiLU(nn.Sequential):
+    """SiLU(BatchNorm(x)); in training with few channels it keeps only `x` for the backward pass.
+
+    Example:
+        >>> layer = BatchNormSiLU(channels=1, spatial_dims=1)
+        >>> layer(torch.tensor([[[1.0, 3.0]], [[5.0, 9.0]]])).detach().flatten().round(decimals=2)
+        tensor([-0.2800, -0.1900,  0.0900,  1.2500])
+    """
+
+    def __init__(self, channels: int, spatial_dims: int) -> None:
+        super().__init__(BATCH_NORMS[spatial_dims](channels), nn.SiLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor like `x` (b, c, *S)."""
+        norm: Any = self[0]  # torch.nn.SyncBatchNorm may have taken its place
+        if not (norm.training and type(norm) in BATCH_NORMS.values() and fuses_batch_norm(x)):
+            return super().forward(x)  # type: ignore[no-any-return,no-untyped-call]
+        out, mean, variance = batch_norm_silu(x, norm.weight, norm.bias, norm.eps)
+        with torch.no_grad():
+            count = x.numel() / x.shape[1]
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+            norm.num_batches_tracked += 1
+        return out
 
 
 class DepthwiseDown(nn.Module):

@@ -12,12 +12,11 @@ from torch.nn import functional as F
 from oasis.errors import ModelError, nearest
 from oasis.models.backbone import Backbone, check_counts, check_dimension
 from oasis.models.kernels import memory_format
-from oasis.models.layers import CONVOLUTIONS, DepthwiseDown, GroupNormSiLU, upsample
+from oasis.models.layers import CONVOLUTIONS, BatchNormSiLU, DepthwiseDown, GroupNormSiLU, upsample
 
 GROUPS = 8
 STRIDES = (1, 2, 4)
 NORMS = ("group", "batch", "instance", "none")
-BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -231,7 +230,7 @@ def _norm_silu(channels: int, style: Style) -> nn.Module:
         case "instance":
             return GroupNormSiLU(channels, channels)
         case "batch":
-            return nn.Sequential(BATCH_NORMS[style.spatial_dims](channels), nn.SiLU())
+            return BatchNormSiLU(channels, style.spatial_dims)
         case _:
             return nn.SiLU()
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from oasis.models import kernels
+from oasis.models import kernels, layers
 from oasis.models.kernels import memory_format
-from oasis.models.layers import CONVOLUTIONS, DepthwiseDown, GroupNormSiLU, upsample
+from oasis.models.layers import CONVOLUTIONS, BatchNormSiLU, DepthwiseDown, GroupNormSiLU, upsample
 from oasis.models.unet import UNet
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -177,6 +177,68 @@ def test_a_constant_image_stays_constant(channels: int, size: tuple[int, int], d
         y = layer(image.contiguous(memory_format=torch.channels_last))
     expected = F.silu(layer.bias.detach()).view(1, channels, 1, 1).to(dtype).expand_as(y)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-4 if dtype == torch.float32 else 2**-8)
+
+
+def test_the_norm_of_a_single_channel_of_a_single_image_is_torchs() -> None:
+    layer, x = layer_of(1, 1).double(), drawn(1, 1, 64, 48)
+    found, wanted = layer(x), F.silu(F.group_norm(x, 1, layer.weight, layer.bias, layer.eps))
+    gradient, inputs = drawn(1, 1, 64, 48, seed=1), (x, layer.weight, layer.bias)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(one, inputs, gradient) for one in (found, wanted)), check_stride=False
+    )
+
+
+@pytest.mark.parametrize("size", [(64, 48), (7, 20, 24)])
+@pytest.mark.parametrize("channels", [1, 5, 12])
+def test_batch_norm_of_few_channels_is_torchs(channels: int, size: tuple[int, ...], monkeypatch) -> None:
+    monkeypatch.setattr(kernels, "MANY", 1000)
+    fast, torchs = (BatchNormSiLU(channels, len(size)).double() for _ in range(2))
+    fast.load_state_dict({f"0.{name}": value for name, value in torchs[0].state_dict().items()})
+    for layer in (fast, torchs):
+        with torch.no_grad():
+            layer[0].weight.copy_(torch.linspace(-1, 2, channels))
+            layer[0].bias.copy_(torch.linspace(0.5, -0.5, channels))
+    used = []
+
+    def fuses(x: torch.Tensor) -> bool:
+        used.append(kernels.fuses_batch_norm(x.float()))
+        return used[-1]
+
+    monkeypatch.setattr(layers, "fuses_batch_norm", fuses)
+    for seed in range(3):
+        x, y = (drawn(3, channels, *size, seed=seed) for _ in range(2))
+        found, wanted = fast(x + 2), F.silu(torchs[0](y + 2))
+        assert found.is_contiguous(memory_format=CHANNELS_LAST[found.ndim])
+        torch.testing.assert_close(found, wanted)
+        slope = drawn(*found.shape, seed=9).detach()
+        for one, other in zip(
+            torch.autograd.grad((found * slope).sum(), [x, *fast.parameters()]),
+            torch.autograd.grad((wanted * slope).sum(), [y, *torchs[0].parameters()]),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other)
+    assert used == [kernels.kernels_work()] * 3
+    for name, value in torchs[0].state_dict().items():
+        torch.testing.assert_close(fast[0].state_dict()[name], value)
+    torch.testing.assert_close(fast.eval()(x), F.silu(torchs[0].eval()(y)))
+
+
+def test_batch_norm_is_torchs_own_where_that_is_faster_or_other_statistics_are_asked_for(monkeypatch) -> None:
+    x = drawn(4, 12, 128, 96, dtype=torch.float32)
+    assert kernels.fuses_batch_norm(x) == kernels.kernels_work()
+    assert not kernels.fuses_batch_norm(drawn(4, 16, 128, 96, dtype=torch.float32))
+    assert not kernels.fuses_batch_norm(drawn(4, 12, 32, 24, dtype=torch.float32))
+    assert not kernels.fuses_batch_norm(x.contiguous())
+    assert not kernels.fuses_batch_norm(x.bfloat16())
+    monkeypatch.setattr(layers, "batch_norm_silu", None)
+    layer = BatchNormSiLU(12, 2)
+    frozen = layer[0].eval()
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    layer(x).sum().backward()  # frozen statistics within a module in training
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
+    with torch.no_grad():
+        layer.train()(x)
+    assert layer[0].num_batches_tracked == 1
 
 
 def test_samples_of_a_batch_do_not_mix() -> None:
