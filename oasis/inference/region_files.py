@@ -27,6 +27,7 @@ LABELS = ("name", "source", "class")
 PLACES = (*edge_names(3), *AXES[3])
 ROUNDING = 1e-3  # pixels; an edge given as a fraction of the image is snapped to a pixel edge within this
 FARTHEST = 2.0**31  # a place in pixels is nearer
+FARTHEST_ON_SKY = (360.0, 90.0)  # right ascension and declination, degrees
 ToPixels = Callable[[Path, NDArray[np.float64]], NDArray[np.float64]]
 Translate = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -124,6 +125,14 @@ class _Table:
             raise DataError(
                 f"{path}: row {int(wrong.argmax()) + 1}: expected numbers in {', '.join(self.columns)}"
             )
+        if self.columns == list(SKY):
+            wrong = (np.abs(self.table[self.columns].to_numpy(float)) > FARTHEST_ON_SKY).any(axis=1)
+            if wrong.any():
+                row = self.table[self.columns].iloc[int(wrong.argmax())].tolist()
+                raise DataError(
+                    f"{path}: row {int(wrong.argmax()) + 1}: ra {row[0]:g}, dec {row[1]:g} is no position on the "
+                    "sky: expected degrees, and a declination from -90 to 90"
+                )
         self._check_frames()
         self._used: set[int] = set()
         self.of_objects = "class" in header

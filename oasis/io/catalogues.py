@@ -22,6 +22,7 @@ FEATHER: Final = ".feather"
 OURS: Final = "oasis"  # the key under which a catalogue states what made it
 CATALOGUE: Final = "catalogue"  # of the card OASIS in the header of a table
 SKY: Final = ("ra", "dec")
+ASTROPY: Final = b"table_meta_yaml"  # the key under which astropy states the units of a Parquet table
 CARD: Final = 80  # bytes of a card of a FITS header
 CARDS: Final = 36  # in a block
 END: Final = b"END"
@@ -153,6 +154,8 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     check_file(path)
     if path.suffix.lower() in (".parquet", FEATHER):
         with reading(path, "not a Parquet or Feather table"):
+            if path.suffix.lower() == ".parquet" and ASTROPY in (pq.read_schema(path).metadata or {}):
+                return _as_pandas(import_extra("astropy.table", "fits").Table.read(str(path), format="parquet"))
             table = pd.read_feather(path) if path.suffix.lower() == FEATHER else pd.read_parquet(path)
             return _with_nan(table)
     astropy = import_extra("astropy.table", "fits")

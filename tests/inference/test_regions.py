@@ -266,6 +266,13 @@ def test_boxes_outside_are_left_out_and_others_cut_at_the_border(toy, separator,
     assert "2 of 4 regions are left out: outside of the image" in caplog.text
 
 
+@pytest.mark.parametrize("row", ["2.2,150.1", "150,95", "540,2"])
+def test_positions_that_are_not_on_the_sky_are_refused(tmp_path, row):
+    (tmp_path / "a.csv").write_text(f"ra,dec\n150,2\n{row}\n")
+    with pytest.raises(DataError, match=r"a\.csv: row 2: ra .* is no position on the sky: expected degrees"):
+        read_regions(tmp_path / "a.csv", 2, lambda path, sky: sky)
+
+
 def test_positions_on_the_sky_need_an_adapter_that_knows_it(toy, separator, source, tmp_path):
     file = boxes_file(tmp_path / "sky.csv", ["150.1,2.2"], "ra,dec")
     with pytest.raises(DataError, match="have no coordinates on the sky: give positions in pixels"):

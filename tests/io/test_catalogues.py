@@ -121,3 +121,12 @@ def test_circles_on_the_sky_and_in_pixels(tmp_path):
     assert is_ours(tmp_path / "a.reg")
     write_circles(tmp_path / "b.reg", np.array([[10.0, 20.0]]), radii, ["7"], on_sky=False)
     assert "circle(21.0000000,11.0000000,1.500)" in (tmp_path / "b.reg").read_text()
+
+
+def test_positions_of_a_parquet_table_of_astropy_are_converted_from_the_unit_it_states(tmp_path):
+    tables, units = pytest.importorskip("astropy.table"), pytest.importorskip("astropy.units")
+    columns = {"ra": [10.0] * units.hourangle, "dec": [7200.0] * units.arcsec, "name": ["a"]}
+    tables.Table(columns).write(tmp_path / "a.parquet")
+    found = read_catalogue(tmp_path / "a.parquet")
+    assert found["name"].tolist() == ["a"]
+    assert found[["ra", "dec"]].to_numpy()[0] == pytest.approx([150, 2])

@@ -13,6 +13,8 @@ from oasis.io.arrays import read_array
 from oasis.options import Options
 
 NORMAL_95 = 1.96
+CENTRAL = 1.3  # ratio of the relative light yield in the middle of the field to 1, or its inverse, that is refused
+BRIGHTER = 2.0  # ratio of the largest to that in the middle, that is refused
 
 
 class EnergyScale(Options):
@@ -64,6 +66,17 @@ def _table(path: Path) -> NDArray[np.float64]:
         raise DataError(f"{path}: no table of relative light yields: {error}") from None
     if table.ndim != 2 or not (np.isfinite(table).all() and (table > 0).all()):
         raise DataError(f"{path}: expected relative light yields above 0")
+    middle = float(np.median(table[tuple(slice(side // 3, side - side // 3) for side in table.shape)]))
+    if not 1 / CENTRAL < middle < CENTRAL:
+        raise DataError(
+            f"{path}: the light yield in the middle of the field is {middle:.3g}, expected about 1: divide the "
+            "table by that, since adu_per_kev is that of the centre"
+        )
+    if table.max() > BRIGHTER * middle:
+        raise DataError(
+            f"{path}: the light yield reaches {table.max():.3g} outside of the middle of the field, where it is "
+            f"{middle:.3g}: expected yields, not the factors that correct them"
+        )
     return table
 
 

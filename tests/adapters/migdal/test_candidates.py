@@ -57,11 +57,11 @@ def test_a_window_whose_place_in_the_field_is_not_known_has_no_energies() -> Non
 
 def test_a_measured_light_yield_is_interpolated(tmp_path) -> None:
     path = tmp_path / "map.csv"
-    path.write_text("0.2,0.4\n0.6,0.8\n")
+    path.write_text("0.8,0.9\n1.1,1.2\n")
     found = light_yield(EnergyScale(vignetting=str(path)), Detector(shape=(4, 8)))
     assert found.shape == (4, 8)
-    assert [found[0, 0], found[0, -1], found[-1, 0], found[-1, -1]] == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    assert found.mean() == pytest.approx(0.5)
+    assert [found[0, 0], found[0, -1], found[-1, 0], found[-1, -1]] == pytest.approx([0.8, 0.9, 1.1, 1.2])
+    assert found.mean() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("content", [None, "", "a,b", "0.5,0.0", "1,nan"])
@@ -90,3 +90,16 @@ def test_the_table_of_regions_has_the_columns(tmp_path) -> None:
     table = pd.read_csv(tmp_path / "maps.csv")
     assert {"energy_kev", "energy_kev_low", "energy_kev_high", "distance_mm", "candidate"} <= set(table)
     assert (table.groupby("region")["candidate"].nunique() == 1).all()
+
+
+@pytest.mark.parametrize("change", [lambda table: 100 * table, lambda table: 1 / table, lambda table: table / 1.6])
+def test_light_yields_that_are_not_relative_to_the_centre_are_refused(tmp_path, change) -> None:
+    detector = Detector()
+    rows, cols = (np.linspace(0, side - 1, 9) for side in detector.shape)
+    table = detector.vignetting(rows[:, None], cols).astype(float)
+    np.savetxt(tmp_path / "right.csv", table, delimiter=",")
+    right = light_yield(EnergyScale(vignetting=str(tmp_path / "right.csv")), detector)
+    assert right[144, 256] == pytest.approx(1, rel=0.05)
+    np.savetxt(tmp_path / "wrong.csv", change(table), delimiter=",")
+    with pytest.raises(DataError, match=r"wrong\.csv: the light yield (in the middle of the field is|reaches)"):
+        light_yield(EnergyScale(vignetting=str(tmp_path / "wrong.csv")), detector)
