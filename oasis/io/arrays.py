@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from oasis.errors import DataError
 from oasis.io.bio import BIO, read_bio
 from oasis.io.containers import chosen_name, read_hdf5, read_matlab
+from oasis.io.delimited import read_delimited
 from oasis.io.files import check_file, one_line, reading
 from oasis.io.fits import FITS, read_fits
 from oasis.io.png import PNG, read_png
-from oasis.io.tables import is_number
 from oasis.io.tiff import read_tiff
 from oasis.io.zarr_files import ZARR, is_zarr, read_zarr
 
@@ -157,14 +157,8 @@ def without_pickles(load: Callable[[Any], Any], what: object) -> Any:
 
 
 def _from_csv(path: Path, key: str | None) -> NDArray[Any]:
-    """Read comma-separated numbers, with or without a header row."""
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    names = [name.strip().strip('"') for line in lines[:1] for name in line.split(",")]
-    titled = not all(map(is_number, names))
-    column = None if key is None else names.index(chosen_name(path, names if titled else [], key))
-    if len(lines) == titled:
-        return np.empty(0)
-    rows = np.loadtxt(lines[titled:], delimiter=",", usecols=column, ndmin=2)
+    """Read delimited numbers, with or without a header row."""
+    rows = read_delimited(path, key).rows
     return rows[:, 0] if rows.shape[1] == 1 else rows
 
 

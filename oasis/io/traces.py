@@ -1,5 +1,6 @@
 """Traces: CSV tables whose first column is a time or another abscissa, and whose other columns are signals."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.io.axes import AxisFacts
-from oasis.io.tables import is_number
+from oasis.io.delimited import read_delimited
 
 ABSCISSAS = ("time", "t", "x", "retention", "wavelength", "wavenumber", "energy", "frequency", "position", "depth")
 STEADY = 0.01  # largest relative deviation of a step from the mean one for a pixel size to be stated
+FEW = 8  # columns that are too few to be samples of a waveform
+LONG = 16  # rows of which the first column does not increase throughout by chance
 
 
 def read_traces(path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisFacts] | None:
     """Read a CSV table with an abscissa, such as `time,counts`; None where it is another table.
 
-    The header has to name the first column as an abscissa, such as `time (s)` or `retention_time`, which has to
-    increase. A table without header, or with rows of waveforms, is not of this kind.
+    The header names the first column as an abscissa, such as `time (s)` or `retention_time`. Where it does not, or
+    where there is no header, a first column that increases throughout is an abscissa if there are `LONG` rows or
+    more of at most `FEW` columns. Other tables have rows of waveforms.
 
     Args:
         path: the path of the file.
@@ -27,22 +31,39 @@ def read_traces(path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisF
         The signals (columns, samples), and facts with the axes I and X, the step of the abscissa, and its unit in
         brackets.
     """
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    names = [name.strip().strip('"') for name in lines[0].split(",")] if lines else []
-    if len(names) < 2 or all(map(is_number, names)) or not _is_abscissa(names[0]) or len(lines) < 3:
+    table = read_delimited(path)
+    names, rows = table.names, table.rows
+    steps = np.diff(rows[:, 0]) if rows.shape[1] > 1 and len(rows) > 1 else np.empty(0)
+    if not len(steps) or not (steps > 0).all():
         return None
-    if key is not None and key not in names[1:]:
+    if not (names and _is_abscissa(names[0])) and (len(rows) < LONG or len(rows[0]) > FEW):
         return None
-    rows = np.loadtxt(lines[1:], delimiter=",", ndmin=2)
-    steps = np.diff(rows[:, 0])
-    if rows.shape[1] != len(names) or not (steps > 0).all():
+    if len(names) not in (0, rows.shape[1]) or (key is not None and key not in names[1:]):
         return None
-    chosen = range(1, len(names)) if key is None else [names.index(key)]
+    chosen = range(1, rows.shape[1]) if key is None else [names.index(key)]
     mean = float(steps.mean())
     steady = bool((np.abs(steps - mean) <= STEADY * mean).all())
-    unit = names[0].partition("(")[2].partition(")")[0].strip()
-    facts = AxisFacts("IX", {"X": mean} if steady else {}, unit if steady else "")
+    unit = unit_of(names[0]) if names and steady else ""
+    facts = AxisFacts("IX", {"X": mean} if steady else {}, unit)
     return rows[:, list(chosen)].T, facts
+
+
+def unit_of(name: str) -> str:
+    """Return the unit in brackets in the name of a column.
+
+    Example:
+        >>> unit_of("absorbance (mAU)"), unit_of("signal [V]"), unit_of("counts")
+        ('mAU', 'V', '')
+    """
+    found = re.search(r"\(([^()]*)\)|\[([^\[\]]*)\]", name)
+    return "" if found is None else (found[1] or found[2] or "").strip()
+
+
+def signal_unit(path: Path) -> str:
+    """Return the unit of the first signal of a table with an abscissa, if its header states one in brackets."""
+    if read_traces(path) is None:
+        return ""
+    return unit_of(next(iter(read_delimited(path).names[1:]), ""))
 
 
 def _is_abscissa(name: str) -> bool:
@@ -52,5 +73,5 @@ def _is_abscissa(name: str) -> bool:
         >>> [_is_abscissa(name) for name in ("Time (s)", "retention_time", "counts", "t")]
         [True, True, False, True]
     """
-    words = name.lower().replace("_", " ").replace("(", " ").split()
+    words = name.lower().replace("_", " ").replace("(", " ").replace("[", " ").split()
     return bool(words) and words[0] in ABSCISSAS

@@ -14,6 +14,7 @@ from oasis.adapters.folder.options import SplitRule
 from oasis.errors import DataError
 from oasis.io.outputs import check_outputs
 from oasis.io.texts import read_text, write_text
+from oasis.io.traces import signal_unit
 from oasis.io.yaml_text import flow
 from oasis.starting.quickstarts import ANOTHER_NAME, is_adapter
 
@@ -100,12 +101,17 @@ def said(folder: Path, found: Found, camera: Camera, compared: Compared | None =
     shares = ", ".join(f"{share:.0%}" for share in (1 - rule.val - rule.test, rule.val, rule.test))
     by_hash = f"{shares} of the files, by a hash of their names"
     split = "the folders of these names" if has_splits(folder) else by_hash
+    offset = (
+        f"offset of the camera: {camera.offset:g} counts; the darkest 0.1 % of pixels have {found.darkest:.6g}"
+    )
+    if found.spatial_dims == 1:
+        offset = f"offset of the signal: {camera.offset:g}; its lowest 0.1 % have {found.darkest:.6g}"
     lines = [
         f"{folder}: {'images of one class each, to be mixed' if found.single else 'images with maps'}: {counts}",
         f"{found.spatial_dims}D, {found.bands} band{'s' * (found.bands > 1)}; the smallest has "
         f"{' x '.join(map(str, found.smallest))} pixels; {found.why}",
         f"train, val and test: {split}",
-        f"offset of the camera: {camera.offset:g} counts; the darkest 0.1 % of pixels have {found.darkest:.6g}",
+        offset,
     ]
     looks_offset = camera.offset == 0 and found.darkest > SIGMAS * found.noise
     if looks_offset:
@@ -151,6 +157,17 @@ def _light_said(found: Found, camera: Camera, compared: Compared, looks_offset: 
     return lines
 
 
+def _unit(folder: Path, camera: Camera) -> str:
+    """Return the unit of the signal: that of a table of traces, or what the gain of a camera gives."""
+    if camera.gain != 1:
+        return "photoelectrons"
+    layout = training_layout(folder)
+    first = next(
+        iter([*layout.images.values()] or [path for paths in layout.maps.values() for path in paths.values()])
+    )
+    return (signal_unit(first) if first.suffix.lower() == ".csv" else "") or "counts"
+
+
 def _values(folder: Path, name: str, found: Found, camera: Camera, compared: Compared | None) -> dict[str, object]:
     """Return the values of the template."""
     return {
@@ -166,7 +183,7 @@ def _values(folder: Path, name: str, found: Found, camera: Camera, compared: Com
         "size": list(found.size),
         "darkest": f"{found.darkest:.6g}",
         "labels": flow(list(found.labels)),
-        "unit": "photoelectrons" if camera.gain != 1 else "counts",
+        "unit": flow({"unit": _unit(folder, camera)})[1:-1].removeprefix("unit: "),
         "maps": "counts" if compared is None else compared.kind,
         "camera": flow(camera.model_dump()),
         "noise": f"{camera.gain * max(found.noise, min(found.thresholds.values()) / SIGMAS):.3g}",

@@ -178,6 +178,18 @@ def test_a_table_of_times_is_one_signal_for_each_further_column(tmp_path, header
     assert found.pixel_unit == header.partition("(")[2].partition(")")[0]
 
 
+@pytest.mark.parametrize("header", ["Zeit [s],Spannung", ""])
+def test_a_first_column_that_increases_is_an_abscissa_whatever_its_name(tmp_path, header):
+    rows = np.column_stack([np.arange(40) * 0.5, np.random.default_rng(0).random(40)])
+    np.savetxt(tmp_path / "a.csv", rows, delimiter=",", header=header, comments="")
+    found = domain(1, 1).read(tmp_path / "a.csv")
+    np.testing.assert_array_equal(found.image[0, 0], rows[:, 1].astype(np.float32))
+    assert (found.pixel_size, found.pixel_unit) == ((0.5,), "s" if header else "")
+    waveforms = np.cumsum(np.random.default_rng(0).random((20, 30)), axis=0)  # every column increases
+    np.savetxt(tmp_path / "b.csv", waveforms, delimiter=",")
+    assert domain(1, 1).read(tmp_path / "b.csv").image.shape == (20, 1, 30)
+
+
 @pytest.mark.parametrize("header", ["a,b", "counts,time"])
 def test_other_tables_of_two_columns_are_refused_as_signals(tmp_path, header):
     np.savetxt(

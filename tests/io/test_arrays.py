@@ -209,12 +209,23 @@ def test_the_mask_of_a_file_of_samples_is_not_taken_for_an_image(tmp_path: Path)
         ("\ufeff7\n8\n9", [7, 8, 9]),
         ("volts\n7\n8\n\n", [7, 8]),
         ('"time","ch 1"\n0,7\n1,8', [[0, 7], [1, 8]]),
+        ('"a;b";c\n0,5;-1,25e-1\n\n1;"2,5"\n', [[0.5, -0.125], [1, 2.5]]),
+        ("# HPLC\n# 12\nmin\tmAU\n0,5\t3\n1.5\t4\n", [[0.5, 3], [1.5, 4]]),
+        ("7,1\n8,2\n", [[7, 1], [8, 2]]),
     ],
 )
 def test_numbers_of_a_csv_file_are_read(tmp_path: Path, text: str, expected: list[Any]) -> None:
     path = tmp_path / "waveform.csv"
     path.write_bytes(text.encode())
     np.testing.assert_array_equal(read_array(path), expected)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
+def test_tables_are_read_in_the_encodings_of_instruments(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Zeit (min);Signal (\u00b5V)\n0,5;7\n1;8\n", encoding=encoding)
+    assert read_array(path).tolist() == [[0.5, 7], [1, 8]]
+    assert read_array(path, "Signal (\u00b5V)").tolist() == [7, 8]
 
 
 def test_a_column_of_a_csv_file_is_chosen_by_its_name(tmp_path: Path) -> None:
@@ -233,7 +244,9 @@ def test_a_column_of_a_csv_file_is_chosen_by_its_name(tmp_path: Path) -> None:
         (b"a,b\n\n", "contains no numeric array"),
         (b"a,b\n1,x\n", "'x'"),
         (b"1,2\n3\n", "columns"),
-        (b"1;2\n3;4\n", "3;4"),
+        (b"Instrument 7\na,b\n1,2\n", "line 2: expected numbers, found 'a'"),
+        (b"a;b\n1,5;2\n3;x,1\n", "line 3: expected numbers, found 'x.1'"),
+        (b"1 2\n3 4\n", "line 2: expected numbers, found '3 4'"),
         (b"\x89PNG\r\n\x1a\n\x00\xff", "damaged"),
     ],
 )

@@ -22,6 +22,21 @@ SMALL = ["model.base_channels=4", "model.depth=2", "training.epochs=3", "trainin
 SMALL += ["data.events.train=96", "data.events.val=16", "training.batch_size=8", "training.learning_rate=0.01"]
 
 
+def test_the_unit_of_traces_is_that_of_their_header(tmp_path):
+    times = np.arange(60) / 10
+    for name, height in (("images", 3), ("caffeine", 1), ("theobromine", 2)):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        for number in range(4):
+            rows = zip(times, height * np.exp(-((times - 3) ** 2)), strict=True)
+            lines = [f"{time:.1f};{value:.4f}".replace(".", ",") for time, value in rows]
+            text = "\n".join(["Zeit (min);Signal (mAU)", *lines])
+            (tmp_path / "runs" / name / f"{number}.csv").write_text(text)
+    path, said = write_folder(tmp_path / "runs", tmp_path / "runs.yaml")
+    data = yaml.safe_load(path.read_text())["data"]
+    assert (data["unit"], data["spatial_dims"], data["size"]) == ("mAU", 1, [60])
+    assert "camera" not in said
+
+
 @pytest.mark.parametrize(
     ("size", "bands", "suffix", "dims"),
     [
