@@ -65,7 +65,11 @@ class Choice:
             facts += f" has other maps in larger images ({found.changes()})"
             if self._kind is None:
                 smaller = any(length < side for length, side in zip(size, trained, strict=True))
-                way = "pad them to that size" if smaller else "separate windows of that size with --window regions"
+                regions = (
+                    "separate windows of that size with --window regions, where the domain finds no regions with "
+                    "--regions FILE, or train for longer or in larger windows"
+                )
+                way = "pad them to that size" if smaller else regions
                 raise DataError(f"{facts}: {way}, or override this with --window whole")
             logger.warning("%s: %s: intensities will be off", path, facts)
         if found is None and self.separator.sees_whole_frame:

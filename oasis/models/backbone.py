@@ -122,7 +122,11 @@ class Backbone(nn.Module, ABC):
             raise ModelError(f"needs a larger training batch or image: {reason(error)}") from error
         expected = (image.shape[0], self.out_channels, *padded.shape[2:])
         if maps.shape != expected:
-            raise ModelError(f"expected maps of shape {expected} from the network, found {tuple(maps.shape)}")
+            alike = (maps.shape[0], *maps.shape[2:]) == (expected[0], *expected[2:])
+            mend = f": its last layer needs {self.out_channels} channels" if alike else ""
+            raise ModelError(
+                f"expected maps of shape {expected} from the network, found {tuple(maps.shape)}{mend}"
+            )
         return crop(maps, margins), encoded
 
     @cached_property

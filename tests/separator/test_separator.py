@@ -222,7 +222,10 @@ def test_the_backbone_of_a_separator_can_be_handed_back(tmp_path, image):
 
 def test_a_module_whose_maps_do_not_fit_is_refused(image):
     separator = Separator(SeparatorOptions(classes=("a", "b")), backbone=Net(out_channels=2))
-    with pytest.raises(ModelError, match=r"expected maps of shape \(1, 3, 20, 26\) .* found \(1, 2, 20, 26\)"):
+    with pytest.raises(
+        ModelError,
+        match=r"\(1, 3, 20, 26\) .* \(1, 2, 20, 26\): .* needs 3 channels",
+    ):
         separator.separate(image)
 
 
