@@ -86,6 +86,7 @@ html_css_files = ["wide.css"]
 html_title = f"oasis-seg {release}"
 
 default_role = "code"
+highlight_language = "none"  # where a block states none, as printed tables
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-members": "model_config"}
 napoleon_numpy_docstring = False
@@ -163,11 +164,29 @@ myst_substitutions = {
 SHAPE = re.compile(r"(?<!`)\([^()`]*\*\w+[^()`]*(?:\([^()`]*\)[^()`]*)?\)")
 
 
-def mark_up(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+COLON = "\ue000"  # of no alphabet
+OF_COMMAND = re.compile(
+    r"~?(?:typing\.)?Annotated\[((?:[^\[\]<>]|\[[^\[\]]*\])*), <typer\.models\.\w+ object at 0x\w+>\]"
+)
+
+
+def shorten(_app: Any, _what: str, _name: str, _object: Any, _options: Any, signature: str, returns: str) -> Any:
+    """Leave what typer notes beside a type out of the signature of a command."""
+    return (OF_COMMAND.sub(r"\1", signature), returns) if signature else None
+
+
+def restore(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """Put the colons back that `mark_up` hid from Napoleon."""
+    lines[:] = [line.replace(COLON, ":") for line in lines]
+
+
+def mark_up(_app: Any, what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     """Mark shapes such as (b, N, *S) as code, and keep Napoleon from taking a list's first item for a type."""
     for number, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             lines[number] = SHAPE.sub(r"``\g<0>``", line)
+    if what in ("attribute", "data", "property") and lines:
+        lines[0] = lines[0].replace(":", COLON)  # what precedes a colon is a type to Napoleon
     for number in range(len(lines) - 1, 0, -1):
         if lines[number - 1].strip() == "Returns:" and lines[number].lstrip().startswith("- "):
             indent = lines[number][: -len(lines[number].lstrip())]
@@ -178,3 +197,5 @@ def setup(app: Any) -> None:
     """Write the pages of the API before they are read, and connect the hook ahead of Napoleon's."""
     app.connect("builder-inited", lambda _: rooms.write())
     app.connect("autodoc-process-docstring", mark_up, priority=400)
+    app.connect("autodoc-process-docstring", restore, priority=600)
+    app.connect("autodoc-process-signature", shorten)

@@ -66,15 +66,27 @@ def command_tables(app: typer.Typer) -> dict[str, str]:
 def _of_command(name: str, command: Any) -> str:
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     words = [one.name.upper() if one.required else f"[{one.name.upper()}]" for one in arguments]
-    rows = [(f"`{one.name.upper()}`", "required" if one.required else "", one.help or "") for one in arguments]
+    rows = [
+        (f"`{one.name.upper()}`", "required" if one.required else "", help_text(one.help)) for one in arguments
+    ]
     for one in (one for one in command.params if one.param_type_name == "option"):
         default = "" if one.default in (None, False, "") or callable(one.default) or one.multiple else one.default
         value = "" if one.is_flag else " VALUE"
         shown = "required" if one.required else (f"`{default}`" if default != "" else "")
-        rows.append((f"`{', '.join(one.opts)}{value}`", shown, one.help or ""))
+        rows.append((f"`{', '.join(one.opts)}{value}`", shown, help_text(one.help)))
     usage = " ".join(["oasis", name, *words, *(["[OPTIONS]"] if len(rows) > len(arguments) else [])])
     parts = [sentence(command.help or ""), f"```text\n{usage}\n```"]
     return "\n\n".join([*parts, table(("argument or option", "default", "meaning"), rows)] if rows else parts)
+
+
+def help_text(text: str | None) -> str:
+    """Return the help of an option as Markdown that shows every sign of it.
+
+    Example:
+        >>> print(help_text("with --each a folder: a* or b*"))
+        with `--each` a folder: a\\* or b\\*
+    """
+    return re.sub(r"(?<![\w-])--[\w-]+", r"`\g<0>`", (text or "").replace("*", "\\*"))
 
 
 def columns_table(columns: Mapping[str, str]) -> str:
@@ -87,7 +99,7 @@ def terms_table(terms: Mapping[str, type[Options]]) -> str:
     rows = []
     for name, term in terms.items():
         known = described(term, "Attributes")
-        options = [f"`{key}`: {known[key]}" for key in term.model_fields if key != "weight"]
+        options = [f"`{key}`: {known[key].rstrip('.')}" for key in term.model_fields if key != "weight"]
         rows.append(
             (f"`{name}`", sentence(inspect.cleandoc(term.__doc__ or "").split("\n\n")[0]), "; ".join(options))
         )
@@ -117,8 +129,13 @@ def described(kind: type, section: str) -> dict[str, str]:
 
 
 def sentence(text: str) -> str:
-    """Return a text on one line."""
-    return " ".join(text.split())
+    """Return a text on one line, with its mathematics as Markdown has it.
+
+    Example:
+        >>> sentence("A of :math:`x^2`,\\n    in mm")
+        'A of $x^2$, in mm'
+    """
+    return re.sub(r":math:`([^`]*)`", r"$\1$", " ".join(text.split()))
 
 
 def type_name(annotation: Any) -> str:

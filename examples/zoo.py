@@ -60,7 +60,7 @@ CARD = """# {name}
 The small model that `oasis demo {name}` shows: to try, not to measure with. The quickstart of the domain
 (`oasis init {name}`) trains on more events for longer.
 
-- Classes: {classes}; intensities in {unit}.
+- Classes: {classes}; unit of the intensities: {unit}
 - Network: {network}, {parameters:,} parameters; trained on images of {size} pixels.
 - Training: {events:,} events per epoch, {epochs} epochs, seed {seed}; `config.yaml` has all settings.
 - Data: {data}.

@@ -197,6 +197,12 @@ def test_tables_of_the_reference_are_made_of_every_option(monkeypatch):
     assert set(re.findall(r"{{ (\w+) }}", content)) == set(conf.myst_substitutions)
     for name, text in conf.myst_substitutions.items():
         assert len(text.splitlines()) > 2, name
+        assert ":math:" not in text, name
+    assert "with `--each` a folder" in conf.myst_substitutions["command_predict"]
+    typed = (
+        "(a: ~typing.Annotated[list[str] | None, <typer.models.OptionInfo object at 0x7f0a>] = None, b: int = 1)"
+    )
+    assert conf.shorten(None, "", "", None, None, typed, "None")[0] == "(a: list[str] | None = None, b: int = 1)"
     for field in oasis.TrainingOptions.model_fields:
         assert f"| `{field}` |" in conf.myst_substitutions["training"]
     assert "| `epochs` | integer, ≥ 1 | `50` |" in conf.myst_substitutions["training"]
