@@ -57,7 +57,7 @@ def main(arguments):
         sample = first_hybrid(dataset, thresholds, energy)
         for one, values in zip(axes, (sample.image[0], *sample.target[:, 0]), strict=False):
             drawn = one.imshow(values, cmap="viridis", norm=AsinhNorm(linear_width=30, vmin=0, vmax=values.max()))
-            figure.colorbar(drawn, ax=one, shrink=0.8, ticks=[0, int(values.max())]).minorticks_off()
+            figure.colorbar(drawn, ax=one, shrink=0.8, ticks=[0, int(values.max())], format="%d").minorticks_off()
         axes[3].imshow(regions_of(sample, thresholds), cmap=ListedColormap(COLOURS), vmin=0, vmax=3)
         axes[0].set_ylabel(
             f"{sample.meta['ER_energy']:.1f} keV under {sample.meta['NR_energy']:.0f} keVee", fontsize=9
