@@ -73,16 +73,24 @@ def overlaps(predicted: Instances, true: Instances, by: Overlap = "mask") -> Pai
         raise DataError(f"instances of images of shape {predicted.shape} and {true.shape} cannot be matched")
     if by == "box":
         return _box_overlaps(predicted, true)
-    first, second = (
-        pd.DataFrame({"owner": each.owners, "pixel": np.asarray(each.pixels, np.int64), "value": each.values})
-        for each in (predicted, true)
-    )
-    shared = first.merge(second, on="pixel", suffixes=("", "_true"))
-    shared["least"] = 1.0 if by == "mask" else np.minimum(shared["value"], shared["value_true"]).astype(float)
-    both = shared.groupby(["owner", "owner_true"], sort=True)["least"].sum()
-    rows, cols = (both.index.get_level_values(level).to_numpy(np.int64) for level in (0, 1))
+    first, second = _shared(predicted.pixels, true.pixels)
+    least = np.ones(len(first))
+    if by == "weighted":
+        least = np.minimum(predicted.values[first], true.values[second]).astype(float)
+    keys, place = np.unique(predicted.owners[first] * len(true) + true.owners[second], return_inverse=True)
+    rows, cols = np.divmod(keys.astype(np.int64), max(len(true), 1))
+    both = np.asarray(np.bincount(place, least, len(keys)), dtype=np.float64)
     sizes = [each.sizes if by == "mask" else each.intensity.sum(axis=1) for each in (predicted, true)]
-    return Pairs(rows, cols, _iou(both.to_numpy(float), sizes[0][rows], sizes[1][cols]))
+    return Pairs(rows, cols, _iou(both, sizes[0][rows], sizes[1][cols]))
+
+
+def _shared(first: NDArray[np.integer], second: NDArray[np.integer]) -> tuple[Integers, Integers]:
+    """Return the places of equal numbers in two arrays, every pair of them."""
+    order = np.argsort(second, kind="stable")
+    low, high = (np.searchsorted(second[order], first, side) for side in ("left", "right"))
+    counts = high - low
+    begins = np.repeat(low - np.cumsum(counts) + counts, counts)
+    return np.repeat(np.arange(len(first)), counts), order[begins + np.arange(counts.sum())]
 
 
 def _iou(both: Floats, first: NDArray[Any], second: NDArray[Any]) -> Floats:
