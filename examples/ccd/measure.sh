@@ -14,5 +14,5 @@ python examples/ccd/compare.py $runs/weighted $runs/unweighted --images 30 --out
 
 # electrons of 100-200 keV from the front, from the back, and from within the wafer
 oasis train examples/ccd/quickstart.yaml --run $runs/diagnostic --set data.sample=diagnostic \
-    --set data.merge_electrons=false --set loss.class_weights={}
+    --set data.merge_electrons=false --set 'loss.class_weights={front: 3}' # without it none is found in front
 python examples/ccd/compare.py $runs/diagnostic --rates 1 --out $runs/diagnostic_comparison
