@@ -32,7 +32,9 @@ def test_benchmark_prints_its_figures(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [name, *SMALL[name].split()])
     monkeypatch.syspath_prepend(FOLDER)
-    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+    assert ended.value.code == 0
     assert any(character.isdigit() for character in capsys.readouterr().out)
 
 

@@ -228,7 +228,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tune-on", type=at_least(1), default=150, help="number of blends for tuning SEP")
     parser.add_argument("--tune-split", choices=("train", "val"), default="val", help="split of these blends")
     parser.add_argument("--set", action="append", default=[], help="change a key of all runs, as for oasis")
-    parser.add_argument("--draws", type=at_least(1), default=60, help="number of random settings of SEP to try")
+    parser.add_argument("--draws", type=at_least(0), default=60, help="number of random settings of SEP to try")
     parser.add_argument(
         "--scarlet", type=at_least(0), default=0, help="number of blends that scarlet2 fits; 0 for none"
     )
