@@ -45,14 +45,14 @@ def test_networks_and_baselines_are_measured_on_the_same_blends(example, trained
     module.main()
     printed = capsys.readouterr().out
     of_band, shares, colours, magnitudes = 4, 3, 2, 1
-    for name in ("one", "input", "oracle mask", "SEP"):
+    for name in ("one", "input", "oracle mask", "true shapes", "SEP"):
         lines = [line for line in printed.splitlines() if line.startswith(f"{name:>20}")]
         assert len(lines) == 3 * of_band + shares + colours + magnitudes + 3 * (name != "one")
     assert re.search(r"SEP's catalogue: purity [01]\.\d+, completeness [01]\.\d+", printed)
     classes = len(Run(trained).adapter.classes)
     assert ("coverage of 90 % intervals" in printed) == (classes == 2)  # those of galaxies have no order
     tables = [module.pd.read_parquet(path) for path in out.glob("*.parquet")]
-    assert [len(table) for table in tables] == [classes * 60] * 4
+    assert [len(table) for table in tables] == [classes * 60] * 5
     assert {event.split("/")[0] for event in tables[0]["id"]} == {"val"}
     assert (out / "flux.png").stat().st_size > 0
 
