@@ -31,6 +31,7 @@ from oasis.inference.sources import left_out
 from oasis.inference.tiled import needs_tiles, tiling_of
 from oasis.inference.windows import Tiling
 from oasis.inference.zarr_store import FORMAT, MapStore, held, open_store, writing
+from oasis.io.outputs import paths_in
 from oasis.separator.separator import Separator
 
 Runner = Callable[[Blockwise, Sequence[Unit]], None]
@@ -116,7 +117,7 @@ def facts_of_call(
         "data": [type(adapter).__name__, adapter.options.model_dump(mode="json"), adapter.limits],
         "dark": None if dark is None else hashlib.sha256(np.ascontiguousarray(dark).tobytes()).hexdigest(),
         "also": [key, job.spread, job.refine],
-        "named": [_stamp(path) for path in _named(adapter.options.model_dump(mode="json"))],
+        "named": [_stamp(path) for path in paths_in(adapter.options.model_dump(mode="json")) if path.is_file()],
     }
     run = [job.separator.options.identity, _digest(job.separator)]
     read = [_stamp(one) for path in files for one in _together(adapter, path)]
@@ -150,16 +151,6 @@ def _inside(folder: Path) -> str:
             at = os.stat(path := os.path.join(parent, name), follow_symlinks=False)
             found.update(f"{os.fsencode(path)!r} {at.st_size} {at.st_mtime_ns}\n".encode())
     return found.hexdigest()
-
-
-def _named(options: Any) -> list[Path]:
-    """Return the files that options name, such as a pedestal."""
-    if isinstance(options, str):
-        return [Path(options)] if os.path.isfile(options) else []
-    inside = (
-        options.values() if isinstance(options, dict) else options if isinstance(options, list | tuple) else ()
-    )
-    return [path for one in inside for path in _named(one)]
 
 
 def _digest(separator: Separator) -> str:

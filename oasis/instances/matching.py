@@ -87,7 +87,8 @@ def overlaps(predicted: Instances, true: Instances, by: Overlap = "mask") -> Pai
 def _shared(first: NDArray[np.integer], second: NDArray[np.integer]) -> tuple[Integers, Integers]:
     """Return the places of equal numbers in two arrays, every pair of them."""
     order = np.argsort(second, kind="stable")
-    low, high = (np.searchsorted(second[order], first, side) for side in ("left", "right"))
+    rising = second[order]
+    low, high = (np.searchsorted(rising, first, side) for side in ("left", "right"))
     counts = high - low
     begins = np.repeat(low - np.cumsum(counts) + counts, counts)
     return np.repeat(np.arange(len(first)), counts), order[begins + np.arange(counts.sum())]

@@ -14,6 +14,7 @@ from oasis.inference.options import WindowOptions
 from oasis.inference.predict import predict
 from oasis.inference.zarr_store import held
 from oasis.instances.grouping import Grouping
+from oasis.io.outputs import paths_in
 from oasis.io.zarr_files import open_zarr
 from oasis.run import Run
 
@@ -205,10 +206,10 @@ def test_what_changed_below_a_folder_is_not_taken_for_the_same(setup, toy, tmp_p
 def test_other_contents_of_a_file_that_options_name_are_not_the_same(tmp_path):
     (tmp_path / "pedestal.npy").write_bytes(b"one")
     named = {"pedestal": str(tmp_path / "pedestal.npy"), "files": {"train": "none"}, "size": [3, 4]}
-    first = [stored._stamp(path) for path in stored._named(named)]
+    first = [stored._stamp(path) for path in paths_in(named)]
     (tmp_path / "pedestal.npy").write_bytes(b"two, longer")
     assert len(first) == 1
-    assert first != [stored._stamp(path) for path in stored._named(named)]
+    assert first != [stored._stamp(path) for path in paths_in(named)]
 
 
 def test_what_is_no_store_is_never_removed(setup, separator, folder, tmp_path):
