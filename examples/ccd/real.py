@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from oasis.adapters.ccd.baselines import classical
+from oasis.adapters.reading import level_and_noise
 from oasis.command import run_script
 from oasis.data.instances import Instances
 from oasis.data.samples import Array
@@ -19,11 +20,6 @@ from oasis.drawing import COLOURS
 from oasis.evaluation.figures import save_figure
 from oasis.instances.grouping import group
 from oasis.run import Run
-
-
-def noise_of(image: Array) -> float:
-    """Return the rms of the noise from the median absolute deviation."""
-    return float(1.4826 * np.median(np.abs(image - np.median(image))))
 
 
 def draw(image: Array, found: dict[str, Instances], classes: tuple[str, ...]) -> Figure:
@@ -53,7 +49,7 @@ def main() -> None:
     pair_ev = adapter.options.sensor.pair_ev
     for number, image in enumerate(adapter.read(options.file, options.key).filled()):
         maps = np.stack([separator.separate(image)[name] for name in adapter.classes])
-        noise = noise_of(image)
+        _, noise = level_and_noise(image)
         found = {
             "network": group(maps, adapter.classes, adapter.limits, run.config.grouping),
             "components and cuts": classical(image, noise, adapter.classes, pair_ev),
