@@ -1,5 +1,6 @@
 """FITS: the image of a file, read whole or part by part; tiles of compressed images are decoded where needed."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,21 @@ from oasis.io.files import check_file, reading
 
 FITS: Final = (".fits", ".fit", ".fits.fz", ".fits.gz")
 BROKEN: Final = "truncated, or not a FITS file"
+
+_QUALITY: Final = (
+    *("MASK", "MASKS", "DQ", "BPM", "FLAG", "FLAGS", "QUALITY", "BADPIX", "MASKBITS"),
+    *("VAR", "VARIANCE", "IVAR", "INVVAR", "ERR", "ERROR", "WHT", "WEIGHT"),
+)
+
+
+def is_quality(name: str) -> bool:
+    """Return whether the name of a unit (EXTNAME) is that of a plane about the pixels of another one.
+
+    Example:
+        >>> [is_quality(name) for name in ("MASK", "ccd_dq_2", "BPM1", "CCD_A", "UNMASKED")]
+        [True, True, True, False, False]
+    """
+    return any(word in _QUALITY for word in re.split(r"[^A-Z]+", name.upper()))
 
 
 class FitsImage:
@@ -41,7 +57,8 @@ def open_fits(path: Path, key: str | None = None) -> Iterator[FitsImage]:
 
     Args:
         path: of the file.
-        key: name (EXTNAME) or number of the unit; by default the first with an image.
+        key: name (EXTNAME) or number of the unit; by default the first with an image, one of the quality of
+            pixels (such as MASK, DQ) only where there is no other.
 
     Raises:
         DataError: the file is missing or damaged, or contains no such image.
@@ -67,7 +84,7 @@ def read_fits(path: Path, key: str | None = None) -> NDArray[Any]:
 
 def _chosen(path: Path, units: Any, key: str | None) -> Any:
     found = {number: unit for number, unit in enumerate(units) if unit.is_image and len(unit.shape) > 1}
-    for number, unit in found.items():
+    for number, unit in sorted(found.items(), key=lambda one: is_quality(one[1].name)):
         if key is None or key in (str(number), unit.name):
             return unit
     names = ", ".join(unit.name or str(number) for number, unit in found.items())

@@ -86,14 +86,16 @@ class CcdAdapter(Adapter[CcdOptions]):
     def read(self, path: Path, key: str | None = None, dark: NDArray[Any] | None = None) -> Images:
         """Return the images of a file in e-, with offsets of rows and columns subtracted and saturation masked.
 
-        A FITS file may be compressed and have an image in several units (a sensor each); `key` names one.
+        A FITS file may be compressed and have an image in several units (a sensor each); `key` names one. Gain and
+        overscan are those of its header where the options do not state them.
 
         Raises:
             DataError: the file cannot be read, or has no image of two axes.
         """
-        fits = path.name.lower().endswith(FITS)
-        raw = read_ccd(path, key) if fits else super().read(path, key).image[:, 0]
-        return calibrated(raw, self.options.read, path, dark)
+        if path.name.lower().endswith(FITS):
+            raw, headers = read_ccd(path, key)
+            return calibrated(raw, self.options.read, path, dark, headers)
+        return calibrated(super().read(path, key).image[:, 0], self.options.read, path, dark)
 
     def doubt(self, images: Images) -> str:
         """Return that a sensor has another noise than in training, as with another gain, or the other sign."""

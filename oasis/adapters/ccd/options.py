@@ -21,21 +21,22 @@ class ReadOptions(Options):
     """The options for reading measured images in `oasis predict`.
 
     Attributes:
-        adu_per_electron: gain, ADU per e-; negative where charge lowers the signal.
+        adu_per_electron: gain, ADU per e-; negative where charge lowers the signal. By default that of the header
+            of a FITS file (GAIN, EGAIN, in e- per ADU), else 1.
         medians: subtract the median of every row and then of every column, which removes offsets of the readout.
         overscan: number of columns at the end of each row without pixels: their median is subtracted from the row,
-            and they are cut off.
+            and they are cut off. By default the sections of a FITS header (TRIMSEC or DATASEC, BIASSEC).
         saturation_adu: values from which pixels are saturated, and masked; none by default.
     """
 
-    adu_per_electron: float = Field(1.0, ge=-1e9, le=1e9)
+    adu_per_electron: float | None = Field(None, ge=-1e9, le=1e9)
     medians: bool = True
-    overscan: int = Field(0, ge=0, le=10_000)
+    overscan: int | None = Field(None, ge=0, le=10_000)
     saturation_adu: float | None = Field(None, gt=0)
 
     @field_validator("adu_per_electron")
     @classmethod
-    def _not_zero(cls, value: float) -> float:
+    def _not_zero(cls, value: float | None) -> float | None:
         if value == 0:
             raise ValueError("expected a gain other than 0")
         return value

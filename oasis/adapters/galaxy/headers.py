@@ -13,15 +13,14 @@ from oasis.adapters.galaxy.places import places_of
 from oasis.adapters.galaxy.survey import PIXEL_SCALE
 from oasis.adapters.galaxy.units import MAGNITUDES
 from oasis.errors import DataError
+from oasis.io.fits import is_quality
 
 LEGACY_SURVEYS: Final = ("DECaLS", "MzLS", "BASS", "LegacySurvey")
 """Values of the header key SURVEY for cutouts whose flux is per pixel of 0.262 arcsec."""
 
 KINDS: Final = ("image", "invvar", "maskbits", "psfsize", "variance", "dq")
-OTHERS: Final = dict.fromkeys(
-    ("ERR", "WHT", "CTX", "MASK", "PSF", "MODEL", "CHI2", "NEXP", "WISEM1", "WISEM2"), "other"
-)
-"""Names of units (EXTNAME) that are no images of the sky."""
+OTHERS: Final = ("CTX", "PSF", "MODEL", "CHI2", "NEXP", "WISEM1", "WISEM2")
+"""Names of units (EXTNAME), beside those of planes of quality, that are no images of the sky."""
 SCIENCE: Final = "SCI"
 """Name of the images in files of Hubble, Webb and others, in which all other units are about these."""
 
@@ -61,7 +60,9 @@ def kind_of(header: Any, name: str, default: str = "image") -> str:
     named = name.strip().upper()
     if named == "MASK" and any(str(key).startswith(MASK_PLANE) for key in header):
         return "mask"
-    return named.lower() if named.lower() in KINDS else OTHERS.get(named, default)
+    if named.lower() in KINDS:
+        return named.lower()
+    return "other" if named in OTHERS or is_quality(named) else default
 
 
 def bands_of(

@@ -77,6 +77,105 @@ def test_saturated_pixels_are_masked_and_overscan_is_cut(tmp_path):
         CcdAdapter({"read": {"overscan": 50}}).read(tmp_path / "raw.npy")
 
 
+def sensor(rng, rows=32):
+    """Return a raw image of 48 columns of pixels and 12 of overscan, with a spot."""
+    image = rng.normal(100, 4, (rows, 60)) + rng.normal(0, 10, (rows, 1))
+    image[:, 48:] -= 30
+    image[7, 20] += 500
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["MASK", "DQ", "BPM", "ccd1_flags", "ERR"])
+def test_planes_about_pixels_are_no_sensors(tmp_path, name, caplog):
+    caplog.set_level("INFO")
+    image = sensor(np.random.default_rng(0))[:, :48]
+    units = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(image, name="CCD"),
+        fits.ImageHDU(np.ones((32, 48), np.int16), name=name),
+    ]
+    fits.HDUList(units).writeto(tmp_path / "a.fits")
+    assert CcdAdapter().read(tmp_path / "a.fits").image.shape == (1, 1, 32, 48)
+    assert f"left out {name.upper()}" in caplog.text
+    assert CcdAdapter().read(tmp_path / "a.fits", key=name.upper()).image.shape == (1, 1, 32, 48)
+    fits.HDUList(units[::2]).writeto(tmp_path / "b.fits")
+    with pytest.raises(DataError, match=f"contains no image but {name.upper()}: give a key"):
+        CcdAdapter().read(tmp_path / "b.fits")
+
+
+@pytest.mark.parametrize(
+    ("cards", "options", "factor"),
+    [
+        ([("GAIN", 2.5, "e-/ADU")], {}, 2.5),
+        ([("GAIN", 0.4, "[ADU/e-] conversion")], {}, 2.5),
+        ([("GAIN", 120, "setting"), ("EGAIN", 2.5)], {}, 2.5),
+        ([("GAIN", 2.5)], {"adu_per_electron": 0.2}, 5),
+        ([("GAIN", 2.5), ("BUNIT", "electron")], {}, 1),
+        ([("GAIN", 0)], {}, 1),
+        ([("GAIN", "high")], {}, 1),
+    ],
+)
+@pytest.mark.parametrize("where", ["file", "image"])
+def test_the_gain_is_that_of_the_header_unless_it_is_stated(tmp_path, cards, options, factor, where):
+    units = [fits.PrimaryHDU(), fits.ImageHDU(sensor(np.random.default_rng(0))[:, :48])]
+    units[where == "image"].header.extend(cards)
+    fits.HDUList(units).writeto(tmp_path / "a.fits")
+    plain = CcdAdapter({"read": {"adu_per_electron": 1}}).read(tmp_path / "a.fits").image
+    np.testing.assert_allclose(
+        CcdAdapter({"read": options}).read(tmp_path / "a.fits").image, factor * plain, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("cards", "columns"),
+    [
+        ({"TRIMSEC": "[1:48,1:32]", "BIASSEC": "[49:60,1:32]"}, slice(0, 48)),
+        ({"DATASEC": "[3:48,1:32]"}, slice(2, 48)),
+        ({"BIASSEC": "[ 49:60 , 1:32 ]"}, slice(0, 48)),
+    ],
+)
+def test_pixels_and_overscan_are_those_of_the_header(tmp_path, cards, columns, caplog):
+    image = sensor(np.random.default_rng(0))
+    unit = fits.PrimaryHDU(image)
+    unit.header.update(cards)
+    unit.writeto(tmp_path / "a.fits")
+    found = CcdAdapter({"read": {"medians": False}}).read(tmp_path / "a.fits").image[0, 0]
+    level = np.median(image[:, 48:], axis=1, keepdims=True) if "BIASSEC" in cards else 0
+    np.testing.assert_allclose(found, (image - level)[:, columns], atol=1e-4)
+    assert not caplog.records
+    whole = CcdAdapter({"read": {"medians": False, "overscan": 0}}).read(tmp_path / "a.fits").image
+    np.testing.assert_array_equal(whole[0, 0], image)
+
+
+@pytest.mark.parametrize("section", ["[1:70,1:32]", "[0:48,1:32]", "all", ""])
+def test_sections_that_are_not_of_the_image_are_refused(tmp_path, section):
+    unit = fits.PrimaryHDU(sensor(np.random.default_rng(0)))
+    unit.header["TRIMSEC"] = section
+    unit.writeto(tmp_path / "a.fits")
+    with pytest.raises(DataError, match=r"TRIMSEC is .* data\.read\.overscan"):
+        CcdAdapter().read(tmp_path / "a.fits")
+    assert CcdAdapter({"read": {"overscan": 12}}).read(tmp_path / "a.fits").image.shape == (1, 1, 32, 48)
+
+
+@pytest.mark.parametrize("kind", ["level", "noise"])
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_an_overscan_that_nobody_states_is_said(tmp_path, kind, which, caplog):
+    rng = np.random.default_rng(0)
+    image = sensor(rng, 128)
+    if kind == "noise":
+        image[:, 48:] = np.median(image[:, :48], axis=1, keepdims=True) + rng.normal(0, 1, (128, 12))
+    np.save(tmp_path / "a.npy", image if which == "last" else image[:, ::-1])
+    CcdAdapter().read(tmp_path / "a.npy")
+    assert f"the {which} 12 columns of image 0 differ" in caplog.text
+    caplog.clear()
+    CcdAdapter({"read": {"overscan": 0}}).read(tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", image[:, :48] + np.linspace(0, 200, 48))
+    CcdAdapter().read(tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", image[:, :48] + offsets(rng, (128, 48)))
+    CcdAdapter().read(tmp_path / "a.npy")
+    assert not caplog.records
+
+
 def test_a_dark_image_of_another_size_is_refused(adapter, tmp_path):
     np.save(tmp_path / "raw.npy", np.zeros((30, 50), np.float32))
     dark = np.ones((30, 50))
