@@ -26,6 +26,7 @@ NONE_USED = "{}: all its {} rows are for images that were not read"
 LABELS = ("name", "source", "class")
 PLACES = (*edge_names(3), *AXES[3])
 ROUNDING = 1e-3  # pixels; an edge given as a fraction of the image is snapped to a pixel edge within this
+SAME = 1.0  # pixels within which positions in pixels and on the sky agree
 FARTHEST = 2.0**31  # a place in pixels is nearer
 FARTHEST_ON_SKY = (360.0, 90.0)  # right ascension and declination, degrees
 ToPixels = Callable[[Path, NDArray[np.float64]], NDArray[np.float64]]
@@ -99,6 +100,7 @@ class _Table:
 
     `name`, and `source` and `frame` of the image, are optional columns. In a table of single objects (with a
     column `class`, as `oasis predict` writes it) boxes that overlap are one region, named after their classes.
+    Positions both in pixels and on the sky have to agree where the image knows its place on the sky.
     """
 
     def __init__(self, path: Path, spatial_dims: int, to_pixels: ToPixels, translate: Translate) -> None:
@@ -134,6 +136,8 @@ class _Table:
                     "sky: expected degrees, and a declination from -90 to 90"
                 )
         self._check_frames()
+        self.on_both = self.columns == list(names) and {*SKY} <= {*header}
+        self._said: set[Path] = set()
         self._used: set[int] = set()
         self.of_objects = "class" in header
         if self.columns == self.edges:
@@ -176,6 +180,34 @@ class _Table:
                 f"{values[row, 1::2].tolist()} has no pixels: its end has to lie behind its beginning"
             )
 
+    def _check_sky(self, path: Path, rows: pd.DataFrame, values: NDArray[np.float64]) -> None:
+        """Check that positions in pixels are where those on the sky lie in an image, if it knows its place there.
+
+        Raises:
+            DataError: one is elsewhere.
+        """
+        sky = rows[list(SKY)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+        known = np.isfinite(sky).all(axis=1)
+        if not known.any():
+            return
+        try:
+            places = self.to_pixels(path, sky[known])
+        except DataError:  # it has no place on the sky
+            return
+        apart = np.linalg.norm(places - values[known], axis=1)
+        wrong = ~(apart <= SAME)
+        if wrong.any():
+            row = int(np.flatnonzero(known)[wrong.argmax()])
+            stated, on_sky = values[row], places[wrong.argmax()]
+            raise DataError(
+                f"{self.path}: row {rows.index[row] + 1}: x {stated[-1]:g}, y {stated[-2]:g}, but ra {sky[row, 0]:g}, "
+                f"dec {sky[row, 1]:g} lies at x {on_sky[-1]:.1f}, y {on_sky[-2]:.1f} of {shown(path.name)}, counted "
+                "from 0: leave out the columns that are not for this image"
+            )
+        if path not in self._said:
+            self._said.add(path)
+            logger.info("%s: positions are those of x, y, with which ra, dec agree in %s", self.path, path.name)
+
     def of(self, path: Path, frame: int, size: Sequence[int], window: Sequence[int]) -> list[Region]:
         rows = self.table
         if "source" in rows:
@@ -194,6 +226,8 @@ class _Table:
             found = [Region(box, name) for box, name in zip(boxes, names, strict=True)]
             return united(found) if self.of_objects else found
         places = self.to_pixels(path, values) if self.columns == list(SKY) else values
+        if self.on_both:
+            self._check_sky(path, rows, values)
         # A position on the other half of the sky has no pixel: it is outside, and counted as such.
         places = np.where(np.isfinite(places).all(axis=1, keepdims=True), places, FARTHEST)
         return [

@@ -293,6 +293,25 @@ def test_positions_on_the_sky_need_an_adapter_that_knows_it(toy, separator, sour
         predict(separator, Sky(), source, tmp_path / "n.h5", window=window)
 
 
+def test_positions_in_pixels_and_on_the_sky_have_to_agree(tmp_path, caplog):
+    def to_pixels(path, sky):
+        if path.suffix != ".fits":
+            raise DataError("no sky")
+        return np.stack([sky[:, 1], sky[:, 0] - 100], axis=1)
+
+    def places(rows, name="a.fits"):
+        file = read_regions(boxes_file(tmp_path / "a.csv", rows, "ra,dec,x,y"), 2, to_pixels)
+        return [one.middle.tolist() for one in file.of(Path(name), 0, (50, 60), (5, 5))]
+
+    caplog.set_level("INFO")
+    assert places(["130,20,30.4,20.1", ",,3,4"]) == [[20.0, 30.0], [4.0, 3.0]]
+    assert "positions are those of x, y, with which ra, dec agree in a.fits" in caplog.text
+    for row in ("130,20,31,21", "130,20,300,20"):
+        with pytest.raises(DataError, match=r"row 2: x .*, y .*, but ra 130, dec 20 lies at x 30.0, y 20.0 of 'a"):
+            places(["140,30,40,30", row])
+    assert places(["130,20,3,4"], "a.npy") == [[4.0, 3.0]]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
