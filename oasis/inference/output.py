@@ -106,8 +106,7 @@ class Output:
             self._written = 0
         rows = len(np.asarray(columns["class"]))
         frame = columns.get("frame", np.repeat(numbers, rows // len(numbers)))
-        if rows:
-            self.rows.add({"source": [source] * rows, "frame": frame, **columns})
+        self.rows.add({"source": [source] * rows, "frame": frame, **columns})
         self.count += len(numbers)
         if self.progress is not None:
             self.progress.advance(len(numbers))
@@ -131,7 +130,7 @@ class Output:
 
     def table(self) -> pd.DataFrame:
         """Return one row per image and class, or per region and class."""
-        table = self.rows.table()
-        if not len(table):  # regions of interest that are none
+        if not self.rows:  # no images
             return pd.DataFrame(columns=["source", "frame", "class", *WITHOUT_TRUTH])
+        table = self.rows.table()
         return table.fillna({MASKED: 0.0}) if self.masked else table

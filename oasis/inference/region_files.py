@@ -200,9 +200,9 @@ class _Table:
             row = int(np.flatnonzero(known)[wrong.argmax()])
             stated, on_sky = values[row], places[wrong.argmax()]
             raise DataError(
-                f"{self.path}: row {rows.index[row] + 1}: x {stated[-1]:g}, y {stated[-2]:g}, but ra {sky[row, 0]:g}, "
-                f"dec {sky[row, 1]:g} lies at x {on_sky[-1]:.1f}, y {on_sky[-2]:.1f} of {shown(path.name)}, counted "
-                "from 0: leave out the columns that are not for this image"
+                f"{self.path}: row {rows.index[row] + 1}: x {stated[-1]:g}, y {stated[-2]:g}, but "
+                f"ra {sky[row, 0]:g}, dec {sky[row, 1]:g} lies at x {on_sky[-1]:.1f}, y {on_sky[-2]:.1f} of "
+                f"{shown(path.name)}, counted from 0: leave out the columns that are not for this image"
             )
         if path not in self._said:
             self._said.add(path)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from oasis.data.images import Images
-from oasis.data.instances import AXES
+from oasis.data.instances import AXES, edge_names
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.event_table import count_maps, measured
 from oasis.inference.choice import pixels
@@ -233,7 +233,8 @@ class Regional:
             }
             for number in found.numbers
         ]
-        for name in dict.fromkeys(key for row in each for key in row):
+        always = ("region", "name", *edge_names(len(self.trained)))  # in a table without rows too
+        for name in dict.fromkeys([*always, *(key for row in each for key in row)]):
             values = np.array([row.get(name, np.nan) for row in each])
             columns[name] = np.repeat(values, len(classes))
         return columns

@@ -77,7 +77,7 @@ class Rows:
         lengths = [len(next(iter(batch.values()))) for batch in self._batches]
         columns: dict[str, Any] = {}
         for name, dtype in self._types.items():
-            whole = all(name in batch for batch in self._batches)
+            whole = all(name in batch or not length for batch, length in zip(self._batches, lengths, strict=True))
             values = [
                 value
                 for batch, length in zip(self._batches, lengths, strict=True)

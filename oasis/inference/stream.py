@@ -270,24 +270,28 @@ class StreamOutput(Output):
 
     def flush(self) -> None:
         """Write the rows of the frames since the last flush."""
-        if not self.rows:
-            return
-        table, self.rows = identified(self.rows.table(), *self._identity), Rows()
+        if self.rows:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the rows, below the names of the columns if these are the first."""
+        table, self.rows = identified(self.table(), *self._identity), Rows()
         if self._further is not None:
             table = self._further(table)
         for name in table.columns:
             if table[name].dtype == object:
                 table[name] = [quoted(cell) if isinstance(cell, str) else cell for cell in table[name]]
         with writing(self.path):
-            if not self._columns:
-                self._columns = [str(name) for name in table.columns]
-                self._file.write(",".join(self._columns) + "\n")
-            table.reindex(columns=self._columns).to_csv(self._file, index=False, header=False)
+            first, self._columns = not self._columns, self._columns or [str(name) for name in table.columns]
+            shown = table.reindex(columns=self._columns).rename(columns=quoted)
+            shown.to_csv(self._file, index=False, header=first)
             self._file.flush()
 
     def close(self) -> None:
-        """Cut the arrays to the frames that were written, and close the table."""
+        """Cut the arrays to the frames that were written, and close the table, which has a header in any case."""
         self.flush()
+        if not self._columns:
+            self._write()
         with writing(self.path):
             self._file.close()
             for array in self._arrays.values():

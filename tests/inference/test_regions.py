@@ -140,6 +140,10 @@ def test_images_without_objects_are_blank_and_have_no_rows(toy, separator, sourc
     assert not maps_of(tmp_path / "m.h5").any()
     write_csv(found.objects, tmp_path / "m.csv")
     assert is_intensities(tmp_path / "m.csv")
+    some = predict(
+        separator, finding(toy.adapter, [(slice(9, 30), slice(9, 20))]), source, tmp_path / "n.h5", window=REGIONS
+    )
+    assert sorted(found.objects) == sorted(some.objects)
 
 
 @pytest.mark.parametrize(("check", "light"), [(SAME, "all"), (OTHER, "cut"), (None, "cut")])

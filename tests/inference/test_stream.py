@@ -181,7 +181,7 @@ def test_frames_that_cannot_be_used_are_counted(run, frames, tmp_path):
     check(run, tmp_path / "m.zarr", frames[kept], kept)
 
 
-def test_regions_of_interest(run, frames, tmp_path):
+def test_regions_of_interest(run, frames, tmp_path, monkeypatch):
     (tmp_path / "boxes.csv").write_text("y0,y1,x0,x1\n2,9,3,12\n")
     window = WindowOptions(regions=str(tmp_path / "boxes.csv"))
     source = io.BytesIO(frames.tobytes())
@@ -189,6 +189,13 @@ def test_regions_of_interest(run, frames, tmp_path):
     maps = zarr.open_array(tmp_path / "m.zarr/maps/bar", mode="r")[:]
     assert maps[:, :, 2:9, 3:12].any()
     assert not maps[:, :, 9:].any()
+    columns = list(pd.read_csv(tmp_path / "m.csv"))
+    monkeypatch.setattr(type(run.adapter), "regions_of_interest", lambda self, image: [])
+    source, window = io.BytesIO(frames.tobytes()), WindowOptions(kind="regions")
+    run.stream(source, tmp_path / "n.zarr", shape=(24, 20), dtype="u2", window=window)
+    empty = pd.read_csv(tmp_path / "n.csv")
+    assert not len(empty)
+    assert sorted(empty) == sorted(columns)
 
 
 def test_rows_of_a_calibrated_run_are_those_of_predict(toy_run, frames, tmp_path):
@@ -206,6 +213,11 @@ def test_rows_of_a_calibrated_run_are_those_of_predict(toy_run, frames, tmp_path
     found = pd.read_csv(tmp_path / "s.csv")
     assert found.columns.tolist() == expected.columns.tolist()
     np.testing.assert_allclose(found["intensity_high"], expected["intensity_high"], rtol=1e-3)
+    run.stream(io.BytesIO(b""), tmp_path / "none.zarr", shape=(24, 20), dtype="u2")
+    empty = pd.read_csv(tmp_path / "none.csv")
+    assert not len(empty)
+    assert set(empty) <= set(found)
+    assert {"source", "frame", "class", "intensity_predicted", "intensity_high", "configuration"} <= set(empty)
 
 
 @pytest.mark.parametrize(
