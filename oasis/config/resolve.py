@@ -63,7 +63,7 @@ def code_names(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _check(config: RunConfig, adapter: Adapter) -> None:
     """Check that configuration and adapter are compatible."""
-    check_grouping(config.grouping or {}, adapter.classes)
+    check_grouping(config.grouping or {}, adapter.classes, adapter.spatial_dims)
     new_loss(config, adapter, None if balanced_rule(config) is None else {0: 1})
     if config.augmentation is not None and adapter.oriented:
         raise ConfigError(

@@ -1,7 +1,8 @@
 """Grouping: the division of class maps into single objects.
 
 Each class is grouped independently: pixels above the threshold of the class form connected components, are joined
-across gaps, or are divided by a watershed. Fragments can join a larger instance of another class that they touch.
+across gaps, or are divided by a watershed or into straight tracks that cross. Fragments can join a larger instance
+of another class that they touch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from scipy.spatial import cKDTree
 
 from oasis.data.instances import Instances
 from oasis.errors import ConfigError, DataError, nearest
+from oasis.instances.lines import divide_at_crossings
 from oasis.options import Options
 
 Floats = NDArray[np.float32]
@@ -29,20 +31,26 @@ class Grouping(Options):
 
     Attributes:
         method: `components` joins lit pixels that touch, also at corners; `gaps` also joins those with at most
-            `gap` pixels between them; `watershed` divides components at the peaks of the smoothed map.
+            `gap` pixels between them; `watershed` divides components at the peaks of the smoothed map; `lines`
+            divides them into straight tracks, which share the pixels in which they cross (in two and three
+            dimensions); curved tracks are cut into straight pieces.
         gap: the largest number of unlit pixels between two lit ones, for `gaps`.
         smoothing: standard deviation of the Gaussian filter in pixels, for `watershed`.
         separation: the minimum distance of two peaks in pixels, for `watershed`.
+        length: how many pixels long a track must be outside of the others, for `lines`.
+        width: the maximum distance of a pixel from the axis of its track in pixels, for `lines`.
         pixels: the minimum number of lit pixels of an instance.
         intensity: the minimum summed intensity of an instance.
         joins: other classes whose instances absorb the fragments of this class that touch them.
         fragment: the maximum intensity of a fragment, as a fraction of that of the other instance.
     """
 
-    method: Literal["components", "gaps", "watershed"] = "components"
+    method: Literal["components", "gaps", "watershed", "lines"] = "components"
     gap: int = Field(2, ge=1, le=50)
     smoothing: float = Field(1.0, ge=0)
     separation: float = Field(3.0, gt=0)
+    length: float = Field(16.0, ge=4)
+    width: float = Field(5.0, gt=0)
     pixels: int = Field(1, ge=1)
     intensity: float = Field(0.0, ge=0)
     joins: tuple[str, ...] = ()
@@ -64,7 +72,7 @@ def group(
         options: grouping options by class; `Grouping()` for the others.
 
     Raises:
-        ConfigError: the options contain or join an unknown class.
+        ConfigError: the options contain or join an unknown class, or divide one dimension into tracks.
         DataError: the number of maps differs from that of classes.
 
     Example:
@@ -75,7 +83,7 @@ def group(
         array([10.,  7.])
     """
     options = options or {}
-    check_grouping(options, classes)
+    check_grouping(options, classes, maps.ndim - 2)
     if len(maps) != len(classes):
         raise DataError(f"grouping: {len(maps)} maps for the classes {list(classes)}")
     chosen = [options.get(name, Grouping()) for name in classes]
@@ -91,27 +99,31 @@ def group(
     return found.select(np.flatnonzero((sizes >= least[:, 0]) & (sums >= least[:, 1])))
 
 
-def check_grouping(options: Mapping[str, Grouping], classes: Sequence[str]) -> None:
-    """Check that options are for classes that there are, and join such.
+def check_grouping(options: Mapping[str, Grouping], classes: Sequence[str], spatial_dims: int) -> None:
+    """Check that options are for classes that there are, join such, and fit the spatial axes.
 
     Raises:
-        ConfigError: an unknown class.
+        ConfigError: an unknown class, or tracks in one dimension.
     """
     for name in [*options, *(other for one in options.values() for other in one.joins)]:
         if name not in classes:
             raise ConfigError(f"grouping: unknown class {name!r}; {nearest(name, classes)}")
+    for name, how in options.items():
+        if how.method == "lines" and spatial_dims < 2:
+            raise ConfigError(f"grouping.{name}.method: lines are found in two and three dimensions, not in one")
 
 
 def _of_class(values: Floats, label: int, threshold: float, how: Grouping) -> Instances:
     """Return the instances of one class (B, *S), whose pixels are above the threshold in any band."""
     lit = np.asarray((values > threshold).any(axis=0))
-    if how.method == "components":
+    if how.method in ("components", "lines"):
         groups = ndimage.label(lit, np.ones((3,) * lit.ndim))[0]
     elif how.method == "gaps":
         groups = _across_gaps(lit, how.gap)
     else:
         groups = _by_peaks(lit, values.sum(axis=0), how.smoothing, how.separation)
-    return _instances(values, np.asarray(groups), label, threshold)
+    found = _instances(values, np.asarray(groups), label, threshold)
+    return divide_at_crossings(found, threshold, how.length, how.width) if how.method == "lines" else found
 
 
 def _instances(values: Floats, groups: Integers, label: int, threshold: float) -> Instances:

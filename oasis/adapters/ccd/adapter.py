@@ -44,10 +44,11 @@ class CcdAdapter(Adapter[CcdOptions]):
 
     @property
     def grouping(self) -> Mapping[str, Grouping]:
-        """Components of at least three pixels; fragments join a larger object that they touch."""
+        """Components of at least three pixels, muons as lines; fragments join a larger object that they touch."""
         return MappingProxyType(
             {
                 name: Grouping(
+                    method="lines" if name == MUON else "components",
                     pixels=3,
                     intensity=30,
                     joins=tuple(other for other in self.classes if other != name),
