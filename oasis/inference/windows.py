@@ -94,7 +94,7 @@ def surroundings(place: Place, size: Sequence[int], halo: Sequence[int], grid: i
 
     Args:
         place: the part.
-        size: the size of the image, multiples of `grid`.
+        size: the size of the image.
         halo: the halo on either side.
         grid: edges are multiples of this.
 
@@ -116,8 +116,7 @@ def separate_tiled(
 ) -> NDArray[np.float32]:
     """Return the maps (N, B, *S) of one image in physical units, separated tile by tile.
 
-    They equal those of the whole image, up to rounding, if its sides are multiples of the network's grid;
-    otherwise those of the image padded to such a size. The scaling is fitted to the whole image. Tiles in which
+    They equal those of the whole image, up to rounding. The scaling is fitted to the whole image. Tiles in which
     the image is zero everywhere have maps of zero and cost nothing.
 
     Args:
@@ -204,9 +203,8 @@ class Tiling(NamedTuple):
             place: the part.
         """
         backbone, device = network.backbone, next(network.parameters()).device
-        beyond = [-length % backbone.grid for length in size]
-        margins = [(more // 2, more - more // 2) for more in beyond]
-        padded = [length + more for length, more in zip(size, beyond, strict=True)]
+        margins = backbone.margins(size)  # as the whole image is padded
+        padded = [length + sum(more) for length, more in zip(size, margins, strict=True)]
         inner = tuple(
             slice(part.start + low, part.stop + low) for part, (low, _) in zip(place, margins, strict=True)
         )

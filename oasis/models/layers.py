@@ -107,6 +107,24 @@ class DepthwiseDown(nn.Module):
         return self.conv(x)  # type: ignore[no-any-return]
 
 
+def enlarge(x: Tensor, size: torch.Size, mode: str, wanted: torch.memory_format) -> Tensor:
+    """Return `x` interpolated by two and cut at its end to a spatial size, like `upsample`.
+
+    Pixels lie where they do in a larger image; `upsample` stretches those of an image of an odd size.
+
+    Example:
+        >>> enlarge(torch.tensor([[[0.0, 1.0]]]), torch.Size([3]), "linear", torch.contiguous_format)
+        tensor([[[0.0000, 0.2500, 0.7500]]])
+    """
+    x = upsample(x, torch.Size([2 * length for length in x.shape[2:]]), mode, wanted)
+    for axis, length in enumerate(size, start=2):
+        if torch.compiler.is_compiling():  # which does not know that a symbolic length is not larger
+            x = x.index_select(axis, torch.arange(length, device=x.device))
+        elif x.shape[axis] != length:
+            x = x.narrow(axis, 0, length)
+    return x
+
+
 def upsample(x: Tensor, size: torch.Size, mode: str, wanted: torch.memory_format) -> Tensor:
     """Return `x` interpolated to a spatial size, dense and in the wanted format in both passes.
 

@@ -1,6 +1,6 @@
 """The paper's U-Net, for one, two and three spatial axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from oasis.errors import ModelError, nearest
 from oasis.models.backbone import Backbone, check_counts, check_dimension
 from oasis.models.kernels import memory_format
-from oasis.models.layers import CONVOLUTIONS, BatchNormSiLU, DepthwiseDown, GroupNormSiLU, upsample
+from oasis.models.layers import CONVOLUTIONS, BatchNormSiLU, DepthwiseDown, GroupNormSiLU, enlarge, upsample
 
 GROUPS = 8
 STRIDES = (1, 2, 4)
@@ -94,7 +94,11 @@ class UNet(Backbone):
             else None
         )
         self.encoder = levels(in_channels if self.stem is None else base_channels, widths, style)
-        self.decoder = nn.ModuleList([Up(deep, width, width, style) for width, deep in pairwise(widths)][::-1])
+        # As in the paper; maps of a network that can be applied to tiles do not depend on where an image ends.
+        resize = upsample if self.normalises_frame else enlarge
+        self.decoder = nn.ModuleList(
+            [Up(deep, width, width, style, resize) for width, deep in pairwise(widths)][::-1]
+        )
         self.bottleneck = block(widths[-1], widths[-1], style)
         self.output = CONVOLUTIONS[spatial_dims](base_channels, out_channels, 1)
         self.encoder_channels = widths[-1]
@@ -160,19 +164,22 @@ def levels(in_channels: int, widths: Sequence[int], style: Style) -> nn.ModuleLi
 
 
 class Up(nn.Module):
-    """A level of the expanding path: interpolation to its size, a 1-wide convolution, the skip, and a block."""
+    """A level of the expanding path: interpolation, a 1-wide convolution, the skip, and a block."""
 
-    def __init__(self, inputs: int, outputs: int, skips: int, style: Style) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, skips: int, style: Style, resize: Callable[..., Tensor] = upsample
+    ) -> None:
         super().__init__()
         self.conv = CONVOLUTIONS[style.spatial_dims](inputs, outputs, 1)
         self.gate = Gate(skips, outputs, style.spatial_dims) if style.attention else None
         self.block = block(outputs + skips, outputs, style)
         self.mode = INTERPOLATIONS[style.spatial_dims]
+        self.resize = resize
 
     def forward(self, x: Tensor, skip: Tensor, wanted: torch.memory_format) -> Tensor:
         """Return (b, outputs, *S) in a memory format for `x` (b, inputs, *coarser) and `skip` (b, skips, *S)."""
         # The convolution and the interpolation commute; in this order there are 2^dims times fewer pixels to mix.
-        x = upsample(self.conv(x), skip.shape[2:], self.mode, wanted)
+        x = self.resize(self.conv(x), skip.shape[2:], self.mode, wanted)
         if self.gate is not None:
             skip = self.gate(skip, x)
         return self.block(torch.cat([x, skip], dim=1))  # type: ignore[no-any-return]

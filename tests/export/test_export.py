@@ -82,6 +82,19 @@ def test_a_program_refuses_images_of_sizes_that_it_was_not_made_for(tmp_path, st
             session.run(["maps"], {"image": np.ones((1, 1, *size), np.float32)})
 
 
+@pytest.mark.parametrize(("dims", "size"), [(2, (37, 51)), (3, (19, 22, 25))])
+def test_a_program_of_a_network_for_tiles_takes_images_of_any_size(tmp_path, dims, size):
+    runtime = pytest.importorskip("onnxruntime")
+    model = {"name": "unet", "base_channels": 2, "depth": 3, "norm": "batch"}
+    facts = {"model": model, "spatial_dims": dims, "trained_size": (16,) * dims}
+    separator = Separator(SeparatorOptions(classes=("a", "b"), **facts)).eval()
+    assert export.export_separator(separator, tmp_path / "model.onnx", "onnx", FACTS).size == "any"
+    image = np.random.default_rng(0).exponential(30, (2, 1, *size)).astype(np.float32)
+    expected = separator.predict(image, precision="float32").maps.numpy()
+    found = runtime.InferenceSession(tmp_path / "model.onnx").run(["maps"], {"image": image})[0]
+    np.testing.assert_allclose(found, expected, atol=export.TOLERANCE * image.max())
+
+
 def test_no_foreign_file_is_replaced(exported, pulses_run, tmp_path, capsys):
     out = tmp_path / "mine.onnx"
     for name in ("mine.onnx", "mine.onnx.md", "mine.onnx.json"):

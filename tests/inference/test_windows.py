@@ -7,13 +7,14 @@ from oasis.errors import ConfigError, ModelError
 from oasis.inference import windows
 from oasis.inference.windows import places, reach, separate_tiled, surroundings
 from oasis.models import create_model
-from oasis.scaling import LogScale
+from oasis.models.backbone import Wrapped
 from oasis.separator.options import SeparatorOptions
 from oasis.separator.separator import Separator
 
 pytestmark = pytest.mark.usefixtures("float32")
 
 SIZES = {1: (1004,), 2: (152, 172), 3: (40, 38, 52)}
+ODD = {1: (1003,), 2: (149, 171), 3: (35, 41, 38)}
 CORES = {1: 100, 2: 48, 3: 16}
 DEPTHS = {1: 3, 2: 3, 3: 2}
 
@@ -22,7 +23,7 @@ def make(dims=2, norm="batch", head="fraction", **options):
     """A separator whose batch normalisation has seen data, so that nothing is zero by chance."""
     torch.manual_seed(0)
     model = {"name": "unet", "base_channels": 4, "depth": DEPTHS[dims], "norm": norm}
-    values = {"classes": ("a", "b"), "spatial_dims": dims, "model": model, "head": {"name": head}, **options}
+    values = {"classes": ("a", "b"), "spatial_dims": dims, "model": model, "head": {"name": head}} | options
     separator = Separator(SeparatorOptions.parse(values))
     for module in separator.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -61,11 +62,23 @@ def test_context_and_bands_are_cut_with_the_image():
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max(), rtol=1e-3)
 
 
-def test_an_image_off_the_grid_is_padded_to_it():
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_tiles_of_images_off_the_grid_give_the_maps_of_the_whole_image(dims, stride):
+    model = {"name": "unet", "base_channels": 4, "depth": 2, "norm": "batch", "stride": stride}
+    separator, whole = make(dims, model=model, head="softplus"), image(dims)
+    whole = whole[:, *map(slice, ODD[dims])]
+    expected = separator.predict(whole[None]).maps[0].numpy()
+    found = separate_tiled(separator, whole, core=CORES[dims])
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("padding", ["reflect", "zero"])
+def test_tiles_of_padded_images_give_the_maps_of_the_whole_image(padding):
+    network = nn.Sequential(nn.Conv2d(1, 4, 4, stride=4), nn.SiLU(), nn.ConvTranspose2d(4, 3, 4, stride=4))
     separator, whole = make(), image(2)[:, :149, :171]
-    padded = np.pad(whole, ((0, 0), (1, 2), (0, 1)), mode="reflect")
-    separator.options = separator.options.model_copy(update={"scaling": LogScale(scale=10.0, peak=False)})
-    expected = separator.predict(padded[None]).maps[0, ..., 1:-2, :-1].numpy()
+    separator.backbone = Wrapped(network, 1, 3, 2, divisor=4, minimum_size=8, padding=padding).eval()
+    expected = separator.predict(whole[None]).maps[0].numpy()
     found = separate_tiled(separator, whole, core=48)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max(), rtol=1e-3)
 
