@@ -24,6 +24,7 @@ from oasis.adapters.galaxy.grid import Grid
 from oasis.command import run_command
 from oasis.io.tables import read_csv, write_csv
 from oasis.run import Run
+from oasis.stats.robust import median_and_noise
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
 
@@ -135,8 +136,7 @@ def check(
         flux = found[f"flux_{band}"].to_numpy()[detections]
         pull = ((flux - true) / found[f"flux_{band}_error"].to_numpy()[detections])[kept]
         alone = (all_true["blendedness"].to_numpy()[rows] < EDGES[1])[kept]
-        middle = np.median(pull[alone])
-        spread = 1.4826 * np.median(np.abs(pull[alone] - middle))
+        middle, spread = median_and_noise(pull[alone])
         typer.echo(
             f"{band}: (flux - true) / error of isolated galaxies: median {middle:+.2f}, scatter {spread:.2f}"
         )
@@ -197,7 +197,7 @@ def show(
             if (low < high).all():
                 inside, within = (tuple(map(slice, low - by, high - by)) for by in (0, start))
                 maps[inside] += unit.data[number][within]
-    noise = 1.4826 * np.median(np.abs(image - np.median(image)))
+    _, noise = median_and_noise(image)
     places = found[["x", "y"]].to_numpy() - corner[::-1]
     figure, axes = plt.subplots(1, 3, figsize=(12, 4.5), constrained_layout=True)
     for axis, values, title in zip(axes, (image, maps, image - maps), ("image", "maps", "rest"), strict=True):

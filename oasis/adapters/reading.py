@@ -12,12 +12,12 @@ from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import as_image_array
 from oasis.io.axes import SPATIAL
+from oasis.stats.robust import median_and_noise
 
 logger = logging.getLogger(__name__)
 
 SATURATED: Final = 1e-3  # share of the largest value of a type above which images are said to be saturated
 TOGETHER: Final = 8  # pairs of neighbours with it, unlike single hot pixels, above which they are too
-DEVIATION: Final = 1.4826  # the standard deviation of Gaussian noise over its median absolute deviation
 MEASURED: Final = 2**22  # values of which level and noise are measured
 
 
@@ -134,8 +134,8 @@ def level_and_noise(values: NDArray[Any]) -> tuple[float, float]:
     pixels = np.ravel(values)[:: max(np.size(values) // MEASURED, 1)]
     if not pixels.size:
         return float("nan"), float("nan")
-    level = float(np.median(pixels))
-    return level, DEVIATION * float(np.median(np.abs(pixels - level)))
+    level, noise = median_and_noise(pixels)
+    return float(level), float(noise)
 
 
 def _check_colours(shape: tuple[int, ...], bands: int, spatial_dims: int) -> None:

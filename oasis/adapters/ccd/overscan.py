@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from oasis.stats.robust import median_and_noise
+
 NARROWEST: Final = 4  # columns
 WIDEST: Final = 3  # the image is so many times as wide as the widest overscan that is searched for
 CLEAR: Final = 8.0  # ratio of a step to the scatter of columns from which on it is one
 APART: Final = 4.0  # the same for the scatter of single columns
 STEEP: Final = 0.6  # share of a difference of level that lies between two neighbouring columns, unlike a gradient
 NOISIER: Final = 1.5  # ratio of the noise of pixels to that of an overscan, which has no dark current
-DEVIATION: Final = 1.4826  # the standard deviation of Gaussian noise over its median absolute deviation
 
 
 def find_overscan(image: NDArray[Any]) -> str | None:
@@ -30,8 +31,7 @@ def find_overscan(image: NDArray[Any]) -> str | None:
     if width < 4 * NARROWEST:
         return None
     rows = np.nan_to_num(image - np.nanmedian(np.nan_to_num(image), axis=1, keepdims=True))
-    level = np.median(rows, axis=0)
-    noise = np.median(np.abs(rows - level), axis=0) * DEVIATION
+    level, noise = median_and_noise(rows, axis=0)
     error = max(float(np.median(noise)) / np.sqrt(len(rows)), 1e-12)  # of a level
     logarithm = np.log(np.maximum(noise, 1e-6 * noise.max() + 1e-12))
     profiles = ((level, error), (logarithm, np.log(NOISIER) / CLEAR))
@@ -58,7 +58,7 @@ def _edge(profile: NDArray[Any], least: float) -> int:
     place = begin + int(steps[begin : width - NARROWEST].argmax()) + 1
     end, before = profile[place:], profile[max(place - max(width - place, 16), 0) : place]
     apart = abs(float(np.median(end) - np.median(before)))
-    scatter = max(*(DEVIATION * float(np.median(np.abs(one - np.median(one)))) for one in (end, before)), least)
+    scatter = max(*(float(median_and_noise(one)[1]) for one in (end, before)), least)
     random = scatter / np.sqrt(min(len(end), len(before)))
     clear = apart > max(CLEAR * random, APART * scatter, least * CLEAR)
     return width - place if clear and steps[place - 1] > STEEP * apart else 0

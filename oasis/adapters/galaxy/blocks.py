@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.galaxy.cutout import Cutout, Reading, check_missing, in_bands
-from oasis.adapters.galaxy.detection import SAMPLED, TO_SIGMA
+from oasis.adapters.galaxy.detection import SAMPLED
 from oasis.adapters.galaxy.fits import cutout_of, planes_of
 from oasis.data.images import Images
+from oasis.stats.robust import median_and_noise
 
 Floats = NDArray[np.float64]
 STRIP: Final = 2**21  # pixels that are read together to measure the whole
@@ -103,8 +104,7 @@ class SkyBlocks:
         pixels = np.concatenate(sky, axis=1)
         if not pixels.size:
             pixels = np.full((len(self.bands), 1), np.nan, np.float32)
-        level = np.median(pixels, axis=1)
-        measured = TO_SIGMA * np.median(np.abs(pixels - level[:, None]), axis=1)
+        level, measured = median_and_noise(pixels, axis=1)
         noise = measured
         if stated:
             weights = np.concatenate(stated, axis=1)

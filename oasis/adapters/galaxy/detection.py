@@ -8,6 +8,7 @@ from oasis.data.samples import Array
 from oasis.errors import DataError, import_extra
 from oasis.io.files import one_line
 from oasis.options import Options
+from oasis.stats.robust import median_and_noise
 
 
 class Detection(Options):
@@ -29,8 +30,6 @@ class Detection(Options):
 
 SAMPLED = 2**20  # pixels of which the noise is measured
 
-TO_SIGMA = 1.4826  # from the median absolute deviation of Gaussian noise to its standard deviation
-
 
 def sky_of(flux: Array, bad: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the level of the sky and the noise of its pixels by band (B,), from medians; NaN without good pixels.
@@ -44,8 +43,7 @@ def sky_of(flux: Array, bad: NDArray[np.bool_] | None = None) -> tuple[NDArray[n
     pixels = pixels[:, :: max(pixels.shape[1] // SAMPLED, 1)]
     if not pixels.size:
         return np.full(len(flux), np.nan), np.full(len(flux), np.nan)
-    sky = np.median(pixels, axis=1)
-    return sky, TO_SIGMA * np.median(np.abs(pixels - sky[:, None]), axis=1)
+    return median_and_noise(pixels, axis=1)
 
 
 def noise_of(

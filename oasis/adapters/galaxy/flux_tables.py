@@ -11,11 +11,11 @@ from oasis.adapters.galaxy.photometry import flux_columns
 from oasis.adapters.galaxy.survey import magnitude
 from oasis.stats.bins import bins_of
 from oasis.stats.intervals import bootstrap, group_column, rate
+from oasis.stats.robust import MAD_TO_SIGMA
 
 Floats = NDArray[np.float64]
 
 EDGES = (0.0, 0.05, 0.2, 0.5, 0.9)  # of blendedness
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 WRONG = 100.0  # %, at which errors are capped, and the error of a missed object
 
 

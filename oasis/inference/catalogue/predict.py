@@ -32,8 +32,8 @@ from oasis.io.ds9 import write_circles
 from oasis.io.files import readable, replace_alone
 from oasis.io.hdf5 import spooled_hdf5
 from oasis.separator.separator import Separator
+from oasis.stats.robust import median_and_noise
 
-MAD = 1.4826  # from the median absolute deviation of Gaussian noise to its standard deviation
 APART = 2.5  # pixels: what is left of an object within this distance of it is not another one
 RADIUS = 2.0  # of a circle around an object without a size of its own
 AROUND = 3  # windows that a block is read beyond its core on every side: nothing beyond changes the core's objects
@@ -258,9 +258,7 @@ def background_of(images: Images) -> NDArray[np.float64]:
     rows = rows[:: max(len(rows) // SAMPLED, 1)]
     if not len(rows):
         return np.full((2, len(image)), np.nan)
-    values = image[:, rows].astype(np.float64)
-    level = np.median(values, axis=1)
-    return np.stack([level, MAD * np.median(np.abs(values - level[:, None]), axis=1)])
+    return np.stack(median_and_noise(image[:, rows].astype(np.float64), axis=1))
 
 
 def predict_catalogue(
