@@ -22,6 +22,7 @@ ENERGY_EDGES: Final = tuple(range(0, 61, 5))  # MeV
 BINS: Final = 60
 MOST: Final = 99  # largest number of nuclei in figures; larger numbers are drawn as this one
 FAINT: Final = 2.0  # p.e. below which a cube is not drawn
+WIDE: Final = 3  # panels beside each other
 TOP: Final = 1000.0  # p.e. of the darkest cubes
 
 
@@ -169,7 +170,7 @@ def event_figure(
     quantities: Mapping[str, NDArray[Any]] | None = None,
     cube: float = CUBE,
 ) -> "Figure":
-    """Draw an event in 3D: the image and each true particle above, the predictions below.
+    """Draw an event in 3D: the image and each true particle, below each of them the prediction.
 
     Arrows lead from the vertex along the directions to the end of each nucleus' track (true ones black, fitted or
     else predicted ones red); a cross marks the exit of the muon.
@@ -185,14 +186,20 @@ def event_figure(
 
     true = sample.target[:, 0]
     shown = [label for label in range(len(classes)) if max(true[label].max(), maps[label].max()) >= FAINT]
-    figure = Figure(figsize=(2.5 * (len(shown) + 1), 5.4), layout="constrained")
-    panels = figure.subplots(2, len(shown) + 1, subplot_kw={"projection": "3d"}, squeeze=False)
+    width = min(len(shown) + 1, WIDE)
+    rows = 2 * -(-(len(shown) + 1) // width)
+    figure = Figure(figsize=(2.9 * width, 2.8 * rows), layout="constrained")
+    grid = figure.subplots(rows, width, subplot_kw={"projection": "3d"}, squeeze=False)
+    panels = np.concatenate([grid[row : row + 2] for row in range(0, rows, 2)], axis=1)
+    for axes in panels[:, len(shown) + 1 :].flat:
+        axes.remove()
+    panels = panels[:, : len(shown) + 1]
     columns = [(sample.image[0], maps.sum(axis=0), "image", "sum of maps")]
     columns += [(true[label], maps[label], f"true {classes[label]}", "predicted") for label in shown]
     for place, (above, below, *titles) in enumerate(columns):
         for axes, charge, title in zip(panels[:, place], (above, below), titles, strict=True):
             _cubes(axes, charge, cube)
-            axes.set_title(f"{title.replace('_', ' ')}: {charge.sum():,.0f} p.e.", fontsize="small", y=0.97)
+            axes.set_title(f"{title.replace('_', ' ')}: {charge.sum():,.0f} p.e.", fontsize="medium", y=0.97)
     truth = {name: float(value) for name, value in sample.meta.items() if isinstance(value, int | float)}
     vertex = np.array([truth[f"vertex_{axis}"] for axis in AXES])
     for place, label in enumerate(shown, start=1):
