@@ -19,6 +19,8 @@ CANDIDATES = 256  # lines through two pixels that are tried for each track
 MOST = 64  # tracks in one component
 CORE = 1.5  # pixels from its axis in which the middle of a track lies
 BREAK = 2  # unlit pixels along a track at which it ends
+FILLED = {2: 0.9, 3: 0.5}  # of the pixels beside a track, by dimensions: an area is no track
+LARGEST = 50_000  # pixels of a component that is divided
 CELLS = 4_000_000  # distances held at once
 
 
@@ -40,6 +42,15 @@ class Line:
     end: float
     length: float
 
+    def is_filled(self, places: Floats, width: float) -> bool:
+        """Return whether places (n, d) beside the track are lit, as they are in the middle of an area."""
+        along = (places - self.point) @ self.direction
+        across = np.linalg.norm(places - self.point - along[:, None] * self.direction, axis=1)
+        inside = (along >= self.start) & (along <= self.end)
+        beside = np.count_nonzero(inside & (across > width) & (across <= 1.5 * width))
+        section = width if places.shape[1] == 2 else np.pi * 1.25 * width**2
+        return bool(beside > FILLED[places.shape[1]] * section * (self.end - self.start))
+
     def distances(self, places: Floats) -> Floats:
         """Return the distance (n,) of places (n, d) from the track, beyond its ends from the end."""
         along = (places - self.point) @ self.direction
@@ -50,7 +61,8 @@ class Line:
 def divide_at_crossings(found: Instances, threshold: float, length: float, width: float) -> Instances:
     """Return the instances with those of several straight tracks divided, ordered by their first pixel.
 
-    The intensity of a pixel is shared by the tracks whose share of it is above the threshold; the sum stays.
+    The intensity of a pixel is shared by the tracks whose share of it is above the threshold; the sum stays. An
+    instance of more than 50,000 pixels is not divided.
 
     Args:
         found: instances in two or three spatial axes, of one class.
@@ -79,7 +91,7 @@ def _shares(
 ) -> Floats:
     """Return the share (m, n) of every pixel of one instance in each of its m tracks."""
     whole = np.ones((1, len(pixels)))
-    if len(pixels) < 2 * length:
+    if not 2 * length <= len(pixels) <= LARGEST:
         return whole
     size = int(np.prod(shape[1:]))
     spatial, which = np.unique(np.asarray(pixels) % size, return_inverse=True)
@@ -117,7 +129,7 @@ def find_lines(places: Floats, values: Floats, length: float, width: float) -> l
     free = np.ones(len(places), bool)
     while len(lines) < MOST and np.count_nonzero(free) >= length:
         line = _longest(places, values, free)
-        if line is None or line.length < length:
+        if line is None or line.length < length or line.is_filled(places, width):
             break
         lines.append(line)
         free &= line.distances(places) > width

@@ -70,6 +70,11 @@ def test_a_spot_stays_one():
     assert len(grouped(spot)) == 1
 
 
+@pytest.mark.parametrize("shape", [(60, 60), (36, 32, 34)])
+def test_an_area_is_no_bundle_of_tracks(shape):
+    assert len(grouped(np.full((1, *shape), 20, np.float32))) == 1
+
+
 def test_a_track_needs_its_length():
     image = np.sum(MEETING, axis=0)
     assert [len(grouped(image, Grouping(method="lines", length=length))) for length in (16, 60)] == [2, 1]

@@ -22,6 +22,7 @@ from oasis.instances.grouping import Grouping
 from oasis.io.arrays import SUFFIXES
 from oasis.io.fits import FITS
 
+LEAST = 60.0  # e- of an object
 SIGNIFICANT = 4.0  # sigma of a pixel that belongs to something
 AROUND = 4  # pixels around what is significant
 OTHER = 3.0  # ratio of the noise to that in training, or its inverse, from which on the gain is doubted
@@ -44,13 +45,15 @@ class CcdAdapter(Adapter[CcdOptions]):
 
     @property
     def grouping(self) -> Mapping[str, Grouping]:
-        """Components of at least three pixels, muons as lines; fragments join a larger object that they touch."""
+        """Components, muons as lines; fragments join a larger object that they touch.
+
+        Electrons that stop near the pixels light a single one, brightly: the least size is one of charge.
+        """
         return MappingProxyType(
             {
                 name: Grouping(
                     method="lines" if name == MUON else "components",
-                    pixels=3,
-                    intensity=30,
+                    intensity=LEAST,
                     joins=tuple(other for other in self.classes if other != name),
                     fragment=0.25,
                 )
