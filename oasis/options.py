@@ -143,8 +143,10 @@ def _first_problem(options: type[BaseModel], error: ValidationError, where: str)
 
 
 def _hint(problem: Mapping[str, Any]) -> str:
-    """Return how to correct text that YAML does not read as text, such as a class called NO."""
+    """Return how to correct text that YAML does not read as text, such as a class called NO, or no UTF-8."""
     found = problem["input"]
+    if problem["type"] == "string_unicode":  # of a path
+        return "; a name has to be valid UTF-8: set PYTHONUTF8=1 where the locale is another, or rename it"
     if problem["type"] != "string_type" or not isinstance(found, bool | int | float):
         return ""
     words = "; YAML reads NO, off and the like as false" if found is False else ""

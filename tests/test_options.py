@@ -137,6 +137,14 @@ def test_a_class_called_no_gets_the_hint_to_quote_it(values: dict[str, Any], mes
         Named.parse(values)
 
 
+def test_a_path_that_is_no_text_gets_the_hint_to_rename_it() -> None:
+    class Place(Options):
+        run: str = Field("", min_length=1)
+
+    with pytest.raises(ConfigError, match=r"a name has to be valid UTF-8: set PYTHONUTF8=1 .* or rename it"):
+        Place.parse({"run": "caf\udce9"})
+
+
 @pytest.mark.parametrize(
     "value",
     ["x" * 10**6, [1] * 10**6, {"a": [[[[[[1]]]]]]}, 10**5000, object()],

@@ -142,7 +142,6 @@ def _each(
     parts: list[Predicted] = []
     failed: dict[Path, OasisError] = {}
     for path, out in watched(outputs.items(), "separate", len(outputs), "files"):
-        out.parent.mkdir(parents=True, exist_ok=True)
         try:
             parts.append(_predicted(job, [path], out, dark, key, previews))
         except DataError as error:

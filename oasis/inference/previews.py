@@ -12,7 +12,7 @@ from oasis.data.pictures import top_of
 from oasis.data.samples import Array
 from oasis.data.views import view
 from oasis.drawing import RED
-from oasis.io.files import replace_when_whole
+from oasis.io.files import readable, replace_when_whole
 from oasis.separator.separator import Separator
 
 SHOWN = 4  # images of a file
@@ -49,10 +49,8 @@ class Previews:
         if self._path is None:
             return
         content = io.BytesIO()
-        self._figure(self._path.name).savefig(content, format="png", dpi=110)
-        target = self._paths[self._path]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replace_when_whole(target) as temporary:
+        self._figure(readable(self._path.name)).savefig(content, format="png", dpi=110)
+        with replace_when_whole(self._paths[self._path]) as temporary:
             temporary.write_bytes(content.getvalue())
         self._rows, self._path = [], None
 

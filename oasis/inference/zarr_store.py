@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from oasis.errors import BusyError, DataError, import_extra
 from oasis.inference.pixels import PixelSize
 from oasis.inference.windows import Place
-from oasis.io.files import one_line, reading
+from oasis.io.files import made_for, one_line, reading
 from oasis.io.texts import read_json, write_text
 
 FORMAT: Final = "oasis-maps-1"
@@ -255,21 +255,22 @@ def held(path: Path) -> Iterator[None]:
     """
     file = path.with_name(f".{path.name}.lock")
     lock = FileLock(file, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise BusyError(
-            f"{path}: another process is writing it: wait until that has ended, or choose another name"
-        ) from None
-    except (OSError, NotImplementedError, ValueError) as error:
-        raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
-    try:
-        _remove_parts(path)
-        yield
-    finally:
-        with suppress(OSError):
-            file.unlink()
-        lock.release()
+    with made_for(path):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BusyError(
+                f"{path}: another process is writing it: wait until that has ended, or choose another name"
+            ) from None
+        except (OSError, NotImplementedError, ValueError) as error:
+            raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
+        try:
+            _remove_parts(path)
+            yield
+        finally:
+            with suppress(OSError):
+                file.unlink()
+            lock.release()
 
 
 def _remove_parts(path: Path) -> None:

@@ -32,27 +32,48 @@ def replace_when_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path` to write to, and rename it to `path` if the block succeeds.
 
     The temporary file is `.NAME.HOST-PID-....part`, locked while it is written. Part files of the same output left
-    behind by dead processes of this machine are removed first.
+    behind by dead processes of this machine are removed first. Folders that are made for it go if the block fails.
 
     Raises:
         DataError: the folder cannot be written to, the disk is full, or `path` is not a regular file.
     """
+    with made_for(path):
+        try:
+            temporary, handle = _begin(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
+        try:
+            try:
+                yield temporary
+                _flush(handle)
+            finally:
+                os.close(handle)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def made_for(path: Path) -> Iterator[None]:
+    """Make the folders of an output, and remove those again that are empty after the block.
+
+    Raises:
+        DataError: they cannot be made.
+    """
     try:
-        temporary, handle = _begin(path)
+        missing = [folder for folder in path.parents if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
     try:
-        try:
-            yield temporary
-            _flush(handle)
-        finally:
-            os.close(handle)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
+        yield
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        for folder in missing:
+            with suppress(OSError):  # it has files
+                folder.rmdir()
 
 
 @contextmanager
@@ -162,7 +183,6 @@ def readable(path: str | Path) -> str:
 
 def _begin(path: Path) -> tuple[Path, int]:
     """Create and lock the part file of an output, and return its path and handle."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
         raise DataError(f"{path}: is not a regular file and is not written to: choose another name")
     _remove_left_over(path)

@@ -1,5 +1,7 @@
 """Destinations: OME-TIFF, one file for every input, and previews."""
 
+import os
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -89,6 +91,26 @@ def test_previews_show_the_first_images_of_every_input(toy, toy_separator, image
         assert three.width == two.width
         assert three.height > two.height > 100
         assert len(np.unique(np.asarray(three.convert("L")))) > 50
+
+
+def test_previews_of_a_file_whose_name_is_no_text(toy, toy_separator, tmp_path):
+    source = tmp_path / os.fsdecode(b"caf\xe9.npy")
+    np.save(source, FRAMES)
+    options = OutputOptions(each="h5", previews=True)
+    predict(toy_separator, toy.adapter, source, tmp_path / "out", outputs=options)
+    assert len(list((tmp_path / "out").glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize(("out", "options"), [("new/out", {"each": "h5", "previews": True}), ("new/m.zarr", {})])
+def test_no_folder_is_left_where_nothing_is_written(toy, toy_separator, tmp_path, out, options):
+    np.save(tmp_path / "bad.npy", np.full((1, 24, 20), np.nan))
+    outputs = OutputOptions(**options)
+    with pytest.raises(DataError):
+        predict(toy_separator, toy.adapter, tmp_path / "bad.npy", tmp_path / out, outputs=outputs)
+    if "each" in options:
+        assert not (tmp_path / "new").exists()
+    with pytest.raises(DataError):
+        predict(toy_separator, toy.adapter, tmp_path / "none.npy", tmp_path / out, outputs=outputs)
 
 
 def test_inputs_of_one_name_keep_their_suffixes(toy, toy_separator, images, tmp_path):

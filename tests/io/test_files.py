@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,16 @@ def test_whatever_goes_wrong_in_reading_is_one_line(error):
         raise ConfigError("mine")
     with pytest.raises(KeyboardInterrupt), reading("x.npy"):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("error", [None, DataError("no")])
+def test_folders_that_are_made_for_a_file_go_if_it_is_not_written(tmp_path, error):
+    (tmp_path / "old").mkdir()
+    for folder in ("old", "new/one"):
+        with suppress(DataError), replace_when_whole(tmp_path / folder / "a.txt") as temporary:
+            temporary.write_text("text")
+            if error is not None:
+                raise error
+        assert (tmp_path / folder / "a.txt").exists() == (error is None)
+    assert (tmp_path / "old").exists()
+    assert (tmp_path / "new").exists() == (error is None)
