@@ -136,6 +136,9 @@ def _first_problem(options: type[BaseModel], error: ValidationError, where: str)
             choices = list(_models(owner.model_fields[part].annotation))
             owner = choices[0] if choices else owner
     path = ".".join(part for part in parts if part)
+    if ":" in parts[-1] and problem["input"] is None:  # {train:96}, which YAML reads as one name
+        key, _, value = parts[-1].partition(":")
+        return f"{path}: YAML needs a space after a colon: {{{shown(key)[1:-1]}: {shown(value)[1:-1]}}}"
     if problem["type"] == "extra_forbidden":
         return f"{path}: unknown key; {nearest(parts[-1], owner.model_fields)}"
     message = problem["msg"].removeprefix("Value error, ")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 from pydantic import Field, ValidationError, field_validator
 
+from oasis.config.changes import changed
 from oasis.config.schema import RunConfig
 from oasis.errors import ConfigError
 from oasis.options import Options
@@ -135,6 +136,13 @@ def test_truth_values_are_no_numbers_but_where_they_belong(values: dict[str, Any
 def test_a_class_called_no_gets_the_hint_to_quote_it(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Named.parse(values)
+
+
+@pytest.mark.parametrize("changes", ["loss.class_weights={ER:5}", "training={epochs:3}"])
+def test_a_colon_without_a_space_gets_the_hint_to_write_one(changes: str) -> None:
+    values = changed({"adapter": "migdal", "run": "a"}, [changes])
+    with pytest.raises(ConfigError, match=r"YAML needs a space after a colon: \{(ER: 5|epochs: 3)\}"):
+        RunConfig.parse(values)
 
 
 def test_a_path_that_is_no_text_gets_the_hint_to_rename_it() -> None:

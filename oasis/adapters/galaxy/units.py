@@ -6,6 +6,7 @@ References:
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,20 @@ from oasis.adapters.galaxy.survey import ZERO_POINT, nanomaggies
 from oasis.errors import DataError, import_extra
 
 JY_PER_NMGY: Final = 3631e-9
-NANOMAGGIES: Final = ("nanomaggy", "nanomaggies", "nmgy")
+_MAGGIES: Final = re.compile(r"(nano|micro|milli|n|u|µ|μ|m|)(?:maggy|maggies|maggie|mgy|mggy)(.*)")
+_PREFIXES: Final = {
+    "": 1e9,
+    "milli": 1e6,
+    "m": 1e6,
+    "micro": 1e3,
+    "u": 1e3,
+    "µ": 1e3,
+    "μ": 1e3,
+    "nano": 1.0,
+    "n": 1.0,
+}
+_PER_PIXEL: Final = re.compile(r"|(/|per)pix(el)?s?|pix(el)?s?\^?-1")
+_PER_AREA: Final = re.compile(r"(/|per)(arcsec\^?[2²]|sq(uare)?\.?arcsec(ond)?|\(arcsec\^?2\))|arcsec\^?-2")
 MAGNITUDES: Final = ("MAGZERO", "MAGZPT", "MAGZEROPOINT", "PHOTZP", "ZEROPNT")
 """Keys of a header that contain the AB magnitude of a flux of 1 in the image."""
 COUNTS: Final = ("electron", "electrons", "e-", "e", "count", "counts", "ct", "cts", "dn", "adu")
@@ -99,10 +113,9 @@ def _positive(header: Mapping[str, Any], key: str) -> bool:
 
 def _of_unit(text: str, pixel_scale: float) -> float | None:
     """Return what a unit makes of a value of 1, nmgy per pixel; None if it has no absolute scale."""
-    if text.lower().replace(" ", "").removesuffix("/pixel").removesuffix("/pix") in NANOMAGGIES:
-        return 1.0
-    if not text:
-        return None
+    maggies = _of_maggies(text, pixel_scale)
+    if maggies is not None or not text:
+        return maggies
     units = import_extra("astropy.units", "galaxy")
     pixel = (pixel_scale * units.arcsec) ** 2
     try:
@@ -116,3 +129,20 @@ def _of_unit(text: str, pixel_scale: float) -> float | None:
         if value.unit.is_equivalent(units.Jy):
             return float(value.to_value(units.Jy)) / JY_PER_NMGY
     return None
+
+
+def _of_maggies(text: str, pixel_scale: float) -> float | None:
+    """Return what a unit of maggies, per pixel or per square arcsecond, makes of a value of 1; None for another.
+
+    Example:
+        >>> texts = ("nmgy", "Maggies", "nanomaggies / pixel", "nmgy/arcsec2", "nmgy arcsec-2", "Jy")
+        >>> [_of_maggies(text, 0.5) for text in texts]
+        [1.0, 1000000000.0, 1.0, 0.25, 0.25, None]
+    """
+    found = _MAGGIES.fullmatch(re.sub(r"[ _.*]+", lambda one: "^" if "**" in one[0] else "", text.lower()))
+    if found is None:
+        return None
+    factor = _PREFIXES[found[1]]
+    if _PER_PIXEL.fullmatch(found[2]):
+        return factor
+    return factor * pixel_scale**2 if _PER_AREA.fullmatch(found[2]) else None

@@ -1,5 +1,7 @@
 """Headers of FITS images: bands by names of units, what a primary header says, masks of Rubin and HSC."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from oasis.adapters.galaxy import GalaxyAdapter
 from oasis.adapters.galaxy.cutout import Cutout, Reading
 from oasis.adapters.galaxy.duplicates import Seen, together
 from oasis.adapters.galaxy.fits import read_fits
+from oasis.adapters.galaxy.units import nmgy_of_one
 from oasis.errors import DataError
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -187,3 +190,27 @@ def test_a_galaxy_in_two_libraries_is_in_one_split():
     none = {"ra": np.full(26, np.nan), "dec": np.full(26, np.nan)}
     for name, part in together(none, 26, splits).items():
         np.testing.assert_array_equal(part, splits[name])
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [
+        *(
+            (text, 1.0)
+            for text in ("nmgy", "nMgy", "Nanomaggies", "nanomaggy / pix", "nmgy pixel-1", "nmgy.pix^-1")
+        ),
+        *((text, 1e9) for text in ("maggy", "Maggies", "mgy", "maggies/pixel")),
+        *(
+            (text, 0.25)
+            for text in ("nmgy/arcsec2", "nmgy arcsec-2", "nmgy/arcsec**2", "nanomaggies per sq. arcsec")
+        ),
+    ],
+)
+def test_maggies_are_read_as_they_are_spelled(unit, factor):
+    assert nmgy_of_one(Path("a.fits"), {"BUNIT": unit}, None, 0.5) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("unit", ["nmgy/s", "nmgy/arcmin2", "nmgyx"])
+def test_other_units_of_maggies_are_refused_with_the_way_out(unit):
+    with pytest.raises(DataError, match=r"has the unit .* give reading\.zero_point"):
+        nmgy_of_one(Path("a.fits"), {"BUNIT": unit}, None, 0.5)
