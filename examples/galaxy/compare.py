@@ -50,6 +50,28 @@ WIDTH = 25  # of a column of the printed tables
 PERCENT = {"missed": 100, "confused": 100, "catastrophic": 100}
 
 
+def known_galaxies(run: Run, split: str) -> set[tuple[object, ...]]:
+    """Return the galaxies of a split, each by all that is known of it."""
+    scene = run.adapter.scene(split)
+    columns = (np.asarray(scene.stamps.table[name])[scene.indices].tolist() for name in sorted(scene.stamps.table))
+    return set(zip(*columns, strict=True))
+
+
+def check_unseen(name: str, run: Run, first: Run, split: str) -> None:
+    """Check that a run was not trained on galaxies on which it is evaluated.
+
+    Raises:
+        ConfigError: it was, since its galaxies are divided otherwise than those of the first run.
+    """
+    tested = known_galaxies(first, split)
+    seen = len(tested & known_galaxies(run, "train"))
+    if seen:
+        raise ConfigError(
+            f"{name}: trained on {seen} of the {len(tested)} {split} galaxies: a run with other galaxies in "
+            "data.library than the first one needs another seed"
+        )
+
+
 def of_runs(runs: dict[str, Run], split: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the event table of every run on the blends of the first one."""
     first = next(iter(runs.values()))
@@ -244,6 +266,8 @@ def main() -> None:
     first = next(iter(runs.values()))
     adapter = first.adapter
     assert isinstance(adapter, GalaxyAdapter | GalaxiesAdapter)
+    for name, run in runs.items():
+        check_unseen(name, run, first, options.split)
     tables = dict(of_runs(runs, options.split))
     rest = not adapter.interchangeable
     classes = [0] if rest else None

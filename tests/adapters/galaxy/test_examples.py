@@ -10,6 +10,7 @@ from PIL import Image
 
 from oasis.adapters.galaxy import GalaxiesAdapter
 from oasis.adapters.galaxy.baselines import tuning
+from oasis.errors import ConfigError
 from oasis.evaluation.event_table import evaluate_maps
 from oasis.run import Run
 
@@ -55,6 +56,16 @@ def test_networks_and_baselines_are_measured_on_the_same_blends(example, trained
     assert [len(table) for table in tables] == [classes * 60] * 5
     assert {event.split("/")[0] for event in tables[0]["id"]} == {"val"}
     assert (out / "flux.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("trained", ["galaxy"], indirect=True)
+def test_runs_that_saw_the_tested_galaxies_are_refused(example, trained):
+    module, first = example("galaxy/compare"), Run(trained)
+    more = f"data.library.simulated={2 * first.adapter.options.library.simulated}"
+    module.check_unseen("same", first, first, "test")
+    module.check_unseen("other", Run(trained, [more, "seed=5"]), first, "test")
+    with pytest.raises(ConfigError, match=r"more: trained on \d+ of the \d+ test galaxies: .* needs another seed"):
+        module.check_unseen("more", Run(trained, [more]), first, "test")
 
 
 def test_galaxies_of_one_kind_count_all_with_their_own_numbers(example):
