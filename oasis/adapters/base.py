@@ -1,6 +1,7 @@
 """The contract of an adapter, which provides a domain with training, evaluation and prediction."""
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -507,11 +508,19 @@ class Adapter(ABC, Generic[OptionsT]):
         """Return what makes one doubt that measured images are what they are taken for, or an empty text.
 
         Such as a level or a noise that only another unit or a missing dark frame explains; it becomes a warning,
-        once for a file.
+        once for a file. By default that no good pixel of an image is above 0.
 
         Args:
             images: the first images of a file, as `read` gives them.
         """
+        for number, image in enumerate(images.image):
+            pixels = image if images.mask is None else image[:, images.mask[number, 0]]
+            if pixels.size and pixels.max() < 0:
+                return (
+                    f"image {number} is below 0 everywhere, from {pixels.min():.4g} to {pixels.max():.4g} "
+                    f"{self.unit}".rstrip()
+                    + ": check the offset of the camera or the dark frame that is subtracted"
+                )
         return ""
 
     def stored_context(self, path: Path, image: Array) -> Array | None:
@@ -572,9 +581,13 @@ class Adapter(ABC, Generic[OptionsT]):
         return ArrangedParts(parts, found) if len(found.images) < 2 else None
 
     def _show(self, path: Path, names: str, text: str) -> None:
-        """Log what the axes of a file were taken for, once for every kind of file that has more than it needs."""
-        if text not in self._shown and names != SPATIAL[-self.spatial_dims :]:
-            self._shown.add(text)
+        """Log what the axes of a file were taken for, once for every kind of file that has more than it needs.
+
+        Files that differ in the lengths of their axes alone are of one kind.
+        """
+        kind = re.sub(r"\d+", "", text)
+        if kind not in self._shown and names != SPATIAL[-self.spatial_dims :]:
+            self._shown.add(kind)
             logger.info("%s: %s", path, text)
 
     def reads_parts(self, path: Path) -> bool:

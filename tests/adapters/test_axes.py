@@ -111,9 +111,10 @@ def test_axes_can_be_stated(tmp_path, name):
 def test_what_axes_were_taken_for_is_said_once(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     stored(tmp_path / "a.ome.tif", "TCYX", SIZES, "ome")
+    stored(tmp_path / "b.ome.tif", "TCYX", {**SIZES, "T": 5}, "ome")
     adapter = domain(3, 2)
-    adapter.read(tmp_path / "a.ome.tif")
-    adapter.read(tmp_path / "a.ome.tif")
+    for name in "aab":
+        adapter.read(tmp_path / f"{name}.ome.tif")
     (said,) = caplog.messages
     assert said.endswith("axes T=2, C=3, Y=20, X=30: 2 images along T, 3 bands, 20 x 30 pixels")
 

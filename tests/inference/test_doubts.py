@@ -5,6 +5,7 @@ import pytest
 
 from oasis.adapters.ccd import CcdAdapter
 from oasis.adapters.cygno import CygnoAdapter
+from oasis.adapters.folder import FolderAdapter
 from oasis.adapters.galaxy import GalaxyAdapter
 from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.reading import say_saturated
@@ -49,7 +50,18 @@ def galaxy():
     return adapter, {"nmgy": (image, ""), "ujy": (3.631 * image, ""), "njy": (3631 * image, "check its unit")}
 
 
-@pytest.mark.parametrize("domain", [migdal, ccd, galaxy])
+def folder():
+    adapter = FolderAdapter({"folder": "x", "classes": ["a", "b"], "camera": {"offset": 100}})
+    image = np.random.default_rng(0).normal(110, 5, (2, 32, 32))
+    low = image - 60
+    return adapter, {
+        "above": (image, ""),
+        "below": (low, "image 0 is below 0 everywhere"),
+        "lit": (image - 15, ""),
+    }
+
+
+@pytest.mark.parametrize("domain", [migdal, ccd, galaxy, folder])
 def test_images_of_another_unit_are_doubted_once(tmp_path, caplog, domain):
     adapter, cases = domain()
     for name, (values, expected) in cases.items():
