@@ -10,9 +10,10 @@ train() {
 
 train weighted
 train unweighted --set loss.region_weights={}
-python examples/ccd/compare.py $runs/weighted $runs/unweighted --images 30 --out $runs/comparison
+oasis train examples/ccd/large.yaml --run $runs/large
+python examples/ccd/compare.py $runs/weighted $runs/unweighted $runs/large --images 30 --out $runs/comparison \
+    --set data_seed=0 --set 'data.events={train: 1600, val: 8, test: 60}'  # the same images for all
 
 # electrons of 100-200 keV from the front, from the back, and from within the wafer
-oasis train examples/ccd/quickstart.yaml --run $runs/diagnostic --set data.sample=diagnostic \
-    --set data.merge_electrons=false --set 'loss.class_weights={front: 3}' # without it none is found in front
+train diagnostic --set data.sample=diagnostic --set data.merge_electrons=false --set loss.class_weights={}
 python examples/ccd/compare.py $runs/diagnostic --rates 1 --out $runs/diagnostic_comparison
