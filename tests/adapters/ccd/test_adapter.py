@@ -71,8 +71,9 @@ def test_spots_of_x_rays_on_the_back_are_as_wide_as_measured():
         profile = image.sum(axis=1)
         mean = np.average(rows, weights=profile)
         widths.append(np.average((rows - mean) ** 2, weights=profile))
-    width = np.sqrt(np.mean(widths) - 1 / 12)  # of the charge, without that of the pixel
-    assert 1.38 < width < 1.48
+    assert (
+        1.41 < np.sqrt(np.mean(widths)) < 1.48
+    )  # in the image, so with the width of a pixel, as they were measured
 
 
 def test_charge_in_the_image_is_that_of_the_deposits(electrons):
