@@ -306,7 +306,9 @@ def predict(
             "objects .fits, .ecsv or .parquet"
         ),
     ],
-    each: Annotated[str | None, typer.Option(help="write one file for every input: ome.tif, h5 or npz")] = None,
+    each: Annotated[
+        str | None, typer.Option(help="write one file for every input: ome.tif, h5, npz, or csv for signals")
+    ] = None,
     previews: Previews = False,
     dark: Annotated[Path | None, typer.Option(help="a dark frame to subtract")] = None,
     key: Annotated[str | None, typer.Option(help="the array in .npz and .h5 files")] = None,

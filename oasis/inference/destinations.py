@@ -9,7 +9,7 @@ from typing import Literal
 from oasis.errors import ConfigError, DataError
 from oasis.inference.catalogue.cutouts import is_cutouts
 from oasis.inference.predicted import tables_of
-from oasis.inference.sinks import OUTPUTS, check_kind
+from oasis.inference.sinks import CSV, OUTPUTS, check_kind
 from oasis.io.catalogues import is_catalogue, is_our_catalogue
 from oasis.io.folders import image_files, stem_of
 from oasis.io.outputs import Recogniser, is_intensities, is_maps, recognised
@@ -17,14 +17,14 @@ from oasis.io.zarr_files import ZARR, is_zarr
 from oasis.options import Options
 
 Leading = Callable[[Sequence[Path]], list[Path]]
-Each = Literal["ome.tif", "h5", "npz"]
+Each = Literal["ome.tif", "h5", "npz", "csv"]
 
 
 class OutputOptions(Options):
     """What is written besides one file of maps.
 
     Attributes:
-        each: write one file for every input, of this kind, into the folder `out`.
+        each: write one file for every input, of this kind, into the folder `out`; `csv` for signals only.
         previews: write a PNG of the first images of every input and their maps: into that folder, else into
             `NAME_previews` beside `out`.
 
@@ -48,7 +48,7 @@ def check_destination(out: Path, options: OutputOptions, source: str | Path) -> 
         if check_kind(out) == ZARR and options.previews:
             raise ConfigError(f"{out}: previews: not of a zarr store, which is written in parts")
         return
-    if out.suffix.lower() in OUTPUTS or is_catalogue(out):
+    if out.suffix.lower() in (*OUTPUTS, CSV) or is_catalogue(out):
         raise ConfigError(f"{out}: each: one file for every input goes into a folder, which has no {out.suffix}")
     if out.is_file():
         raise DataError(f"{out}: is a file, expected a folder for one file for every input")

@@ -20,7 +20,7 @@ from oasis.inference.pixels import common
 from oasis.inference.predicted import Predicted, together
 from oasis.inference.previews import Previews
 from oasis.inference.regional import regions_for
-from oasis.inference.sinks import check_kind, open_sink
+from oasis.inference.sinks import CSV, check_kind, open_sink
 from oasis.inference.stored import Runner, one_by_one, predict_stored
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
@@ -47,7 +47,7 @@ def predict(
     runner: Runner = one_by_one,
     outputs: OutputOptions | None = None,
 ) -> Predicted:
-    """Separate every image of a file or folder and write the maps to HDF5, `.npz`, OME-TIFF or zarr.
+    """Separate every image of a file or folder and write the maps to HDF5, `.npz`, OME-TIFF, CSV or zarr.
 
     Bad pixels have no influence and are not counted. What cannot be used is reported and left out.
 
@@ -68,7 +68,8 @@ def predict(
         outputs: whether there is one file for every input, and previews.
 
     Raises:
-        ConfigError: `spread` or `refine` with an adapter that has none, or together with tiles or regions.
+        ConfigError: `spread` or `refine` with an adapter that has none, or together with tiles or regions; CSV of
+            images that are no signals.
         BusyError: another process is writing to the output.
         DataError: the output is of another kind or cannot be written to, or no image could be used.
     """
@@ -110,6 +111,8 @@ def check_job(job: Job, outputs: OutputOptions) -> None:
         raise ConfigError(f"{asked}: goes with whole images, not with {job.window.kind}")
     if job.window.kind in ("tiles", "regions") and outputs.previews:
         raise ConfigError(f"previews: goes with whole images, not with {job.window.kind}")
+    if outputs.each == "csv" and job.adapter.spatial_dims != 1:
+        raise ConfigError("each: csv is for signals, of one spatial axis: expected ome.tif, h5 or npz for images")
 
 
 def _written(
@@ -163,7 +166,8 @@ def _predicted(
     separator = job.separator
     with replace_alone(out) as temporary:
         shown = Progress("separate", unit="images")
-        with open_sink(temporary, check_kind(out), separator.options) as sink, shown as progress:
+        suffix = out.suffix if out.suffix == CSV else check_kind(out)
+        with open_sink(temporary, suffix, separator.options, files[0]) as sink, shown as progress:
             output = Output(sink, progress, previews)
             failed = _separate_files(job, files, output, dark, key)
             if output.pixels:

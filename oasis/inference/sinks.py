@@ -1,4 +1,4 @@
-"""Sinks: HDF5, `.npz` and OME-TIFF files, to which maps are written image by image."""
+"""Sinks: HDF5, `.npz`, OME-TIFF and CSV files, to which maps are written image by image."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
+from oasis.evaluation.identity import CONFIGURATION
 from oasis.inference.pixels import PixelSize
 from oasis.io.catalogues import CATALOGUES
 from oasis.io.hdf5 import append_rows, create_hdf5, spooled_hdf5
 from oasis.io.npz import NpzWriter, create_npz
 from oasis.io.ome_tiff import TIFF, write_ome_tiff
+from oasis.io.signal_tables import abscissa_of, write_signals
 from oasis.io.zarr_files import ZARR
 from oasis.separator.options import SeparatorOptions
 
 COMPRESSION: Final[Mapping[str, Any]] = {"compression": "gzip", "compression_opts": 1}
 HDF5: Final = (".h5", ".hdf5")
 NPZ: Final = ".npz"
+CSV: Final = ".csv"  # of one file of signals; that of several would be their table of intensities
 OUTPUTS: Final = (*HDF5, NPZ, ZARR, *TIFF)
 
 
@@ -49,19 +52,20 @@ def check_kind(out: Path) -> str:
     if suffix not in OUTPUTS:
         raise DataError(
             f"{out}: unknown kind of output; expected {', '.join(OUTPUTS)}, or, of "
-            f"objects, {', '.join(CATALOGUES)}"
+            f"objects, {', '.join(CATALOGUES)}; a folder goes with --each"
         )
     return suffix
 
 
 @contextmanager
-def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[FileSink]:
+def open_sink(path: Path, suffix: str, options: SeparatorOptions, source: Path) -> Iterator[FileSink]:
     """Create the file for maps.
 
     Args:
         path: of the file.
         suffix: the suffix of the output, to which the file is renamed.
         options: the options of the separator, whose classes, unit and identity the file states.
+        source: the first of the inputs, the only one of a CSV file, which has its abscissa.
     """
     facts = {
         "classes": json.dumps(list(options.classes)),
@@ -72,7 +76,7 @@ def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[Fi
         with create_npz(path, facts) as archive:
             yield _Archive(archive)
         return
-    if suffix not in TIFF:
+    if suffix not in (*TIFF, CSV):
         with create_hdf5(path) as file:
             file.attrs.update(facts)
             yield Hdf5Sink(file)
@@ -81,12 +85,19 @@ def open_sink(path: Path, suffix: str, options: SeparatorOptions) -> Iterator[Fi
         sink = Hdf5Sink(file)
         yield sink
         check()
-        if "maps" in file:
-            _write_tiff(path, file, sink.pixel, options)
+        if "maps" not in file:
+            return
+        maps = {name: file[f"maps/{name}"] for name in options.classes}
+        if suffix == CSV:
+            run = str(options.identity.get(CONFIGURATION, ""))
+            write_signals(path, maps, file["frame"][:], run, options.unit, abscissa_of(source))
+        else:
+            _write_tiff(path, maps, file, sink.pixel, options)
 
 
-def _write_tiff(path: Path, file: h5py.File, pixel: PixelSize, options: SeparatorOptions) -> None:
-    maps = {name: file[f"maps/{name}"] for name in options.classes}
+def _write_tiff(
+    path: Path, maps: Mapping[str, h5py.Dataset], file: h5py.File, pixel: PixelSize, options: SeparatorOptions
+) -> None:
     sources = file["source"].asstr()[:].tolist()
     facts = {
         "unit": options.unit,

@@ -13,6 +13,7 @@ import h5py
 from oasis.errors import ConfigError, DataError
 from oasis.io.ome_tiff import TIFF, is_ome_maps
 from oasis.io.run_files import run_of
+from oasis.io.signal_tables import is_signals
 from oasis.io.texts import read_json, read_text
 from oasis.io.yaml_text import read_yaml
 
@@ -90,6 +91,8 @@ def is_maps(path: Path) -> bool:
             return {"classes.npy", "unit.npy", "identity.npy", "source.npy", "frame.npy"} <= {*archive.namelist()}
     if path.suffix.lower() in TIFF:
         return is_ome_maps(path)
+    if path.suffix.lower() == ".csv":
+        return is_signals(path)
     with h5py.File(path, "r") as file:
         return {"classes", "unit", "identity"} <= {*file.attrs} and isinstance(file.get("maps"), h5py.Group)
 

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from oasis.adapters.folder import FolderAdapter
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
 from oasis.evaluation.identity import identity_of
@@ -17,6 +18,8 @@ from oasis.inference.destinations import OutputOptions, images_of
 from oasis.inference.predict import predict
 from oasis.io.catalogues import write_catalogue
 from oasis.io.outputs import is_maps
+from oasis.separator.options import SeparatorOptions
+from oasis.separator.separator import Separator
 
 FRAMES = np.random.default_rng(0).exponential(20, (3, 24, 20)).astype(np.float32)
 
@@ -82,6 +85,41 @@ def test_every_input_has_its_own_output_of_its_own_size(toy, toy_separator, imag
     np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.fixture
+def signals(tmp_path):
+    """An adapter of signals with its separator, and two files: one with a time, one of two signals without."""
+    adapter = FolderAdapter({"folder": "x", "classes": ["slow", "=fast"], "spatial_dims": 1, "unit": "V"})
+    model = {"name": "unet", "base_channels": 4, "depth": 1, "norm": "batch"}
+    options = SeparatorOptions(classes=adapter.classes, unit="V", spatial_dims=1, model=model)
+    folder = tmp_path / "signals"
+    folder.mkdir()
+    time, values = np.arange(16) * 0.5 + 3, np.random.default_rng(0).random((3, 16))
+    table = np.column_stack([time, values[0]])
+    np.savetxt(folder / "a.csv", table, delimiter=",", header="time (s),signal (V)", comments="")
+    np.save(folder / "b.npy", values[1:])
+    return adapter, Separator(options).eval(), folder
+
+
+def test_signals_are_written_as_tables_with_their_time(signals, tmp_path):
+    adapter, separator, folder = signals
+    predict(separator, adapter, folder, tmp_path / "out", outputs=OutputOptions(each="csv"))
+    one, two = (pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in "ab")
+    assert [*one] == ["time (s)", "slow", "'=fast", "frame", "configuration", "intensity_unit"]
+    np.testing.assert_array_equal(one["time (s)"], np.arange(16) * 0.5 + 3)
+    assert two["index"].tolist() == [*range(16)] * 2
+    assert two["frame"].tolist() == [0] * 16 + [1] * 16
+    assert {*two["intensity_unit"]} == {"V"}
+    expected = separator.separate(np.load(folder / "b.npy")[:, None])
+    np.testing.assert_allclose(two["'=fast"], expected["=fast"].ravel(), rtol=1e-5, atol=1e-6)
+    assert is_maps(tmp_path / "out" / "a.csv")
+    assert not is_maps(folder / "a.csv")
+
+
+def test_tables_are_for_signals_only(toy, toy_separator, images, tmp_path):
+    with pytest.raises(ConfigError, match="csv is for signals"):
+        predict(toy_separator, toy.adapter, images, tmp_path / "out", outputs=OutputOptions(each="csv"))
+
+
 def test_previews_show_the_first_images_of_every_input(toy, toy_separator, images, tmp_path):
     both = OutputOptions(each="h5", previews=True)
     predict(toy_separator, toy.adapter, images, tmp_path / "out", outputs=both)
@@ -124,6 +162,7 @@ def test_inputs_of_one_name_keep_their_suffixes(toy, toy_separator, images, tmp_
     [
         ("maps.h5", {"each": "h5"}, ConfigError, "goes into a folder"),
         ("maps.fits", {"each": "h5"}, ConfigError, "goes into a folder"),
+        ("maps.csv", {"each": "csv"}, ConfigError, "goes into a folder"),
         ("maps.parquet", {"each": "npz"}, ConfigError, "goes into a folder"),
         ("images", {"each": "ome.tif"}, DataError, "the folder of the inputs"),
         ("maps.zarr", {"previews": True}, ConfigError, "not of a zarr store"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.folder.channels import channel_files, leading, read_channels
+from oasis.adapters.folder.doubts import say_doubts
 from oasis.adapters.folder.layout import KINDS, Layout, find_layout, split_frames, split_names
 from oasis.adapters.folder.options import FolderOptions
 from oasis.adapters.folder.stained import Mixtures, StainedScene
@@ -186,6 +187,9 @@ class FolderAdapter(Adapter[FolderOptions]):
         if options.files.of(split):
             return super().dataset(split)
         layout = self.layouts[split]
+        if split == "train":
+            kinds = layout.maps.values() if layout.single else [layout.images]
+            say_doubts(self, [kind.values() for kind in kinds], options.key)
         if layout.single:
             mixed = super().dataset(split)
             return Mixtures(mixed) if isinstance(mixed, Mixer) else mixed

@@ -43,6 +43,20 @@ def test_other_dimensions_and_bands_keep_the_contract(tmp_path, size, bands, suf
     check_adapter(adapter(stained(tmp_path / "b", 3, size, bands, suffix), **options), count=3, tolerance=0.2)
 
 
+@pytest.mark.parametrize("layout", [pairs, stained])
+def test_images_below_the_stated_offset_are_doubted_before_training(tmp_path, caplog, layout):
+    folder = layout(tmp_path / "cells")
+    brightest = {"offset": 70_000.0, "gain": GAIN}
+    adapter(folder).dataset("train")
+    assert not caplog.messages
+    for split in ("val", "train"):
+        adapter(folder, camera=brightest, maps="net").dataset(split)
+    (said,) = caplog.messages
+    assert said.startswith(str(folder))
+    assert "is below 0 everywhere" in said
+    assert "check the offset of the camera" in said
+
+
 def test_windows_are_cut_out_of_images_in_physical_units(tmp_path):
     folder = pairs(tmp_path / "cells")
     sample = adapter(folder).dataset("train")[3]

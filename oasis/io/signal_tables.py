@@ -1,0 +1,74 @@
+"""Signal tables: the maps of signals as CSV, with a row for every sample, for spreadsheets and plots."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from oasis.io.delimited import read_delimited
+from oasis.io.tables import quoted
+from oasis.io.traces import read_traces
+
+INDEX: Final = "index"  # the first column where the input states no abscissa
+FACTS: Final = ("frame", "configuration", "intensity_unit")  # the last columns, which tell our tables from others
+
+
+def abscissa_of(path: Path) -> tuple[str, NDArray[np.float64]] | None:
+    """Return the name and the values of the abscissa of a CSV table of signals; None of other files.
+
+    Example:
+        >>> abscissa_of(Path("a.npy")) is None
+        True
+    """
+    if path.suffix.lower() != ".csv" or read_traces(path) is None:
+        return None
+    table = read_delimited(path)
+    return (table.names[0] if table.names else INDEX), table.rows[:, 0]
+
+
+def write_signals(
+    path: Path,
+    maps: Mapping[str, h5py.Dataset | NDArray[np.float32]],
+    frame: NDArray[np.int64],
+    configuration: str,
+    unit: str,
+    abscissa: tuple[str, NDArray[np.float64]] | None = None,
+) -> None:
+    """Write maps of signals: the abscissa, a column for each class, the frame, the run and the unit.
+
+    Args:
+        path: the path of the file.
+        maps: (n, B, samples) by class; with several bands a class has a column for each, `NAME 0`, `NAME 1`, ...
+        frame: (n,) the number of each signal in its file.
+        configuration: fingerprint of the run's configuration.
+        unit: of the intensities.
+        abscissa: name and values of the first column, where these are as many as samples; else it counts them.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "maps.csv")
+        >>> write_signals(path, {"a": np.ones((1, 1, 2), np.float32)}, np.zeros(1, int), "0123", "V")
+        >>> path.read_text().split()
+        ['index,a,frame,configuration,intensity_unit', '0,1.0,0,0123,V', '1,1.0,0,0123,V']
+    """
+    _, bands, samples = next(iter(maps.values())).shape
+    if abscissa is None or len(abscissa[1]) != samples:
+        abscissa = INDEX, np.arange(samples)
+    names = [name if bands == 1 else f"{name} {band}" for name in maps for band in range(bands)]
+    header = [quoted(name) for name in (abscissa[0], *names, *FACTS)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for place, number in enumerate(frame.tolist()):
+            signals = [values[place, band] for values in maps.values() for band in range(bands)]
+            columns = [abscissa[1], *signals, number, quoted(configuration), quoted(unit)]
+            table = pd.DataFrame(dict(enumerate(columns)))
+            table.to_csv(file, index=False, header=header if place == 0 else False)
+
+
+def is_signals(path: Path) -> bool:
+    """Return whether a file is a table that `write_signals` wrote."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline(100_000).rstrip().endswith(f",{','.join(FACTS)}")
