@@ -81,7 +81,11 @@ class Scarlet:
                 self._add_source(scarlet, place, image, noise)
         self._set_parameters(scarlet, scene)
         fitted = scene.fit(blend, max_iter=self.iterations, progress_bar=False)
-        return np.stack([np.asarray(blend.render(fitted.evaluate_source(one))) for one in fitted.sources])
+        maps = np.stack([np.asarray(blend.render(fitted.evaluate_source(one))) for one in fitted.sources])
+        import_extra(
+            "jax", extra="scarlet"
+        ).clear_caches()  # no blend uses it again, and after some sixty LLVM runs out
+        return maps
 
     def _add_source(self, scarlet: ModuleType, place: Floats, image: Floats, noise: Floats) -> None:
         jnp = import_extra("jax.numpy", extra="scarlet")
