@@ -56,10 +56,10 @@ def test_a_training_that_was_killed_goes_on_to_the_same_end(world, server, undis
 COMMANDS = {
     "train": ["train", "waves.yaml", "--run", "new", *changes(*SLOW)],
     "evaluate": ["evaluate", "run", *changes("data.events.test=300")],
-    "calibrate": ["calibrate", "run", *changes("data.events.val=300")],
+    "calibrate": ["calibrate", "run", *changes("data.events.val=3000")],
     "report": ["report", "run"],
     "predict": ["predict", "run", "many.npy", "--out", "maps.h5"],
-    "simulate": ["simulate", "waves.yaml", "--out", "simulated.h5", *changes("data.events.test=3000")],
+    "simulate": ["simulate", "waves.yaml", "--out", "simulated.h5", *changes("data.events.test=30000")],
     "ablate": ["ablate", "study.yaml", "--workers", "2", *changes("training.epochs=3")],
 }
 

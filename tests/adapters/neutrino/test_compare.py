@@ -103,10 +103,10 @@ def test_an_event_is_drawn_with_what_is_true_and_what_is_found():
     numbers |= {f"vertex_{axis}_predicted": np.zeros(6) for axis in "xyz"}
     figure = event_figure(sample, sample.target[:, 0], adapter.classes, numbers)
     titles = [axes.get_title() for axes in figure.axes]
-    assert len(titles) == 2 * 4  # the image, the muon and two protons, above and below
+    assert len(titles) == 2 * 4  # the image, the muon and two protons, true and predicted
     assert titles[1] == f"true muon: {sample.target[0].sum():,.0f} p.e."
     arrows = [sum(type(one).__name__ == "Line3DCollection" for one in axes.collections) for axes in figure.axes]
-    assert arrows == [0, 1, 1, 1, 0, 0, 1, 0]
+    assert arrows == [0, 1, 1, 0, 0, 1, 1, 0]  # three beside each other, the second proton below
     figure.canvas.draw()
 
 
