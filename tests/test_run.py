@@ -244,6 +244,13 @@ def test_a_grouping_of_no_class_is_refused(toy_values):
         Run.from_values({**toy_values, "grouping": {"dots": {}}})
 
 
+def test_a_training_that_is_refused_leaves_no_folder(toy_values):
+    run = Run.from_values({**toy_values, "model": {"name": "unet", "nonsense": 3}})
+    with pytest.raises(OasisError, match="unknown option 'nonsense'"):
+        run.train()
+    assert not run.folder.exists()
+
+
 def test_the_largest_seed_is_taken(toy_values):
     run = Run.from_values({**toy_values, "seed": 2**64 - 1, "training": {"epochs": 1}})
     run.train()

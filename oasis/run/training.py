@@ -40,6 +40,8 @@ class RunTraining(RunBase):
         train, val = self.dataset("train"), self.dataset("val")
         size = train[0].image.shape[1:]
         check_study(self.adapter)  # which only warns of samples that cannot be read
+        if not resume:
+            self.new_separator(trained_size=size)  # before there is a folder: what is refused leaves none
         with self.locked():
             return self._train(train, val, size, resume)
 

@@ -30,7 +30,7 @@ def quickstart(name: str) -> str:
     if name not in known:
         if name in adapter_names():
             raise ConfigError(f"adapter {name}: its package has no quickstart; those with one: {sorted(known)}")
-        raise ConfigError(f"adapter: unknown {name!r}; {nearest(name, known)}")
+        raise ConfigError(f"adapter: unknown {name!r}, and no folder of this name; {nearest(name, known)}")
     text = (FOLDER / f"{origin}.yaml").read_text(encoding="utf-8")
     head, body = text.split("adapter: ", 1)
     changed = body.replace(origin, name, 1).replace(f"run: runs/{origin}\n", f"run: runs/{name}\n", 1)

@@ -38,7 +38,7 @@ def test_quickstarts_in_the_package_are_those_of_the_examples(root):
 
 def test_an_unknown_adapter_is_refused(capsys):
     assert command(["init", "migdle"]) == 2
-    assert "did you mean 'migdal'?" in capsys.readouterr().err
+    assert "unknown 'migdle', and no folder of this name; did you mean 'migdal'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
