@@ -54,7 +54,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_end(world, server, undis
 
 
 COMMANDS = {
-    "train": ["train", "waves.yaml", "--run", "new", *changes(*SLOW)],
+    "train": ["train", "waves.yaml", "--run", "new", *changes(*SLOW, "training.epochs=16")],
     "evaluate": ["evaluate", "run", *changes("data.events.test=300")],
     "calibrate": ["calibrate", "run", *changes("data.events.val=3000")],
     "report": ["report", "run"],
