@@ -110,9 +110,8 @@ def _shares(
 
 def _straight(places: Floats, intensity: Floats, width: float) -> bool:
     """Return whether all places are near the axis of one track."""
-    centred = places - np.average(places, axis=0, weights=intensity)
-    _, axes = np.linalg.eigh(np.cov(centred.T, aweights=intensity))
-    across = centred @ axes[:, :-1]
+    middle, axes = _axes(places, intensity)
+    across = (places - middle) @ axes[:, :-1]
     return bool((np.linalg.norm(across, axis=1) <= width).all())
 
 
@@ -184,10 +183,14 @@ def _axis(line: Line, places: Floats, values: Floats) -> tuple[Floats, Floats] |
     inside = line.distances(places) <= CORE
     if np.count_nonzero(inside) < 2 * CORE:
         return None
-    chosen, weights = places[inside], values[inside]
-    middle = np.average(chosen, axis=0, weights=weights)
-    _, axes = np.linalg.eigh(np.cov((chosen - middle).T, aweights=weights))
+    middle, axes = _axes(places[inside], values[inside])
     return middle, axes[:, -1]
+
+
+def _axes(places: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Return the weighted mean (d,) of places (n, d) and their principal axes (d, d), the longest last."""
+    middle = np.average(places, axis=0, weights=weights)
+    return middle, np.linalg.eigh(np.cov((places - middle).T, aweights=weights))[1]
 
 
 def _covered(

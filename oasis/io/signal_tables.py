@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oasis.io.delimited import read_delimited
 from oasis.io.tables import quoted
-from oasis.io.traces import read_traces
+from oasis.io.traces import traces_of
 
 INDEX: Final = "index"  # the first column where the input states no abscissa
 FACTS: Final = ("frame", "configuration", "intensity_unit")  # the last columns, which tell our tables from others
@@ -24,9 +24,11 @@ def abscissa_of(path: Path) -> tuple[str, NDArray[np.float64]] | None:
         >>> abscissa_of(Path("a.npy")) is None
         True
     """
-    if path.suffix.lower() != ".csv" or read_traces(path) is None:
+    if path.suffix.lower() != ".csv":
         return None
     table = read_delimited(path)
+    if traces_of(table) is None:
+        return None
     return (table.names[0] if table.names else INDEX), table.rows[:, 0]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.io.axes import AxisFacts
-from oasis.io.delimited import read_delimited
+from oasis.io.delimited import Delimited, read_delimited
 
 ABSCISSAS = ("time", "t", "x", "retention", "wavelength", "wavenumber", "energy", "frequency", "position", "depth")
 STEADY = 0.01  # largest relative deviation of a step from the mean one for a pixel size to be stated
@@ -31,7 +31,11 @@ def read_traces(path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisF
         The signals (columns, samples), and facts with the axes I and X, the step of the abscissa, and its unit in
         brackets.
     """
-    table = read_delimited(path)
+    return traces_of(read_delimited(path), key)
+
+
+def traces_of(table: Delimited, key: str | None = None) -> tuple[NDArray[Any], AxisFacts] | None:
+    """Return the signals of a table with an abscissa and their facts, as `read_traces`; None of another table."""
     names, rows = table.names, table.rows
     steps = np.diff(rows[:, 0]) if rows.shape[1] > 1 and len(rows) > 1 else np.empty(0)
     if not len(steps) or not (steps > 0).all():
@@ -61,9 +65,8 @@ def unit_of(name: str) -> str:
 
 def signal_unit(path: Path) -> str:
     """Return the unit of the first signal of a table with an abscissa, if its header states one in brackets."""
-    if read_traces(path) is None:
-        return ""
-    return unit_of(next(iter(read_delimited(path).names[1:]), ""))
+    table = read_delimited(path)
+    return "" if traces_of(table) is None else unit_of(next(iter(table.names[1:]), ""))
 
 
 def _is_abscissa(name: str) -> bool:

@@ -40,17 +40,18 @@ class RunTraining(RunBase):
         train, val = self.dataset("train"), self.dataset("val")
         size = train[0].image.shape[1:]
         check_study(self.adapter)  # which only warns of samples that cannot be read
-        if not resume:
-            self.new_separator(trained_size=size)  # before there is a folder: what is refused leaves none
+        # Before there is a folder, so that what is refused leaves none; to resume, the folder is checked first.
+        separator = None if resume else self.new_separator(trained_size=size)
         with self.locked():
-            return self._train(train, val, size, resume)
+            self._check_folder(resume)
+            if separator is None:
+                separator = self.new_separator(trained_size=size)
+            return self._train(separator, train, val, resume)
 
-    def _train(self, train: SampleDataset, val: SampleDataset, size: tuple[int, ...], resume: bool) -> Separator:
+    def _train(self, separator: Separator, train: SampleDataset, val: SampleDataset, resume: bool) -> Separator:
         from oasis.training.fit import fit  # imports Lightning, which takes seconds
 
         config = self.config
-        self._check_folder(resume)
-        separator = self.new_separator(trained_size=size)
         if config.augmentation is not None:
             train = Augmented(train, config.augmentation, config.seed)
         loss = self.loss()

@@ -82,9 +82,8 @@ class Scarlet:
         self._set_parameters(scarlet, scene)
         fitted = scene.fit(blend, max_iter=self.iterations, progress_bar=False)
         maps = np.stack([np.asarray(blend.render(fitted.evaluate_source(one))) for one in fitted.sources])
-        import_extra(
-            "jax", extra="scarlet"
-        ).clear_caches()  # no blend uses it again, and after some sixty LLVM runs out
+        jax = import_extra("jax", extra="scarlet")
+        jax.clear_caches()  # no other blend uses what was compiled, and after some sixty LLVM has no memory left
         return maps
 
     def _add_source(self, scarlet: ModuleType, place: Floats, image: Floats, noise: Floats) -> None:
