@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oasis.errors import import_extra
+from oasis.errors import DataError, import_extra
 from oasis.io.files import check_file, reading, replace_when_whole
 
 CATALOGUES: Final = (".fits", ".ecsv", ".parquet")
@@ -23,6 +23,12 @@ OURS: Final = "oasis"  # the key under which a catalogue states what made it
 CATALOGUE: Final = "catalogue"  # of the card OASIS in the header of a table
 SKY: Final = ("ra", "dec")
 ASTROPY: Final = b"table_meta_yaml"  # the key under which astropy states the units of a Parquet table
+ANGLES: Final = {
+    "deg": ("deg", "degs", "degree", "degrees"),
+    "hourangle": ("h", "hr", "hrs", "hour", "hours", "hourangle"),
+    "rad": ("rad", "radian", "radians"),
+}
+"""Units of angles by the names that catalogues give them, in small letters."""
 CARD: Final = 80  # bytes of a card of a FITS header
 CARDS: Final = 36  # in a block
 END: Final = b"END"
@@ -155,7 +161,9 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     if path.suffix.lower() in (".parquet", FEATHER):
         with reading(path, "not a Parquet or Feather table"):
             if path.suffix.lower() == ".parquet" and ASTROPY in (pq.read_schema(path).metadata or {}):
-                return _as_pandas(import_extra("astropy.table", "fits").Table.read(str(path), format="parquet"))
+                return _as_pandas(
+                    path, import_extra("astropy.table", "fits").Table.read(str(path), format="parquet")
+                )
             table = pd.read_feather(path) if path.suffix.lower() == FEATHER else pd.read_parquet(path)
             return _with_nan(table)
     astropy = import_extra("astropy.table", "fits")
@@ -164,13 +172,14 @@ def read_catalogue(path: Path) -> pd.DataFrame:
         warnings.simplefilter("ignore")
         table = astropy.Table.read(str(path), format=kind)
         ours = table.meta.get(OURS.upper()) == CATALOGUE
-        return _each_text(_as_pandas(table), from_ascii) if ours else _as_pandas(table)
+        found = _as_pandas(path, table)
+        return _each_text(found, from_ascii) if ours else found
 
 
-def _as_pandas(table: Any) -> pd.DataFrame:
+def _as_pandas(path: Path, table: Any) -> pd.DataFrame:
     """Return the columns of an astropy table that have one number or text in a row, unlike times."""
     columns = {name: table[name] for name in table.colnames if hasattr(table[name], "dtype")}
-    found = type(table)({name: _in_degrees(name, one) for name, one in columns.items() if one.ndim == 1})
+    found = type(table)({name: _in_degrees(path, name, one) for name, one in columns.items() if one.ndim == 1})
     for name in found.colnames:
         if found[name].dtype.kind == "S":
             texts = np.asarray(found[name].filled("") if found.masked else found[name])
@@ -186,13 +195,17 @@ def _with_nan(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _in_degrees(name: str, column: Any) -> Any:
+def _in_degrees(path: Path, name: str, column: Any) -> Any:
     """Return a column; positions on the sky that state another unit of angle are converted."""
-    unit = column.unit if name.lower() in SKY else None
-    if unit is None or str(unit) == "deg":
+    unit = str(column.unit or "").strip() if name.lower() in SKY else ""
+    if unit in ("", "deg"):
         return column
     units = import_extra("astropy.units", "fits")
-    converted = column * (units.hourangle if unit == units.h else unit).to(units.deg)
+    known = next((one for one, names in ANGLES.items() if unit.lower() in names), unit)
+    try:
+        converted = column * units.Unit(known).to(units.deg)
+    except (ValueError, TypeError, units.UnitConversionError):
+        raise DataError(f"{path}: {name}: unknown unit {unit!r}: write degrees (deg)") from None
     converted.unit = units.deg
     return converted
 

@@ -17,8 +17,8 @@ FITS: Final = (".fits", ".fit", ".fits.fz", ".fits.gz")
 BROKEN: Final = "truncated, or not a FITS file"
 
 _QUALITY: Final = (
-    *("MASK", "MASKS", "DQ", "BPM", "FLAG", "FLAGS", "QUALITY", "BADPIX", "MASKBITS"),
-    *("VAR", "VARIANCE", "IVAR", "INVVAR", "ERR", "ERROR", "WHT", "WEIGHT"),
+    *("MASK", "MASKS", "MSK", "DQ", "BPM", "FLAG", "FLAGS", "QUALITY", "BADPIX", "MASKBITS"),
+    *("VAR", "VARIANCE", "IVAR", "INVVAR", "ERR", "ERROR", "UNCERT", "WHT", "WGT", "WEIGHT"),
 )
 
 

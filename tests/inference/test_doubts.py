@@ -47,7 +47,16 @@ def galaxy():
     adapter = GalaxyAdapter({"library": {"simulated": 20}})
     image = np.random.default_rng(0).normal(size=(2, 3, 64, 64)) * adapter.sky_noise[:, None, None]
     image[0, :, 20:30, 30:40] += 1
-    return adapter, {"nmgy": (image, ""), "ujy": (3.631 * image, ""), "njy": (3631 * image, "check its unit")}
+    noise, middle = adapter.sky_noise[:, None, None], np.square(np.indices((64, 64)) - 31.5).sum(axis=0)
+    large = image + 30 * noise * np.exp(-np.sqrt(middle) / 12)  # a galaxy that fills the image
+    return adapter, {
+        "nmgy": (image, ""),
+        "ujy": (3.631 * image, ""),
+        "njy": (3631 * image, "check its unit"),
+        "large": (large, ""),
+        "lifted": (image + 4 * noise, "subtract the level of the sky"),
+        "lowered": (image - 2 * noise, "subtract the level of the sky"),
+    }
 
 
 def folder():

@@ -106,6 +106,24 @@ def test_positions_are_in_degrees_whatever_unit_is_stated(tmp_path, suffix, unit
     assert found["size"].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("degrees", 1), ("Degree", 1), ("hours", 15), ("hourangle", 15), ("Radian", 180 / np.pi)]
+)
+def test_units_of_positions_are_known_as_surveys_spell_them(tmp_path, unit, factor):
+    fits = pytest.importorskip("astropy.io.fits")
+    columns = [fits.Column("RA", "D", unit, array=[2.0]), fits.Column("DEC", "D", "deg", array=[1.0])]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "a.fits")
+    np.testing.assert_allclose(read_catalogue(tmp_path / "a.fits")["RA"], [2 * factor])
+
+
+@pytest.mark.parametrize("unit", ["h:m:s", "nmgy", "''", "Jy"])
+def test_positions_of_another_unit_are_refused_in_one_line(tmp_path, unit):
+    fits = pytest.importorskip("astropy.io.fits")
+    fits.BinTableHDU.from_columns([fits.Column("ra", "D", unit, array=[2.0])]).writeto(tmp_path / "a.fits")
+    with pytest.raises(DataError, match=r"a\.fits: ra: unknown unit .*: write degrees"):
+        read_catalogue(tmp_path / "a.fits")
+
+
 @pytest.mark.parametrize("name", ["a.fits", "a.ecsv", "a.parquet"])
 def test_damaged_catalogues_are_one_line(tmp_path, name):
     (tmp_path / name).write_bytes(b"SIMPLE  = no table")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.galaxy.cutout import Cutout, Reading, check_missing, in_bands
 from oasis.adapters.galaxy.detection import SAMPLED
-from oasis.adapters.galaxy.fits import cutout_of, planes_of
+from oasis.adapters.galaxy.fits import cutout_of, planes_of, say_unread
 from oasis.data.images import Images
 from oasis.stats.robust import median_and_noise
 
@@ -85,6 +85,8 @@ class SkyBlocks:
         Raises:
             DataError: the file cannot be read, or too much of a band is missing.
         """
+        with planes_of(self.path, self.bands, headers=True) as planes:
+            say_unread(self.path, planes)
         step = ceil(prod(self.size) / SAMPLED)
         sky: list[NDArray[np.float32]] = []
         stated: list[NDArray[np.float32]] = []

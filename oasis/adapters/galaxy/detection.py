@@ -38,12 +38,23 @@ def sky_of(flux: Array, bad: NDArray[np.bool_] | None = None) -> tuple[NDArray[n
         flux: (B, H, W), most of it empty sky.
         bad: (H, W) pixels that do not count.
     """
-    good = slice(None) if bad is None else ~bad
-    pixels = flux[:, good].reshape(len(flux), -1)
-    pixels = pixels[:, :: max(pixels.shape[1] // SAMPLED, 1)]
+    pixels = _sampled(flux, bad)
     if not pixels.size:
         return np.full(len(flux), np.nan), np.full(len(flux), np.nan)
     return median_and_noise(pixels, axis=1)
+
+
+def darkest_of(flux: Array, share: float, bad: NDArray[np.bool_] | None = None) -> NDArray[np.floating]:
+    """Return the value below which a share of the pixels lies, per cent, by band (B,); NaN without good pixels."""
+    pixels = _sampled(flux, bad)
+    return np.percentile(pixels, share, axis=1) if pixels.size else np.full(len(flux), np.nan)
+
+
+def _sampled(flux: Array, bad: NDArray[np.bool_] | None) -> Array:
+    """Return good pixels (B, n) at equal distances."""
+    good = slice(None) if bad is None else ~bad
+    pixels = flux[:, good].reshape(len(flux), -1)
+    return pixels[:, :: max(pixels.shape[1] // SAMPLED, 1)]
 
 
 def noise_of(

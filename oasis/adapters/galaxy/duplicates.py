@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from itertools import product
-from math import cos, degrees, dist, floor, isfinite, radians, sin
+from math import dist, floor, isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from oasis.adapters.galaxy.cutout import Cutout
+from oasis.adapters.galaxy.places import direction
 
 SAME: Final = 1.0  # arcsec: centres that are nearer to each other are those of one galaxy
 
@@ -49,20 +50,6 @@ class Seen:
                     return earlier
         self._places.setdefault(cell, []).append((place, name))
         return None
-
-
-def direction(ra: float, dec: float) -> tuple[float, float, float]:
-    """Return the direction of a position, with a length such that small distances are in arcsec.
-
-    Distances are right at every declination, and across a right ascension of 0.
-
-    Example:
-        >>> round(dist(direction(359.9999, 60.0), direction(0.0001, 60.0)), 3)
-        0.36
-    """
-    length = degrees(1) * 3600
-    around, up = radians(ra), radians(dec)
-    return length * cos(up) * cos(around), length * cos(up) * sin(around), length * sin(up)
 
 
 def together(

@@ -1,5 +1,7 @@
 """FITS: cutouts and bricks of the Legacy Surveys, and other images whose unit or zero point is known."""
 
+import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +19,7 @@ from oasis.adapters.galaxy.headers import (
     MASK_PLANE,
     SCIENCE,
     bands_of,
+    corners,
     geometry,
     kind_of,
     named_in,
@@ -46,6 +49,13 @@ MASK_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 """Planes of the masks of Rubin's and HSC's pipelines that make a pixel bad, by reason."""
 
 
+ASINH: Final = 2.5 / math.log(10)  # the unit of magnitudes in which Pan-STARRS compresses fluxes
+MASKS: Final = frozenset({"MASK", "MSK", "BPM", "BADPIX"})
+"""Names of units with bad pixels, which are 1 in some and 0 in others."""
+ABOUT: Final = ("invvar", "maskbits", "mask", "dq")
+"""Kinds of planes about the pixels of images, which lie where these do if they state a place."""
+
+
 class Plane(NamedTuple):
     """A plane of an image: header, values (B, H, W) or None if only the header is read, shape, file and band."""
 
@@ -55,6 +65,8 @@ class Plane(NamedTuple):
     path: Path
     band: str
 
+
+logger = logging.getLogger(__name__)
 
 Planes = dict[str, list[Plane]]
 
@@ -76,6 +88,7 @@ def read_fits(path: str | Path, reading: Reading | None = None, bands: Sequence[
     """
     path, reading = Path(path), reading or Reading()
     with planes_of(path, bands or reading.bands) as planes:
+        say_unread(path, planes)
         return cutout_of(path, planes, reading)
 
 
@@ -130,7 +143,7 @@ def _planes(
         shape = (1, *shape) if len(shape) == 2 else shape
         values = None
         if not headers:
-            values = np.asarray(unit.data if place is None else unit.section[..., *place])
+            values = _linear(header, np.asarray(unit.data if place is None else unit.section[..., *place]))
             shape = (*shape[:1], *values.shape[-2:])
             values = values.reshape(shape)
         band = "" if part is None else part.band
@@ -138,6 +151,13 @@ def _planes(
         if kind == "variance":
             kind, values = "invvar", None if values is None else _inverse(values)
         yield kind, Plane(header, values, shape, path, band)
+
+
+def say_unread(path: Path, planes: Planes) -> None:
+    """Warn of a mask that is not read, since it does not say what its values mean."""
+    names = [str(one.header.get("EXTNAME", "")).strip().upper() for one in planes.get("other", ())]
+    for name in sorted({*names} & MASKS):
+        logger.warning("%s: %s names no bits (%s...) and is not read: bad pixels count", path, name, MASK_PLANE)
 
 
 def _with_inherited(header: Any, primary: Any) -> Any:
@@ -148,6 +168,20 @@ def _with_inherited(header: Any, primary: Any) -> Any:
     whole = header.copy()
     whole.update({key: primary.header[key] for key in missing})
     return whole
+
+
+def _linear(header: Any, values: NDArray[Any]) -> NDArray[Any]:
+    r"""Return the fluxes of an image, where stacks of Pan-STARRS have their inverse hyperbolic sine.
+
+    .. math:: f = o + 2 s \sinh(v / a), \quad a = 2.5 / \ln 10
+
+    with the offset :math:`o` of BOFFSET and the softening :math:`s` of BSOFTEN. Source:
+    http://svn.pan-starrs.ifa.hawaii.edu/trac/ipp/wiki/asinh_compression
+    """
+    if "BSOFTEN" not in header or "BOFFSET" not in header:
+        return values
+    with np.errstate(over="ignore"):  # infinite pixels are missing ones
+        return np.asarray(header["BOFFSET"] + 2 * header["BSOFTEN"] * np.sinh(values / ASINH))
 
 
 def _inverse(variance: NDArray[Any]) -> NDArray[np.float32]:
@@ -179,6 +213,7 @@ def cutout_of(path: Path, planes: Planes, reading: Reading) -> Cutout:
         )
     if weights is not None:
         flags["no_exposure"] = (weights <= 0).any(axis=0) | flags.get("no_exposure", np.zeros(shape, bool))
+    _check_places(path, [one for kind in ABOUT for one in planes.get(kind, ())], images[0], scale, unknown=True)
     bad = np.logical_or.reduce([np.zeros(shape, bool), *flags.values()])
     widths = _psf_widths(planes, bands, reading)
     cutout = Cutout(flux, bands, scale, object_name(path), False, weights, bad, ra, dec, flags, widths)
@@ -198,10 +233,34 @@ def common_geometry(path: Path, images: Sequence[Plane], reading: Reading) -> tu
         raise DataError(f"{path}: has images of {found} pixels: keep one, or write each to a file of its own")
     (size,) = sizes
     places = [geometry(one.path, one.header, size, reading) for one in images]
-    scale = places[0][0]
-    if not np.allclose(places, places[0], rtol=0, atol=scale / 7200, equal_nan=True):  # half a pixel
-        raise DataError(f"{path}: its images have other places on the sky: write each to a file of its own")
+    _check_places(path, images, images[0], places[0][0])
     return places[0]
+
+
+def _check_places(path: Path, planes: Sequence[Plane], image: Plane, scale: float, unknown: bool = False) -> None:
+    """Check that planes show the part of the sky that an image shows, in the same orientation.
+
+    Args:
+        path: the path of the file, for messages.
+        planes: of the size of the image.
+        image: the image.
+        scale: its pixel scale, arcsec.
+        unknown: whether planes may state no place.
+
+    Raises:
+        DataError: one is elsewhere by half a pixel in one of its corners.
+    """
+    first = corners(image.path, image.header, image.shape[1:])
+    for one in planes:
+        found = corners(one.path, one.header, image.shape[1:])
+        if unknown and (np.isnan(found) | np.isnan(first)).any():
+            continue
+        if not np.allclose(found, first, rtol=0, atol=scale / 2, equal_nan=True):
+            what = "" if one.path == path else f" ({one.path.name})"
+            raise DataError(
+                f"{path}: its planes{what} have other places on the sky, or are rotated or mirrored: put them on "
+                "one grid, or write each to a file of its own"
+            )
 
 
 def _factors(images: Sequence[Plane], bands: Sequence[str], reading: Reading, scale: float) -> NDArray[np.float32]:

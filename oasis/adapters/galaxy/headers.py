@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oasis.adapters.galaxy.cutout import Reading
-from oasis.adapters.galaxy.places import places_of
+from oasis.adapters.galaxy.places import direction, places_of
 from oasis.adapters.galaxy.survey import PIXEL_SCALE
 from oasis.adapters.galaxy.units import MAGNITUDES
 from oasis.errors import DataError
@@ -163,6 +164,15 @@ def geometry(path: Path, header: Any, shape: Sequence[int], reading: Reading) ->
         raise DataError(f"{path}: pixels of {sides[0]:.4g} x {sides[1]:.4g} arcsec are not square")
     ra, dec = places.to_sky((shape[1] - 1) / 2, (shape[0] - 1) / 2)
     return float(np.sqrt(sides.prod())), float(ra), float(dec)
+
+
+def corners(path: Path, header: Any, shape: Sequence[int]) -> NDArray[np.float64]:
+    """Return the directions (4, 3) of the pixels in the corners of an image, arcsec; NaN where unknown."""
+    places = places_of(path, header)
+    if places is None:
+        return np.full((4, 3), np.nan)
+    rows, columns = np.array(list(product((0, shape[0] - 1), (0, shape[1] - 1)))).T
+    return np.array([direction(*one) for one in places.to_sky(columns, rows).tolist()])
 
 
 def native_scale(path: Path, header: Any) -> float | None:

@@ -6,6 +6,7 @@ References:
 """
 
 from collections.abc import Sequence
+from math import cos, degrees, radians, sin
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,6 +95,21 @@ class Places:
         cards["CRPIX1"] = cards.get("CRPIX1", 0.0) - start[1]
         cards["CRPIX2"] = cards.get("CRPIX2", 0.0) - start[0]
         return cards
+
+
+def direction(ra: float, dec: float) -> tuple[float, float, float]:
+    """Return the direction of a position, with a length such that small distances are in arcsec.
+
+    Distances are right at every declination, and across a right ascension of 0.
+
+    Example:
+        >>> from math import dist
+        >>> round(dist(direction(359.9999, 60.0), direction(0.0001, 60.0)), 3)
+        0.36
+    """
+    length = degrees(1) * 3600
+    around, up = radians(ra), radians(dec)
+    return length * cos(up) * cos(around), length * cos(up) * sin(around), length * sin(up)
 
 
 def _in_pixels(coefficients: NDArray[np.float64], ratio: float) -> NDArray[np.float64]:

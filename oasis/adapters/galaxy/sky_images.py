@@ -15,7 +15,7 @@ from oasis.adapters.base import Adapter
 from oasis.adapters.galaxy.blocks import SkyBlocks, Whole
 from oasis.adapters.galaxy.bricks import leading, together
 from oasis.adapters.galaxy.cutout import FITS, SUFFIXES, Cutout, Reading, in_bands
-from oasis.adapters.galaxy.detection import noise_of, sky_of
+from oasis.adapters.galaxy.detection import darkest_of, noise_of, sky_of
 from oasis.adapters.galaxy.files import read_cutouts
 from oasis.adapters.galaxy.fits import common_geometry, planes_of
 from oasis.adapters.galaxy.grid import SAME, Grid, deviation, nearest_scale, on_grid
@@ -31,6 +31,8 @@ from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import SUFFIXES as ARRAYS
 
+DARK = 5  # per cent of the pixels, the darkest of an image, which are sky
+LIFTED = 1.0  # times the noise: the sky is not 0 if dark pixels lie above it, or half of all below its negative
 OTHER = 10.0  # ratio of the noise to that in training, or its inverse, from which on the unit is doubted
 BY_BLOCKS = (".fits", ".fit", ".fits.fz")  # not those that gzip compresses as a whole
 
@@ -169,17 +171,25 @@ class SkyImages(Adapter[GalaxyAdapterOptions]):
         )
 
     def doubt(self, images: Images) -> str:
-        """Return that the sky of an image has another noise than any in training, as in another unit."""
+        """Return that the sky of an image is not 0, or has another noise than in training, as in another unit."""
         scale = images.pixel_size[0] if images.pixel_size else self.pixel_scale
         for number, image in enumerate(images.image):
             bad = None if images.mask is None else ~images.mask[number, 0]
-            ratios = sky_of(image, bad)[1] / (self.sky_noise * scale / self.pixel_scale)
+            level, noise = sky_of(image, bad)
+            ratios = noise / (self.sky_noise * scale / self.pixel_scale)
             wrong = (ratios > 0) & ((ratios > OTHER) | (ratios < 1 / OTHER))
             if wrong.any():
                 at = int(wrong.argmax())
                 return (
                     f"the {self.band_names[at]} band of image {number} has {ratios[at]:.3g} times the noise of "
                     "that in training: check its unit (data.reading.zero_point)"
+                )
+            wrong = (noise > 0) & ((darkest_of(image, DARK, bad) > LIFTED * noise) | (level < -LIFTED * noise))
+            if wrong.any():
+                at = int(wrong.argmax())
+                return (
+                    f"the {self.band_names[at]} band of image {number} has a median of {level[at]:.3g}, a noise "
+                    f"of {noise[at]:.3g} {self.unit}: subtract the level of the sky, which maps would contain"
                 )
         return ""
 

@@ -25,7 +25,7 @@ from oasis.inference.destinations import images_of
 from oasis.inference.options import WindowOptions
 from oasis.inference.reader import Opened, Reader
 from oasis.inference.region_files import read_regions
-from oasis.inference.sources import left_out, problem
+from oasis.inference.sources import left_out, problem, say_doubt
 from oasis.inference.windows import Place
 from oasis.io.catalogues import check_writable, write_catalogue
 from oasis.io.ds9 import write_circles
@@ -113,10 +113,14 @@ class Lister:
         Raises:
             DataError: the image cannot be used.
         """
-        given = self._given(path, frame, image.size)
+        given, said = self._given(path, frame, image.size), isinstance(image, Whole)  # when it was read
         for core in cores(image.size):
             place = widened(core, [AROUND * length for length in self.lengths], image.size)
-            yield from self._of_part(path, frame, image.read(place), core, place, given, sky)
+            part = image.read(place)
+            if not said:
+                say_doubt(self.adapter, path, part)
+                said = True
+            yield from self._of_part(path, frame, part, core, place, given, sky)
 
     def _of_part(
         self,

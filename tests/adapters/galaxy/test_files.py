@@ -222,7 +222,7 @@ def test_inverse_variance_and_mask_come_along(tmp_path):
     weights[1, 0, 0] = 0
     bits = np.zeros((24, 30), np.int16)
     bits[1, 1], bits[1, 2], bits[1, 3], bits[1, 4] = 1 << 1, 1 << 12, 1 << 3, (1 << 0) + (1 << 9)
-    planes = (weights, cards(IMAGETYP="INVVAR")), (bits, cards(IMAGETYP="MASKBITS"))
+    planes = (weights, cards(0.524, IMAGETYP="INVVAR")), (bits, cards(0.524, IMAGETYP="MASKBITS"))
     cutout = read_fits(write(tmp_path / "a.fits", flux(), cards(0.524), *planes))
     assert np.argwhere(cutout.bad).tolist() == [[0, 0], [1, 1], [1, 3]]
     np.testing.assert_allclose(cutout.inverse_variance[:, 5:], 4 / 16, rtol=1e-5)

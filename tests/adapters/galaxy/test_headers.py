@@ -154,13 +154,70 @@ def test_a_coadd_with_mask_and_variance(tmp_path):
     assert found == {"saturated": [(1, 1)], "no_exposure": [(3, 3), (6, 6)], "star": [(4, 4)]}
 
 
-def test_a_mask_without_names_of_its_bits_is_not_read(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "said"), [("MASK", True), ("MSK", True), ("UNCERT", False), ("WGT", False), ("WEIGHT_MAP", False)]
+)
+def test_a_plane_without_names_of_its_bits_is_not_read_and_masks_are_said(tmp_path, caplog, name, said):
     path = written(
         tmp_path / "a.fits",
         fits.PrimaryHDU(plane(), cards(BUNIT="nanomaggy", BAND="r")),
-        fits.ImageHDU(np.ones((8, 8), np.int32), name="MASK"),
+        fits.ImageHDU(np.ones((8, 8), np.int32), name=name),
     )
     assert read_fits(path).bad is None
+    assert [f"{name} names no bits" in record.getMessage() for record in caplog.records] == [True] * said
+
+
+STEP = 0.262 / 3600
+
+
+@pytest.mark.parametrize("name", ["image", "MASKBITS"])
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"CRVAL1": 360 - 1e-6}, True),
+        ({"CRVAL1": 1e-6}, True),
+        ({"CD1_1": -1.001 * STEP, "CD2_2": 1.001 * STEP}, True),
+        ({"CRVAL1": STEP}, False),
+        ({"CD1_1": STEP}, False),
+        ({"CD1_1": 0.0, "CD2_2": 0.0, "CD1_2": STEP, "CD2_1": STEP}, False),
+        ({"CD1_1": -1.15 * STEP, "CD2_2": 1.15 * STEP}, False),
+    ],
+    ids=["same", "below 0", "above 0", "pixels", "shifted", "mirrored", "rotated", "coarser"],
+)
+def test_planes_lie_on_the_same_pixels_of_the_sky(tmp_path, changes, same, name):
+    first, other = {"CRVAL1": 0.0}, {"CRVAL1": 0.0, **changes}
+    units = [fits.PrimaryHDU(plane(), cards(BUNIT="nanomaggy", BAND="g", **first))]
+    if name == "image":
+        units.append(fits.ImageHDU(plane(), cards(BUNIT="nanomaggy", BAND="r", **other)))
+    else:
+        units.append(fits.ImageHDU(np.zeros((8, 8), np.int16), cards(**other), name=name))
+    path = written(tmp_path / "a.fits", *units)
+    if same:
+        assert read_fits(path).flux.shape[1:] == (8, 8)
+        return
+    with pytest.raises(DataError, match="rotated or mirrored"):
+        read_fits(path)
+
+
+@pytest.mark.parametrize("declination", [0.0, 89.99])
+def test_half_a_pixel_is_the_same_angle_at_every_declination(tmp_path, declination):
+    at = {"CRVAL2": declination}
+    ahead = 0.3 * STEP / np.cos(np.radians(declination))
+    units = [
+        fits.ImageHDU(plane(), cards(BUNIT="nanomaggy", BAND=band, **at, CRVAL1=150 + more))
+        for band, more in (("g", 0.0), ("r", ahead))
+    ]
+    assert read_fits(written(tmp_path / "a.fits", fits.PrimaryHDU(), *units)).bands == ("g", "r")
+
+
+def test_fluxes_of_pan_starrs_are_those_before_their_compression(tmp_path):
+    linear, offset, softening = np.linspace(-5, 500, 64).reshape(8, 8), 0.3, 20.0
+    alpha = 2.5 * np.log10(np.e)
+    values = (alpha * np.arcsinh((linear - offset) / (2 * softening))).astype(np.float32)
+    header = cards(BUNIT="nanomaggy", BAND="r", BSOFTEN=softening, BOFFSET=offset)
+    path = written(tmp_path / "a.fits", fits.PrimaryHDU(values, header))
+    np.testing.assert_allclose(read_fits(path).flux[0], linear, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,15 @@ def test_given_positions_in_blocks(run, brick, field, tmp_path, monkeypatch):
     np.testing.assert_allclose(one, other, rtol=1e-3)
 
 
+def test_an_image_in_blocks_is_doubted_once(run, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(windows, "LONGEST", 70)
+    noise = np.random.default_rng(0).normal(1, 0.003, (150, 150)).astype(np.float32)
+    first = next(iter(write_brick(tmp_path / "brick", {("image", band): noise for band in "grz"}).values()))
+    Run(run, [SMALLER]).catalogue(first, tmp_path / "a.ecsv", WindowOptions(detect="sep"))
+    said = [one.getMessage() for one in caplog.records if "subtract the level of the sky" in one.getMessage()]
+    assert len(said) == 1
+
+
 def test_too_much_that_is_missing_is_refused_over_all_blocks(run, tmp_path, monkeypatch):
     monkeypatch.setattr(windows, "LONGEST", 70)
     image = np.random.default_rng(0).normal(0, 0.01, (150, 150)).astype(np.float32)
