@@ -36,7 +36,7 @@ from oasis.adapters.migdal import MigdalAdapter
 from oasis.adapters.migdal.artefacts import Artefacts
 from oasis.adapters.migdal.candidates import EnergyScale
 from oasis.adapters.migdal.detector import Detector
-from oasis.adapters.migdal.options import MigdalOptions
+from oasis.adapters.migdal.options import MigdalOptions, Variation
 from oasis.adapters.neutrino.comparing import OF_FIT, OF_QUANTITIES
 from oasis.adapters.neutrino.metrics import COLUMNS as PARTICLE_COLUMNS
 from oasis.adapters.neutrino.options import NeutrinoOptions
@@ -103,6 +103,7 @@ myst_substitutions = {
     "migdal_defaults": tables.yaml_block(MigdalAdapter.defaults),
     "detector": tables.options_table(Detector),
     "artefacts": tables.options_table(Artefacts),
+    "variation": tables.options_table(Variation),
     "energy_scale": tables.options_table(EnergyScale),
     "tokens": tables.arguments_table(SparseTransformer, leave_out={"in_channels", "out_channels", "spatial_dims"}),
     "unet": tables.arguments_table(UNet, leave_out={"in_channels", "out_channels", "spatial_dims"}),

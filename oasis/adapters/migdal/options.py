@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from oasis.adapters.migdal.artefacts import Artefacts
@@ -13,6 +14,8 @@ from oasis.options import Options
 
 Energy = Annotated[float, Field(gt=0, le=1e6)]  # keV
 Share = Annotated[float, Field(ge=0, le=1)]
+Length = Annotated[float, Field(gt=0, le=1000)]  # mm
+Halo = Annotated[float, Field(ge=0, le=100)]
 
 
 class Spectrum(Options):
@@ -39,6 +42,32 @@ class Spectrum(Options):
         if not any(self.counts):
             raise ValueError("expected a count above 0")
         return self
+
+
+class Variation(Options):
+    """Ranges from which constants of the detector that are poorly known are drawn anew for every event.
+
+    A network that has seen them all does not rely on one of them. None leaves the constant that of the detector.
+
+    Attributes:
+        blur_mm: of `Detector.blur_mm`.
+        halo: of `Detector.halo`.
+        halo_mm: of `Detector.halo_mm`.
+
+    Example:
+        >>> varied = Variation(halo=(0.1, 0.6)).draw(Detector(), np.random.default_rng(0))
+        >>> round(varied.halo, 2), varied.blur_mm
+        (0.42, 0.3)
+    """
+
+    blur_mm: Annotated[tuple[Length, Length], Rising] | None = None
+    halo: Annotated[tuple[Halo, Halo], Rising] | None = None
+    halo_mm: Annotated[tuple[Length, Length], Rising] | None = None
+
+    def draw(self, detector: Detector, rng: np.random.Generator) -> Detector:
+        """Return a detector of random constants; no random number is used if nothing varies."""
+        ranges = {name: limits for name, limits in self if limits is not None}
+        return detector.model_copy(update={name: float(rng.uniform(*limits)) for name, limits in ranges.items()})
 
 
 class MigdalOptions(DataOptions):
@@ -73,6 +102,7 @@ class MigdalOptions(DataOptions):
         detector: gas, optics and camera.
         energy_scale: from light to energy, and the cuts on candidates in the table of regions of `oasis predict`.
         artefacts: what a real camera shows beside tracks and noise; nothing by default.
+        variation: constants of the detector that differ from event to event; none by default.
     """
 
     size: tuple[Side, Side] = (96, 96)
@@ -96,6 +126,7 @@ class MigdalOptions(DataOptions):
     detector: Detector = Detector()
     energy_scale: EnergyScale = EnergyScale()
     artefacts: Artefacts = Artefacts()
+    variation: Variation = Variation()
 
     @model_validator(mode="after")
     def _fits_the_field(self) -> Self:

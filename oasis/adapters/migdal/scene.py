@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.migdal.artefacts import happens
-from oasis.adapters.migdal.detector import Window
+from oasis.adapters.migdal.detector import Detector, Window
 from oasis.adapters.migdal.frames import SIGMA_ADU
 from oasis.adapters.migdal.options import MigdalOptions
 from oasis.data.components import Component, Components
@@ -24,12 +24,13 @@ PRESENT_ADU = round(3 * SIGMA_ADU, 3)  # a nuclear recoil is present where it is
 
 @dataclass(frozen=True)
 class _Vertex:
-    """The common vertex of two tracks: pixel in the field, drift distance and gain."""
+    """The common vertex of two tracks: pixel in the field, drift distance, gain, and what images them."""
 
     row: float
     col: float
     depth_cm: float
     gain: float
+    detector: Detector
 
 
 class MigdalScene(Scene):
@@ -176,9 +177,10 @@ class MigdalScene(Scene):
         return self._at(row, col, rng)
 
     def _at(self, row: float, col: float, rng: np.random.Generator) -> _Vertex:
-        """Return a vertex at a position, of random gain and drift distance."""
+        """Return a vertex at a position, of random gain, drift distance and constants that vary."""
         gain = self.detector.gain * rng.normal(1.0, self.detector.gain_smear)
-        return _Vertex(row, col, rng.uniform(*self.detector.drift_cm), gain)
+        depth_cm = rng.uniform(*self.detector.drift_cm)
+        return _Vertex(row, col, depth_cm, gain, self.options.variation.draw(self.detector, rng))
 
     def _recoil(
         self,
@@ -190,7 +192,7 @@ class MigdalScene(Scene):
     ) -> tuple[Array, dict[str, float]]:
         """Return the light of a recoil in a window and its true quantities; a measured one is not turned."""
         if turn is not None:
-            image = self._light(recoil, turn, vertex, window, self.detector.halo, rng)
+            image = self._light(recoil, turn, vertex, window, vertex.detector.halo, rng)
             return image, {"energy": recoil.meta["ionisation"], "species": recoil.meta["species"]}
         pixels = np.rint(recoil.points + (vertex.row - window.row, vertex.col - window.col)).astype(int)
         seen = ((pixels >= 0) & (pixels < self.shape[1:])).all(axis=1)
@@ -217,7 +219,7 @@ class MigdalScene(Scene):
         direction = turn @ [electron.meta[name] for name in ("dx", "dy", "dz")]
         truth = dict(zip(("dx", "dy", "dz"), map(float, direction), strict=True))
         truth |= {"energy": electron.meta["energy"], "outside": self._outside(electron, turn, vertex, window)}
-        halo = 0.0 if self.options.clean_electrons else self.detector.halo
+        halo = 0.0 if self.options.clean_electrons else vertex.detector.halo
         return self._light(electron, turn, vertex, window, halo, rng), truth
 
     def _pixels(self, track: Component, turn: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -259,7 +261,7 @@ class MigdalScene(Scene):
         halo: float,
         rng: np.random.Generator,
     ) -> Array:
-        return self.detector.light(
+        return vertex.detector.light(
             track.points @ turn.T,
             track.intensity,
             (vertex.row, vertex.col),

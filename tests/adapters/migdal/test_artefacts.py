@@ -104,6 +104,39 @@ def test_electrons_are_imaged_like_recoils_on_request(plain) -> None:
     assert 1 + halo / 2 < np.median(brighter) < 1 + 1.5 * halo
 
 
+def varied(**variation: object) -> list:
+    options = {"events": {"val": COUNT}, "detector": QUIET, "clean_electrons": False, "variation": variation}
+    dataset = MigdalAdapter(options, seed=4).dataset("val")
+    return [dataset[index] for index in range(COUNT)]
+
+
+@pytest.mark.parametrize("constant", ["blur_mm", "halo", "halo_mm"])
+def test_constants_vary_within_their_range(constant) -> None:
+    low, high = (varied(**{constant: [value, value]}) for value in (0.3, 0.9))
+    between = varied(**{constant: [0.3, 0.9]})
+    for label in (
+        0,
+        1,
+    ):  # the same constants for both tracks, of which more light lies far from the brightest pixel
+        peaks = [
+            np.array(
+                [
+                    one.target[label].max() / max(one.target[label].sum(), 1)
+                    for one in each
+                    if one.target[label].any()
+                ]
+            )
+            for each in (low, between, high)
+        ]
+        assert peaks[0].mean() > peaks[1].mean() > peaks[2].mean()
+        assert len(set((peaks[1] / peaks[0]).round(3))) > 3  # each event has its own
+
+
+def test_a_range_needs_its_lower_bound_first() -> None:
+    with pytest.raises(ConfigError, match=r"variation\.halo: expected the lower bound first"):
+        MigdalAdapter({"variation": {"halo": [0.5, 0.1]}})
+
+
 def test_the_realistic_example_has_every_artefact(root) -> None:
     run = Run.from_config(root / "examples" / "migdal" / "realistic.yaml")
     artefacts = run.adapter.options.artefacts
