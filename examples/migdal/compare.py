@@ -40,7 +40,7 @@ from oasis.stats.bins import bins_of, median, spread
 from oasis.stats.intervals import Estimate
 from oasis.stats.roc import FEWEST, rank_auc, rank_true_rate
 
-METHODS = demo.METHODS | {"maps": ["head.presence=false", "head.present_from=0"]}
+METHODS = demo.METHODS | {"maps": ["head.presence=false", "head.false_presence=0"]}
 THEIRS = "weighted"  # what the last of the methods is compared with
 EVENTS = {"train": 8000, "val": 500, "test": 8192}
 SPECTRUM = ["data.spectral_index=0", "data.surroundings=0", "data.empty=0", "data.alone=0"]  # of the test events
@@ -171,7 +171,7 @@ def calibrated(run: Run, rows: pd.DataFrame, electrons: Path, path: Path) -> pd.
     table = whole.measure(held_out, workers=0)
     known = table.query(f"`class` == '{ER}' and intensity_true > 0 and not ER_outside > {CUT}")
     curve = classical_curve(*known[["intensity_predicted", "intensity_true", "ER_energy"]].to_numpy().T)
-    if run.config.head.present_from:
+    if run.separator().options.head.decides:
         table = whole.measure(whole.dataset("test"), workers=0)
         rows = table[table["class"] == ER].reset_index(drop=True)
     true = rows["intensity_true"].where(rows["intensity_true"] > 0)

@@ -106,5 +106,10 @@ class RunConfig(Options):
         return {name for name in later if getattr(self.objects, name) == getattr(earlier, name)}
 
     def _digits(self, exclude: dict[str, Any]) -> str:
-        text = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
+        values = self.model_dump(mode="json", exclude=exclude)
+        head = values["head"]  # as it was in earlier versions, where it says nothing that they could not
+        if not head["false_presence"]:
+            del head["false_presence"]
+            head["present_from"] = head["present_from"] or 0.0
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

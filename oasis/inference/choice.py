@@ -41,7 +41,7 @@ class Choice:
         Raises:
             ModelError: maps depend on the whole frame, so that tiles cannot be equal to it.
         """
-        if self.separator.options.head.present_from:
+        if self.separator.options.head.decides:
             raise ModelError(
                 "the presence of a class is decided for the whole image (head.present_from), so that tiles would "
                 "give other maps: separate images of the size in training, or windows of it with --window regions"

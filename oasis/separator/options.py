@@ -1,10 +1,12 @@
 """The options of a separator: all that it consists of, except its weights."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from oasis.data.quantities import Quantities
+from oasis.errors import ConfigError, nearest
 from oasis.options import Options
 from oasis.regions import check_classes
 from oasis.scaling import LogScale, Scaling
@@ -30,6 +32,7 @@ def check_model(model: dict[str, Any]) -> dict[str, Any]:
 
 
 GATES = ("gate", "present_from")  # options of a head that nothing is trained for
+Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class HeadOptions(Options):
@@ -42,7 +45,10 @@ class HeadOptions(Options):
         presence_weight: the weight of the loss of `presence` relative to that of the maps.
         gate: multiply maps by the probability of presence in each pixel, except during training.
         present_from: the map of a class is empty where the probability that it is present in the image is less,
-            except during training. The image is the window that is separated at once.
+            except during training: one number, or one by class (unnamed: 0). The image is the window that is
+            separated at once. By default it is what `false_presence` chose, or 0.
+        false_presence: choose `present_from` for each class in every epoch, such that this share of the
+            validation images without the class has a higher probability; 0 chooses nothing.
     """
 
     name: Literal["fraction", "softplus", "denoised"] = "fraction"
@@ -50,14 +56,35 @@ class HeadOptions(Options):
     presence: bool = False
     presence_weight: float = Field(1.0, gt=0)
     gate: bool = False
-    present_from: float = Field(0.0, ge=0, lt=1)
+    present_from: Probability | dict[str, Probability] | None = None
+    false_presence: float = Field(0.0, ge=0, lt=1)
 
-    @field_validator("gate", "present_from")
+    @field_validator("gate", "present_from", "false_presence")
     @classmethod
-    def _gated_by_presence(cls, gate: float, info: ValidationInfo) -> float:
+    def _gated_by_presence(cls, gate: Any, info: ValidationInfo) -> Any:
         if gate and not info.data.get("presence"):
             raise ValueError("maps can be gated only by presence: set head.presence to true")
         return gate
+
+    def least(self, classes: Sequence[str]) -> list[float]:
+        """Return for each class the probability of presence below which its map is empty.
+
+        Raises:
+            ConfigError: `present_from` names an unknown class.
+        """
+        given = self.present_from
+        if not isinstance(given, dict):
+            return [given or 0.0] * len(classes)
+        for name in given:
+            if name not in classes:
+                raise ConfigError(f"head.present_from: unknown class {name!r}; {nearest(name, classes)}")
+        return [given.get(name, 0.0) for name in classes]
+
+    @property
+    def decides(self) -> bool:
+        """Whether maps of classes that are improbable in the image are empty."""
+        given = self.present_from
+        return any(given.values()) if isinstance(given, dict) else bool(given)
 
     def build(self, classes: int, bands: int) -> Head:
         """Return the head for a number of classes and bands."""

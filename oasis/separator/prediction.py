@@ -1,5 +1,6 @@
 """Predictions: the results of a separator for a batch of images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -133,11 +134,12 @@ class Prediction:
         maps = self.maps * torch.sigmoid(self.presence.pixels)
         return Prediction(Maps(maps, self.scale, scaled=False), self.presence, self.objects)
 
-    def decided(self, least: float) -> "Prediction":
-        """Return the prediction with empty maps of the classes that are less probably present in the image."""
-        if self.presence is None or not least:
+    def decided(self, least: Sequence[float]) -> "Prediction":
+        """Return the prediction with empty maps of the N classes that are less probably present in the image."""
+        if self.presence is None or not any(least):
             return self
-        return self.blank_where(torch.sigmoid(self.presence.image) < least)
+        chance = torch.sigmoid(self.presence.image)
+        return self.blank_where(chance < chance.new_tensor(least))
 
     def blank_where(self, blank: Tensor) -> "Prediction":
         """Return the prediction with maps set to 0: all of an image by (b,) bool, or single ones by (b, N)."""

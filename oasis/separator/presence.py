@@ -18,6 +18,7 @@ from oasis.separator.prediction import Presence
 
 WIDTH = 32  # hidden features for the logit of the image
 EPSILON = 1e-12
+BINS = 1000  # of a histogram of probabilities
 POOLS: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
@@ -108,3 +109,35 @@ class PresenceHead(nn.Module):
         anywhere = truth.flatten(2).amax(2)
         of_image = F.binary_cross_entropy_with_logits(presence.image, anywhere, reduction="none").sum(1)
         return {"pixels": of_pixels, "image": Ratio(of_image, torch.full_like(of_image, anywhere.shape[1]))}
+
+
+def chances_of_absent(presence: Presence, there: Tensor) -> Tensor:
+    """Return for each class the histogram (N, BINS) of its probability in the images that are without it.
+
+    Histograms of batches and of processes can be added.
+
+    Args:
+        presence: predictions in the order of the true maps.
+        there: (b, N) bool, whether each class is present in the image.
+    """
+    bins = (presence.image.sigmoid() * BINS).long().clamp_max(BINS - 1)
+    found = torch.zeros(there.shape[1], BINS, dtype=torch.float64, device=there.device)
+    return found.scatter_add_(1, bins.T, (~there).T.double())
+
+
+def limits_for(histograms: Tensor, share: float) -> list[float]:
+    """Return for each class the probability that at most a share of the images without it exceed; 0 for no image.
+
+    Args:
+        histograms: (N, BINS) from `chances_of_absent`.
+        share: the largest accepted share.
+
+    Example:
+        >>> presence = Presence(torch.zeros(0), torch.tensor([[0.1], [0.3], [0.5], [0.8]]).logit())
+        >>> limits_for(chances_of_absent(presence, torch.zeros(4, 1, dtype=torch.bool)), share=0.25)
+        [0.501]
+    """
+    above = histograms.flip(1).cumsum(1).flip(1)  # images with the probability of a bin or more
+    accepted = above <= share * histograms.sum(1, keepdim=True)
+    first = torch.where(accepted.any(1), accepted.double().argmax(1), BINS - 1)
+    return [float(one) / BINS for one in first.tolist()]

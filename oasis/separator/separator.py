@@ -53,6 +53,7 @@ class Separator(nn.Module):
 
     def __init__(self, options: SeparatorOptions, backbone: nn.Module | None = None) -> None:
         super().__init__()
+        options.head.least(options.classes)  # refuses unknown classes
         self.head = options.head.build(len(options.classes), options.bands)
         of_presence = len(options.classes) * options.bands if options.head.presence else 0
         of_cells = 0 if options.objects is None else options.objects.cell_channels
@@ -97,6 +98,8 @@ class Separator(nn.Module):
             ConfigError: the options differ in more than that.
         """
         gates = {name: getattr(head, name) for name in GATES}
+        if gates["present_from"] is None:
+            gates["present_from"] = self.options.head.present_from if head.false_presence else 0.0
         for name in sorted(set(HeadOptions.model_fields) - set(gates)):
             trained, wanted = getattr(self.options.head, name), getattr(head, name)
             if trained != wanted and name != "presence_weight":
@@ -115,7 +118,7 @@ class Separator(nn.Module):
     @property
     def sees_whole_frame(self) -> bool:
         """Whether the result in a pixel depends on the whole frame, by the backbone or by `head.present_from`."""
-        return self.backbone.sees_whole_frame or self.options.head.present_from > 0
+        return self.backbone.sees_whole_frame or self.options.head.decides
 
     def forward(
         self,
@@ -149,7 +152,7 @@ class Separator(nn.Module):
 
     def _gated(self, prediction: Prediction) -> Prediction:
         head = self.options.head
-        return (prediction.gated() if head.gate else prediction).decided(head.present_from)
+        return (prediction.gated() if head.gate else prediction).decided(head.least(self.classes))
 
     def _inputs(self, scaled: Tensor, context: Tensor | None) -> Tensor:
         if not self.options.context:

@@ -185,7 +185,7 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
     if options.accelerator == "gpu" and not gpu:
         raise ConfigError("training.accelerator: torch finds no GPU: set it to auto or cpu")
     precision = best_precision("cuda" if gpu else "cpu") if options.precision == "auto" else "float32"
-    journal = RunFolder(run, module.separator, module.loss)
+    journal = RunFolder(run, module)
     callbacks: list[Callback] = [
         EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
         journal,

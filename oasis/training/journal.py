@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import Callback
 
 from oasis.io.files import replace_when_whole
 from oasis.io.run_files import LOG, REGION_WEIGHTS
-from oasis.loss.overlap import OverlapLoss
 from oasis.loss.weights import region_table
-from oasis.separator.separator import Separator
+from oasis.separator.files import save_separator
 from oasis.training.log import VALIDATION, read_log
+from oasis.training.module import SeparatorTraining
 
 
 class RunFolder(Callback):
@@ -26,10 +26,9 @@ class RunFolder(Callback):
         better: whether the last epoch reached it.
     """
 
-    def __init__(self, run: Path, separator: Separator, loss: OverlapLoss) -> None:
+    def __init__(self, run: Path, module: SeparatorTraining) -> None:
         self.run = run
-        self.separator = separator
-        self.loss = loss
+        self.module = module
         self.best = float("inf")
         self.better = False
         self.rows: list[Mapping[Any, Any]] = []
@@ -67,9 +66,10 @@ class RunFolder(Callback):
         if not trainer.is_global_zero:
             return
         if self.better:
-            self.separator.save(self.run)
-            table = self.loss.table if self.loss.learned is None else self.loss.learned.table
-            rows = [row._asdict() for row in region_table(self.loss.classes, table)]
+            save_separator(self.module.separator, self.module.decided_options, self.run)
+            loss = self.module.loss
+            table = loss.table if loss.learned is None else loss.learned.table
+            rows = [row._asdict() for row in region_table(loss.classes, table)]
             _write_csv(self.run / REGION_WEIGHTS, rows)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = time.monotonic() - self._started

@@ -15,13 +15,16 @@ from oasis.loss.compared import Compared
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.ratio import Ratio, mean_of
 from oasis.regions import present, region_codes
+from oasis.separator.options import SeparatorOptions
 from oasis.separator.prediction import Prediction
+from oasis.separator.presence import chances_of_absent, limits_for
 from oasis.separator.separator import Separator
 from oasis.training.checks import check_valid_pixels, names_of
 from oasis.training.options import TrainingOptions
 
 OBJECTS = "objects_"  # prefix of the loss terms of the object head
 PRESENCE = "presence_"  # prefix of the loss terms of the presence head
+ABSENT = "chances_of_absent"  # a sum of the validation: how probable classes are where they are absent
 COLLAPSED = 1e-3  # predictions of a class below this fraction of its true intensity are called collapsed
 
 logger = logging.getLogger(__name__)
@@ -56,6 +59,7 @@ class SeparatorTraining(L.LightningModule):
         self.seed = seed
         self.totals: dict[str, Tensor] = {}
         self.skipped = 0  # steps whose gradient was not finite
+        self.present_from: dict[str, float] | None = None  # as `head.false_presence` chose it in the last epoch
         self._batch: Batch | None = None
         self._rest: list[tuple[Batch, dict[str, Tensor] | None]] = []  # parts of a batch that `backward` adds
 
@@ -149,6 +153,9 @@ class SeparatorTraining(L.LightningModule):
         head = self.separator.presence_head
         if head is None or ordered.presence is None:
             return {}
+        if not self.training and self.separator.options.head.false_presence:
+            counted = there & (compared.weights > 0).unsqueeze(1)
+            self._collect("val", {ABSENT: chances_of_absent(ordered.presence, counted.flatten(2).any(2))})
         terms = head.ratios(ordered.presence, there, compared.weights, self.loss.class_weights)
         return {f"{PRESENCE}{name}": ratio for name, ratio in terms.items()}
 
@@ -186,6 +193,10 @@ class SeparatorTraining(L.LightningModule):
         sums = {name: self._over_processes(value) for name, value in self.totals.items()}
         self.totals = {}
         intensities = sums.pop("val/intensities")
+        absent = sums.pop(f"val/{ABSENT}", None)
+        if absent is not None:
+            limits = limits_for(absent, self.separator.options.head.false_presence)
+            self.present_from = dict(zip(self.separator.classes, limits, strict=True))
         for split in ("train", "val"):
             means = {
                 name.removeprefix(f"{split}/"): mean_of(total)
@@ -202,6 +213,15 @@ class SeparatorTraining(L.LightningModule):
                 )
         if not self.trainer.sanity_checking:
             self._warn_of_collapse(*intensities)
+
+    @property
+    def decided_options(self) -> SeparatorOptions:
+        """The options of the separator with the limits of presence that the last validation chose, if it did."""
+        options = self.separator.options
+        if self.present_from is None or options.head.present_from is not None:
+            return options
+        head = options.head.model_copy(update={"present_from": self.present_from})
+        return options.model_copy(update={"head": head})
 
     def _over_processes(self, value: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(value.double(), reduce_op="sum")

@@ -10,7 +10,8 @@ from oasis.evaluation.event_table import evaluate
 from oasis.inference.choice import Choice
 from oasis.run import Run
 from oasis.separator.options import SeparatorOptions
-from oasis.separator.presence import PresenceHead
+from oasis.separator.prediction import Presence
+from oasis.separator.presence import BINS, PresenceHead, chances_of_absent, limits_for
 from oasis.separator.separator import Separator
 
 
@@ -63,6 +64,39 @@ def test_the_map_of_a_class_that_is_not_there_is_empty_once_the_training_is_over
     assert not there.all()
     torch.testing.assert_close(gated(batch).maps, torch.where(there, plain(batch).maps, 0))
     torch.testing.assert_close(gated.train()(batch).maps, plain.train()(batch).maps)  # the loss sees the maps
+
+
+@pytest.mark.parametrize("least", [{"a": 0.9}, {"b": 0.9}, {"a": 0.9, "b": 0.9}, 0.9])
+def test_the_limit_of_a_class_empties_its_map_alone(least):
+    plain, limited = (
+        make(head={"name": "softplus", "presence": True, "present_from": given}).eval() for given in (0, least)
+    )
+    maps, expected = (separator.separate(image()) for separator in (limited, plain))
+    for name in ("a", "b"):
+        there = isinstance(least, dict) and name not in least
+        np.testing.assert_array_equal(maps[name], expected[name] if there else 0)
+    assert limited.options.head.decides
+
+
+def test_the_limit_of_an_unknown_class_is_refused():
+    with pytest.raises(ConfigError, match=r"head\.present_from: unknown class 'c'"):
+        make(head={"presence": True, "present_from": {"c": 0.5}})
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_limits_accept_a_share_of_the_images_without_the_class(share):
+    torch.manual_seed(0)
+    logits, there = 2 * torch.randn(300, 3), torch.rand(300, 3) < torch.tensor([0.2, 0.9, 1.0])
+    batches = [
+        chances_of_absent(Presence(torch.zeros(0), part), known)
+        for part, known in zip(logits.split(64), there.split(64), strict=True)
+    ]
+    limits = limits_for(sum(batches), share)
+    for label, limit in enumerate(limits[:2]):
+        absent = logits[:, label].sigmoid()[~there[:, label]]
+        assert (absent >= limit).double().mean() <= share
+        assert (absent >= limit - 2 / BINS).double().mean() > share - 2 / len(absent)
+    assert limits[2] == 0  # of which no image is without it: nothing is known
 
 
 def test_a_decision_for_the_whole_image_excludes_tiles():
@@ -139,6 +173,30 @@ def test_gates_of_a_run_can_be_changed_after_the_training_and_nothing_else_of_it
     assert not any(maps.any() for maps in gated.values())
     with pytest.raises(ConfigError, match=r"head\.background: .* after training only gate and present_from"):
         Run(setup.folder, ["head.background=false"], trust_code=True).separator()
+
+
+def test_training_chooses_the_limits_of_presence(toy_values):
+    head = {"presence": True, "false_presence": 0.25}
+    setup = Run.from_values(
+        {**toy_values, "head": head, "training": {"epochs": 2}, "data": {"train": 32, "val": 32}}
+    )
+    setup.train()
+    separator = setup.separator()
+    limits = separator.options.head.present_from
+    assert set(limits) == set(separator.classes)
+    rows = {
+        name: evaluate(run.separator(), setup.dataset("val"), setup.adapter, workers=0)
+        for name, run in (
+            ("limited", setup),
+            ("whole", Run(setup.folder, ["head.present_from=0"], trust_code=True)),
+        )
+    }
+    chances, light = rows["whole"]["presence_predicted"], rows["whole"]["intensity_predicted"]
+    kept = chances >= rows["whole"]["class"].map(limits)
+    np.testing.assert_array_equal(rows["limited"]["intensity_predicted"], np.where(kept, light, 0))
+    absent = rows["whole"]["intensity_true"] == 0
+    assert absent.any()
+    assert kept[absent].groupby(rows["whole"]["class"]).mean().max() <= 0.25
 
 
 def test_a_separator_in_training_predicts_from_several_threads_without_changing():
