@@ -32,6 +32,7 @@ from oasis.adapters.study import Study
 from oasis.data.components import Components
 from oasis.data.images import Images
 from oasis.data.mixing import SampleDataset, keyed_rng
+from oasis.data.quantities import Quantities, Quantity
 from oasis.data.samples import Array, Sample
 from oasis.instances.grouping import Grouping
 
@@ -49,6 +50,7 @@ class MigdalAdapter(Adapter[MigdalOptions]):
     classes = (ER, NR)
     # The smallest of 200 simulated electrons of 3-15 keV lights 281 pixels, the smallest of 400 recoils 184.
     grouping = MappingProxyType({ER: Grouping(method="gaps", pixels=50), NR: Grouping(pixels=50)})
+    quantities = Quantities(classes=(ER,), of_object=(Quantity(name="energy", centre=8, width=3),))  # keV
     unit = "ADU"
     thresholds = {ER: 1.0, NR: PRESENT_ADU}
     defaults = {
