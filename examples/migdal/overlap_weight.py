@@ -28,7 +28,7 @@ from oasis.stats.intervals import bootstrap
 QUICKSTART = Path(__file__).with_name("quickstart.yaml")
 SMALL = [
     "head.presence=false",
-    "head.present_from=0",
+    "head.false_presence=0",
     "loss.class_weights={}",
     "model.base_channels=8",
     "data.evaluation_size=[96,96]",
