@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.run import Run
@@ -255,3 +257,17 @@ def test_the_largest_seed_is_taken(toy_values):
     run = Run.from_values({**toy_values, "seed": 2**64 - 1, "training": {"epochs": 1}})
     run.train()
     assert len(run.log) == 1
+
+
+@pytest.mark.parametrize("change", [False, True])
+def test_a_calibration_is_one_of_the_weights_that_it_was_fitted_to(toy_run, tmp_path, caplog, change):
+    """As of a run that was calibrated before its training was over."""
+    shutil.copytree(toy_run, tmp_path / "run")
+    run = Run(tmp_path / "run", ["data.val=60"], trust_code=True)
+    run.calibrate("val", workers=0)
+    if change:
+        tensors = load_file(run.files.weights)
+        with safe_open(run.files.weights, "pt") as file:
+            save_file({name: 1.01 * one for name, one in tensors.items()}, run.files.weights, file.metadata())
+    assert (run.calibration is None) == change
+    assert ("is not used: run  oasis calibrate" in caplog.text) == change

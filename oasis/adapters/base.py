@@ -16,7 +16,7 @@ from oasis.adapters.axes import ArrangedParts, arrangement
 from oasis.adapters.fluxes import Fluxes
 from oasis.adapters.options import DataOptions
 from oasis.adapters.prediction import EventPrediction
-from oasis.adapters.reading import as_images, say_saturated
+from oasis.adapters.reading import as_images, level_and_noise, say_saturated
 from oasis.adapters.sources import Column, Sources
 from oasis.adapters.study import Study
 from oasis.data.images import Images
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOWERED = 5.0  # times the noise by which half of the pixels may be below 0
 ATTEMPTS = 200  # samples to search for an object before concluding that there is none
 
 OptionsT = TypeVar("OptionsT", bound=Options, default=DataOptions, covariant=True)
@@ -508,16 +509,23 @@ class Adapter(ABC, Generic[OptionsT]):
         """Return what makes one doubt that measured images are what they are taken for, or an empty text.
 
         Such as a level or a noise that only another unit or a missing dark frame explains; it becomes a warning,
-        once for a file. By default that no good pixel of an image is above 0.
+        once for a file. By default that half of the good pixels of an image are below 0 by far more than their
+        noise, or all of them.
 
         Args:
             images: the first images of a file, as `read` gives them.
         """
         for number, image in enumerate(images.image):
             pixels = image if images.mask is None else image[:, images.mask[number, 0]]
-            if pixels.size and pixels.max() < 0:
+            if not pixels.size:
+                continue
+            level, noise = level_and_noise(pixels)
+            if pixels.max() < 0 or level < -LOWERED * noise < 0:
+                most = (
+                    "everywhere" if pixels.max() < 0 else f"by {-level / noise:.3g} times its noise in half of it"
+                )
                 return (
-                    f"image {number} is below 0 everywhere, from {pixels.min():.4g} to {pixels.max():.4g} "
+                    f"image {number} is below 0 {most}, from {pixels.min():.4g} to {pixels.max():.4g} "
                     f"{self.unit}".rstrip()
                     + ": check the offset of the camera or the dark frame that is subtracted"
                 )

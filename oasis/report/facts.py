@@ -1,6 +1,7 @@
 """Facts of a run, gathered once for the terminal and for the page."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from oasis.config.schema import RunConfig
-from oasis.errors import DataError
+from oasis.errors import DataError, OasisError
 from oasis.evaluation.surroundings import SizeCheck
 from oasis.html import facts_html
 from oasis.report.words import settings
@@ -121,9 +122,17 @@ def overview(run: "RunBase") -> dict[str, str]:
         "data": settings(values["data"]),
         **{name: settings(values[name]) for name in ("model", "scaling", "head")},
         "training": state,
-        "calibrated": "yes" if run.files.calibration.exists() else "no",
+        "calibrated": _calibrated(run),
         "configuration": run.fingerprint,
     }
+
+
+def _calibrated(run: "RunBase") -> str:
+    if not run.files.calibration.exists():
+        return "no"
+    with suppress(OasisError):  # without weights, or damaged: said where it is needed
+        return "yes" if run.calibration is not None else "no, but other weights or gates were"
+    return "yes"
 
 
 def gather(run: "RunBase", separator: "Separator | None" = None) -> Facts:

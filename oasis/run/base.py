@@ -1,12 +1,13 @@
 """The folder of a run: its configuration, its adapter, and what its files say."""
 
 import copy
+import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pandas as pd
 import torch
@@ -40,6 +41,10 @@ from oasis.separator.files import read_options
 from oasis.separator.options import GATES
 from oasis.separator.separator import Separator
 from oasis.training.log import read_log
+
+C = TypeVar("C", Calibration, BandCalibration)
+
+logger = logging.getLogger(__name__)
 
 
 class RunBase:
@@ -143,23 +148,34 @@ class RunBase:
 
     @property
     def calibration(self) -> Calibration | None:
-        """The calibration of intensities, or None if there is none.
+        """The calibration of intensities, or None if there is none of the weights and gates of the run.
 
         Raises:
             DataError: it is damaged.
         """
-        path = self.files.calibration
-        return Calibration.load(path) if path.exists() else None
+        return self._of_these_weights(Calibration, self.files.calibration)
 
     @property
     def flux_calibration(self) -> BandCalibration | None:
-        """The calibration of fluxes in bands, or None if there is none.
+        """The calibration of fluxes in bands, or None if there is none of the weights and gates of the run.
 
         Raises:
             DataError: it is damaged.
         """
-        path = self.files.flux_calibration
-        return BandCalibration.load(path) if path.exists() else None
+        return self._of_these_weights(BandCalibration, self.files.flux_calibration)
+
+    def _of_these_weights(self, kind: type[C], path: Path) -> C | None:
+        """Return a calibration, unless training went on since it was fitted, or a gate is another one."""
+        found = kind.load(path) if path.exists() else None
+        if found is None or not found.weights or found.weights == self._what_is_measured():
+            return found
+        logger.warning(
+            "%s: was fitted to other weights, or with other gates of the head, and is not used: run  "
+            "oasis calibrate %s  again",
+            path,
+            shlex.quote(str(self.folder)),
+        )
+        return None
 
     @property
     def size_check(self) -> SizeCheck | None:

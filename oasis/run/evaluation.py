@@ -122,11 +122,12 @@ class RunEvaluation(RunBase):
         """
         with self.locked():
             table = self.measure(self.dataset(split), workers=workers, calibrating=True)
+            of = {"weights": self._what_is_measured()}
             calibration = Calibration.fit(as_predicted(table), self.adapter.classes, self.config.calibration)
-            fluxes = self._flux_calibration_of(table)
+            calibration, fluxes = calibration.model_copy(update=of), self._flux_calibration_of(table)
             calibration.save(self.files.calibration)
             if fluxes is not None:
-                fluxes.save(self.files.flux_calibration)
+                fluxes.model_copy(update=of).save(self.files.flux_calibration)
         return calibration
 
     def _flux_calibration_of(self, table: pd.DataFrame) -> BandCalibration | None:

@@ -67,6 +67,7 @@ def folder():
         "above": (image, ""),
         "below": (low, "image 0 is below 0 everywhere"),
         "lit": (image - 15, ""),
+        "object": (np.where(np.indices((2, 32, 32))[1] < 8, low + 500, low), "times its noise in half"),
     }
 
 

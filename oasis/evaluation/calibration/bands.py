@@ -17,6 +17,7 @@ class BandCalibration(Stored):
     """A `Calibration` of the flux in each band, instead of the intensity in all of them.
 
     Attributes:
+        weights: the digest of the weights and the gates whose predictions were calibrated; "" if unknown.
         bands: the calibration of each band.
 
     Example:
@@ -31,6 +32,7 @@ class BandCalibration(Stored):
 
     what: ClassVar = "calibration of fluxes by band"
     format: Literal["oasis-band-calibration-1"] = "oasis-band-calibration-1"
+    weights: str = ""
     bands: dict[str, Calibration]
 
     @classmethod

@@ -39,6 +39,7 @@ class Calibration(Stored):
         options: the options of the fit.
         unit: the unit of the intensities.
         configuration: fingerprint of the run whose predictions were calibrated, or "".
+        weights: the digest of the weights and the gates whose predictions were calibrated; "" if unknown.
         classes: the fits, by class and by column of the truth.
 
     Example:
@@ -57,6 +58,7 @@ class Calibration(Stored):
     options: CalibrationOptions
     unit: str = ""
     configuration: str = ""
+    weights: str = ""
     classes: dict[str, dict[str, Fitted]]
 
     @classmethod
