@@ -7,6 +7,27 @@ from oasis.errors import DataError
 
 SPATIAL = "ZYX"
 KNOWN = "TCZYX"  # times, channels and the three spatial axes; I counts images, Q is not known
+METRES = {
+    "pm": 1e-12,
+    "Å": 1e-10,
+    "nm": 1e-9,
+    "µm": 1e-6,
+    "um": 1e-6,
+    "mm": 1e-3,
+    "cm": 1e-2,
+    "m": 1.0,
+    "picometer": 1e-12,
+    "angstrom": 1e-10,
+    "nanometer": 1e-9,
+    "micrometer": 1e-6,
+    "millimeter": 1e-3,
+    "nanometre": 1e-9,
+    "micrometre": 1e-6,
+    "millimetre": 1e-3,
+    "centimeter": 1e-2,
+    "meter": 1.0,
+}
+"""Units of length, as OME and OME-Zarr spell them."""
 MEANINGS = "T (time), C (channels), Z, Y, X and I (images)"
 
 
@@ -68,3 +89,28 @@ class AxisFacts:
                 f"of {MEANINGS}"
             )
         return replace(self, names=names)
+
+
+def in_one_unit(lengths: Mapping[str, tuple[float, str]]) -> tuple[dict[str, float], str]:
+    """Return lengths of pixels by axis in one unit, that of the last axis, and this unit.
+
+    Axes whose unit is not known, or cannot be converted, are left out.
+
+    Args:
+        lengths: length and unit by the letter of the axis.
+
+    Example:
+        >>> in_one_unit({"Y": (200.0, "nm"), "X": (0.5, "µm")})
+        ({'Y': 0.2, 'X': 0.5}, 'µm')
+    """
+    known = {axis: one for axis, one in lengths.items() if one[1]}
+    if not known:
+        return {}, ""
+    unit = known[max(known, key=SPATIAL.index)][1]
+    found = {}
+    for axis, (length, own) in known.items():
+        if own == unit:
+            found[axis] = length
+        elif {own, unit} <= {*METRES}:
+            found[axis] = float(f"{length * METRES[own] / METRES[unit]:.12g}")
+    return found, unit

@@ -19,7 +19,7 @@ from oasis.io.axes import AxisFacts
 from oasis.io.containers import opened_dataset
 from oasis.io.files import check_file, reading
 from oasis.io.fits import FITS, open_fits
-from oasis.io.tiff import CHANNELS, check_chain, tiff_facts
+from oasis.io.tiff import CHANNELS, check_chain, check_complete, tiff_facts
 from oasis.io.zarr_files import is_zarr, open_zarr
 
 Index = tuple[int | slice, ...]
@@ -183,6 +183,7 @@ def _paste(into: NDArray[Any], segment: NDArray[Any], at: tuple[int, int]) -> No
 def _pages(path: Path, file: tifffile.TiffFile) -> Parts | None:
     """Return the pages of a file as one array, or None for channels, colours and several images."""
     check_chain(file)
+    check_complete(file)
     if len(file.series) != 1 or any(axis in CHANNELS for axis in file.series[0].axes):
         return None
     series, facts = file.series[0], tiff_facts(file)

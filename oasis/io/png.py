@@ -1,4 +1,4 @@
-"""PNG files: grey of 8 or 16 bits, and colours of 8 bits as channels."""
+"""PNG files: grey of up to 16 bits, and colours of 8 bits as channels."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -33,4 +33,6 @@ def read_png(path: Path, key: str | None = None) -> NDArray[Any]:
         if image.mode == "P" and key != PALETTE:
             raise ValueError("a palette of colours, not intensities: save it as a grey image")
         values = np.asarray(image)
+        if image.mode == "L" and head[DEPTH_BYTE] in (2, 4):
+            values = values // (255 // (2 ** head[DEPTH_BYTE] - 1))  # by which the reader multiplies them
     return values if values.ndim == 2 else np.moveaxis(values, -1, 0)[None]

@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -14,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from oasis.errors import MissingExtraError
-from oasis.io.axes import AxisFacts
+from oasis.io.axes import AxisFacts, in_one_unit
 from oasis.io.files import one_line
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def read_tiff_axes(path: Path) -> tuple[NDArray[Any], AxisFacts]:
     """
     with tifffile.TiffFile(path) as file:
         check_chain(file)
+        check_complete(file)
         stacks = [_stack(series, path) for series in file.series]
         facts = tiff_facts(file)
     if len(stacks) == 1:
@@ -88,14 +90,28 @@ def check_chain(file: tifffile.TiffFile) -> None:
         raise ValueError(f"the file ends after {len(file.pages)} pages, but refers to a further one")
 
 
+def check_complete(file: tifffile.TiffFile) -> None:
+    """Check that no plane of an OME-TIFF is missing, as in a file of its own: tifffile gives zeros for it.
+
+    Raises:
+        ValueError: some are.
+    """
+    for series in file.series if file.is_ome else ():
+        missing = sum(page is None for page in series.pages)
+        if missing:
+            raise ValueError(
+                f"{missing} of its {len(series.pages)} planes are missing, or in files that are not beside it"
+            )
+
+
 def tiff_facts(file: tifffile.TiffFile) -> AxisFacts:
     """Return what an open file states about its first series: axes, pixel sizes, names of channels.
 
     Resolutions in inches, which programs write without a meaning, are not sizes of pixels.
     """
     names = file.series[0].axes
-    if file.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        _say_inverted(str(file.filehandle.path))
+    for what in _other_meanings(file):
+        _say_stored(str(file.filehandle.path), what)
     with suppress(ValueError, SyntaxError, TypeError, ArithmeticError):  # sizes that are damaged are not known
         if file.is_ome and file.ome_metadata:
             return _of_ome(names, file.ome_metadata)
@@ -104,13 +120,28 @@ def tiff_facts(file: tifffile.TiffFile) -> AxisFacts:
     return AxisFacts(names)
 
 
+def _other_meanings(file: tifffile.TiffFile) -> Iterator[str]:
+    """Yield what makes intensities of other numbers than those that a file stores."""
+    first, metadata = file.pages.first, (file.is_imagej and file.imagej_metadata) or {}
+    if first.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        yield "its zero is white (MinIsWhite)"
+    colours = first.colormap
+    if first.photometric == tifffile.PHOTOMETRIC.PALETTE and colours is not None:
+        steps = np.diff(np.asarray(colours, float).sum(axis=0))
+        if (steps < 0).any():  # unlike those of a lookup table, which show brightness
+            yield "its numbers are those of the colours of a palette"
+    ends = tuple(metadata.get(key, neutral) for key, neutral in (("c0", 0), ("c1", 1)))
+    if "cf" in metadata and ends != (0, 1) and first.dtype is not None and first.dtype.kind == "u":
+        yield f"ImageJ shows them as {ends[0]} + {ends[1]} x number (its calibration)"
+
+
 @lru_cache
-def _say_inverted(path: str) -> None:
-    """Warn once of a file whose zero is white."""
+def _say_stored(path: str, what: str) -> None:
+    """Warn once of a file whose numbers may not be intensities."""
     logger.warning(
-        "%s: its zero is white (MinIsWhite), but its numbers are taken as intensities as they are stored: invert "
-        "them if they are not",
+        "%s: %s, but its numbers are taken as intensities as they are stored: convert them if they are not",
         path,
+        what,
     )
 
 
@@ -119,8 +150,12 @@ def _of_ome(names: str, text: str) -> AxisFacts:
     if pixels is None:
         return AxisFacts(names)
     given = {axis: pixels.get(f"PhysicalSize{axis}") for axis in "XYZ"}
-    sizes = {axis: float(value) for axis, value in given.items() if value is not None}
-    unit = pixels.get("PhysicalSizeXUnit", MICRON) if sizes else ""
+    stated = {
+        axis: (float(value), pixels.get(f"PhysicalSize{axis}Unit", MICRON))
+        for axis, value in given.items()
+        if value is not None
+    }
+    sizes, unit = in_one_unit(stated)
     channels = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
     return AxisFacts(names, sizes, unit, tuple(name for name in channels if name))
 

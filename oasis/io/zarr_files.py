@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import ConfigError, DataError, import_extra
-from oasis.io.axes import AxisFacts
+from oasis.io.axes import AxisFacts, in_one_unit
 from oasis.io.containers import check_unscaled, chosen_name
 from oasis.io.files import reading
 from oasis.io.tiff import resolutions
@@ -159,10 +159,9 @@ def open_zarr(path: Path, key: str | None = None) -> ZarrArray:
     places = _of_images(axes, node.shape)
     letters = "".join("T" if place is None else axes[place].upper() for place in places)
     level = next((one for one in levels if (path / one.path) == where), levels[0])
-    sizes = {name.upper(): length for name, length in zip(axes, level.scale, strict=True) if name in "zyx"}
-    units = {unit for name, unit in zip(axes, level.units, strict=True) if name in "zyx"} - {""}
-    unit = units.pop() if len(units) == 1 else ""
-    return ZarrArray(where, node, places, AxisFacts(letters, sizes if unit else {}, MICRONS.get(unit, unit)))
+    stated = zip(axes, level.scale, level.units, strict=True)
+    sizes, unit = in_one_unit({name.upper(): (length, unit) for name, length, unit in stated if name in "zyx"})
+    return ZarrArray(where, node, places, AxisFacts(letters, sizes, MICRONS.get(unit, unit)))
 
 
 def read_zarr(path: Path, key: str | None = None) -> NDArray[Any]:
@@ -215,8 +214,10 @@ def _multiscales(path: Path, attributes: Mapping[str, Any]) -> tuple[list[Level]
     if not names or any(name not in "tczyx" for name in names) or [*names] != sorted(names, key="tczyx".index):
         raise DataError(f"{path}: axes {', '.join(names) or 'none'}, expected some of t, c, z, y, x in this order")
     units = tuple(str(axis.get("unit", "")) for axis in axes)
-    levels = [Level(str(one["path"]), _scale(one, len(names)), units) for one in image["datasets"]]
-    return levels, names
+    whole = _scale(image, len(names))  # of all resolutions, on top of their own
+    scales = [[a * b for a, b in zip(_scale(one, len(names)), whole, strict=True)] for one in image["datasets"]]
+    paths = [str(one["path"]) for one in image["datasets"]]
+    return [Level(path, tuple(scale), units) for path, scale in zip(paths, scales, strict=True)], names
 
 
 def _scale(dataset: Mapping[str, Any], axes: int) -> tuple[float, ...]:

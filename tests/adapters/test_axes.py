@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from oasis.adapters import Adapter
 from oasis.errors import ConfigError, DataError
 from oasis.inference.large import open_large
 from oasis.inference.reader import Reader
-from oasis.io.axes import AxisFacts
+from oasis.io.axes import AxisFacts, in_one_unit
 
 
 def domain(bands, dims, **options):
@@ -206,6 +207,74 @@ def test_grey_pictures_are_read_exactly(tmp_path, kind):
     values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (20, 30)).astype(kind)
     Image.fromarray(values).save(tmp_path / "a.png")
     np.testing.assert_array_equal(domain(1, 2).read(tmp_path / "a.png").image[0, 0], values)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_pictures_of_few_bits_have_the_numbers_that_are_stored(tmp_path, bits):
+    values = np.arange(2**bits, dtype=np.uint8).repeat(8).reshape(-1, 8)
+    picture = Image.fromarray(values.astype(bool)) if bits == 1 else Image.fromarray(values)
+    picture.save(tmp_path / "a.png", bits=bits)
+    np.testing.assert_array_equal(domain(1, 2).read(tmp_path / "a.png").image[0, 0], values)
+
+
+@pytest.mark.parametrize("part", ["Y", "Z"])
+def test_pixel_sizes_of_ome_are_converted_to_one_unit(tmp_path, part):
+    sizes = {"Z": 1.5, "Y": 0.25, "X": 0.1}
+    metadata = {f"PhysicalSize{axis}": size for axis, size in sizes.items()} | {"axes": "ZYX"}
+    metadata |= {f"PhysicalSize{part}": 1000 * sizes[part], f"PhysicalSize{part}Unit": "nm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.ones((2, 8, 9), np.uint8), ome=True, metadata=metadata)
+    found = domain(1, 3).read(tmp_path / "a.ome.tif")
+    assert (found.pixel_size, found.pixel_unit) == ((1.5, 0.25, 0.1), "µm")
+
+
+@pytest.mark.parametrize("axes", [("px", "µm"), ("µm", "px"), ("", "")])
+def test_pixel_sizes_that_cannot_be_converted_are_not_known(axes):
+    assert len(in_one_unit(dict(zip("YX", ((0.2, unit) for unit in axes), strict=True)))[0]) < 2
+
+
+RAMP, PALETTE = np.arange(256), np.random.default_rng(0).permutation(256)
+CALIBRATED = {"axes": "YX", "cf": 0, "c0": -32768.0, "c1": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "words"),
+    [
+        ("u1", {"photometric": "miniswhite"}, "MinIsWhite"),
+        ("u1", {"photometric": "palette", "colormap": np.stack([PALETTE * 257] * 3).astype("u2")}, "palette"),
+        ("u1", {"photometric": "palette", "colormap": np.stack([RAMP * 257, 0 * RAMP, RAMP]).astype("u2")}, ""),
+        ("u2", {"imagej": True, "metadata": CALIBRATED}, "ImageJ shows them as -32768.0"),
+        ("u2", {"imagej": True, "metadata": {"axes": "YX"}}, ""),
+        ("i2", {}, ""),
+    ],
+)
+def test_numbers_that_may_not_be_intensities_are_said_once(tmp_path, caplog, kind, written, words):
+    values = np.random.default_rng(0).integers(0, 200, (20, 30)).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", values, **written)
+    for _ in range(2):
+        np.testing.assert_array_equal(domain(1, 2).read(tmp_path / "a.tif").image[0, 0], values)
+    said = [record.getMessage() for record in caplog.records if "as they are stored" in record.getMessage()]
+    assert len(said) == bool(words)
+    assert words in "".join(said)
+
+
+@pytest.mark.parametrize(
+    "read", [lambda path: domain(2, 2).read(path), lambda path: Reader(domain(2, 2)).shape(path)]
+)
+def test_planes_that_lie_in_a_missing_file_are_not_zeros(tmp_path, read):
+    values = np.ones((2, 20, 30), np.uint16)
+    tifffile.imwrite(tmp_path / "whole.ome.tif", values, ome=True, metadata={"axes": "CYX"})
+    with tifffile.TiffFile(tmp_path / "whole.ome.tif") as file:
+        text = re.sub(r' UUID="[^"]*"', ' UUID="urn:uuid:0"', file.ome_metadata)
+    name = '<UUID FileName="{0}.ome.tif">urn:uuid:{0}</UUID>'
+    plane = f'<TiffData FirstC="{{0}}" IFD="0" PlaneCount="1">{name}</TiffData>'
+    text = re.sub(r"<TiffData.*</TiffData>|<TiffData[^>]*/>", plane.format(0) + plane.format(1), text)
+    tifffile.imwrite(tmp_path / "0.ome.tif", values[0], description=text, metadata=None)
+    with pytest.raises(DataError, match="1 of its 2 planes are missing"):
+        read(tmp_path / "0.ome.tif")
+    tifffile.imwrite(
+        tmp_path / "1.ome.tif", values[1], description=text.replace('"urn:uuid:0"', '"urn:uuid:1"'), metadata=None
+    )
+    read(tmp_path / "0.ome.tif")
 
 
 def test_colours_of_pictures_are_bands(tmp_path):

@@ -13,7 +13,7 @@ from oasis.inference.predict import predict
 from oasis.io.arrays import read_array
 from oasis.io.parts import open_parts
 from oasis.io.tiff import read_tiff
-from oasis.io.zarr_files import at_level
+from oasis.io.zarr_files import at_level, open_zarr
 
 zarr = pytest.importorskip("zarr")
 fits = pytest.importorskip("astropy.io.fits")
@@ -60,6 +60,18 @@ def test_ome_zarr_is_read_by_parts_at_the_full_resolution(tmp_path, version):
     np.testing.assert_array_equal(found, VALUES[1, :, 5:20, 30:50])
     np.testing.assert_array_equal(read_array(path), VALUES)
     np.testing.assert_array_equal(read_array(path / "s1"), VALUES[..., ::2, ::2])
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_scale_of_all_resolutions_is_that_of_each_too(tmp_path, version):
+    path = ome(tmp_path / "a.zarr", version, "yx", VALUES[0, 0])
+    attributes = zarr.open_group(path).attrs
+    found = attributes["multiscales"] if version == "0.4" else attributes["ome"]["multiscales"]
+    found[0]["coordinateTransformations"] = [{"type": "scale", "scale": [0.2, 0.4]}]
+    found[0]["axes"][0]["unit"] = "nanometer"
+    attributes.update({"multiscales": found} if version == "0.4" else {"ome": {"multiscales": found}})
+    facts = open_zarr(path / "s1").facts
+    assert (facts.pixel_size, facts.pixel_unit) == ({"Y": 0.0002, "X": 0.4}, "µm")
 
 
 @pytest.mark.parametrize(
