@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oasis.adapters.base import Adapter
 from oasis.adapters.folder.channels import channel_files, leading, read_channels
-from oasis.adapters.folder.doubts import say_doubts
+from oasis.adapters.folder.doubts import say_doubts, say_repeated
 from oasis.adapters.folder.layout import KINDS, Layout, find_layout, split_frames, split_names
 from oasis.adapters.folder.options import FolderOptions
 from oasis.adapters.folder.stained import Mixtures, StainedScene
@@ -163,6 +163,16 @@ class FolderAdapter(Adapter[FolderOptions]):
             found += [Item(name, frame, tuple(size)) for frame in numbers]
         return found
 
+    def _measured(self, split: str) -> list[Path]:
+        """Return the files of the measured images of a split; none where the images of a file are divided."""
+        layout, found = self.layouts[split], list[Path]()
+        for files in layout.maps.values() if layout.single else [layout.images]:
+            names = list(files)
+            if self.layouts["train"] is self.layouts["test"]:
+                names = split_names(names, self.options.split, self.seed)[split]
+            found += [files[name] for name in names]
+        return found
+
     def scene(self, split: str) -> StainedScene:
         """Return the scene that mixes single-stained images.
 
@@ -190,6 +200,7 @@ class FolderAdapter(Adapter[FolderOptions]):
         if split == "train":
             kinds = layout.maps.values() if layout.single else [layout.images]
             say_doubts(self, [kind.values() for kind in kinds], options.key)
+            say_repeated({name: self._measured(name) for name in SPLITS})
         if layout.single:
             mixed = super().dataset(split)
             return Mixtures(mixed) if isinstance(mixed, Mixer) else mixed

@@ -57,6 +57,26 @@ def test_images_below_the_stated_offset_are_doubted_before_training(tmp_path, ca
     assert "check the offset of the camera" in said
 
 
+@pytest.mark.parametrize("layout", [pairs, stained])
+@pytest.mark.parametrize("own", [False, True], ids=["names", "folders"])
+def test_images_that_are_held_out_under_another_name_are_said(tmp_path, caplog, layout, own):
+    whole = layout(tmp_path / "cells", 12)
+    if own:
+        for split in ("train", "val", "test"):
+            layout(tmp_path / "own" / split, 3, seed=len(split))
+        whole = tmp_path / "own"
+    adapter(whole).dataset("train")
+    assert not caplog.messages
+    for path in sorted(path for path in whole.rglob("*") if path.is_file() and (not own or "train" in path.parts)):
+        held_out = (
+            whole / "test" / path.relative_to(whole / "train") if own else path.with_name(f"copy_{path.name}")
+        )
+        shutil.copy(path, held_out)
+    adapter(whole).dataset("train")
+    (said,) = caplog.messages
+    assert "of another split" in said
+
+
 def test_windows_are_cut_out_of_images_in_physical_units(tmp_path):
     folder = pairs(tmp_path / "cells")
     sample = adapter(folder).dataset("train")[3]
