@@ -54,7 +54,7 @@ from oasis.data.remixing import Remix
 from oasis.data.warping import Affine, Elastic
 from oasis.evaluation.calibration import CalibrationOptions
 from oasis.evaluation.event_table import COLUMNS
-from oasis.evaluation.identity import IDENTITY
+from oasis.evaluation.identity import IDENTITY, OF_RUNS
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.terms import TERMS
 from oasis.models.sparse import SparseTransformer
@@ -159,7 +159,7 @@ myst_substitutions = {
     "waveform_shape": tables.options_table(PulseShape),
     "training": tables.options_table(TrainingOptions),
     **tables.command_tables(app),
-    "columns": columns_table(COLUMNS | IDENTITY),
+    "columns": columns_table(COLUMNS | IDENTITY | OF_RUNS),
 }
 
 SHAPE = re.compile(r"(?<!`)\([^()`]*\*\w+[^()`]*(?:\([^()`]*\)[^()`]*)?\)")

@@ -266,8 +266,32 @@ def test_a_calibration_is_one_of_the_weights_that_it_was_fitted_to(toy_run, tmp_
     run = Run(tmp_path / "run", ["data.val=60"], trust_code=True)
     run.calibrate("val", workers=0)
     if change:
-        tensors = load_file(run.files.weights)
-        with safe_open(run.files.weights, "pt") as file:
-            save_file({name: 1.01 * one for name, one in tensors.items()}, run.files.weights, file.metadata())
+        change_weights(run)
     assert (run.calibration is None) == change
     assert ("is not used: run  oasis calibrate" in caplog.text) == change
+
+
+def change_weights(run):
+    tensors = load_file(run.files.weights)
+    with safe_open(run.files.weights, "pt") as file:
+        save_file({name: 1.01 * one for name, one in tensors.items()}, run.files.weights, file.metadata())
+
+
+def change_gates(run):
+    values = yaml.safe_load(run.files.config.read_text())
+    run.files.config.write_text(yaml.safe_dump({**values, "head": {**values["head"], "present_from": 0.9}}))
+
+
+@pytest.mark.parametrize("change", [None, change_weights, change_gates])
+def test_an_event_table_of_other_weights_or_gates_is_said(toy_values, caplog, change):
+    """As of a run that was evaluated before its training was over, or before its limit of presence was set."""
+    head = {"presence": True, "false_presence": 0.2}
+    run = Run.from_values(
+        {**toy_values, "head": head, "training": {"epochs": 1}, "data": {"train": 16, "test": 8}}
+    )
+    run.train()
+    run.evaluate(workers=0)
+    if change is not None:
+        change(run)
+    assert len(Run(run.folder, trust_code=True).events())
+    assert ("is of other weights, or of other gates" in caplog.text) == (change is not None)

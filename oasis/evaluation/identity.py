@@ -14,6 +14,12 @@ IDENTITY = {
     UNIT: "unit of the intensities",
 }
 
+WEIGHTS_OF = "weights"
+OF_RUNS = {
+    WEIGHTS_OF: "digest of the weights that predicted, and the gates of the head that were changed since their "
+    "training; of `oasis evaluate`"
+}
+
 
 class Identity(NamedTuple):
     """The origin of an event table.

@@ -24,6 +24,7 @@ from oasis.device import is_first_process
 from oasis.errors import ConfigError, DataError, nearest, shown
 from oasis.evaluation.calibration import BandCalibration, Calibration
 from oasis.evaluation.event_table import read_table
+from oasis.evaluation.identity import WEIGHTS_OF
 from oasis.evaluation.surroundings import SizeCheck
 from oasis.instances.matching import COUNTED
 from oasis.io.files import digest
@@ -38,7 +39,6 @@ from oasis.loss.overlap import OverlapLoss
 from oasis.plugins import code_file
 from oasis.run.trust import Trust
 from oasis.separator.files import read_options
-from oasis.separator.options import GATES
 from oasis.separator.separator import Separator
 from oasis.training.log import read_log
 
@@ -191,9 +191,10 @@ class RunBase:
         return found if found.weights == self._what_is_measured() else None
 
     def _what_is_measured(self) -> str:
-        """Return what a size check is one of: the weights, and the gates of the head that were changed since."""
-        trained, wanted = read_options(self.folder).head, self.config.head
-        gates = {name: getattr(wanted, name) for name in GATES if getattr(wanted, name) != getattr(trained, name)}
+        """Return what a measurement is one of: the weights, and the gates of the head that were changed since."""
+        trained = read_options(self.folder).head
+        wanted = self.config.head.gates_over(trained)
+        gates = {name: gate for name, gate in wanted.items() if gate != getattr(trained, name)}
         return digest(self.files.weights) + (f" {gates}" if gates else "")
 
     def events(self, split: str = "test") -> pd.DataFrame:
@@ -207,7 +208,15 @@ class RunBase:
             command = f"oasis evaluate {shlex.quote(str(self.folder))}"
             command += "" if split == "test" else f" --split {split}"
             raise DataError(f"{self.folder}: there is no event table: run  {command}  first")
-        return read_table(path)
+        table = read_table(path)
+        known = WEIGHTS_OF in table and self.files.weights.exists()
+        if known and (table[WEIGHTS_OF] != self._what_is_measured()).any():
+            logger.warning(
+                "%s: is of other weights, or of other gates of the head: run  oasis evaluate %s  again",
+                path,
+                shlex.quote(str(self.folder)),
+            )
+        return table
 
     def quality(self, split: str = "test") -> pd.DataFrame | None:
         """Return the panoptic quality of the instances of a split, or None if maps were not grouped.

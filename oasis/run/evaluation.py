@@ -19,7 +19,7 @@ from oasis.evaluation.calibration.columns import PREDICTED
 from oasis.evaluation.class_summary import ClassSummary
 from oasis.evaluation.event_table import SPREAD, as_predicted, evaluate, write_table
 from oasis.evaluation.figures import write_figures
-from oasis.evaluation.identity import CONFIGURATION, identified
+from oasis.evaluation.identity import CONFIGURATION, WEIGHTS_OF, identified
 from oasis.evaluation.instances import InstanceCollector
 from oasis.evaluation.summary import Summary, summarise
 from oasis.evaluation.surroundings import SizeCheck, check_size
@@ -87,6 +87,7 @@ class RunEvaluation(RunBase):
             table = table.join(calibration.intervals(as_predicted(table)))
             coverage = calibration.check(as_predicted(table))
         table, flux_coverage = self._with_fluxes(table)
+        table = table.assign(**{WEIGHTS_OF: self._what_is_measured()})
         write_table(table, self.files.events(split))
         study = self.adapter.study
         summary = summarise(table, study)

@@ -80,6 +80,13 @@ class HeadOptions(Options):
                 raise ConfigError(f"head.present_from: unknown class {name!r}; {nearest(name, classes)}")
         return [given.get(name, 0.0) for name in classes]
 
+    def gates_over(self, trained: "HeadOptions") -> dict[str, Any]:
+        """Return the gates of a separator that was trained with other options, whose choice of limits is kept."""
+        gates = {name: getattr(self, name) for name in GATES}
+        if self.present_from is None:
+            gates["present_from"] = trained.present_from if self.false_presence or not trained.decides else 0.0
+        return gates
+
     @property
     def decides(self) -> bool:
         """Whether maps of classes that are improbable in the image are empty."""

@@ -28,7 +28,7 @@ from oasis.separator.files import (
     without_fetching,
 )
 from oasis.separator.objects import PREDICTED, PRESENCE, ObjectHead
-from oasis.separator.options import GATES, OWN, HeadOptions, SeparatorOptions
+from oasis.separator.options import OWN, HeadOptions, SeparatorOptions
 from oasis.separator.prediction import Maps, Prediction
 from oasis.separator.presence import PresenceHead
 
@@ -97,9 +97,7 @@ class Separator(nn.Module):
         Raises:
             ConfigError: the options differ in more than that.
         """
-        gates = {name: getattr(head, name) for name in GATES}
-        if gates["present_from"] is None:
-            gates["present_from"] = self.options.head.present_from if head.false_presence else 0.0
+        gates = head.gates_over(self.options.head)
         for name in sorted(set(HeadOptions.model_fields) - set(gates)):
             trained, wanted = getattr(self.options.head, name), getattr(head, name)
             if trained != wanted and name != "presence_weight":
