@@ -16,7 +16,7 @@ from oasis.errors import DataError, shown
 from oasis.inference.regions import Region, around, united
 from oasis.io.catalogues import is_table, read_catalogue
 from oasis.io.files import check_file, reading
-from oasis.io.tables import as_numbers, checked, read_csv
+from oasis.io.tables import TEXTS, as_numbers, checked, read_csv
 from oasis.io.texts import read_text
 
 logger = logging.getLogger(__name__)
@@ -240,7 +240,7 @@ def _header(path: Path) -> list[str]:
     """Return the names of the columns of a CSV file."""
     check_file(path)
     with reading(path, "not a table of comma-separated values"):
-        return list(map(str, pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig", index_col=False)))
+        return list(map(str, pd.read_csv(path, nrows=0, index_col=False, **TEXTS)))
 
 
 def _texts(path: Path, translate: Translate) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from oasis.errors import DataError, nearest, shown
 from oasis.io.files import check_file, reading, replace_when_whole
 
 FORMULA = ("=", "+", "-", "@", "\t")  # first characters of a cell that a spreadsheet computes
+
+TEXTS: Final[Any] = {"dtype": str, "encoding": "utf-8-sig", "skipinitialspace": True}  # how `read_csv` reads
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:
@@ -41,7 +44,7 @@ def read_csv(path: str | Path, numbers: Sequence[str], texts: Sequence[str] = ()
     check_file(path)
     with reading(path, "not a table of comma-separated values"), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, index_col=False)
+        table = pd.read_csv(path, keep_default_na=False, index_col=False, **TEXTS)
     for name in table.columns.difference(list(texts)):
         table[name] = as_numbers(table[name], path)
     return checked(table, path, numbers, texts)

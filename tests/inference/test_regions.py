@@ -178,9 +178,11 @@ def by_file(toy, separator, source, tmp_path, file):
     return predict(separator, toy.adapter, source, tmp_path / "m.h5", window=window)
 
 
-def test_boxes_of_a_table(toy, separator, source, tmp_path):
+@pytest.mark.parametrize("comma", [",", ", "])
+def test_boxes_of_a_table(toy, separator, source, tmp_path, comma):
     rows = ["first,a.npy,0,10,20,5,15", "second,b.npy,0,1,2,3,4", "third,/else/where/a.npy,1,50,70,80,100"]
-    file = boxes_file(tmp_path / "boxes.csv", rows, "name,source,frame,y0,y1,x0,x1")
+    header = "name,source,frame,y0,y1,x0,x1".replace(",", comma)
+    file = boxes_file(tmp_path / "boxes.csv", [row.replace(",", comma) for row in rows], header)
     table = by_file(toy, separator, source, tmp_path, file).objects
     assert table["frame"].tolist() == [0, 0, 1, 1]
     assert table["name"].tolist() == ["first", "first", "third", "third"]
