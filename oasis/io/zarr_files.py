@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import ConfigError, DataError, import_extra
-from oasis.io.axes import AxisFacts, in_one_unit
+from oasis.io.axes import KNOWN, AxisFacts, in_one_unit
 from oasis.io.containers import check_unscaled, chosen_name
 from oasis.io.files import reading
 from oasis.io.tiff import resolutions
@@ -19,6 +19,8 @@ ZARR: Final = ".zarr"
 TIFF: Final = (".tif", ".tiff")
 MICRONS: Final = {"micrometer": "µm", "micrometre": "µm"}
 BROKEN: Final = "not a readable zarr array"
+
+DIMENSIONS: Final = {name.lower(): name for name in KNOWN} | {"time": "T", "channel": "C", "band": "C"}
 
 
 class Level(NamedTuple):
@@ -155,13 +157,20 @@ def open_zarr(path: Path, key: str | None = None) -> ZarrArray:
         if node.dtype.kind not in "fiub" or not node.size or not node.shape:
             raise DataError(f"{where}: contains no numeric array (dtype {node.dtype}, shape {node.shape})")
     if not axes:
-        return ZarrArray(where, node, range(node.ndim), AxisFacts())
+        return ZarrArray(where, node, range(node.ndim), AxisFacts(_dimensions(node)))
     places = _of_images(axes, node.shape)
     letters = "".join("T" if place is None else axes[place].upper() for place in places)
     level = next((one for one in levels if (path / one.path) == where), levels[0])
     stated = zip(axes, level.scale, level.units, strict=True)
     sizes, unit = in_one_unit({name.upper(): (length, unit) for name, length, unit in stated if name in "zyx"})
     return ZarrArray(where, node, places, AxisFacts(letters, sizes, MICRONS.get(unit, unit)))
+
+
+def _dimensions(array: Any) -> str:
+    """Return the letters of the axes of an array that names its dimensions, as zarr v3 or xarray; else nothing."""
+    named = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS", ())
+    letters = "".join(DIMENSIONS.get(str(name).lower(), "?") for name in named)
+    return letters if "?" not in letters and len(set(letters)) == len(letters) == array.ndim else ""
 
 
 def read_zarr(path: Path, key: str | None = None) -> NDArray[Any]:

@@ -168,6 +168,33 @@ def test_ome_zarr_states_its_axes_and_pixel_sizes(tmp_path):
         domain(5, 3).read(tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize(("version", "names"), [(3, "xy"), (3, "tyx"), (3, "xyc"), (2, "cyx"), (2, "XTY")])
+def test_zarr_arrays_that_name_their_dimensions_are_read_by_them(tmp_path, version, names):
+    """As those of zarr v3, or those that xarray writes with v2."""
+    zarr = pytest.importorskip("zarr")
+    full = stored(tmp_path / "a.npy", names.upper(), SIZES, "npy")[:, 0]  # (T, C, Y, X)
+    values = np.load(tmp_path / "a.npy")
+    chosen = {"dimension_names": names} if version == 3 else {"attributes": {"_ARRAY_DIMENSIONS": [*names]}}
+    zarr.create_array(tmp_path / "a.zarr", data=values, zarr_format=version, **chosen)
+    adapter = domain(full.shape[1], 2)
+    np.testing.assert_array_equal(adapter.read(tmp_path / "a.zarr").image, full)
+    reader = Reader(adapter)
+    assert reader.shape(tmp_path / "a.zarr").images == len(full)
+    np.testing.assert_array_equal(reader.images(tmp_path / "a.zarr", 0, len(full)).image, full)
+    with open_large(adapter, tmp_path / "a.zarr") as large:
+        np.testing.assert_array_equal(
+            large.part(len(full) - 1, (slice(2, 9), slice(3, 30))), full[-1][:, 2:9, 3:30]
+        )
+
+
+@pytest.mark.parametrize("names", [None, ["lat", "lon"], ["x", "x"], [None, "x"]])
+def test_zarr_arrays_of_other_dimensions_are_read_as_they_are(tmp_path, names):
+    zarr = pytest.importorskip("zarr")
+    values = np.random.default_rng(0).random((20, 30), np.float32)
+    zarr.create_array(tmp_path / "a.zarr", data=values, dimension_names=names)
+    np.testing.assert_array_equal(domain(1, 2).read(tmp_path / "a.zarr").image[0, 0], values)
+
+
 @pytest.mark.parametrize(
     ("header", "samples"), [("time,counts", 1), ("Time (s),a,b", 2), ("retention_time (min),signal", 1)]
 )
