@@ -31,6 +31,7 @@ from oasis.io.arrays import SUFFIXES, as_image_array, read_named
 from oasis.io.axes import SPATIAL, AxisFacts
 from oasis.io.labelled import read_labelled
 from oasis.io.parts import Parts, facts_of
+from oasis.io.tiff import first_of_sets
 from oasis.options import Options
 from oasis.regions import per_class, present
 
@@ -554,10 +555,10 @@ class Adapter(ABC, Generic[OptionsT]):
     def leading(self, paths: Sequence[Path]) -> list[Path]:
         """Return the files to be read, one for every image: others are read together with these, by `read`.
 
-        By default all. A domain whose images are divided over several files, such as one for each band, leaves
-        out all but one of each.
+        By default one of every set of OME-TIFF files that are one image, and all others. A domain whose images are
+        divided over several files, such as one for each band, leaves out all but one of each.
         """
-        return list(paths)
+        return first_of_sets(paths)
 
     def together(self, path: Path) -> list[Path]:
         """Return the files that `read` reads for one of those of `leading`: by default that one alone."""

@@ -1,8 +1,9 @@
 """TIFF files: their pages as one stack, with the axes that OME, ImageJ or the file itself states."""
 
 import logging
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 CHANNELS: Final = "CS"  # axes of channels: those of OME and ImageJ, and the samples of a colour picture
 MICRON: Final = "µm"
+OME: Final = (".ome.tif", ".ome.tiff")
 
 
 def read_tiff(path: Path, key: str | None = None) -> NDArray[Any]:
@@ -102,6 +104,27 @@ def check_complete(file: tifffile.TiffFile) -> None:
             raise ValueError(
                 f"{missing} of its {len(series.pages)} planes are missing, or in files that are not beside it"
             )
+
+
+def first_of_sets(paths: Sequence[Path]) -> list[Path]:
+    """Return files without those OME-TIFF files that an earlier one names as further parts of the same image.
+
+    Every file of such a set gives the whole image.
+    """
+    found: list[Path] = []
+    parts: set[Path] = set()
+    several = sum(path.name.lower().endswith(OME) for path in paths) > 1
+    for path in paths:
+        if path in parts:
+            logger.info("%s: a part of an image that is read already", path)
+            continue
+        found.append(path)
+        if several and path.name.lower().endswith(OME):
+            with suppress(Exception), tifffile.TiffFile(path) as file:  # what is damaged is said when it is read
+                names = set(re.findall(r'FileName="([^"]+)"', file.ome_metadata or ""))
+                if path.name in names:  # else it was renamed, and the others are of another image
+                    parts.update(path.with_name(name) for name in names)
+    return found
 
 
 def tiff_facts(file: tifffile.TiffFile) -> AxisFacts:

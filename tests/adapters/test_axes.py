@@ -302,6 +302,11 @@ def test_planes_that_lie_in_a_missing_file_are_not_zeros(tmp_path, read):
         tmp_path / "1.ome.tif", values[1], description=text.replace('"urn:uuid:0"', '"urn:uuid:1"'), metadata=None
     )
     read(tmp_path / "0.ome.tif")
+    tifffile.imwrite(tmp_path / "2.ome.tif", values[0], ome=True)  # an image of its own
+    files = [tmp_path / f"{number}.ome.tif" for number in range(3)]
+    assert domain(1, 2).leading(files) == [files[0], files[2]]
+    files[0].rename(tmp_path / "a.ome.tif")  # whose metadata name files that are not its parts any more
+    assert domain(1, 2).leading([tmp_path / "a.ome.tif", *files[1:]]) == [tmp_path / "a.ome.tif", *files[1:]]
 
 
 def test_colours_of_pictures_are_bands(tmp_path):
