@@ -19,6 +19,7 @@ from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.reading import as_images, level_and_noise, say_saturated
 from oasis.adapters.sources import Column, Sources
 from oasis.adapters.study import Study
+from oasis.data.brightness import Brightness
 from oasis.data.images import Images
 from oasis.data.joining import Joined
 from oasis.data.mixing import Mixer, SampleDataset, Scene
@@ -81,6 +82,7 @@ class Adapter(ABC, Generic[OptionsT]):
     Attributes:
         options: the section `data`.
         seed: the seed of everything random in the data.
+        trained_brightness: that of the images of which a separator was trained, once one is in use.
 
     Args:
         options: the section `data`, as plain or validated values.
@@ -118,6 +120,7 @@ class Adapter(ABC, Generic[OptionsT]):
             options = self.options_type.parse(options or {}, where="data")
         self.options = cast(OptionsT, options)
         self.seed = seed
+        self.trained_brightness: Brightness | None = None
         self._chosen_thresholds = thresholds
         self._shown: set[str] = set()  # what was said of the axes of files
 

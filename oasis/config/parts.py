@@ -6,6 +6,7 @@ import torch
 
 from oasis.adapters.base import Adapter
 from oasis.config.schema import RunConfig
+from oasis.data.brightness import Brightness
 from oasis.data.quantities import Quantities
 from oasis.loss.overlap import OverlapLoss
 from oasis.loss.weights import BalancedWeights, parse_rule
@@ -18,6 +19,7 @@ def new_separator(
     adapter: Adapter,
     trained_size: tuple[int, ...] | None = None,
     located: Callable[[str], str] = str,
+    brightness: Brightness | None = None,
 ) -> Separator:
     """Return a new separator with random weights from the seed of the run.
 
@@ -26,6 +28,7 @@ def new_separator(
         adapter: the adapter of the domain.
         trained_size: the spatial size of the images that it will be trained on.
         located: returns the name under which the code of the model is run.
+        brightness: that of the images that it will be trained on.
     """
     options = SeparatorOptions(
         classes=adapter.classes,
@@ -40,6 +43,7 @@ def new_separator(
         quantities=adapter.quantities if config.objects else Quantities(),
         interchangeable=tuple(map(tuple, adapter.interchangeable)),
         trained_size=trained_size,
+        brightness=brightness,
         adapter=config.adapter,
         identity={"run": config.run, "configuration": config.fingerprint},
     )

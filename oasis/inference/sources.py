@@ -35,9 +35,17 @@ def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArra
 
 def say_doubt(adapter: Adapter[Any], path: Path, images: Images) -> None:
     """Warn of images that are probably not what they are taken for."""
-    text = adapter.doubt(images)
+    text = adapter.doubt(images) or _unlike_training(adapter, images)
     if text:
         logger.warning("%s: %s", path, text)
+
+
+def _unlike_training(adapter: Adapter[Any], images: Images) -> str:
+    if adapter.trained_brightness is None or not len(images):
+        return ""
+    first = images.image[0] if images.mask is None else np.where(images.mask[0], images.image[0], np.nan)
+    text = adapter.trained_brightness.unlike(first)
+    return text and f"{text}: check unit, gain and exposure; intensities will be off"
 
 
 def check_read(adapter: Adapter[Any], path: Path, images: Images) -> None:

@@ -18,6 +18,7 @@ from oasis.config.changes import changed
 from oasis.config.parts import balanced_rule, new_loss, new_separator
 from oasis.config.resolve import code_names, resolve
 from oasis.config.schema import RunConfig
+from oasis.data.brightness import Brightness
 from oasis.data.mixing import SampleDataset
 from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.device import is_first_process
@@ -249,13 +250,16 @@ class RunBase:
         counts = None if rule is None else self.region_statistics("train", rule.samples).counts
         return new_loss(self.config, self.adapter, counts)
 
-    def new_separator(self, trained_size: tuple[int, ...] | None = None) -> Separator:
+    def new_separator(
+        self, trained_size: tuple[int, ...] | None = None, brightness: Brightness | None = None
+    ) -> Separator:
         """Return an untrained separator with random weights from the seed of the run.
 
         Args:
             trained_size: the spatial size of the images that it will be trained on.
+            brightness: that of these images.
         """
-        return new_separator(self.config, self.adapter, trained_size, self._trust.located)
+        return new_separator(self.config, self.adapter, trained_size, self._trust.located, brightness)
 
     def separator(self, device: torch.device | str = "cpu") -> Separator:
         """Return the best separator so far, with the gates of the configuration.
@@ -269,6 +273,7 @@ class RunBase:
         recorded = code_names({"adapter": adapter, "model": options.model})
         self._trust.check_recorded(recorded, self.files.weights, self.files.config)
         trusted = recorded.get("model.name") in self._trust.trusted
+        self.adapter.trained_brightness = options.brightness
         return Separator.load(self.folder, device, trust_code=trusted).with_gates(self.config.head)
 
     @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 from oasis.config.resolve import code_names
 from oasis.config.resuming import check_resumable
 from oasis.data.augmentation import Augmented
+from oasis.data.brightness import brightness_of
 from oasis.data.mixing import SampleDataset
 from oasis.errors import DataError
 from oasis.evaluation.summary import check_study
@@ -38,14 +39,14 @@ class RunTraining(RunBase):
             DataError: the folder already contains a run, and `resume` is not set.
         """
         train, val = self.dataset("train"), self.dataset("val")
-        size = train[0].image.shape[1:]
+        size, brightness = train[0].image.shape[1:], brightness_of(train)
         check_study(self.adapter)  # which only warns of samples that cannot be read
         # Before there is a folder, so that what is refused leaves none; to resume, the folder is checked first.
-        separator = None if resume else self.new_separator(trained_size=size)
+        separator = None if resume else self.new_separator(size, brightness)
         with self.locked():
             self._check_folder(resume)
             if separator is None:
-                separator = self.new_separator(trained_size=size)
+                separator = self.new_separator(size, brightness)
             return self._train(separator, train, val, resume)
 
     def _train(self, separator: Separator, train: SampleDataset, val: SampleDataset, resume: bool) -> Separator:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from oasis.data.brightness import Brightness
 from oasis.data.quantities import Quantities
 from oasis.errors import ConfigError, nearest
 from oasis.options import Options
@@ -117,6 +118,7 @@ class SeparatorOptions(Options):
         quantities: the predicted quantities.
         interchangeable: groups of interchangeable classes.
         trained_size: the spatial size of the images it was trained on, or None.
+        brightness: how bright the images were that it was trained on, or None where that is not known.
         adapter: the domain it was trained for.
         identity: identifies the run that trained it.
     """
@@ -133,6 +135,7 @@ class SeparatorOptions(Options):
     quantities: Quantities = Quantities()
     interchangeable: tuple[tuple[str, ...], ...] = ()
     trained_size: tuple[int, ...] | None = None
+    brightness: Brightness | None = None
     adapter: str = ""
     identity: dict[str, Any] = {}
 

@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from oasis.errors import DataError, ModelError, shown
 from oasis.io.files import one_line, replace_when_whole
 from oasis.io.run_files import BEST, FIRST_EPOCH, LAST
+from oasis.separator.options import GATES
 from oasis.training.journal import RunFolder
 from oasis.training.module import SeparatorTraining
 
@@ -29,7 +30,7 @@ CONTENT: Mapping[tuple[Any, ...], Any] = {
 }
 """The types of parts of a checkpoint, by the keys that lead there."""
 SEPARATOR = "separator"  # the part of a checkpoint that identifies its separator
-OF_A_RUN = ("identity", "trained_size", "adapter")  # options that do not describe the network
+OF_A_RUN = ("identity", "trained_size", "brightness", "adapter")  # options that do not describe the network
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -87,13 +88,14 @@ class WholeCheckpoints(TorchCheckpointIO):
     @property
     def _facts(self) -> dict[str, Any]:
         options = self.training.separator.options
-        return dict(options.model_dump(mode="json", exclude=set(OF_A_RUN)))
+        return _without_gates(options.model_dump(mode="json", exclude=set(OF_A_RUN)))
 
     def _difference(self, checkpoint: Mapping[str, Any]) -> str:
         """Return the first difference between the separator of a checkpoint and the one in training, if any."""
         states = [checkpoint["state_dict"], self.training.state_dict()]
         forms = [{name: _form(value) for name, value in state.items()} for state in states]
-        for found, expected in ((checkpoint.get(SEPARATOR, self._facts), self._facts), forms):
+        separators = (_without_gates(checkpoint.get(SEPARATOR, self._facts)), self._facts)
+        for found, expected in (separators, forms):
             for key in dict.fromkeys([*expected, *found]):
                 if found.get(key) != expected.get(key):
                     return f"{key} is {shown(found.get(key))}, expected {shown(expected.get(key))}"
@@ -153,6 +155,14 @@ def _part(checkpoint: Mapping[str, Any], place: Sequence[Any]) -> Any:
 
 def _has(part: Sequence[Any] | Mapping[Any, Any], key: Any) -> bool:
     return key in part if isinstance(part, Mapping) else isinstance(key, int) and key < len(part)
+
+
+def _without_gates(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a separator without those of its head that nothing is trained for."""
+    head, untrained = facts.get("head"), {*GATES, "false_presence"}
+    if not isinstance(head, Mapping):
+        return dict(facts)
+    return {**facts, "head": {name: value for name, value in head.items() if name not in untrained}}
 
 
 def _form(value: Any) -> tuple[Any, ...]:
