@@ -124,7 +124,7 @@ def say_saturated(path: Path, raw: NDArray[Any]) -> bool:
 
 
 def level_and_noise(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the median of pixels and the standard deviation of their noise, from medians; NaN without pixels.
+    """Return the median of finite pixels and the standard deviation of their noise, from medians; NaN without any.
 
     Example:
         >>> level, noise = level_and_noise(np.random.default_rng(0).normal(5, 2, 10_000))
@@ -132,6 +132,7 @@ def level_and_noise(values: NDArray[Any]) -> tuple[float, float]:
         (5.0, 2.0)
     """
     pixels = np.ravel(values)[:: max(np.size(values) // MEASURED, 1)]
+    pixels = pixels[np.isfinite(pixels)]
     if not pixels.size:
         return float("nan"), float("nan")
     level, noise = median_and_noise(pixels)
