@@ -52,6 +52,8 @@ class HeadOptions(Options):
             validation images without the class has a higher probability; 0 chooses nothing.
     """
 
+    taken_whole = frozenset({"present_from"})
+
     name: Literal["fraction", "softplus", "denoised"] = "fraction"
     background: bool = True
     presence: bool = False
