@@ -12,7 +12,7 @@ from oasis.data.samples import Array
 from oasis.errors import DataError
 from oasis.io.arrays import as_image_array
 from oasis.io.axes import SPATIAL
-from oasis.stats.robust import median_and_noise
+from oasis.stats.robust import finite_sample, median_and_noise
 
 logger = logging.getLogger(__name__)
 
@@ -131,8 +131,7 @@ def level_and_noise(values: NDArray[Any]) -> tuple[float, float]:
         >>> round(level, 1), round(noise, 1)
         (5.0, 2.0)
     """
-    pixels = np.ravel(values)[:: max(np.size(values) // MEASURED, 1)]
-    pixels = pixels[np.isfinite(pixels)]
+    pixels = finite_sample(values, MEASURED)
     if not pixels.size:
         return float("nan"), float("nan")
     level, noise = median_and_noise(pixels)

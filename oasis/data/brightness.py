@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from oasis.data.samples import Sample
 from oasis.options import Options
-from oasis.stats.robust import median_and_noise
+from oasis.stats.robust import finite_sample, median_and_noise
 
 SAMPLES: Final = 64  # that are measured
 PIXELS: Final = 2**16  # of an image that are measured
@@ -74,8 +74,7 @@ def _some(samples: Any) -> Iterator[Sample]:
 
 def _measured(image: NDArray[Any]) -> NDArray[np.float64]:
     """Return the noise and the brightest pixels of an image above its median; NaN without finite pixels."""
-    pixels = np.ravel(image)[:: max(np.size(image) // PIXELS, 1)]
-    pixels = pixels[np.isfinite(pixels)].astype(np.float64)
+    pixels = finite_sample(image, PIXELS).astype(np.float64)
     if not pixels.size:
         return np.full(2, np.nan)
     level, noise = median_and_noise(pixels)

@@ -24,3 +24,14 @@ def median_and_noise(values: NDArray[Any], axis: int | None = None) -> tuple[NDA
     level = np.median(values, axis=axis, keepdims=True)
     noise = MAD_TO_SIGMA * np.median(np.abs(values - level), axis=axis)
     return np.asarray(level.reshape(noise.shape))[()], np.asarray(noise)[()]
+
+
+def finite_sample(values: NDArray[Any], most: int) -> NDArray[Any]:
+    """Return the finite ones (n,) of values at equal distances, up to about twice as many as `most`.
+
+    Example:
+        >>> finite_sample(np.array([[0.0, 1.0, np.nan], [3.0, 4.0, 5.0]]), most=3)
+        array([0., 4.])
+    """
+    sample = np.ravel(values)[:: max(np.size(values) // most, 1)]
+    return np.asarray(sample[np.isfinite(sample)])
