@@ -129,21 +129,22 @@ class EncoderLayer(nn.Module):
         """
         split = self.parts(self.before_attention(x)).unflatten(2, (3, self.heads, -1))
         drop = self.dropout if self.training else 0.0
-        found = attend(split.permute(2, 0, 3, 1, 4), counted, drop)
+        found = attend(*split.permute(2, 0, 3, 1, 4).unbind(), counted, drop)
         x = x + F.dropout(self.join(found.transpose(1, 2).flatten(2)), drop)
         return x + F.dropout(self.perceptron(self.before_perceptron(x)), drop)
 
 
-def attend(parts: Tensor, counted: Tensor, dropout: float = 0.0) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, counted: Tensor, dropout: float = 0.0) -> Tensor:
     """Return what tokens find by attention (b, H, T, w), with H heads.
 
     Args:
-        parts: (3, b, H, T, w) queries, keys and values.
+        query: (b, H, T, w), as `key` and `value`.
+        key: what queries are compared with.
+        value: what they find.
         counted: (b, 1, 1, T) bool, False for tokens to which none attends.
         dropout: fraction of attention that is dropped.
     """
-    if parts.device.type != "cpu":
-        return F.scaled_dot_product_attention(parts[0], parts[1], parts[2], counted, dropout)
-    with torch.autocast("cpu", enabled=False):  # where torch's gradient takes five times longer in bfloat16
-        query, key, value = parts.float()
+    if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, counted, dropout)
+    with torch.autocast("cpu", enabled=False):  # where torch's gradient takes five times longer in bfloat16
+        return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), counted, dropout)

@@ -98,12 +98,12 @@ def test_places_mean_something():
 
 def test_attention_is_its_formula():
     generator = torch.Generator().manual_seed(0)
-    query, key, value = parts = torch.randn(3, 2, 4, 7, 5, generator=generator)
+    query, key, value = torch.randn(3, 2, 4, 7, 5, generator=generator)
     counted = torch.rand(2, 1, 1, 7, generator=generator) < 0.7
     counted[..., 0] = True
     scores = query @ key.transpose(2, 3) / 5**0.5
     expected = scores.masked_fill(~counted, -torch.inf).softmax(3) @ value
-    torch.testing.assert_close(attend(parts, counted), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(attend(query, key, value, counted), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_context_makes_no_tokens_but_is_seen():
