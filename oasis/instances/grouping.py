@@ -43,6 +43,7 @@ class Grouping(Options):
         intensity: the minimum summed intensity of an instance.
         joins: other classes whose instances absorb the fragments of this class that touch them.
         fragment: the maximum intensity of a fragment, as a fraction of that of the other instance.
+        fragment_intensity: the maximum intensity of a fragment; by default any.
     """
 
     method: Literal["components", "gaps", "watershed", "lines"] = "components"
@@ -55,6 +56,7 @@ class Grouping(Options):
     intensity: float = Field(0.0, ge=0)
     joins: tuple[str, ...] = ()
     fragment: float = Field(0.2, gt=0, le=1)
+    fragment_intensity: float | None = Field(None, gt=0)
 
 
 def group(
@@ -93,7 +95,7 @@ def group(
     ]
     found = Instances.concatenate(parts)
     joins = {label: [list(classes).index(name) for name in how.joins] for label, how in enumerate(chosen)}
-    found = _joined(found, joins, [how.fragment for how in chosen])
+    found = _joined(found, joins, chosen)
     sizes, sums = found.sizes, found.intensity.sum(axis=1)
     least = np.array([(how.pixels, how.intensity) for how in chosen]).reshape(-1, 2)[found.labels]
     return found.select(np.flatnonzero((sizes >= least[:, 0]) & (sums >= least[:, 1])))
@@ -226,18 +228,20 @@ def _by_peaks(lit: NDArray[np.bool_], values: Floats, smoothing: float, separati
     return _spread(lit, merged[upward])
 
 
-def _joined(found: Instances, joins: Mapping[int, Sequence[int]], shares: Sequence[float]) -> Instances:
+def _joined(found: Instances, joins: Mapping[int, Sequence[int]], options: Sequence[Grouping]) -> Instances:
     """Return the instances with every fragment joined to the brightest instance that it touches and may join."""
     target, sums = np.arange(len(found)), found.intensity.sum(axis=1)
+    rank = np.argsort(np.argsort(sums, kind="stable"))  # of equal instances the first joins the second, not both
     for label, others in joins.items():
         if not others:
             continue
-        mine = _owner_image(found, label)
+        how, mine = options[label], _owner_image(found, label)
         pairs = [_touching(mine, _owner_image(found, other)) for other in others]
         fragments, larger = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        may = sums[fragments] <= shares[label] * sums[larger]
+        most = np.minimum(how.fragment * sums[larger], how.fragment_intensity or np.inf)
+        may = (sums[fragments] <= most) & (rank[fragments] < rank[larger])
         fragments, larger = fragments[may], larger[may]
-        order = np.argsort(sums[larger], kind="stable")  # the brightest is assigned last and wins
+        order = np.argsort(rank[larger])  # the brightest is assigned last and wins
         target[fragments[order]] = larger[order]
     return _merge(found, target)
 

@@ -112,6 +112,29 @@ def test_fragments_join_the_brightest_instance_that_they_touch():
     assert len(apart) == 5
 
 
+def test_a_fragment_has_at_most_a_share_and_an_amount_of_intensity():
+    maps = np.zeros((2, 1, 12), np.float32)
+    maps[1, 0, 0:6], maps[0, 0, 6:8], maps[0, 0, 9], maps[1, 0, 10:12] = 100, 20, 50, 40
+
+    def counted(**options):
+        how = {"dot": Grouping(joins=("track",), **options)}
+        return group(maps, ["dot", "track"], {"dot": 1.0, "track": 1.0}, how).counts(2).tolist()
+
+    assert counted(fragment=0.2) == [1, 2]  # 40 of 600, not 50 of 80
+    assert counted(fragment=1) == [0, 2]
+    assert counted(fragment=1, fragment_intensity=45) == [1, 2]
+    assert counted(fragment=1, fragment_intensity=39) == [2, 2]
+
+
+def test_equal_instances_that_would_join_in_a_circle_are_one():
+    maps = np.zeros((3, 1, 4), np.float32)
+    maps[:, 0, 1:3] = 5
+    ring = {name: Grouping(joins=(other,), fragment=1) for name, other in (("a", "b"), ("b", "c"), ("c", "a"))}
+    found = group(maps, ["a", "b", "c"], {}, ring)
+    assert found.labels.tolist() == [2]
+    assert found.intensity.tolist() == [[30]]
+
+
 def test_shared_pixels_add_up_when_a_fragment_joins():
     maps = np.zeros((2, 1, 8), np.float32)
     maps[1, 0, 1:5], maps[0, 0, 4:6] = 50, 2
