@@ -70,7 +70,7 @@ def test_the_demonstration_compares_the_methods_on_the_same_events(example, root
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for name in demo.METHODS:
         rows = [line for line in printed.splitlines() if line.split()[:1] == [name]]
-        assert len(rows) == 4  # three bins and the detection
+        assert len(rows) == 5  # three bins, the detection and the false light
         assert (tmp_path / name / "model.safetensors").exists()
     events = [set(Run(tmp_path / name).events("test")["id"]) for name in demo.METHODS]
     assert events[0] == events[1] == events[2]

@@ -110,6 +110,7 @@ def metrics() -> list[Metric]:
         )
     alone = f"kind == '{NR}'"
     found.append(Metric("ER light in recoils alone, ADU", alone, median, ("intensity_predicted",), ".0f"))
+    found.append(Metric("recoils alone with ER light, %", alone, share_lit, ("intensity_predicted",), ".1f"))
     for one in bins_of(RECOILS):
         query = f"{alone} and {_between('NR_energy', *one)}"
         found.append(Metric(f"the same, {one.name} keVee", query, median, ("intensity_predicted",), ".0f"))
@@ -118,6 +119,11 @@ def metrics() -> list[Metric]:
         found.append(Metric(f"angle, {one.name} keV, degrees", query, median, ("axis_angle_map",), ".1f"))
     found.append(Metric("ER light far from tracks, ADU per 96 x 96", "kind == kind", median, ("far",), ".0f"))
     return found
+
+
+def share_lit(light: np.ndarray) -> np.ndarray:
+    """Return the percentage of events with light, (resamples,) of (resamples, n)."""
+    return np.asarray(100 * (light > 0).mean(axis=-1))
 
 
 def _between(column: str, low: float, high: float) -> str:

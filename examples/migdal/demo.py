@@ -34,6 +34,8 @@ METHODS = {
     "ours": [],
 }
 SHORT = ["training.epochs=5", "data.events.test=3000"]  # so that all end within a quarter of an hour
+NOISE = (12, 288, 512)  # whole frames of noise
+AREA = 96 * 96  # pixels to which light in them refers
 
 
 def train_and_measure(name: str, changes: list[str], threads: int) -> pd.DataFrame:
@@ -64,6 +66,22 @@ def print_comparison(summaries: dict[str, Summary], unit: str) -> None:
         row = summary.points[summary.points["false_rate"] == 0.01].iloc[0]
         true = f"{100 * row.true_rate:.0f} [{100 * row.true_rate_low:.0f}, {100 * row.true_rate_high:.0f}] %"
         print(f"{name:>16} {summary.auc:.3f}  {true:>17}  {summary.false_intensity:.0f} {unit}")
+
+
+def print_false_light(tables: dict[str, pd.DataFrame], folder: Path, unit: str) -> None:
+    """Print how often recoils alone have electron light, and how much is found in whole frames of noise."""
+    import numpy as np
+
+    from oasis.adapters.migdal.frames import restore_noise
+    from oasis.run import Run
+
+    noise = restore_noise(np.zeros(NOISE, np.float32), np.random.default_rng(0), floor=np.inf)
+    print(f"\nER light where there is none: recoils alone with any; frames of noise, {unit} per 96 x 96 pixels")
+    for name, table in tables.items():
+        alone = table.query("`class` == 'ER' and kind == 'NR'")["intensity_predicted"] > 0
+        separator = Run(folder / name).separator()
+        light = np.array([separator.separate(frame)["ER"].mean() for frame in noise]) * AREA
+        print(f"{name:>16} {alone.mean():>6.1%}  median {np.median(light):.0f}, largest {light.max():.0f}")
 
 
 def draw(tables: dict[str, pd.DataFrame], summaries: dict[str, Summary], run: Run, out: Path) -> None:
@@ -103,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = Run.from_config(QUICKSTART, changes["ours"])
     summaries = {name: summarise(table, run.adapter.study) for name, table in tables.items()}
     print_comparison(summaries, run.adapter.unit)
+    print_false_light(tables, options.out, run.adapter.unit)
     draw(tables, summaries, run, options.out)
     print(f"{(time.monotonic() - start) / 60:.1f} minutes")
 

@@ -1,10 +1,13 @@
 """The comparison of the paper's method with the quickstart's: its metrics on event tables, and the goals."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from oasis.adapters.migdal.frames import read_frames, recoil_components
+from oasis.adapters.migdal.frames import find_tracks, read_frames, recoil_components
 from oasis.adapters.migdal.scene import ER, NR
 from oasis.run import Run
 
@@ -59,6 +62,7 @@ def test_metrics_and_goals_are_those_of_the_events_they_name(compare, tables):
     assert values["AUC, 3-6 keV"][0]["ours"].value == 1
     assert values["AUC, 3-6 keV"][0]["weighted"].value < 0.9
     assert values["TPR at FPR 0.01"][0]["ours"].value == 1
+    assert values["recoils alone with ER light, %"][0]["ours"].value == 100
     assert 8000 < values["the same, 60-120 keVee"][0]["weighted"].value < 10_000
     assert list(text["metric"]) == [metric.label for metric in compare.metrics()]
     assert text.set_index("metric").loc["bias %, 4-5 keV", "ours - weighted"].endswith("*")
@@ -120,3 +124,38 @@ def test_what_the_overlap_weight_does_is_drawn_for_typical_events(example, tmp_p
     assert sorted(table[3] for table in weights) == [1, 3, 10, 30]
     assert all(table[:3] == [1, 1, 1] for table in weights)
     assert (tmp_path / "overlap_weight.png").stat().st_size > 20_000
+
+
+class HalfElectron:
+    """A separator that takes half of all light for the electron's."""
+
+    def separate(self, image):
+        return {ER: image / 2, NR: image / 2}
+
+
+def test_light_of_whole_frames_is_told_apart_by_tracks(example):
+    frames = np.full((2, 120, 120), 2.0, np.float32)
+    rows, cols = np.indices(frames.shape[1:])
+    for frame, row, peak in ((0, 40, 2000), (1, 40, 1000), (1, 90, 100)):
+        frames[frame] += peak * np.exp(-((rows - row) ** 2 + (cols - 60) ** 2) / 32)
+    found = find_tracks(frames)
+    assert found["recoil"].tolist() == [True, True, False]
+    run = SimpleNamespace(separator=HalfElectron)
+    light, share, beside = example("migdal/real").in_frames(frames, found, run)
+    assert light == pytest.approx(np.median(found["adu"][:2]) / 2, rel=0.01)  # boxes are larger than tracks
+    assert share == 0.5
+    assert beside == pytest.approx(96 * 96, rel=0.01)  # 1 ADU in each pixel, and the rims of tracks
+
+
+def test_widths_are_compared_with_simulated_recoils_of_the_same_light(example, monkeypatch):
+    real = example("migdal/real")
+    monkeypatch.setattr(
+        real, "Run", lambda _, changes: Run.from_config(Path(real.__file__).with_name("quickstart.yaml"), changes)
+    )
+    table = real.widths(pd.DataFrame({"adu": [1e5, 6e5], "minor": [3.0, 4.0]}), SimpleNamespace(folder=None), 80)
+    assert table["width (px)"].tolist() == [3, 4]
+    assert (table["recoils"] > 1).all()
+    short, long = table["simulated (px)"]
+    assert 3 < short < long < 4.5
+    assert (table["5 %"] < table["simulated (px)"]).all()
+    assert (table["simulated (px)"] < table["95 %"]).all()
