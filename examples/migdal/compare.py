@@ -2,8 +2,9 @@
 
 All methods have the quickstart's network and are trained on the same events, which are simulated once.
 `unweighted` and `weighted` are the paper's: softplus head, GroupNorm, intensity scaled by its 99th percentile and
-peak, and its weights. `ours` is the quickstart, `maps` the same without the presence head. What was trained or
-measured already is not repeated. Intervals are 95 %, from resampling tracks and seeds.
+peak, and its weights. `ours` is the quickstart, `maps` the same without the presence head, `objects` the same with
+an energy of its own beside the light, which is compared too. What was trained or measured already is not repeated.
+Intervals are 95 %, from resampling tracks and seeds.
 
 The light of electrons is also calibrated, by the inverse of the separator's median response to each energy in
 hybrids of a further library of tracks (classical calibration), from maps that are not emptied by presence.
@@ -40,7 +41,10 @@ from oasis.stats.bins import bins_of, median, spread
 from oasis.stats.intervals import Estimate
 from oasis.stats.roc import FEWEST, rank_auc, rank_true_rate
 
-METHODS = demo.METHODS | {"maps": ["head.presence=false", "head.false_presence=0"]}
+METHODS = demo.METHODS | {
+    "maps": ["head.presence=false", "head.false_presence=0"],
+    "objects": ["objects={weight: 0.05}"],
+}
 THEIRS = "weighted"  # what the last of the methods is compared with
 EVENTS = {"train": 8000, "val": 500, "test": 8192}
 SPECTRUM = ["data.spectral_index=0", "data.surroundings=0", "data.empty=0", "data.alone=0"]  # of the test events
@@ -51,6 +55,7 @@ ENERGIES = tuple(range(3, 16))  # keV
 RECOILS = (0, 60, 120, 180, 260, 350, 700)  # keVee
 RATES = (1e-2, 1e-3, 1e-4)  # of false positives
 AXES = (3, 6)  # keV: where the angle is measured, which takes 10 ms per event
+ENERGY, OWN = "energy_predicted", "energy_percent"  # columns of an energy of its own, and of its error
 CUT = 0.01  # share of the electron outside the window above which an event is in no bin
 RESAMPLES = 400
 AREA = 96 * 96  # pixels to which light far from tracks refers
@@ -87,15 +92,21 @@ class Metric:
         return paired_difference(*sides, self.statistic, self.columns, "tracks", RESAMPLES)
 
 
-def metrics() -> list[Metric]:
-    """Return all metrics, in the order of the tables."""
+def metrics(energy: bool = False) -> list[Metric]:
+    """Return all metrics, in the order of the tables; those of an energy of its own on request."""
     found: list[Metric] = []
+    own = (
+        ("energy bias %", OWN, median, ".1f"),
+        ("energy spread %", OWN, spread, ".1f"),
+        ("calibrated energy spread %", f"calibrated_{OWN}", spread, ".1f"),
+    )
     for title, column, statistic, spec in (
         ("bias %", "delta_percent", median, ".1f"),
         ("spread %", "delta_percent", spread, ".1f"),
         ("calibrated bias %", "calibrated_percent", median, ".1f"),
         ("calibrated spread %", "calibrated_percent", spread, ".1f"),
         ("IoU", "iou", median, ".3f"),
+        *(own if energy else ()),
     ):
         found += [
             Metric(f"{title}, {one.name} keV", _between("ER_energy", *one), statistic, (column,), spec)
@@ -176,12 +187,16 @@ def calibrated(run: Run, rows: pd.DataFrame, electrons: Path, path: Path) -> pd.
     held_out = Run(run.folder, ["head.present_from=0", f"data.files.val={electrons}"]).dataset("val")
     table = whole.measure(held_out, workers=0)
     known = table.query(f"`class` == '{ER}' and intensity_true > 0 and not ER_outside > {CUT}")
-    curve = classical_curve(*known[["intensity_predicted", "intensity_true", "ER_energy"]].to_numpy().T)
+    energies = known["ER_energy"].to_numpy()
+    curve = classical_curve(*known[["intensity_predicted", "intensity_true"]].to_numpy().T, energies)
     if run.separator().options.head.decides:
         table = whole.measure(whole.dataset("test"), workers=0)
         rows = table[table["class"] == ER].reset_index(drop=True)
     true = rows["intensity_true"].where(rows["intensity_true"] > 0)
     errors = pd.DataFrame({"calibrated_percent": 100 * (curve(rows["intensity_predicted"].to_numpy()) / true - 1)})
+    if ENERGY in known:
+        curve = classical_curve(known[ENERGY].to_numpy(), energies)
+        errors[f"calibrated_{OWN}"] = 100 * (curve(rows[ENERGY].to_numpy()) / rows["ER_energy"] - 1)
     errors.to_parquet(path)
     return errors
 
@@ -190,13 +205,20 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with what the metrics need."""
     hybrid = table["kind"] != NR
     tracks = table["ER_track"].where(hybrid, -1 - table["NR_track"])  # of each kind numbers of their own
-    return table.assign(signal=hybrid.astype(float), tracks=tracks, score=table[score_column(table)])
+    own = 100 * (table.get(ENERGY, np.nan) / table["ER_energy"] - 1)
+    scale = table.get(f"calibrated_{OWN}", np.nan)
+    return table.assign(
+        signal=hybrid.astype(float),
+        tracks=tracks,
+        score=table[score_column(table)],
+        **{OWN: own, f"calibrated_{OWN}": scale},
+    )
 
 
 def table_of(tables: Tables) -> tuple[pd.DataFrame, list[tuple[Metric, dict[str, Estimate], Estimate]]]:
     """Return the table of all metrics as text, and their values with the difference of the last from `THEIRS`."""
     found, ours = [], list(tables)[-1]
-    for metric in metrics():
+    for metric in metrics(any(ENERGY in side[0] for side in tables.values())):
         values = {name: metric.of(side) for name, side in tables.items()}
         found.append((metric, values, metric.difference(tables[THEIRS], tables[ours])))
     rows = [
@@ -291,7 +313,13 @@ def main() -> None:
 
 def report(tables: Tables, out: Path) -> None:
     """Print all tables and write the figure."""
-    background = int((next(iter(tables.values()))[0]["signal"] == 0).sum())
+    events = next(iter(tables.values()))[0]
+    hybrids, background = events[events["signal"] == 1], int((events["signal"] == 0).sum())
+    print(
+        f"{len(hybrids):,} hybrids with {hybrids['ER_track'].nunique():,} electrons, of which "
+        f"{(hybrids['ER_outside'] > CUT).sum():,} reach out of the window and are in no bin; "
+        f"{background:,} recoils alone, {events['NR_track'].nunique():,} recoils in all\n"
+    )
     table, found = table_of(tables)
     print(table.replace(r"^\+?nan.*", "-", regex=True).to_string(index=False))
     print("\n* The interval of the difference excludes 0.")

@@ -100,7 +100,8 @@ def candidate_columns(
 
     Returns:
         `energy_kev`, and `energy_kev_low` and `energy_kev_high` with the uncertainty of the scale alone, 95 %;
-        `distance_mm` between the centroids, NaN without one of them; `candidate`: 1 if the cuts are passed.
+        `axis_deg`, the direction of the long axis of the light: 0 along a row, 90 or -90 along a column, NaN without
+        light; `distance_mm` between the centroids, NaN without one of them; `candidate`: 1 if the cuts are passed.
     """
     row, col = corner
     light = maps[:, 0] / yields[row : row + maps.shape[2], col : col + maps.shape[3]]
@@ -116,6 +117,16 @@ def candidate_columns(
         "energy_kev": energy,
         "energy_kev_low": energy * max(1 - spread, 0),
         "energy_kev_high": energy * (1 + spread),
+        "axis_deg": np.array([_axis(each) for each in weights]),
         "distance_mm": np.full(2, distance),
         "candidate": np.full(2, float(passes)),
     }
+
+
+def _axis(weights: NDArray[np.floating]) -> float:
+    """Return the angle of the principal axis of an image (H, W) whose sum is 1, degrees; NaN if it is 0."""
+    if not weights.any():
+        return np.nan
+    row, col = (at - (weights * at).sum(dtype=np.float64) for at in np.indices(weights.shape, dtype=np.float64))
+    across = float((weights * row * col).sum())
+    return float(np.degrees(np.arctan2(2 * across, (weights * (col**2 - row**2)).sum()) / 2))

@@ -51,6 +51,19 @@ def test_a_candidate_has_a_bright_recoil_and_a_near_electron() -> None:
     assert not alone["candidate"].any()
 
 
+@pytest.mark.parametrize("degrees", [-89, -60, 0, 45, 90])
+def test_an_axis_is_that_of_the_light(degrees) -> None:
+    rows, cols = np.indices((60, 60)) - 30
+    turn = np.radians(degrees)
+    along, across = cols * np.cos(turn) + rows * np.sin(turn), rows * np.cos(turn) - cols * np.sin(turn)
+    maps = np.zeros((2, 1, 60, 60), np.float32)
+    maps[0, 0] = np.exp(-((along / 8) ** 2 + (across / 2) ** 2) / 2)
+    flat = MigdalAdapter({"detector": {"vignetting_mm": 1e9}})
+    electron, recoil = flat.region_columns(maps, (slice(100, 160),) * 2, FIELD)["axis_deg"]
+    assert np.abs((electron - degrees + 90) % 180 - 90) < 0.1
+    assert np.isnan(recoil)
+
+
 def test_a_window_whose_place_in_the_field_is_not_known_has_no_energies() -> None:
     assert MigdalAdapter().region_columns(np.ones((2, 1, 8, 8)), (slice(0, 8),) * 2, (96, 96)) == {}
 
@@ -88,7 +101,9 @@ def test_the_table_of_regions_has_the_columns(tmp_path) -> None:
     np.save(tmp_path / "frames.npy", frames[0].image)
     run.predict(tmp_path / "frames.npy", tmp_path / "maps.h5", window=WindowOptions(kind="regions"))
     table = pd.read_csv(tmp_path / "maps.csv")
-    assert {"energy_kev", "energy_kev_low", "energy_kev_high", "distance_mm", "candidate"} <= set(table)
+    assert {"energy_kev", "energy_kev_low", "energy_kev_high", "axis_deg", "distance_mm", "candidate"} <= set(
+        table
+    )
     assert (table.groupby("region")["candidate"].nunique() == 1).all()
 
 

@@ -82,6 +82,18 @@ def test_metrics_and_goals_are_those_of_the_events_they_name(compare, tables):
     assert [len(axes.containers) for axes in compare.comparison_figure(found).axes] == [3] * 4
 
 
+def test_an_energy_of_its_own_is_compared_where_there_is_one(compare, tables, monkeypatch):
+    of_all = compare.metrics
+    monkeypatch.setattr(compare, "metrics", lambda own: [one for one in of_all(own) if "energy" in one.label][:2])
+    assert compare.table_of(tables)[1] == []
+    known = [side.assign(energy_predicted=1.1 * side["ER_energy"]) for side in tables["ours"]]
+    _, found = compare.table_of(tables | {"ours": [compare.prepared(each) for each in known]})
+    assert [metric.label for metric, *_ in found] == ["energy bias %, 3-4 keV", "energy bias %, 4-5 keV"]
+    for _, values, _ in found:
+        assert values["ours"].value == pytest.approx(10)
+        assert np.isnan(values["weighted"].value)
+
+
 def test_a_cut_electron_is_in_no_bin(compare, tables):
     whole = tables["ours"][0]
     cut = whole.assign(ER_outside=np.where(whole["signal"] == 1, 0.5, np.nan))
