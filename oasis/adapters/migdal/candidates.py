@@ -101,7 +101,8 @@ def candidate_columns(
     Returns:
         `energy_kev`, and `energy_kev_low` and `energy_kev_high` with the uncertainty of the scale alone, 95 %;
         `axis_deg`, the direction of the long axis of the light: 0 along a row, 90 or -90 along a column, NaN
-        without light; `distance_mm` between the centroids, NaN without one of them; `candidate`: 1 if the cuts are passed.
+        without light; `distance_mm` between the centroids, NaN without one of them; `candidate`: 1 if the cuts are
+        passed.
     """
     row, col = corner
     light = maps[:, 0] / yields[row : row + maps.shape[2], col : col + maps.shape[3]]
