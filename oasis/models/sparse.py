@@ -129,7 +129,8 @@ class EncoderLayer(nn.Module):
         """
         split = self.parts(self.before_attention(x)).unflatten(2, (3, self.heads, -1))
         drop = self.dropout if self.training else 0.0
-        found = attend(*split.permute(2, 0, 3, 1, 4).unbind(), counted, drop)
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind()
+        found = attend(query, key, value, counted, drop)
         x = x + F.dropout(self.join(found.transpose(1, 2).flatten(2)), drop)
         return x + F.dropout(self.perceptron(self.before_perceptron(x)), drop)
 

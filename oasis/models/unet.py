@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from oasis.errors import ModelError, nearest
 from oasis.models.backbone import Backbone, check_counts, check_dimension
+from oasis.models.folded import Block
 from oasis.models.kernels import memory_format
 from oasis.models.layers import CONVOLUTIONS, BatchNormSiLU, DepthwiseDown, GroupNormSiLU, enlarge, upsample
 
@@ -226,7 +227,7 @@ def block(inputs: int, outputs: int, style: Style) -> nn.Module:
         layers.append(_norm_silu(outputs, style))
     if style.dropout:
         layers.append(DROPOUTS[style.spatial_dims](style.dropout))
-    body = nn.Sequential(*layers)
+    body = Block(*layers)
     return Residual(body, inputs, outputs, style.spatial_dims) if style.residual else body
 
 
