@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from oasis.adapters.base import Adapter
 from oasis.adapters.prediction import EventPrediction
 from oasis.adapters.study import Study, chosen
 from oasis.data.mixing import SampleDataset
-from oasis.data.pictures import top_of
+from oasis.data.pictures import INPUT_DEPTH, MAP_DEPTH, top_of
 from oasis.data.samples import Array, Sample, collate
 from oasis.data.views import view, widened, window
 from oasis.drawing import RED, say_no_data
@@ -25,6 +24,7 @@ from oasis.instances.grouping import Grouping
 from oasis.separator.separator import Separator
 
 SHOWN = 8  # events of a gallery
+SIDE = 1.8  # of a square panel, inches
 
 
 def gallery_indices(table: pd.DataFrame, study: Study, count: int = SHOWN) -> dict[int, float]:
@@ -116,11 +116,11 @@ def gallery_figure(
         grouping: how maps are grouped into the objects that are outlined; none are by default.
     """
     label = adapter.classes.index(name)
-    figure = Figure(figsize=(10, 2.3 * max(len(events), 1)), layout="constrained")
     if not events:
+        figure = Figure(figsize=(10, 2.3))
         say_no_data(figure.subplots(), "no events")
         return figure
-    grid = figure.subplots(len(events), 4, squeeze=False)
+    figure, grid = _squares(len(events), 4, across=2.45)
     for axes, (index, quantity) in zip(grid, events.items(), strict=True):
         sample = dataset[index]
         part = widened(window(sample.valid[0]), sample.valid.shape[1:])
@@ -135,10 +135,31 @@ def gallery_figure(
     return figure
 
 
+def _squares(rows: int, columns: int, across: float, left: float = 0.1) -> tuple[Figure, NDArray[np.object_]]:
+    """Return a figure of square panels without ticks, all of one size whatever is written beside them.
+
+    Args:
+        rows: number of rows, each with space for a title.
+        columns: number of columns.
+        across: inches from one column to the next.
+        left: inches beside the first column.
+    """
+    width, height = left + columns * across + 0.1, rows * (SIDE + 0.35) + 0.3
+    figure = Figure(figsize=(width, height))
+    grid = np.empty((rows, columns), dtype=object)
+    for row, column in np.ndindex(rows, columns):
+        bottom = (rows - 1 - row) * (SIDE + 0.35) + 0.1
+        corner = (left + column * across) / width, bottom / height
+        one = grid[row, column] = figure.add_axes((*corner, SIDE / width, SIDE / height))
+        one.set(xticks=[], yticks=[], facecolor="0.9")
+        one.set_aspect("equal", adjustable="datalim")
+    return figure, grid
+
+
 def _head(axes: NDArray[np.object_], titles: Sequence[str]) -> None:
     """Write the titles of columns, a line above those of the first row."""
     for one, title in zip(axes, titles, strict=True):
-        one.set_title(f"{title}\n", fontsize=10)
+        one.set_title(f"{title}\n", fontsize=10, linespacing=1.5)
 
 
 def _called(name: str, quantity: float, study: Study | None) -> str:
@@ -161,13 +182,6 @@ def _caption(sample: Sample, maps: Array, label: int, adapter: Adapter) -> str:
     return ", ".join(filter(None, [text, adapter.caption(EventPrediction(maps), sample)]))
 
 
-def _square(axes: Axes) -> None:
-    """Make a panel a square without ticks, so that the panels of all rows are aligned."""
-    axes.set(xticks=[], yticks=[], facecolor="0.9")
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.set_box_aspect(1)
-
-
 def _event_row(
     axes: NDArray[np.object_],
     image: NDArray[np.float32],
@@ -179,8 +193,8 @@ def _event_row(
     top = max(top_of(true), top_of(predicted), least)
     missed = difference(predicted, true)
     limit = max(top_of(np.abs(missed)), least)
-    width = max(top_of(image) / 300, 1e-6)
-    stretch = matplotlib.colors.AsinhNorm(linear_width=width, vmin=0, vmax=max(top_of(image), width))
+    stretch = _stretch(top_of(image), INPUT_DEPTH)
+    width = stretch.linear_width
     image, true, predicted, missed = (
         np.where(np.isfinite(one), one, np.nan) for one in (image, true, predicted, missed)
     )
@@ -191,8 +205,7 @@ def _event_row(
         axes[3].imshow(missed, vmin=-limit, vmax=limit, cmap="RdBu_r"),
     ]
     for one, picture in zip(axes, shown, strict=True):
-        _square(one)
-        bar = one.figure.colorbar(picture, ax=one, fraction=0.046)
+        bar = one.figure.colorbar(picture, cax=one.inset_axes((1.03, 0, 0.05, 1)))
         bar.ax.tick_params(labelsize=6)
         if one is axes[0]:
             decades = np.arange(np.ceil(np.log10(width)), np.log10(300 * width) + 1e-9)
@@ -219,9 +232,14 @@ def class_gallery(
         label: what they are called by.
         grouping: how maps are grouped into the objects that are outlined; none are by default.
     """
-    pictures = 1 + len(adapter.classes) * (1 if adapter.spatial_dims == 1 else 2)
-    figure = Figure(figsize=(2.6 * pictures, 2.1 * len(events)), layout="constrained")
-    grid = figure.subplots(len(events), pictures, squeeze=False)
+    lines = adapter.spatial_dims == 1
+    stride = 1 if lines else 2  # panels of a class
+    pictures = 1 + len(adapter.classes) * stride
+    if lines:
+        figure = Figure(figsize=(2.6 * pictures, 2.1 * len(events)), layout="constrained")
+        grid = figure.subplots(len(events), pictures, squeeze=False)
+    else:
+        figure, grid = _squares(len(events), pictures, across=2.0, left=0.5)
     for axes, (index, name) in zip(grid, events.items(), strict=True):
         sample = dataset[index]
         part = widened(window(sample.valid[0]), sample.valid.shape[1:])
@@ -229,11 +247,10 @@ def class_gallery(
         pairs = zip(sample.target, maps, strict=True)
         shown = [(view(true, part), view(predicted, part)) for true, predicted in pairs]
         axes[0].set_ylabel(name, fontsize=9)
-        stride = 1 if adapter.spatial_dims == 1 else 2
         for place, one in enumerate(axes[stride::stride]):
             text = f"{adapter.classes[place]}: {_error(sample, maps, place, adapter.unit)}"
             one.set_title(text, loc="right", fontsize=8)
-        if adapter.spatial_dims == 1:
+        if lines:
             _lines(axes, view(sample.image, part), shown)
             continue
         _pictures(axes, view(sample.image, part), shown)
@@ -242,11 +259,11 @@ def class_gallery(
             _outline(axes[1 + 2 * place : 3 + 2 * place], objects, place, part)
     titles = ["input"]
     for name in adapter.classes:
-        titles += [name] if adapter.spatial_dims == 1 else [f"{name}: truth", f"{name}: prediction"]
+        titles += [name] if lines else [f"{name}: truth", f"{name}: prediction"]
     _head(grid[0], titles)
-    if adapter.spatial_dims == 1:
+    if lines:
         grid[0, -1].legend(["truth", "prediction"], fontsize=7)
-    unit = f"intensity ({adapter.unit})" if adapter.unit and adapter.spatial_dims == 1 else ""
+    unit = f"intensity ({adapter.unit})" if adapter.unit and lines else ""
     figure.supylabel(", ".join(filter(None, [label, unit])), fontsize=10)
     return figure
 
@@ -263,13 +280,17 @@ def _lines(axes: NDArray[np.object_], image: Array, maps: Sequence[tuple[Array, 
 
 def _pictures(axes: NDArray[np.object_], image: Array, maps: Sequence[tuple[Array, Array]]) -> None:
     """Draw the row of one event as pictures, truth and prediction on one scale."""
-    axes[0].imshow(_finite(image), vmin=0, vmax=max(top_of(image), 1e-6), cmap="viridis")
+    axes[0].imshow(_finite(image), norm=_stretch(top_of(image), INPUT_DEPTH), cmap="viridis")
     for place, (true, predicted) in enumerate(maps):
-        top = max(top_of(true), top_of(predicted), 1e-6)
+        scale = _stretch(max(top_of(true), top_of(predicted)), MAP_DEPTH)
         for one, values in zip(axes[1 + 2 * place : 3 + 2 * place], (true, predicted), strict=True):
-            one.imshow(_finite(values), vmin=0, vmax=top, cmap="viridis")
-    for one in axes:
-        _square(one)
+            one.imshow(_finite(values), norm=scale, cmap="viridis")
+
+
+def _stretch(top: float, depth: float) -> "matplotlib.colors.AsinhNorm":
+    """Return a scale that is linear up to top / depth and logarithmic beyond."""
+    width = max(top / depth, 1e-6)
+    return matplotlib.colors.AsinhNorm(linear_width=width, vmin=0, vmax=max(top, width))
 
 
 def _finite(values: Array) -> Array:

@@ -224,16 +224,23 @@ def test_an_event_states_its_error_or_what_is_found_of_an_absent_class(toy, toy_
     assert rows[1, 0].get_title(loc="left") == f"no dot: {found[1]:,.0f} {toy.adapter.unit}, seen"
 
 
-def test_columns_have_equal_widths_and_rows_equal_heights(toy, toy_separator):
+@pytest.mark.parametrize("caption", ["", "a caption that is longer than a panel is wide, as others are"])
+def test_columns_have_equal_widths_and_rows_equal_heights(toy, toy_separator, monkeypatch, caption):
+    monkeypatch.setattr(type(toy.adapter), "caption", lambda *_: caption)
     dataset = toy.dataset("test")
     narrow = dataset[0].valid.copy()
     narrow[:, : narrow.shape[1] // 2] = False
     samples = [dataset[0], dataset[1].replace(valid=narrow)]
     figure = gallery_figure(toy_separator, samples, {0: 3.0, 1: 4.0}, toy.adapter, "dot")
     figure.draw_without_rendering()
-    boxes = np.array([one.get_position().bounds for one in figure.axes[:8]]).reshape(2, 4, 4)
-    np.testing.assert_allclose(boxes[0, :, [0, 2, 3]], boxes[1, :, [0, 2, 3]], atol=1e-3)
-    np.testing.assert_allclose(boxes[..., 2], boxes[0, 0, 2], atol=1e-3)
+    boxes = np.array([one.get_window_extent().bounds for one in figure.axes]).reshape(2, 4, 4)
+    np.testing.assert_allclose(boxes[0, :, [0, 2, 3]], boxes[1, :, [0, 2, 3]], atol=0.01)
+    np.testing.assert_allclose(boxes[..., 2:], boxes[0, 0, 2], atol=0.01)
+    np.testing.assert_allclose(np.diff(boxes[..., 0]), boxes[0, 1, 0] - boxes[0, 0, 0], atol=0.01)
+    for one in figure.axes:
+        box = one.get_tightbbox()
+        assert min(box.min) >= 0
+        assert (box.max <= figure.bbox.max)[1 if caption else 0 :].all()
 
 
 def test_a_volume_is_drawn_with_the_gaps_between_its_views(tmp_path):
@@ -271,3 +278,5 @@ def test_classes_are_drawn_side_by_side_without_a_study(toy, toy_separator):
     titles = [axes.get_title().strip() for axes in figure.axes[:5]]
     assert titles == ["input", "dot: truth", "dot: prediction", "bar: truth", "bar: prediction"]
     assert len(figure.axes) == 10
+    sizes = {tuple(np.round(one.get_window_extent().size, 2)) for one in figure.axes}
+    assert len(sizes) == 1
