@@ -91,6 +91,7 @@ class Progress:
         self._every, self._clock = every, clock
         self._begun = self._told = clock()
         self._bar: Any = None
+        self._about = ""  # where the total is an estimate
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty() and not is_quiet():
@@ -110,33 +111,75 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    @property
-    def has_bar(self) -> bool:
-        """Whether a bar is shown."""
-        return self._bar is not None
-
-    def advance(self, parts: int = 1, note: str = "") -> None:
+    def advance(self, parts: int = 1, note: Callable[[], str] | None = None) -> None:
         """Count parts that are done.
 
         Args:
             parts: how many.
-            note: a text for the end of the bar.
+            note: returns a text for the end of the bar or of the line; called where one is shown.
         """
         self.done += parts
         now = self._clock()
         if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
+            if note is not None:
+                self._bar.set_postfix_str(note(), refresh=False)
             self._bar.update(parts)
         elif now - self._told >= self._every:
             self._told = now
-            tell(self.text(now))
+            tell(self.text(now) + (f"; {note()}" if note is not None else ""))
 
     def text(self, now: float) -> str:
         """Return the progress as a line, at a time of the clock."""
         rate = self.done / max(now - self._begun, 1e-9)
-        of = "" if self.total is None else f" of {self.total}"
+        of = "" if self.total is None else f" of {self._about}{self.total}"
         left = f", {duration((self.total - self.done) / rate)} left" if self.total and self.done else ""
         return f"{self.what}: {self.done}{of} {self.unit}, {rate_text(rate, self.unit)}{left}"
+
+
+class FileProgress(Progress):
+    """The progress of a task with the parts of several files, whose numbers become known one file after another.
+
+    Until the last file is begun the total is an estimate: those to come are expected to be like those so far.
+
+    Args:
+        what: what is done.
+        files: number of files.
+        unit: name of the parts.
+        every: seconds between lines where there is no bar.
+        clock: returns seconds.
+
+    Example:
+        >>> clock = iter([0, 10]).__next__
+        >>> with FileProgress("separate", 3, "images", clock=clock) as progress:
+        ...     progress.begin_file()
+        ...     progress.expect(4)
+        ...     progress.advance(2)
+        ...     print(progress.text(20))
+        separate: 2 of about 12 images, 0.1 images/s, 100 s left
+    """
+
+    def __init__(
+        self,
+        what: str,
+        files: int,
+        unit: str = "images",
+        every: float = EVERY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(what, None, unit, every, clock)
+        self._files, self._begun_files, self._known = files, 0, 0
+
+    def begin_file(self) -> None:
+        """Begin the next file."""
+        self._begun_files += 1
+
+    def expect(self, parts: int) -> None:
+        """State the number of parts of the file that was begun last."""
+        self._known += parts
+        self._about = "about " * (self._begun_files < self._files)
+        self.total = round(self._known * self._files / max(self._begun_files, 1))
+        if self._bar is not None:
+            self._bar.total = self.total
 
 
 def watched(

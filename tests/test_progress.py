@@ -1,10 +1,11 @@
 import io
 import logging
 import sys
+import time
 
 import pytest
 
-from oasis.progress import Progress, tell, watched
+from oasis.progress import FileProgress, Progress, tell, watched
 
 
 class Terminal(io.StringIO):
@@ -60,9 +61,11 @@ def test_outside_of_a_terminal_there_is_a_line_now_and_then(stream):
 def test_in_a_terminal_there_is_a_bar_that_goes_away(stream):
     out = stream(Terminal)
     with Progress("predict", 4, "images") as progress:
-        progress.advance(4, note="loss 0.5")
-        assert progress.has_bar
-    assert "predict" in out.getvalue()
+        time.sleep(0.11)  # a bar is drawn ten times a second at most
+        progress.advance(4, note=lambda: "loss 0.5")
+        bar = out.getvalue()
+    assert "predict" in bar
+    assert "loss 0.5" in bar
     assert out.getvalue().endswith("\r")
 
 
@@ -72,3 +75,16 @@ def test_a_loop_that_is_left_takes_its_bar_along(stream):
     next(loop)
     loop.close()
     assert out.getvalue().endswith("\r")
+
+
+def test_the_images_of_files_to_come_are_estimated_until_the_last_is_open(stream):
+    out, times = stream(io.StringIO), iter([0, 30, 60])
+    with FileProgress("separate", 2, clock=lambda: next(times)) as progress:
+        for images in (3, 5):
+            progress.begin_file()
+            progress.expect(images)
+            progress.advance(images)
+    assert out.getvalue().splitlines() == [
+        "separate: 3 of about 6 images, 0.1 images/s, 30 s left",
+        "separate: 8 of 8 images, 0.133 images/s, 0 s left",
+    ]

@@ -28,6 +28,7 @@ class Choice:
         self.separator = separator
         self._measure = measure
         self._kind = kind
+        self._said: set[tuple[int, ...]] = set()  # sizes of images of which a warning was logged
 
     @cached_property
     def check(self) -> SizeCheck | None:
@@ -51,7 +52,7 @@ class Choice:
     def check_size(self, size: tuple[int, ...], path: Path) -> None:
         """Check that images of a size may be separated whole or, equivalently, by tiles.
 
-        If that is unknown, or if the user overrides it, a warning is logged.
+        If that is unknown, or if the user overrides it, a warning is logged, once for every size.
 
         Raises:
             DataError: larger images were measured to have other maps, and the user does not override this.
@@ -71,8 +72,9 @@ class Choice:
                 )
                 way = "pad them to that size" if smaller else regions
                 raise DataError(f"{facts}: {way}, or override this with --window whole")
-            logger.warning("%s: %s: intensities will be off", path, facts)
-        if found is None and self.separator.sees_whole_frame:
+            if size not in self._said:
+                logger.warning("%s: %s: intensities will be off, as in all images of this size", path, facts)
+        if found is None and self.separator.sees_whole_frame and size not in self._said:
             logger.warning(
                 "%s: %s sees the whole frame: intensities may be off; separate windows of that size with "
                 "--window regions, or train a model that does not, such as unet with model.norm=batch and without "
@@ -80,6 +82,7 @@ class Choice:
                 path,
                 facts,
             )
+        self._said.add(size)
 
 
 def pixels(size: tuple[int, ...]) -> str:

@@ -16,8 +16,9 @@ import torch
 
 from oasis.errors import ConfigError, DataError, OasisError, import_extra
 from oasis.inference.blockwise import Blockwise
-from oasis.inference.plan import Unit
+from oasis.inference.plan import Unit, stage_progress
 from oasis.io.files import one_line
+from oasis.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +62,14 @@ class OnCluster:
             OasisError: a unit cannot be processed, or the cluster is lost.
         """
         lost = []
-        for start in range(0, len(units), AT_ONCE):
-            lost += self._lost(units[start : start + AT_ONCE])
-        for unit in lost:
-            if self._lost([unit]):
-                raise DataError(f"cluster: workers die at {unit.name}: give them more memory, then {GO_ON}")
+        with stage_progress(units) as progress:
+            for start in range(0, len(units), AT_ONCE):
+                lost += self._lost(units[start : start + AT_ONCE], progress)
+            for unit in lost:
+                if self._lost([unit], progress):
+                    raise DataError(f"cluster: workers die at {unit.name}: give them more memory, then {GO_ON}")
 
-    def _lost(self, units: Sequence[Unit]) -> list[Unit]:
+    def _lost(self, units: Sequence[Unit], progress: Progress) -> list[Unit]:
         """Process units and return those at which workers died repeatedly, or that were queued behind such."""
         from distributed import KilledWorker
         from distributed import as_completed as completed
@@ -81,6 +83,7 @@ class OnCluster:
                 found = future.result()
                 if isinstance(found, OasisError):
                     raise found
+                progress.advance(futures[future].parts)
             elif future.status == "error" and isinstance(error := future.exception(), KilledWorker):
                 lost.append(futures[future])
             elif future.status == "error":

@@ -76,8 +76,13 @@ def maps_of(files: Sequence[Path], out: Path, options: OutputOptions) -> dict[Pa
 
 def previews_of(files: Sequence[Path], out: Path, options: OutputOptions) -> dict[Path, Path]:
     """Return the file of the preview of every input file."""
-    folder = out if options.each else out.with_name(f"{stem_of(out)}_previews")
+    folder = out if options.each else preview_folder(out)
     return {path: folder / f"{name}.png" for path, name in names_of(files).items()}
+
+
+def preview_folder(out: Path) -> Path:
+    """Return the folder of the previews beside a file of maps."""
+    return out.with_name(f"{stem_of(out)}_previews")
 
 
 def images_of(source: str | Path, out: Path, suffixes: Sequence[str], leading: Leading = list) -> list[Path]:

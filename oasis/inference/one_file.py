@@ -56,6 +56,7 @@ def _separate_images(
 ) -> OasisError | None:
     """Separate the images of a file, some at a time; those that cannot be read are left out one by one."""
     count, problems = opened.shape.images, dict[int, str]()
+    output.expect(count)
     together = count if regional is not None and regional.file is not None else opened.together
     for start in range(0, count, together):
         for first, images in _parts(path, opened, start, min(start + together, count), problems):

@@ -18,7 +18,7 @@ from oasis.inference.previews import Previews
 from oasis.inference.rows import Rows
 from oasis.inference.sinks import Sink
 from oasis.io.files import readable
-from oasis.progress import Progress
+from oasis.progress import FileProgress
 from oasis.separator.options import SeparatorOptions
 
 BATCH = 8  # images per forward pass
@@ -45,11 +45,11 @@ class Output:
 
     Args:
         sink: the sink of arrays.
-        progress: is told how many images are done.
+        progress: is told how many images there are and how many are done.
         previews: draws the first images of every file.
     """
 
-    def __init__(self, sink: Sink, progress: Progress | None = None, previews: Previews | None = None) -> None:
+    def __init__(self, sink: Sink, progress: FileProgress | None = None, previews: Previews | None = None) -> None:
         self.sink = sink
         self.progress = progress
         self.previews = previews
@@ -60,6 +60,11 @@ class Output:
         self.masked = False
         self.rows = Rows()
         self.instances = Rows()
+
+    def expect(self, images: int) -> None:
+        """State how many images the next file has."""
+        if self.progress is not None:
+            self.progress.expect(images)
 
     def check_size(self, size: tuple[int, ...]) -> None:
         """Check that images have the size of earlier ones.

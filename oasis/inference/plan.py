@@ -1,13 +1,14 @@
 """Plan: the division of images into units, each of which is separated and written by itself."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from oasis.inference.windows import Place, Tiling, places
 from oasis.options import Options
+from oasis.progress import Progress
 
 IMAGES, SURVEY, BLOCK, FOUND, REGIONS = "images", "survey", "block", "found", "regions"
 
@@ -34,6 +35,20 @@ class Unit(NamedTuple):
     def name(self) -> str:
         """The name of its record."""
         return f"{self.kind}-{self.start}" + (f"-{self.number}" if self.place else "")
+
+    @property
+    def parts(self) -> int:
+        """How many parts it is of the whole, of which people are told: whole images, or one block."""
+        return self.stop - self.start
+
+
+def stage_progress(units: Sequence[Unit]) -> Progress:
+    """Return the progress of the units of a stage."""
+    kind = units[0].kind if units else IMAGES
+    what, unit = {SURVEY: ("survey", "images"), FOUND: ("find regions", "blocks")}.get(
+        kind, ("separate", "blocks")
+    )
+    return Progress(what, sum(one.parts for one in units), "images" if kind == IMAGES else unit)
 
 
 class Planned(Options):

@@ -11,7 +11,14 @@ from oasis.adapters.base import Adapter
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import check_same_classes, check_spread
 from oasis.inference.choice import Choice, Measure
-from oasis.inference.destinations import OutputOptions, check_destination, images_of, maps_of, previews_of
+from oasis.inference.destinations import (
+    OutputOptions,
+    check_destination,
+    images_of,
+    maps_of,
+    preview_folder,
+    previews_of,
+)
 from oasis.inference.job import Job
 from oasis.inference.one_file import separate_file
 from oasis.inference.options import WindowOptions
@@ -24,8 +31,9 @@ from oasis.inference.sinks import CSV, check_kind, open_sink
 from oasis.inference.stored import Runner, one_by_one, predict_stored
 from oasis.instances.grouping import Grouping
 from oasis.io.files import replace_alone
+from oasis.io.folders import say_left_below
 from oasis.io.zarr_files import ZARR, at_level
-from oasis.progress import Progress, watched
+from oasis.progress import FileProgress
 from oasis.separator.separator import Separator
 
 logger = logging.getLogger(__name__)
@@ -85,7 +93,8 @@ def predict(
 
 
 def _files(source: str | Path, out: Path, adapter: Adapter[Any], window: WindowOptions) -> list[Path]:
-    """Return the files to read, each at the resolution that was chosen."""
+    """Return the files to read, each at the resolution that was chosen, and say which are left out."""
+    say_left_below(source, adapter.suffixes, (out, preview_folder(out)))
     files = images_of(source, out, adapter.suffixes, adapter.leading)
     return [_at_level(path, window.level) for path in files]
 
@@ -125,10 +134,11 @@ def _written(
 ) -> Predicted:
     """Write the maps of files to one file, or to one for each of them, and previews if wanted."""
     previews = Previews(previews_of(files, out, outputs), job.separator) if outputs.previews else None
-    if outputs.each is None:
-        found = _predicted(job, files, out, dark, key, previews)
-    else:
-        found = _each(job, maps_of(files, out, outputs), dark, key, previews)
+    with FileProgress("separate", len(files)) as progress:
+        if outputs.each is None:
+            found = _predicted(job, files, out, dark, key, previews, progress)
+        else:
+            found = _each(job, maps_of(files, out, outputs), dark, key, previews, progress)
     if previews is not None:
         previews.close()
     return found
@@ -140,13 +150,14 @@ def _each(
     dark: NDArray[Any] | None,
     key: str | None,
     previews: Previews | None,
+    progress: FileProgress,
 ) -> Predicted:
     """Write the maps of every file to one of its own, and return the tables of all."""
     parts: list[Predicted] = []
     failed: dict[Path, OasisError] = {}
-    for path, out in watched(outputs.items(), "separate", len(outputs), "files"):
+    for path, out in outputs.items():
         try:
-            parts.append(_predicted(job, [path], out, dark, key, previews))
+            parts.append(_predicted(job, [path], out, dark, key, previews, progress))
         except DataError as error:
             failed[path] = error
     if not parts:
@@ -161,13 +172,13 @@ def _predicted(
     dark: NDArray[Any] | None,
     key: str | None,
     previews: Previews | None,
+    progress: FileProgress,
 ) -> Predicted:
     """Write the maps of files, and return the tables."""
     separator = job.separator
     with replace_alone(out) as temporary:
-        shown = Progress("separate", unit="images")
         suffix = out.suffix if out.suffix == CSV else check_kind(out)
-        with open_sink(temporary, suffix, separator.options, files[0]) as sink, shown as progress:
+        with open_sink(temporary, suffix, separator.options, files[0]) as sink:
             output = Output(sink, progress, previews)
             failed = _separate_files(job, files, output, dark, key)
             if output.pixels:
@@ -188,6 +199,8 @@ def _separate_files(
     failed: dict[Path, OasisError] = {}
     regional = regions_for(job, files) if job.window.kind == "regions" else None
     for path in files:
+        if output.progress is not None:
+            output.progress.begin_file()
         try:
             problem = separate_file(job, regional, path, key, dark, output)
         except ConfigError:

@@ -54,6 +54,7 @@ def separate_in_parts(
     with open_large(regional.job.adapter, path, key, dark) as images:
         size = images.shape[2:]
         output.check_size(size)
+        output.expect(images.shape[0])
         check_fits(regional.trained, size)
         core = [BLOCK[len(size)]] * len(size)
         given = [_all_regions(regional, path, images, index, core) for index in range(images.shape[0])]

@@ -21,7 +21,7 @@ from oasis.inference.job import Job
 from oasis.inference.memory import CHUNK
 from oasis.inference.output import MASK, check_same_size
 from oasis.inference.pixels import PixelSize, common, stated_size
-from oasis.inference.plan import Plan, Planned, Unit
+from oasis.inference.plan import Plan, Planned, Unit, stage_progress
 from oasis.inference.predicted import Predicted
 from oasis.inference.reader import Reader, Shape
 from oasis.inference.regional import Regional, regions_for
@@ -43,8 +43,10 @@ MOST_TOGETHER: Final = 64  # images
 
 def one_by_one(blockwise: Blockwise, units: Sequence[Unit]) -> None:
     """Process units in this process."""
-    for unit in units:
-        blockwise.process(unit)
+    with stage_progress(units) as progress:
+        for unit in units:
+            blockwise.process(unit)
+            progress.advance(unit.parts)
 
 
 def predict_stored(

@@ -42,6 +42,7 @@ def separate_tiles(
         output.check_size(size)
         job.choice.check_size(size, path)
         tiling = tiling_of(job, size)
+        output.expect(images.shape[0])
         for index in range(images.shape[0]):
             try:
                 _separate(job, tiling, images, index, path, output, output.sink)

@@ -1,5 +1,6 @@
 """Folders: the image files of a path, and their names without suffix."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from oasis.errors import DataError
 from oasis.io.arrays import SUFFIXES
 from oasis.io.files import reading
 from oasis.io.zarr_files import divided, is_zarr
+
+logger = logging.getLogger(__name__)
 
 LONG: Final = (".ome.tiff", ".ome.tif", ".ome.zarr", ".fits.gz", ".fits.fz")  # suffixes of two parts
 
@@ -32,13 +35,45 @@ def image_files(
     with reading(source, "a folder that cannot be read"):
         names = sorted(os.listdir(source))
     results = {os.path.realpath(path) for path in without}
-    found = [
-        source / name for name in names if not name.startswith(".") and name.lower().endswith(tuple(suffixes))
-    ]
+    found = [source / name for name in names if _is_image(name, suffixes)]
     files = [path for path in found if os.path.realpath(path) not in results]
     if not files:
-        raise DataError(f"{source}: no image files in this folder; expected {', '.join(suffixes)}")
+        below = left_below(source, suffixes, without)
+        raise DataError(below or f"{source}: no image files in this folder; expected {', '.join(suffixes)}")
     return files
+
+
+def left_below(source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: Sequence[Path] = ()) -> str:
+    """Return that there are image files in folders below one of images, which are not read; else an empty text.
+
+    Args:
+        source: a file or a folder.
+        suffixes: the suffixes of image files.
+        without: files and folders that do not count.
+    """
+    results, top = {os.path.realpath(path) for path in without}, str(source)
+    if not os.path.isdir(top) or is_zarr(top):
+        return ""
+    for folder, below, names in os.walk(top):
+        stores = [name for name in below if is_zarr(name)]
+        found = [] if folder == top else [one for one in (*names, *stores) if _is_image(one, suffixes)]
+        if found:
+            first = os.path.join(folder, min(found))
+            return f"{source}: image files in folders below it, such as {first}, are not read: name their folder"
+        kept = (one for one in below if not one.startswith(".") and one not in stores)
+        below[:] = sorted(one for one in kept if os.path.realpath(os.path.join(folder, one)) not in results)
+    return ""
+
+
+def say_left_below(source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: Sequence[Path] = ()) -> None:
+    """Warn of image files in folders below one of images; see `left_below`."""
+    text = left_below(source, suffixes, without)
+    if text:
+        logger.warning("%s", text)
+
+
+def _is_image(name: str, suffixes: Sequence[str]) -> bool:
+    return not name.startswith(".") and name.lower().endswith(tuple(suffixes))
 
 
 def stem_of(path: Path) -> str:

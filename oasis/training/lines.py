@@ -1,7 +1,8 @@
 """Lines about a training: one after every epoch, and in a terminal a bar within the epoch."""
 
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import lightning as L
 import torch
@@ -11,35 +12,42 @@ from oasis.progress import Progress, duration, rate_text, tell
 from oasis.training.journal import RunFolder
 from oasis.training.log import VALIDATION
 
+WITHIN: Final = 300.0  # seconds between lines within an epoch, where there is no bar
+
 
 class EpochLines(Callback):
     """A callback that tells the loss, the best so far, the rate and the time left of the whole training.
 
     Args:
         journal: the journal of the run, which is called before.
+        clock: returns seconds.
     """
 
-    def __init__(self, journal: RunFolder) -> None:
-        self.journal = journal
+    def __init__(self, journal: RunFolder, clock: Callable[[], float] = time.monotonic) -> None:
+        self.journal, self._clock = journal, clock
         self._epochs = 0  # since the start or the resumption
         self._seconds = 0.0
         self._samples = 0
+        self._begun = 0.0
         self._progress: Progress | None = None
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the bar of the epoch."""
         self._samples = 0
+        self._begun = self._clock()
         if trainer.is_global_zero:
             what = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
-            self._progress = Progress(what, int(trainer.num_training_batches), "batches", float("inf")).__enter__()
+            self._progress = Progress(
+                what, int(trainer.num_training_batches), "batches", WITHIN, self._clock
+            ).__enter__()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance the bar, with the loss of the batch."""
         self._samples += len(batch.image) * trainer.world_size
-        if self._progress is not None and self._progress.has_bar:
-            self._progress.advance(note=_loss_of(outputs))
+        if self._progress is not None:
+            self._progress.advance(note=lambda: ", ".join([*_loss_of(outputs), self._left(trainer)]))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the line of the epoch."""
@@ -50,6 +58,14 @@ class EpochLines(Callback):
         self._epochs, self._seconds = self._epochs + 1, self._seconds + row["seconds"]
         left = (int(trainer.max_epochs or 0) - trainer.current_epoch - 1) * self._seconds / self._epochs
         tell(epoch_line(self.journal.rows, int(trainer.max_epochs or 0), self._samples, left))
+
+    def _left(self, trainer: L.Trainer) -> str:
+        """Return how long the whole training still takes, as seen from within an epoch."""
+        assert self._progress is not None
+        within = self._progress.done / int(trainer.num_training_batches)
+        spent = self._seconds + self._clock() - self._begun
+        left = (int(trainer.max_epochs or 0) - trainer.current_epoch - within) * spent / (self._epochs + within)
+        return f"training: at most {duration(left)} left"
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Remove the bar."""
@@ -87,6 +103,6 @@ def epoch_line(rows: list[Mapping[Any, Any]], epochs: int, samples: int, left: f
     return f"{line}; at most {duration(left)} left" if left > 0 else line
 
 
-def _loss_of(outputs: Any) -> str:
+def _loss_of(outputs: Any) -> list[str]:
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-    return f"loss {float(loss):.4g}" if isinstance(loss, torch.Tensor) else ""
+    return [f"loss {float(loss):.4g}"] if isinstance(loss, torch.Tensor) else []

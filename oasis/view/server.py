@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oasis.errors import DataError, import_extra
 from oasis.io.files import one_line
-from oasis.io.folders import image_files
+from oasis.io.folders import image_files, say_left_below
 from oasis.run import Run
 from oasis.view.page import Page
 from oasis.view.session import Session
@@ -74,6 +74,8 @@ def serve(
 def _existing(sources: Sequence[Path], run: Run) -> list[Path]:
     """Return the image files of files and folders, which all exist."""
     adapter = run.adapter
+    for source in sources:
+        say_left_below(source, adapter.suffixes)
     found = [path for source in sources for path in adapter.leading(image_files(source, adapter.suffixes))]
     for path in found:
         if not path.exists():

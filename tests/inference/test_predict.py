@@ -13,7 +13,7 @@ from oasis.inference import reader
 from oasis.inference.predict import predict
 from oasis.inference.sources import Frames
 from oasis.io.files import readable
-from oasis.io.folders import image_files
+from oasis.io.folders import image_files, left_below
 from oasis.run import Run
 
 
@@ -230,10 +230,30 @@ def test_another_size_than_in_training_is_warned_of_where_it_matters(toy_values,
         caplog.clear()
         predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
         assert ("trained on 48 x 40 pixels" in caplog.text) == warned
+        predict(separator, setup.adapter, write("b.npy", frames).parent, tmp_path / "m.h5")
+        assert caplog.text.count("trained on 48 x 40 pixels") == 2 * warned  # once in a prediction of two files
         separator = setup.new_separator(trained_size=(24, 20))
         caplog.clear()
         predict(separator, setup.adapter, write("a.npy", frames), tmp_path / "m.h5")
         assert not caplog.text
+
+
+def test_images_below_a_folder_are_said_to_be_left_out(toy, toy_separator, tmp_path, frames, write, caplog):
+    folder = write("a.npy", frames).parent
+    earlier = folder / "maps" / "a.npy"
+    for path in (folder / "day2" / "late.npy", folder / ".hidden" / "a.npy", earlier):
+        path.parent.mkdir()
+        np.save(path, frames)
+    assert predict(toy_separator, toy.adapter, folder, folder / "maps.h5").images == 3
+    assert caplog.messages == [
+        f"{folder}: image files in folders below it, such as {folder / 'day2' / 'late.npy'}, are not read: name "
+        "their folder"
+    ]
+    assert "late.npy" in left_below(folder)
+    (folder / "day2" / "late.npy").unlink()
+    assert left_below(folder, without=[earlier.parent]) == ""
+    with pytest.raises(DataError, match=r"image files in folders below it, such as .*a\.npy"):
+        image_files(tmp_path)
 
 
 def test_images_of_another_size_are_named_and_the_rest_goes_on(toy, toy_separator, tmp_path, frames, write):

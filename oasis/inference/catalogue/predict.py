@@ -30,6 +30,7 @@ from oasis.inference.windows import Place
 from oasis.io.catalogues import check_writable, write_catalogue
 from oasis.io.ds9 import write_circles
 from oasis.io.files import readable, replace_alone
+from oasis.io.folders import say_left_below
 from oasis.io.hdf5 import spooled_hdf5
 from oasis.separator.separator import Separator
 from oasis.stats.robust import median_and_noise
@@ -302,6 +303,7 @@ def predict_catalogue(
         Reader(adapter, key, dark),
         CatalogueRows(),
     )
+    say_left_below(source, adapter.suffixes, [out])
     paths = images_of(source, out, adapter.suffixes, adapter.leading)
     if lister.file is not None:
         lister.file.check_files(paths)
