@@ -50,8 +50,14 @@ class Arrangement:
         bands = 1 if self.band is None else shape[self.band]
         along = "".join(facts.names[place] for place in self.images).replace("Q", "I")
         named = f" ({', '.join(facts.channels)})" if bands > 1 and len(facts.channels) == bands else ""
-        images = f"{count} images along {along}" if along else "1 image"
-        return f"axes {facts.sizes(shape)}: {images}, {bands} band{'s' * (bands > 1)}{named}, {spatial} pixels"
+        image, pixels = ("signal", "samples") if len(self.spatial) == 1 else ("image", "pixels")
+        images = f"{count} {image}s along {along}" if along else f"1 {image}"
+        return f"axes {facts.sizes(shape)}: {images}, {bands} band{'s' * (bands > 1)}{named}, {spatial} {pixels}"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one image without an axis of bands whose axes are in order: nothing needs saying."""
+        return not self.images and self.band is None and [*self.spatial] == sorted(self.spatial)
 
 
 def arrangement(facts: AxisFacts, shape: Sequence[int], bands: int, dims: int, where: str) -> Arrangement | None:

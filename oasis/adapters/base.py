@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
-from oasis.adapters.axes import ArrangedParts, arrangement
+from oasis.adapters.axes import ArrangedParts, Arrangement, arrangement
 from oasis.adapters.fluxes import Fluxes
 from oasis.adapters.options import DataOptions
 from oasis.adapters.prediction import EventPrediction
@@ -504,7 +504,7 @@ class Adapter(ABC, Generic[OptionsT]):
         context = self.stored_context(path, image)
         if found is None:
             return Images(image, context, source=str(path))
-        self._show(path, facts.names, found.text(facts, values.shape))
+        self._show(path, found, found.text(facts, values.shape))
         known = facts.lengths(self.spatial_dims) if image.shape[2:] == found.size(values.shape) else ()
         axes = tuple(SPATIAL[-self.spatial_dims :].lower())
         return Images(image, context, None, axes, known, facts.pixel_unit if known else "", source=str(path))
@@ -589,16 +589,16 @@ class Adapter(ABC, Generic[OptionsT]):
         found = arrangement(facts, parts.shape, self.bands, self.spatial_dims, str(path))
         if found is None:
             return parts
-        self._show(path, facts.names, found.text(facts, parts.shape))
+        self._show(path, found, found.text(facts, parts.shape))
         return ArrangedParts(parts, found) if len(found.images) < 2 else None
 
-    def _show(self, path: Path, names: str, text: str) -> None:
+    def _show(self, path: Path, found: Arrangement, text: str) -> None:
         """Log what the axes of a file were taken for, once for every kind of file that has more than it needs.
 
         Files that differ in the lengths of their axes alone are of one kind.
         """
         kind = re.sub(r"\d+", "", text)
-        if kind not in self._shown and names != SPATIAL[-self.spatial_dims :]:
+        if kind not in self._shown and not found.is_plain:
             self._shown.add(kind)
             logger.info("%s: %s", path, text)
 

@@ -1,6 +1,6 @@
 """Axes: what the axes of a stored array mean, how long its pixels are, and what its channels are called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from oasis.errors import DataError
@@ -28,6 +28,8 @@ METRES = {
     "meter": 1.0,
 }
 """Units of length, as OME and OME-Zarr spell them."""
+DIMENSIONS = {name.lower(): name for name in KNOWN} | {"time": "T", "channel": "C", "band": "C"}
+"""Letters of axes by the names that zarr, xarray and HDF5 files give their dimensions, in lower case."""
 MEANINGS = "T (time), C (channels), Z, Y, X and I (images)"
 
 
@@ -89,6 +91,21 @@ class AxisFacts:
                 f"of {MEANINGS}"
             )
         return replace(self, names=names)
+
+
+def letters_of(names: Iterable[object], axes: int) -> str:
+    """Return the letters of named dimensions; an empty text unless every axis has a known name of its own.
+
+    Args:
+        names: the names.
+        axes: number of axes of the array.
+
+    Example:
+        >>> letters_of(["time", "y", "x"], 3), letters_of(["a", "y", "x"], 3), letters_of(["y", "x"], 3)
+        ('TYX', '', '')
+    """
+    letters = "".join(DIMENSIONS.get(str(name).strip().lower(), "?") for name in names)
+    return letters if "?" not in letters and len(set(letters)) == len(letters) == axes else ""
 
 
 def in_one_unit(lengths: Mapping[str, tuple[float, str]]) -> tuple[dict[str, float], str]:

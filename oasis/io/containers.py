@@ -1,7 +1,8 @@
 """Containers: files with several named arrays, in HDF5 or MATLAB format, and the choice of one of them."""
 
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import DataError, MissingExtraError
+from oasis.io.axes import SPATIAL, AxisFacts, letters_of
 from oasis.io.hdf5 import open_hdf5, read_dataset
 
 NAMES: Final = ("image", "adu")  # the array to take if a file contains several
+MICRON: Final = "µm"
 NUMBERS: Final = (
     "double",
     "single",
@@ -50,15 +53,50 @@ def read_hdf5(path: Path, key: str | None = None) -> NDArray[Any]:
         DataError: no such array, one stored in another file, or a MATLAB variable that is not an array of numbers.
         MissingExtraError: it is compressed by a filter that is not installed.
     """
+    return read_hdf5_axes(path, key)[0]
+
+
+def read_hdf5_axes(path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisFacts]:
+    """Read one array of an HDF5 file as `read_hdf5`, and what the file states about its axes."""
     with opened_dataset(path, key) as data:
         kind = data.attrs.get("MATLAB_class")
         if kind is None:
-            return read_dataset(data.file, data.name)
+            return read_dataset(data.file, data.name), hdf5_facts(data)
         kind = kind.decode() if isinstance(kind, bytes) else str(kind)
         if "MATLAB_empty" in data.attrs or kind not in NUMBERS:
             name = data.name.strip("/")
             raise DataError(f"{path}: {name} is empty or of the MATLAB class {kind}, expected an array of numbers")
-        return _pages_first(read_dataset(data.file, data.name).T)
+        return _pages_first(read_dataset(data.file, data.name).T), AxisFacts()
+
+
+def hdf5_facts(data: h5py.Dataset) -> AxisFacts:
+    """Return what a data set states about its axes.
+
+    These are the labels of its dimensions, the names of their scales (as netCDF writes them), or its attribute
+    `axes`, such as "ZYX" or ["z", "y", "x"]; and the length of a pixel along Z, Y and X that ImageJ and ilastik
+    write, `element_size_um`. What has another form says nothing.
+    """
+    named = (letters_of(names, data.ndim) for names in _axis_names(data))
+    names = next((found for found in named if found), "")
+    size = data.attrs.get("element_size_um", ())
+    lengths = np.ravel(size).tolist() if np.ndim(size) == 1 and np.asarray(size).dtype.kind in "fiu" else []
+    spatial = [name for name in SPATIAL if name in names]
+    known = len(lengths) == len(SPATIAL) and all(np.isfinite(one) and one > 0 for one in lengths)
+    stated = dict(zip(SPATIAL, lengths, strict=True)) if known else {}
+    found = {name: stated[name] for name in spatial if name in stated}
+    return AxisFacts(names, found, MICRON if found else "")
+
+
+def _axis_names(data: h5py.Dataset) -> Iterator[Sequence[str]]:
+    """Yield the names of axes that a data set states in one way or another."""
+    with suppress(OSError, ValueError, RuntimeError, KeyError, TypeError):  # a damaged attribute says nothing
+        yield [dimension.label for dimension in data.dims]
+    with suppress(OSError, ValueError, RuntimeError, KeyError, TypeError):
+        yield [posixpath.basename(dimension[0].name) if len(dimension) else "" for dimension in data.dims]
+    with suppress(OSError, ValueError, RuntimeError, KeyError, TypeError):
+        stated = data.attrs.get("axes", ())
+        names = [one.decode() if isinstance(one, bytes) else str(one) for one in np.ravel(stated)]
+        yield list(names[0]) if len(names) == 1 else names
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from oasis.io.arrays import checked_numbers, read_array
 from oasis.io.axes import AxisFacts
 from oasis.io.bio import BIO, read_bio_axes
+from oasis.io.containers import read_hdf5_axes
 from oasis.io.files import check_file, reading
 from oasis.io.tiff import read_tiff_axes
 from oasis.io.traces import read_traces
@@ -44,6 +45,11 @@ def read_labelled(path: str | Path, key: str | None = None) -> tuple[NDArray[Any
         check_file(path)
         with reading(path):
             values, facts = read_bio_axes(path, key)
+        return checked_numbers(path, values), facts
+    if suffix in (".h5", ".hdf5"):
+        check_file(path)
+        with reading(path):
+            values, facts = read_hdf5_axes(path, key)
         return checked_numbers(path, values), facts
     if suffix == ".csv":
         check_file(path)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from oasis.errors import DataError
 from oasis.io.arrays import without_pickles
 from oasis.io.axes import AxisFacts
-from oasis.io.containers import opened_dataset
+from oasis.io.containers import hdf5_facts, opened_dataset
 from oasis.io.files import check_file, reading
 from oasis.io.fits import FITS, open_fits
 from oasis.io.tiff import CHANNELS, check_chain, check_complete, tiff_facts
@@ -108,7 +108,7 @@ class _Hdf5:
     """A data set, whose damage becomes one error."""
 
     def __init__(self, path: Path, data: h5py.Dataset) -> None:
-        self._path, self._data = path, data
+        self._path, self._data, self.facts = path, data, hdf5_facts(data)
         self.shape: tuple[int, ...] = data.shape or ()
         self.dtype: np.dtype[Any] = data.dtype
 

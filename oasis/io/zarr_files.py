@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.errors import ConfigError, DataError, import_extra
-from oasis.io.axes import KNOWN, AxisFacts, in_one_unit
+from oasis.io.axes import AxisFacts, in_one_unit, letters_of
 from oasis.io.containers import check_unscaled, chosen_name
 from oasis.io.files import reading
 from oasis.io.tiff import resolutions
@@ -19,8 +19,6 @@ ZARR: Final = ".zarr"
 TIFF: Final = (".tif", ".tiff")
 MICRONS: Final = {"micrometer": "µm", "micrometre": "µm"}
 BROKEN: Final = "not a readable zarr array"
-
-DIMENSIONS: Final = {name.lower(): name for name in KNOWN} | {"time": "T", "channel": "C", "band": "C"}
 
 
 class Level(NamedTuple):
@@ -169,8 +167,7 @@ def open_zarr(path: Path, key: str | None = None) -> ZarrArray:
 def _dimensions(array: Any) -> str:
     """Return the letters of the axes of an array that names its dimensions, as zarr v3 or xarray; else nothing."""
     named = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS", ())
-    letters = "".join(DIMENSIONS.get(str(name).lower(), "?") for name in named)
-    return letters if "?" not in letters and len(set(letters)) == len(letters) == array.ndim else ""
+    return letters_of(named, array.ndim)
 
 
 def read_zarr(path: Path, key: str | None = None) -> NDArray[Any]:

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -323,3 +324,60 @@ def test_colours_of_pictures_are_bands(tmp_path):
 def test_stated_axes_are_checked():
     with pytest.raises(DataError, match="expected one letter for each"):
         AxisFacts().renamed("YY", 2, "a.npy")
+
+
+def _label(data):
+    for dimension, name in zip(data.dims, ("z", "channel", "y", "x"), strict=True):
+        dimension.label = name
+
+
+def _scale(data):
+    for place, name in enumerate(("z", "c", "y", "x")):
+        data.file[name] = np.arange(data.shape[place])
+        data.file[name].make_scale(name)
+        data.dims[place].attach_scale(data.file[name])
+
+
+def _attribute(names):
+    def state(data):
+        data.attrs["axes"] = names
+
+    return state
+
+
+@pytest.mark.parametrize("state", [_label, _scale, _attribute("ZCYX"), _attribute(["z", "c", "y", "x"])])
+def test_axes_that_hdf5_states_are_read_whole_and_by_parts(tmp_path, state):
+    values = np.random.default_rng(0).random((5, 2, 20, 30)).astype(np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        state(file.create_dataset("image", data=values))
+        file["image"].attrs["element_size_um"] = [1.5, 0.2, 0.1]
+    adapter, path = domain(2, 3), tmp_path / "a.h5"
+    expected = values.swapaxes(0, 1)[None]
+    found = adapter.read(path, "image")
+    np.testing.assert_array_equal(found.image, expected)
+    assert (found.pixel_size, found.pixel_unit) == ((1.5, 0.2, 0.1), "µm")
+    np.testing.assert_array_equal(Reader(adapter, "image").images(path, 0, 1).image, expected)
+    with pytest.raises(DataError, match="axes Z=5, C=2, Y=20, X=30: 2 channels, expected 3"):
+        domain(3, 3).read(path, "image")
+
+
+@pytest.mark.parametrize("names", ["what", ["a", "b", "y", "x"], ["y", "x"], 7, ["z", "z", "y", "x"]])
+def test_axes_of_hdf5_that_say_nothing_leave_the_shape_to_decide(tmp_path, names):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image"] = np.ones((5, 2, 20, 30), np.float32)
+        file["image"].attrs["axes"] = names
+        file["image"].attrs["element_size_um"] = "small"
+    found = domain(2, 2).read(tmp_path / "a.h5")
+    assert (found.image.shape, found.pixel_size) == ((5, 2, 20, 30), ())
+
+
+def test_only_what_a_person_wants_to_know_of_signals_is_said(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "oasis")
+    for name, columns in (("one", 1), ("three", 3)):
+        rows = np.column_stack([np.arange(40), np.ones((40, columns))])
+        np.savetxt(
+            tmp_path / f"{name}.csv", rows, delimiter=",", header="time,a" + ",b" * (columns - 1), comments=""
+        )
+        assert domain(1, 1).read(tmp_path / f"{name}.csv").image.shape == (columns, 1, 40)
+    (text,) = caplog.messages
+    assert text.endswith("three.csv: axes I=3, X=40: 3 signals along I, 1 band, 40 samples")

@@ -128,6 +128,9 @@ def _axes(shape: Sequence[int], facts: AxisFacts, dims: int | None, path: Path) 
         lengths = dict(zip(facts.names, shape, strict=True))
         bands = lengths.get("C", 1)
         found = 3 if lengths.get("Z", 1) > 1 else (2 if "Y" in lengths else 1)
+        if (dims or found) == 1 and "I" in facts.names:  # columns of a table
+            signals = f"{lengths['I']} signal{'s' * (lengths['I'] > 1)} of {lengths['X']} samples"
+            return 1, bands, f"{signals} in {path.name}"
         return dims or found, bands, f"axes {facts.sizes(shape)}, as {path.name} states"
     said = " x ".join(map(str, shape))
     if dims is not None or len(shape) < 3:
