@@ -7,11 +7,14 @@ from pathlib import Path
 from string import Template
 
 from oasis.adapters.camera import Camera
+from oasis.adapters.folder.alignment import misaligned
 from oasis.adapters.folder.channels import check_endings, likely_endings
+from oasis.adapters.folder.layout import KINDS
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
 from oasis.errors import DataError
+from oasis.io.folders import left_below
 from oasis.io.outputs import check_outputs
 from oasis.io.texts import read_text, write_text
 from oasis.io.traces import signal_unit
@@ -58,7 +61,24 @@ def write_folder(
     )
     check_outputs({path: is_unedited}, [folder], force=force, mend=ANOTHER_NAME)
     write_text(path, f"{text}{UNEDITED}{_digest(text)}\n")
-    return path, "\n".join([said(folder, found, camera, compared), *_channels_said(folder, channels)])
+    lines = [said(folder, found, camera, compared), *_channels_said(folder, channels)]
+    return path, "\n".join([*lines, *_moved_said(folder, found, channels), *_deeper_said(folder, channels)])
+
+
+def _moved_said(folder: Path, found: Found, channels: Sequence[str]) -> list[str]:
+    """Return a line if the maps of all images would fit better if they were moved in the same way."""
+    if found.single or found.labels:
+        return []
+    move = misaligned(training_layout(folder, channels), found.spatial_dims)
+    return [f"the maps would fit the images better {move}: do they lie over each other?"] if move else []
+
+
+def _deeper_said(folder: Path, channels: Sequence[str]) -> list[str]:
+    """Return a line if there are images in folders below those that are read."""
+    layout = training_layout(folder, channels)
+    files = [layout.images, *layout.maps.values()]
+    parents = sorted({path.parent for paths in files for path in paths.values() if path.parent != folder})
+    return [text for text in (left_below(parent, KINDS) for parent in parents) if text][:1]
 
 
 def _channels_said(folder: Path, channels: Sequence[str]) -> list[str]:
@@ -109,7 +129,7 @@ def said(folder: Path, found: Found, camera: Camera, compared: Compared | None =
     lines = [
         f"{folder}: {'images of one class each, to be mixed' if found.single else 'images with maps'}: {counts}",
         f"{found.spatial_dims}D, {found.bands} band{'s' * (found.bands > 1)}; the smallest has "
-        f"{' x '.join(map(str, found.smallest))} pixels; {found.why}",
+        f"{' x '.join(map(str, found.smallest))} {'pixels' if found.spatial_dims > 1 else 'samples'}; {found.why}",
         f"train, val and test: {split}",
         offset,
     ]

@@ -10,8 +10,9 @@ import yaml
 from made_up_cells import CLASSES, GAIN, OFFSET, pairs, stained
 
 from oasis.adapters.camera import Camera
+from oasis.adapters.folder.alignment import misaligned
 from oasis.adapters.folder.channels import likely_endings
-from oasis.adapters.folder.measuring import measure
+from oasis.adapters.folder.measuring import measure, training_layout
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
 from oasis.run import Run
@@ -281,3 +282,46 @@ def test_folders_that_cannot_name_a_class_are_refused(tmp_path):
     (folder / "nuclei").rename(folder / "a&b")
     with pytest.raises(ConfigError, match="'a&b' cannot name a class"):
         measure(folder)
+
+
+def test_one_signal_of_a_table_is_called_so(tmp_path):
+    said = write_folder(pairs(tmp_path / "runs", 3, (300,), suffix=".csv"), tmp_path / "runs.yaml")[1]
+    assert "1D, 1 band; the smallest has 300 samples; 1 signal of 300 samples in cell_0.csv" in said
+
+
+@pytest.mark.parametrize(
+    ("move", "said"),
+    [
+        (lambda values: np.roll(values, (6, -5), (-2, -1)), "shifted by Y -6, X +5 pixels"),
+        (lambda values: np.flip(values, -1), "mirrored along X"),
+        (lambda values: values.swapaxes(-1, -2), "with rows and columns exchanged"),
+        (lambda values: values, ""),
+    ],
+)
+@pytest.mark.parametrize("stacked", [False, True])
+def test_maps_that_lie_elsewhere_than_their_images_are_noticed(tmp_path, move, said, stacked):
+    folder = pairs(tmp_path / "cells", 4, (64, 64), suffix=".npy")
+    for kind in ("images", *CLASSES):
+        arrays = [np.load(path) for path in sorted((folder / kind).iterdir())]
+        arrays = [values if kind == "images" else np.ascontiguousarray(move(values)) for values in arrays]
+        for number, values in enumerate(arrays):
+            np.save(folder / kind / f"cell_{number}.npy", np.stack(arrays) if stacked else values)
+    text = write_folder(folder, tmp_path / "cells.yaml", dims=2)[1]
+    line = f"the maps would fit the images better {said}"
+    assert line in text if said else "better" not in text
+
+
+@pytest.mark.parametrize("size", [(300,), (40, 44), (12, 20, 24)])
+def test_nothing_is_said_of_maps_in_place(tmp_path, size):
+    for seed in range(4):
+        folder = pairs(tmp_path / str(seed), 3, size, suffix=".npy", seed=seed)
+        assert misaligned(training_layout(folder), len(size)) == ""
+
+
+def test_images_in_deeper_folders_are_said_to_be_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = pairs(tmp_path / "cells", 3, suffix=".npy")
+    assert "below" not in write_folder(folder)[1]
+    (folder / "images" / "day2").mkdir()
+    np.save(folder / "images" / "day2" / "late.npy", np.ones((40, 44)))
+    assert "such as" in write_folder(folder)[1]
