@@ -159,7 +159,10 @@ class Backbone(nn.Module, ABC):
     def _check(self, image: Tensor) -> None:
         if image.ndim != self.spatial_dims + 2 or image.shape[1] != self.in_channels:
             axes = ", ".join("DHW"[-self.spatial_dims :])
-            raise ModelError(f"expected an image (batch, {self.in_channels}, {axes}), found {tuple(image.shape)}")
+            raise ModelError(
+                f"expected an image (batch, {self.in_channels}, {axes}), found {tuple(image.shape)}: "
+                f"this model has in_channels {self.in_channels} and spatial_dims {self.spatial_dims}"
+            )
 
     def margins(self, size: Sequence[int]) -> Margins:
         """Return the number of pixels to add before and after each axis."""

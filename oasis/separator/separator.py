@@ -228,7 +228,8 @@ class Separator(nn.Module):
         if batch.ndim != dims + 2 or batch.shape[1] != channels:
             raise DataError(
                 f"{what} of shape {shape}: expected {dims} spatial axes after an axis of {channels} "
-                "channels, and for several images a batch axis before it"
+                "channels, and for several images a batch axis before it; the options of the separator have "
+                f"spatial_dims {dims}"
             )
         if 0 in batch.shape[2:]:
             raise DataError(f"{what} of shape {shape}: has no pixels")

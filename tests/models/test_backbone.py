@@ -113,7 +113,7 @@ def test_a_network_of_one_size_is_handed_that_size() -> None:
 def test_an_image_that_does_not_fit_is_refused(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ModelError) as error:
         Local(1, 1, 2)(torch.zeros(shape))
-    assert str(error.value) == message
+    assert str(error.value) == f"{message}: this model has in_channels 1 and spatial_dims 2"
 
 
 @pytest.mark.parametrize(
