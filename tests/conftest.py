@@ -24,6 +24,12 @@ def same_threads():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def small_galleries(monkeypatch):
+    """Draw two events instead of eight, since panels take most of the time of an evaluation of few events."""
+    monkeypatch.setattr("oasis.evaluation.figures.SHOWN", 2)
+
+
 @pytest.fixture
 def float32(monkeypatch):
     """Compute in float32 also where the processor has bfloat16, whose rounding would hide other differences."""
@@ -55,6 +61,16 @@ def toy(toy_values):
 def toy_separator(toy):
     """A separator with weights as they are drawn."""
     return toy.new_separator()
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The process whose children run commands."""
+    from forked import Server
+
+    server = Server()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,7 @@ def write_figures(
     figures = {"intensity": intensity_figure(table, adapter.unit)}
     if isinstance(summary, Summary):
         figures |= comparison_figures({name: table}, {name: summary})
-        events = gallery_indices(table, summary.study)
+        events = gallery_indices(table, summary.study, SHOWN)
         if adapter.spatial_dims > 1 and events:
             shown = events | typical_background(table, summary.study)
             figures["gallery"] = gallery_figure(separator, dataset, shown, adapter, summary.study.name, grouping)

@@ -27,14 +27,6 @@ CONFIGURATION = {
 
 
 @pytest.fixture(scope="session")
-def server():
-    """The process whose children run commands."""
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
 def trained(server, tmp_path_factory) -> Path:
     """The folder that every test gets a copy of; processes that share the tests share it."""
     root = tmp_path_factory.getbasetemp()

@@ -117,10 +117,12 @@ def serve() -> None:
     import matplotlib.pyplot  # noqa: F401
     import torch
 
-    import oasis.cli  # noqa: F401
+    import oasis.cli
+    import oasis.evaluation.figures
 
     for module in LOADED:
         __import__(module)
+    oasis.evaluation.figures.SHOWN = 2  # panels take most of the time of an evaluation
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # so that children share what is loaded
