@@ -98,10 +98,11 @@ def main() -> None:
     """Train with every rule and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=at_least(1), default=10)
-    parser.add_argument("--images", type=at_least(1), default=1024, help="of an epoch")
+    parser.add_argument("--images", type=at_least(1), default=1024, help="of an epoch; half as many are tested")
     parser.add_argument("--seeds", type=at_least(1), default=1, help="runs of every rule")
     parser.add_argument("--run", type=Path, default=Path("runs/three_classes"))
     options = parser.parse_args()
+    count = options.images
     errors: dict[str, list[np.ndarray]] = {rule: [] for rule in RULES}
     for seed in range(options.seeds):
         for rule, weights in RULES.items():
@@ -109,7 +110,7 @@ def main() -> None:
                 "adapter": f"{__file__}:BlobAdapter",
                 "run": str(options.run / f"{rule.replace(' ', '_')}_{seed}"),
                 "seed": seed,
-                "data": {"events": {"train": options.images}},
+                "data": {"events": {"train": count, "val": -(-count // 8), "test": -(-count // 2)}},
                 "loss": {"region_weights": weights},
                 "training": {"epochs": options.epochs},
             }

@@ -1,5 +1,6 @@
 """The examples, in reduced size, as anyone would run them; about 40 s."""
 
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -62,12 +63,14 @@ def test_batch_scripts_are_bash(script):
     subprocess.run(["bash", "-n", script], check=True)
 
 
-def test_the_demonstration_compares_the_methods_on_the_same_events(example, root, tmp_path):
+def test_the_demonstration_compares_the_methods_on_the_same_events(example, monkeypatch, capsys, tmp_path):
     demo = example("migdal/demo")
     small = ["data.events={train: 32, val: 8, test: 120}", "training.epochs=1", "data.evaluation_size=[96,96]"]
     changes = [part for key in small for part in ("--set", key)]
-    command = [sys.executable, root / "examples/migdal/demo.py", "--out", tmp_path, *changes]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    forks = multiprocessing.get_context("fork")  # which have imported everything
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: forks)
+    demo.main(["--out", str(tmp_path), *changes])
+    printed = capsys.readouterr().out
     for name in demo.METHODS:
         rows = [line for line in printed.splitlines() if line.split()[:1] == [name]]
         assert len(rows) == 5  # three bins, the detection and the false light
