@@ -87,11 +87,11 @@ def print_false_light(tables: dict[str, pd.DataFrame], folder: Path, unit: str) 
 def draw(tables: dict[str, pd.DataFrame], summaries: dict[str, Summary], run: Run, out: Path) -> None:
     """Draw the comparison and a gallery of events separated by the quickstart."""
     from oasis.evaluation.figures import comparison_figures, save_figure
-    from oasis.evaluation.gallery import gallery_figure, gallery_indices
+    from oasis.evaluation.gallery import gallery_figure, gallery_indices, typical_background
 
     figures = comparison_figures(tables, summaries)
     study = summaries["ours"].study
-    events = gallery_indices(tables["ours"], study)
+    events = gallery_indices(tables["ours"], study) | typical_background(tables["ours"], study)
     figures["gallery"] = gallery_figure(run.separator(), run.dataset("test"), events, run.adapter, study.name)
     for title, figure in figures.items():
         print(f"figure: {save_figure(figure, out / f'{title}.png')}")
