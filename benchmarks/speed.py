@@ -37,13 +37,13 @@ Context = Callable[[], AbstractContextManager[None]]
 class PlainBlock(nn.Sequential):
     """Convolution, normalisation and activation, twice."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: str) -> None:
         super().__init__(
             nn.Conv2d(inputs, outputs, 3, padding=1),
-            nn.GroupNorm(8, outputs),
+            nn.GroupNorm(8, outputs) if norm == "group" else nn.BatchNorm2d(outputs),
             nn.SiLU(),
             nn.Conv2d(outputs, outputs, 3, padding=1),
-            nn.GroupNorm(8, outputs),
+            nn.GroupNorm(8, outputs) if norm == "group" else nn.BatchNorm2d(outputs),
             nn.SiLU(),
         )
 
@@ -51,16 +51,17 @@ class PlainBlock(nn.Sequential):
 class PlainUNet(nn.Module):
     """The paper's network in a straightforward implementation."""
 
-    def __init__(self, classes: int, base: int) -> None:
+    def __init__(self, classes: int, base: int, norm: str = "group") -> None:
         super().__init__()
+        block = partial(PlainBlock, norm=norm)
         widths = [base, 2 * base, 4 * base, 8 * base]
         steps = list(pairwise(widths))
-        self.first = PlainBlock(1, base)
+        self.first = block(1, base)
         self.pools = nn.ModuleList(nn.Conv2d(a, a, 3, stride=2, padding=1, groups=a) for a, _ in steps)
-        self.downs = nn.ModuleList(PlainBlock(a, b) for a, b in steps)
-        self.bottleneck = PlainBlock(8 * base, 8 * base)
+        self.downs = nn.ModuleList(block(a, b) for a, b in steps)
+        self.bottleneck = block(8 * base, 8 * base)
         self.mixes = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in reversed(steps))
-        self.ups = nn.ModuleList(PlainBlock(b, a) for a, b in reversed(steps))
+        self.ups = nn.ModuleList(block(b, a) for a, b in reversed(steps))
         self.last = nn.Conv2d(base, classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -89,6 +90,7 @@ class Step:
 
     def train(self, image: Tensor, target: Tensor, valid: Tensor) -> None:
         """Forward, loss, backward, clipping and the optimiser's step."""
+        self.network.train()
         with self.context():
             output = self.network(image)
         self.loss(F.softplus(output.float()), target, valid).backward()
@@ -98,6 +100,7 @@ class Step:
 
     def infer(self, image: Tensor) -> None:
         """Return the scaled maps of an image."""
+        self.network.eval()
         with torch.inference_mode(), self.context():
             F.softplus(self.network(image).float())
 
@@ -191,6 +194,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--size", type=at_least(1), nargs=2, default=(288, 512), metavar=("H", "W"))
     parser.add_argument("--batch", type=at_least(1), default=4)
+    parser.add_argument("--norm", choices=("group", "batch"), default="group", help="group: the paper's")
     parser.add_argument("--threads", type=at_least(1), default=torch.get_num_threads())
     parser.add_argument("--repeats", type=at_least(1), default=7)
     return parser.parse_args()
@@ -203,12 +207,14 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     print(
-        f"base {arguments.base}, {batch} x {size[0]} x {size[1]}, {arguments.threads} threads, {repeats} turns, "
+        f"base {arguments.base}, {arguments.norm} normalisation, {batch} x {size[0]} x {size[1]}, "
+        f"{arguments.threads} threads, {repeats} turns, "
         f"ours in {best_precision('cpu')}, torch {torch.__version__}"
     )
     data = draw_data(batch, size)
-    plain = Step(PlainUNet(len(CLASSES), arguments.base), nullcontext, fused=None)
-    unet = create_model("unet", in_channels=1, out_channels=len(CLASSES), base_channels=arguments.base)
+    plain = Step(PlainUNet(len(CLASSES), arguments.base, arguments.norm), nullcontext, fused=None)
+    channels = {"in_channels": 1, "out_channels": len(CLASSES), "base_channels": arguments.base}
+    unet = create_model("unet", **channels, norm=arguments.norm)
     ours = Step(unet, partial(autocast, "cpu"), fused=True)
     step = compare("training step", repeats, partial(plain.train, *data), partial(ours.train, *data), batch)
     compare("inference", repeats, partial(plain.infer, data[0]), partial(ours.infer, data[0]), batch)
