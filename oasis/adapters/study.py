@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from oasis.errors import ConfigError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+SIMILAR = 0.8  # ratio of names above which one is taken for a misspelling of the other
 INTENSITY, PRESENCE = "intensity_predicted", "presence_predicted"  # columns of an event table
 
 
@@ -82,6 +84,14 @@ class Study:
         for query in (self.signal, self.background):
             if query is not None:
                 chosen(table, query)
+
+    def doubt(self, table: "pd.DataFrame") -> str:
+        """Return which column of groups, that not all samples need to have, looks misspelt; else an empty text."""
+        for what, group in (("group", self.group), ("background_group", self.background_group)):
+            similar = [] if group in (None, *table) else get_close_matches(str(group), map(str, table), 1, SIMILAR)
+            if similar:
+                return f"study: the event table has no column {group!r} ({what}); did you mean {similar[0]!r}?"
+        return ""
 
 
 def chosen(rows: "pd.DataFrame", query: str) -> "pd.Series[bool]":

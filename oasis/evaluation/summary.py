@@ -142,4 +142,8 @@ def check_study(adapter: Adapter, split: str = "test") -> None:
         return
     quantities = (*adapter.quantities.of_object, *adapter.quantities.of_image)
     learned = {f"{quantity.name}_predicted": float("nan") for quantity in quantities}
-    adapter.study.check(adapter.classes, table.assign(**learned))
+    table = table.assign(**learned)
+    adapter.study.check(adapter.classes, table)
+    doubt = adapter.study.doubt(table)
+    if doubt:
+        logger.warning("%s", doubt)

@@ -87,3 +87,12 @@ def test_samples_that_cannot_be_read_yet_are_no_obstacle_to_training(toy, monkey
 def test_no_samples_are_nothing_to_check(toy, monkeypatch):
     monkeypatch.setattr(type(toy.adapter), "study", replace(toy.adapter.study, quantity="heigth"))
     check_study(type(toy.adapter)({"test": 0}))
+
+
+def test_a_misspelt_column_of_groups_is_said_before_training(toy, monkeypatch, caplog):
+    for group, said in (("kind", False), ("track", False), ("knd", True)):
+        monkeypatch.setattr(type(toy.adapter), "study", replace(toy.adapter.study, group=group))
+        caplog.clear()
+        check_study(toy.adapter)
+        text = "study: the event table has no column 'knd' (group); did you mean 'kind'?"
+        assert caplog.messages == [text] * said
