@@ -133,8 +133,8 @@ def metrics(energy: bool = False) -> list[Metric]:
 
 
 def share_lit(light: np.ndarray) -> np.ndarray:
-    """Return the percentage of events with light, (resamples,) of (resamples, n)."""
-    return np.asarray(100 * (light > 0).mean(axis=-1))
+    """Return the percentage of events with light, (resamples,) of (resamples, n); NaN is no event."""
+    return np.asarray(100 * (light > 0).sum(axis=-1) / np.isfinite(light).sum(axis=-1))
 
 
 def _between(column: str, low: float, high: float) -> str:

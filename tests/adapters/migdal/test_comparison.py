@@ -82,6 +82,11 @@ def test_metrics_and_goals_are_those_of_the_events_they_name(compare, tables):
     assert [len(axes.containers) for axes in compare.comparison_figure(found).axes] == [3] * 4
 
 
+def test_the_share_with_light_is_that_of_events(compare):
+    resamples = np.array([[0, 1, np.nan, np.nan], [2, 0, 0, 3]])
+    assert compare.share_lit(resamples).tolist() == [50, 50]
+
+
 def test_an_energy_of_its_own_is_compared_where_there_is_one(compare, tables, monkeypatch):
     of_all = compare.metrics
     monkeypatch.setattr(compare, "metrics", lambda own: [one for one in of_all(own) if "energy" in one.label][:2])
