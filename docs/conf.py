@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ project = "oasis-seg"
 author = "The oasis-seg developers"
 copyright = author
 release = oasis.__version__
+PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+NOTEBOOKS = ("first_steps", "own_folder", "own_domain", "own_training_loop", "event_table")
 
 extensions = [
     "myst_nb",  # Markdown, and notebooks with the outputs that are stored in them
@@ -111,6 +114,7 @@ myst_substitutions = {
     "asinh": tables.options_table(AsinhScale, {"name": "the kind of scaling"}),
     "head": tables.options_table(HeadOptions),
     "cells": tables.options_table(CellsOptions),
+    "colab": tables.colab_links(NOTEBOOKS, PROJECT["urls"].get("Source", ""), release),
     "cygno": tables.options_table(CygnoOptions),
     "cygno_columns": columns_table(SELECTION_COLUMNS),
     "cygno_digitisation": tables.options_table(Digitisation),

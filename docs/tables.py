@@ -3,7 +3,7 @@
 import inspect
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -70,10 +70,13 @@ def _of_command(name: str, command: Any) -> str:
         (f"`{one.name.upper()}`", "required" if one.required else "", help_text(one.help)) for one in arguments
     ]
     for one in (one for one in command.params if one.param_type_name == "option"):
-        default = "" if one.default in (None, False, "") or callable(one.default) or one.multiple else one.default
+        hidden = one.is_flag or callable(one.default) or one.multiple
+        default = "" if hidden or one.default in (None, False, "") else one.default
         value = "" if one.is_flag else " VALUE"
         shown = "required" if one.required else (f"`{default}`" if default != "" else "")
-        rows.append((f"`{', '.join(one.opts)}{value}`", shown, help_text(one.help)))
+        if one.secondary_opts and one.default:
+            shown = f"`{one.opts[0]}`"
+        rows.append((f"`{', '.join([*one.opts, *one.secondary_opts])}{value}`", shown, help_text(one.help)))
     usage = " ".join(["oasis", name, *words, *(["[OPTIONS]"] if len(rows) > len(arguments) else [])])
     parts = [sentence(command.help or ""), f"```text\n{usage}\n```"]
     return "\n\n".join([*parts, table(("argument or option", "default", "meaning"), rows)] if rows else parts)
@@ -209,3 +212,25 @@ def surveys_table(surveys: Mapping[str, tuple[float, Mapping[str, Any]]]) -> str
             facts = f"{one.wavelength:.0f} | {one.psf_fwhm:g} | {one.sky:.2g} | {one.gain:.3g}"
             rows.append(f"| {first} | {band} | {facts} |")
     return "\n".join(rows)
+
+
+def colab_links(notebooks: Iterable[str], source: str, version: str) -> str:
+    """Return what opens notebooks in Google Colab: links to the files of a version, if it is on GitHub.
+
+    Args:
+        notebooks: the names of the notebooks.
+        source: the address of the public repository; empty if there is none.
+        version: the version, whose tag is v and the version.
+
+    Example:
+        >>> colab_links(["first_steps"], "https://github.com/o/n/", "1.0").splitlines()[2]
+        '- [first steps](https://colab.research.google.com/github/o/n/blob/v1.0/docs/notebooks/first_steps.ipynb)'
+        >>> "Upload notebook" in colab_links(["first_steps"], "", "1.0")
+        True
+    """
+    colab, github = "https://colab.research.google.com", "https://github.com/"
+    if not source.startswith(github):
+        return f"In [Colab]({colab}/#create=true)\nchoose *File*, *Upload notebook*,\nand the file of a notebook."
+    place = f"{colab}/github/{source.removeprefix(github).rstrip('/')}/blob/v{version}/docs/notebooks"
+    links = [f"- [{name.replace('_', ' ')}]({place}/{name}.ipynb)" for name in notebooks]
+    return "\n".join(["Open in Colab:", "", *links])

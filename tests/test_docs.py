@@ -193,11 +193,13 @@ def test_tables_of_the_reference_are_made_of_every_option(monkeypatch):
     import tables
 
     assert doctest.testmod(tables).failed == 0
+    assert {*conf.NOTEBOOKS} == {path.stem for path in (DOCS / "notebooks").glob("*.ipynb")}
     content = "".join(page.read_text() for page in DOCS.rglob("*.md") if "_build" not in page.parts)
     assert set(re.findall(r"{{ (\w+) }}", content)) == set(conf.myst_substitutions)
     for name, text in conf.myst_substitutions.items():
         assert len(text.splitlines()) > 2, name
         assert ":math:" not in text, name
+    assert "| `--browser, --no-browser` | `--browser` |" in conf.myst_substitutions["command_view"]
     assert "with `--each` a folder" in conf.myst_substitutions["command_predict"]
     typed = (
         "(a: ~typing.Annotated[list[str] | None, <typer.models.OptionInfo object at 0x7f0a>] = None, b: int = 1)"
