@@ -22,13 +22,17 @@ class Choice:
         separator: the separator to apply.
         measure: measures the effect of larger surroundings on its maps; called at most once, if needed.
         kind: the kind of windows, if the user chose one.
+        repeat: warn about every file, not only about the first one with images of a size.
     """
 
-    def __init__(self, separator: Separator, measure: Measure | None = None, kind: str | None = None) -> None:
+    def __init__(
+        self, separator: Separator, measure: Measure | None = None, kind: str | None = None, repeat: bool = False
+    ) -> None:
         self.separator = separator
         self._measure = measure
         self._kind = kind
-        self._said: set[tuple[int, ...]] = set()  # sizes of images of which a warning was logged
+        self._repeat = repeat
+        self._warned: set[tuple[int, ...]] = set()  # sizes of images of which a warning was logged
 
     @cached_property
     def check(self) -> SizeCheck | None:
@@ -72,17 +76,22 @@ class Choice:
                 )
                 way = "pad them to that size" if smaller else regions
                 raise DataError(f"{facts}: {way}, or override this with --window whole")
-            if size not in self._said:
-                logger.warning("%s: %s: intensities will be off, as in all images of this size", path, facts)
-        if found is None and self.separator.sees_whole_frame and size not in self._said:
-            logger.warning(
+            self._warn(size, "%s: %s: intensities will be off, as in all images of this size", path, facts)
+        if found is None and self.separator.sees_whole_frame:
+            self._warn(
+                size,
                 "%s: %s sees the whole frame: intensities may be off; separate windows of that size with "
                 "--window regions, or train a model that does not, such as unet with model.norm=batch and without "
                 "head.present_from",
                 path,
                 facts,
             )
-        self._said.add(size)
+
+    def _warn(self, size: tuple[int, ...], text: str, *values: object) -> None:
+        """Log a warning, unless images of this size had theirs."""
+        if self._repeat or size not in self._warned:
+            logger.warning(text, *values)
+        self._warned.add(size)
 
 
 def pixels(size: tuple[int, ...]) -> str:

@@ -192,7 +192,7 @@ class RunInspection(RunEvaluation):
             raise ConfigError(f"window: images are shown whole, not by {cut.kind}")
         calibration, separator = self.calibration, self.separator(best_device())
         check_same_classes(separator, self.adapter)
-        choice = Choice(separator, lambda: self._known_size(separator), cut.kind)
+        choice = Choice(separator, lambda: self._known_size(separator), cut.kind, repeat=True)
         job = Job(separator, self.adapter, self._needs_spread, False, cut, choice, self.config.grouping or {})
         return Inspector(self, job, calibration)
 

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from oasis.cli import run as command
 from oasis.errors import DataError
 from oasis.evaluation.surroundings import SizeCheck
+from oasis.inference.choice import Choice
 from oasis.run import Run
 
 SAME = SizeCheck(
@@ -74,6 +76,15 @@ def test_images_that_would_have_other_maps_are_refused_with_the_way_out(run, lar
     assert "larger.npy: images of 48 x 40 pixels, but the model was trained on 24 x 20 pixels" in line
     assert "dot -90.0 % inside" in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("repeat", [True, False])
+def test_a_warning_is_given_once_for_images_of_a_size_unless_each_is_shown_alone(run, caplog, repeat):
+    choice = Choice(run.separator(), lambda: OTHER, "whole", repeat=repeat)
+    for number, size in enumerate([(48, 40), (48, 40), (24, 20), (50, 40)]):
+        choice.check_size(size, Path(f"{number}.npy"))
+    named = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert named == (["0.npy", "1.npy", "3.npy"] if repeat else ["0.npy", "3.npy"])
 
 
 def test_images_that_have_the_same_maps_are_separated_whole(run, larger, tmp_path, caplog):
