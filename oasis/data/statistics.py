@@ -15,6 +15,7 @@ from oasis.data.loading import Loader
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.errors import ConfigError, DataError
+from oasis.progress import watched
 from oasis.regions import check_classes, per_class, present, region_codes, region_name
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def region_statistics(
     summed = partial(_sums, classes=classes, limits=limits)
     loader = Loader(dataset, chosen, 1, workers, 1, summed)
     sums: dict[int, NDArray[np.float64]] = {}
-    for one in loader:
+    for one in watched(loader, "count regions", count):
         for code, row in one.items():
             sums[code] = sums.get(code, 0) + row
     codes = sorted(sums, key=lambda code: (code.bit_count(), code))

@@ -10,7 +10,7 @@ from oasis.adapters.camera import Camera
 from oasis.adapters.folder.alignment import misaligned
 from oasis.adapters.folder.channels import check_endings, likely_endings
 from oasis.adapters.folder.layout import KINDS
-from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, training_layout
+from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, other_size, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
 from oasis.errors import DataError
@@ -66,10 +66,14 @@ def write_folder(
 
 
 def _moved_said(folder: Path, found: Found, channels: Sequence[str]) -> list[str]:
-    """Return a line if the maps of all images would fit better if they were moved in the same way."""
-    if found.single or found.labels:
+    """Return a line if a map has another size than its image, or all would fit better if moved in the same way."""
+    layout = training_layout(folder, channels)
+    if found.single:
         return []
-    move = misaligned(training_layout(folder, channels), found.spatial_dims)
+    other = other_size(layout, found.spatial_dims)
+    if other or found.labels:
+        return [other] if other else []
+    move = misaligned(layout, found.spatial_dims)
     return [f"the maps would fit the images better {move}: do they lie over each other?"] if move else []
 
 

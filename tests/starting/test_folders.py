@@ -311,6 +311,14 @@ def test_maps_that_lie_elsewhere_than_their_images_are_noticed(tmp_path, move, s
     assert line in text if said else "better" not in text
 
 
+@pytest.mark.parametrize(("size", "said"), [((44, 40), "are its axes exchanged"), ((40, 40), "give every image")])
+def test_maps_of_another_size_are_noticed(tmp_path, size, said):
+    folder = pairs(tmp_path / "cells", 3, suffix=".npy")
+    np.save(folder / "vesicles" / "cell_1.npy", np.ones(size))
+    text = f"the map of vesicles has {size[0]} x {size[1]} pixels, but its image 40 x 44: {said}"
+    assert text in write_folder(folder, tmp_path / "cells.yaml")[1]
+
+
 @pytest.mark.parametrize("size", [(300,), (40, 44), (12, 20, 24)])
 def test_nothing_is_said_of_maps_in_place(tmp_path, size):
     for seed in range(4):

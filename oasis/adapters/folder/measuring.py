@@ -156,6 +156,21 @@ def _size(path: Path, dims: int) -> tuple[int, ...]:
     return values.shape[values.ndim - dims :]
 
 
+def other_size(layout: Layout, dims: int) -> str:
+    """Return which of the first images has a map of another size; an empty text if none has."""
+    for name, path in list(layout.images.items())[:SAMPLED]:
+        size = _size(path, dims)
+        for kind, files in layout.maps.items():
+            found = _size(files[name], dims)
+            if found != size:
+                turned = sorted(found) == sorted(size)
+                of_map, of_image = (" x ".join(map(str, one)) for one in (found, size))
+                return f"{files[name]}: the map of {kind} has {of_map} pixels, but its image {of_image}: " + (
+                    "are its axes exchanged?" if turned else "give every image maps of its size"
+                )
+    return ""
+
+
 def _files(layout: Layout, name: str) -> list[Path]:
     return list(layout.maps[name].values())[:SAMPLED]
 
