@@ -1,7 +1,7 @@
 """Checkpoints of a training: written completely after every epoch, and checked when a training resumes."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -117,11 +117,13 @@ class Checkpoints(Checkpoint):
     Args:
         folder: the folder that they are written to.
         journal: determines whether an epoch is the best so far.
+        then: called when an epoch is safe, with the trainer.
     """
 
-    def __init__(self, folder: Path, journal: RunFolder) -> None:
+    def __init__(self, folder: Path, journal: RunFolder, then: Callable[[L.Trainer], None] | None = None) -> None:
         self.folder = folder
         self.journal = journal
+        self.then = then
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the checkpoints; all processes of a training must call this."""
@@ -130,6 +132,8 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(self.folder / LAST)
         if trainer.is_global_zero:
             (self.folder.parent / FIRST_EPOCH).unlink(missing_ok=True)
+        if self.then is not None:
+            self.then(trainer)
 
 
 def _wrong_parts(checkpoint: Mapping[str, Any]) -> Iterator[str]:

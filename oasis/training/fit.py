@@ -186,13 +186,14 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
         raise ConfigError("training.accelerator: torch finds no GPU: set it to auto or cpu")
     precision = best_precision("cuda" if gpu else "cpu") if options.precision == "auto" else "float32"
     journal = RunFolder(run, module)
+    lines = EpochLines(journal)
     callbacks: list[Callback] = [
         EarlyStopping("val/total", min_delta=1e-6, patience=options.patience, check_finite=True),
         journal,
         beginning,
         OwnSignals(),
-        EpochLines(journal),
-        Checkpoints(run / CHECKPOINTS, journal),
+        lines,
+        Checkpoints(run / CHECKPOINTS, journal, lines.tell_epoch),
     ]
     logs: Any = False
     if options.tensorboard:

@@ -50,9 +50,12 @@ class EpochLines(Callback):
             self._progress.advance(note=lambda: ", ".join([*_loss_of(outputs), self._left(trainer)]))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the line of the epoch."""
+        """Remove the bar."""
         self.close()
-        if trainer.sanity_checking or not trainer.is_global_zero:
+
+    def tell_epoch(self, trainer: L.Trainer) -> None:
+        """Write the line of an epoch, once it is safe: whoever has read it can interrupt the training."""
+        if not trainer.is_global_zero:
             return
         row = self.journal.rows[-1]
         self._epochs, self._seconds = self._epochs + 1, self._seconds + row["seconds"]
