@@ -99,5 +99,5 @@ class DataOptions(Options):
     @classmethod
     def _known_letters(cls, axes: str | None) -> str | None:
         if axes is not None and not (axes and {*axes} <= {*KNOWN, "I"}):
-            raise ValueError(f"expected one letter for each axis, of {MEANINGS}, such as IYX; found {axes!r}")
+            raise ValueError(f"expected one letter for each axis, of {MEANINGS}, such as IYX")
         return axes
