@@ -206,6 +206,10 @@ def lengths(text: str) -> tuple[int, ...]:
 
 
 def _interrupted(received: list[int], how: str) -> int:
+    """Say that a signal ended the command, and return its exit code; called within `_termination`."""
+    # An object that a signal interrupted while it was made, such as a loader of torch, complains in `__del__`:
+    # that is no news. `_termination` sets the hook back.
+    sys.unraisablehook = lambda ignored: None
     typer.echo(f"interrupted; all files are intact: {how or 'begin again with the same command'}", err=True)
     return 128 + (received[0] if received else signal.SIGINT)
 

@@ -1,6 +1,7 @@
 """How commands end: one line for what a user can cause, for a system that fails, and for signals."""
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -231,3 +232,27 @@ def test_a_script_whose_code_ends_the_program_is_said(capsys):
 
     assert run_script(main) == 2
     assert "ended the program (exit 0)" in capsys.readouterr().err
+
+
+class HalfMade:
+    """An object that a signal interrupts while it is made, and that complains when it goes, like torch's."""
+
+    def __init__(self):
+        raise KeyboardInterrupt
+
+    def __del__(self):
+        raise AttributeError("no attribute '_shutdown'")
+
+
+def _half_made():
+    HalfMade()
+
+
+def test_an_interrupted_command_says_one_line_only(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)  # which prints
+    app = typer.Typer()
+    app.command()(verb(_half_made))
+    assert run_command(app, []) == 128 + signal.SIGINT
+    gc.collect()
+    assert capsys.readouterr().err == "interrupted; all files are intact: begin again with the same command\n"
+    assert sys.unraisablehook is sys.__unraisablehook__
