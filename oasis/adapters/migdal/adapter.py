@@ -14,6 +14,7 @@ from oasis.adapters.migdal.candidates import candidate_columns, light_yield
 from oasis.adapters.migdal.figures import detection_figure
 from oasis.adapters.migdal.frames import (
     SIGMA_ADU,
+    boxes_of,
     nuclear_blob,
     read_frames,
     recoil_components,
@@ -22,7 +23,7 @@ from oasis.adapters.migdal.frames import (
 )
 from oasis.adapters.migdal.options import MigdalOptions
 from oasis.adapters.migdal.reference import ReferenceFrames, ReferenceTensors, convert
-from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene, bounding_box
+from oasis.adapters.migdal.scene import ER, NR, PRESENT_ADU, MigdalScene
 from oasis.adapters.migdal.search import search_regions
 from oasis.adapters.migdal.topology import axis_columns, topology_figure
 from oasis.adapters.migdal.tracks import load_library
@@ -168,14 +169,14 @@ class MigdalAdapter(Adapter[MigdalOptions]):
         return ""
 
     def visible(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return a rectangle around the pixels above the noise, or the whole image if there are none.
+        """Return the box of every track, or the whole image if there is none.
 
         Pixels 4 sigma above the noise next to 5 more above 3 sigma count, which finds most of an electron outside
-        the nuclear recoil; 4 pixels are added on every side for the rest.
+        the nuclear recoil; 4 pixels are added on every side for the rest. What lies between two tracks of a frame
+        is background.
         """
         blobs = nuclear_blob(images[:, 0], seed=4, min_pixels=6, grow=4)
-        boxes = [bounding_box(blob) if blob.any() else ~blob for blob in blobs]
-        return np.stack(boxes)[:, None]
+        return np.stack([boxes_of(blob) if blob.any() else ~blob for blob in blobs])[:, None]
 
     def regions_of_interest(self, image: Array) -> Sequence[tuple[slice, ...]] | None:
         """Return the box of every track; boxes that overlap are one."""

@@ -205,6 +205,20 @@ def track_boxes(image: Array) -> list[tuple[slice, ...]]:
     return sorted(boxes, key=lambda box: [side.start for side in box])
 
 
+def boxes_of(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return whether a pixel (H, W) lies in the box of any connected part of a mask.
+
+    Example:
+        >>> boxes_of(np.array([[1, 0, 0, 0], [0, 1, 0, 1]], bool)).astype(int)
+        array([[1, 1, 0, 0],
+               [1, 1, 0, 1]])
+    """
+    found = np.zeros_like(mask)
+    for box in ndimage.find_objects(ndimage.label(mask, np.ones((3, 3)))[0]):
+        found[box] = True
+    return found
+
+
 def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> bool:
     return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
 
