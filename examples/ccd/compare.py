@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,6 +40,7 @@ CEILING, CLASSICAL = "true maps", "components"
 BY_LINE = (BETA, CE, PHOTON, MUON)
 
 Method = Callable[[Sample], Instances]
+Split = Literal["test", "val"]
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,11 @@ def at_rate(run: Run, rate: float, **changes: object) -> CcdAdapter:
     return CcdAdapter(options, run.adapter.seed, max(run.adapter.limits.values()))
 
 
-def measure(run: Run, methods: Mapping[str, Method], rate: float, number: int) -> dict[str, Results]:
+def measure(
+    run: Run, methods: Mapping[str, Method], rate: float, number: int, split: Split = "test"
+) -> dict[str, Results]:
     """Return what every method finds in the first held-out images at a rate."""
-    dataset, limits = at_rate(run, rate).dataset("test"), list(run.adapter.limits.values())
+    dataset, limits = at_rate(run, rate).dataset(split), list(run.adapter.limits.values())
     samples = [dataset[index] for index in range(min(number, len(dataset)))]
     images = [sample.image for sample in samples]
     true = [visible(sample.instances, limits, sample.valid) for sample in samples]
@@ -132,10 +136,10 @@ def by_line(results: Results, samples_true: Sequence[Instances], pair_ev: float,
     return Results(results.images, [relabelled(found) for found in results.found], samples_true, BY_LINE)
 
 
-def line_truth(run: Run, rate: float, number: int) -> list[Instances]:
+def line_truth(run: Run, rate: float, number: int, split: Split = "test") -> list[Instances]:
     """Return the true objects of the same images with beta and conversion electrons apart."""
     adapter = at_rate(run, rate, merge_electrons=False)
-    dataset = adapter.dataset("test")
+    dataset = adapter.dataset(split)
     samples = (dataset[index] for index in range(min(number, len(dataset))))
     return [visible(sample.instances, list(adapter.limits.values()), sample.valid) for sample in samples]
 
@@ -252,7 +256,9 @@ def image_figure(results: Mapping[str, Results], index: int) -> Figure:
     return figure
 
 
-def report(run: Run, results: Mapping[str, Results], rate: float, number: int, cuts: Cuts) -> None:
+def report(
+    run: Run, results: Mapping[str, Results], rate: float, number: int, cuts: Cuts, split: Split = "test"
+) -> None:
     """Print all tables of one rate."""
     classes, pair_ev = run.adapter.classes, run.adapter.options.sensor.pair_ev
     objects = sum(map(len, next(iter(results.values())).true))
@@ -264,7 +270,7 @@ def report(run: Run, results: Mapping[str, Results], rate: float, number: int, c
     print_quality(results, partial(count, classes=len(classes)), "PQ by class, IoU > 0.5")
     print_quality(results, partial(paper_counts, classes=len(classes)), "the same in the counting of the paper")
     if ELECTRON in classes:
-        truth = line_truth(run, rate, number)
+        truth = line_truth(run, rate, number, split)
         lines = {name: by_line(one, truth, pair_ev, cuts) for name, one in results.items()}
         print_quality(lines, partial(count, classes=len(BY_LINE)), "PQ with conversion electrons by their energy")
     print_energies(results)
@@ -278,6 +284,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs")
     parser.add_argument("--rates", type=float, nargs="+", default=(1.0, 10.0, 30.0), help="of objects")
     parser.add_argument("--images", type=at_least(1), default=200, help="number of held-out images for each rate")
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="val: to choose options")
     parser.add_argument("--out", type=Path, default=Path("runs/ccd_comparison"), help="folder of the figures")
     parser.add_argument(
         "--set", action="append", default=[], help="change a key of all: data.evaluation_size=[256,256]"
@@ -287,8 +294,8 @@ def main() -> None:
     first, methods = next(iter(runs.values())), methods_of(runs, cuts)
     tables = {}
     for rate in options.rates:
-        tables[rate] = measure(first, methods, rate, options.images)
-        report(first, tables[rate], rate, options.images, cuts)
+        tables[rate] = measure(first, methods, rate, options.images, options.split)
+        report(first, tables[rate], rate, options.images, cuts, options.split)
     figures = {"rates": rate_figure(tables)}
     for rate, results in tables.items():
         index = int(np.argmax([len(true) for true in next(iter(results.values())).true[:20]]))

@@ -23,6 +23,7 @@ from oasis.io.arrays import SUFFIXES
 from oasis.io.fits import FITS
 
 LEAST = 60.0  # e- of an object
+FRAGMENT = 40_000.0  # e- (144 keV): of more charge are few pieces of other objects, and most electrons
 SIGNIFICANT = 4.0  # sigma of a pixel that belongs to something
 AROUND = 4  # pixels around what is significant
 OTHER = 3.0  # ratio of the noise to that in training, or its inverse, from which on the gain is doubted
@@ -45,7 +46,7 @@ class CcdAdapter(Adapter[CcdOptions]):
 
     @property
     def grouping(self) -> Mapping[str, Grouping]:
-        """Components, muons as lines; fragments join a larger object that they touch.
+        """Components, muons as lines; what has little charge joins a larger object that it touches.
 
         Electrons that stop near the pixels light a single one, brightly: the least size is one of charge.
         """
@@ -55,7 +56,8 @@ class CcdAdapter(Adapter[CcdOptions]):
                     method="lines" if name == MUON else "components",
                     intensity=LEAST,
                     joins=tuple(other for other in self.classes if other != name),
-                    fragment=0.25,
+                    fragment=1.0,
+                    fragment_intensity=FRAGMENT,
                 )
                 for name in self.classes
             }

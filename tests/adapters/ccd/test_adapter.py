@@ -13,6 +13,7 @@ from oasis.adapters.ccd.sources import BACK, BULK, FRONT, Start, Window, isotrop
 from oasis.adapters.ccd.tracks import Deposits, Electrons, load_library, main
 from oasis.data.mixing import keyed_rng
 from oasis.errors import ConfigError, DataError
+from oasis.instances.grouping import group
 from oasis.testing import check_adapter
 
 SMALL = {"events": {"train": 8, "val": 4, "test": 4}, "size": [64, 64]}
@@ -46,6 +47,16 @@ def test_the_contract_is_kept(options):
 def test_a_sensor_with_defects_keeps_the_contract():
     sensor = {"hot_columns": 50, "serial_hits": 500, "full_well_e": 20_000}
     check_adapter(CcdAdapter, {**SMALL, "sensor": sensor}, count=4)
+
+
+@pytest.mark.parametrize(("charge", "counts"), [(30_000, [0, 0, 1]), (50_000, [1, 0, 1])])
+def test_what_has_the_charge_of_a_delta_ray_joins_its_muon(charge, counts):
+    adapter = CcdAdapter({"merge_electrons": True})
+    maps = np.zeros((3, 1, 64, 64), np.float32)
+    maps[2, 0, 5:60, 30:33] = 400
+    maps[0, 0, 20:22, 33:38] = charge / 10
+    found = group(maps, adapter.classes, adapter.limits, adapter.grouping)
+    assert found.counts(3).tolist() == counts
 
 
 def test_widths_of_charge_are_those_of_the_paper():
