@@ -198,6 +198,9 @@ def print_spectra(results: Mapping[str, Results], pair_ev: float) -> None:
     if CLASSICAL in results:
         rows["found boxes"] = spectra(results[CLASSICAL], pair_ev, boxes=True)
     for name, (found, true) in rows.items():
+        if not sum(map(len, found)) or not sum(map(len, true)):
+            print(f"{name:>16}  no electron to compare")
+            continue
         sums = [np.concatenate(part) for part in (found, true)]
         distance = spectrum_distance(found, true)
         print(f"{name:>16}  {distance:.0f}, {sums[0].sum() / sums[1].sum():.2f}, {chi2(*sums):.1f}")
