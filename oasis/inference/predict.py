@@ -88,13 +88,15 @@ def predict(
     check_job(job, outputs)
     files = _files(source, out, adapter, window)
     if outputs.each is not None or check_kind(out) != ZARR:
-        return _written(job, files, out, outputs, dark, key)
-    return predict_stored(job, files, out, dark, key, replace, runner)
+        found = _written(job, files, out, outputs, dark, key)
+    else:
+        found = predict_stored(job, files, out, dark, key, replace, runner)
+    say_left_below(source, adapter.suffixes, (out, preview_folder(out)))
+    return found
 
 
 def _files(source: str | Path, out: Path, adapter: Adapter[Any], window: WindowOptions) -> list[Path]:
-    """Return the files to read, each at the resolution that was chosen, and say which are left out."""
-    say_left_below(source, adapter.suffixes, (out, preview_folder(out)))
+    """Return the files to read, each at the resolution that was chosen."""
     files = images_of(source, out, adapter.suffixes, adapter.leading)
     return [_at_level(path, window.level) for path in files]
 

@@ -303,7 +303,6 @@ def predict_catalogue(
         Reader(adapter, key, dark),
         CatalogueRows(),
     )
-    say_left_below(source, adapter.suffixes, [out])
     paths = images_of(source, out, adapter.suffixes, adapter.leading)
     if lister.file is not None:
         lister.file.check_files(paths)
@@ -319,6 +318,7 @@ def predict_catalogue(
     unused = lister.file.unused() if lister.file is not None else ""
     if unused:
         logger.warning("%s", unused)
+    say_left_below(source, adapter.suffixes, [out])
     return Listed(table, rows.images, failed)
 
 
