@@ -155,7 +155,7 @@ class FileProgress(Progress):
         ...     progress.expect(4)
         ...     progress.advance(2)
         ...     print(progress.text(20))
-        separate: 2 of about 12 images, 0.1 images/s, 100 s left
+        separate: 2 of about 12 images, 0.1 images/s, 2 min left
     """
 
     def __init__(
