@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import LONG
 
-KILLS = 50 if LONG else 4
+KILLS = 50 if LONG else 2
 SLOW = ("training.epochs=4", "data.events.train=160", "data.events.val=40")  # some seconds on any machine
 
 
