@@ -9,7 +9,7 @@ from string import Template
 from oasis.adapters.camera import Camera
 from oasis.adapters.folder.alignment import misaligned
 from oasis.adapters.folder.channels import check_endings, likely_endings
-from oasis.adapters.folder.layout import KINDS
+from oasis.adapters.folder.layout import KINDS, Layout
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, other_size, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
@@ -53,41 +53,37 @@ def write_folder(
     folder, camera = Path(folder), camera or Camera()
     name = folder.resolve().name
     check_endings(channels, folder)
-    found = measure(folder, dims, channels)
-    compared = None if found.single or found.labels else compare(training_layout(folder, channels), camera)
+    found, layout = measure(folder, dims, channels), training_layout(folder, channels)
+    compared = None if found.single or found.labels else compare(layout, camera)
     path = Path(out) if out is not None else Path(f"{name}.yaml")
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         _values(folder, name, found, camera, compared) | {"channels": flow(list(channels))}
     )
     check_outputs({path: is_unedited}, [folder], force=force, mend=ANOTHER_NAME)
     write_text(path, f"{text}{UNEDITED}{_digest(text)}\n")
-    lines = [said(folder, found, camera, compared), *_channels_said(folder, channels)]
-    return path, "\n".join([*lines, *_moved_said(folder, found, channels), *_deeper_said(folder, channels)])
+    lines = [said(folder, found, camera, compared), *_channels_said(layout, channels)]
+    return path, "\n".join([*lines, *_moved_said(layout, found), *_deeper_said(layout, folder)])
 
 
-def _moved_said(folder: Path, found: Found, channels: Sequence[str]) -> list[str]:
+def _moved_said(layout: Layout, found: Found) -> list[str]:
     """Return a line if a map has another size than its image, or all would fit better if moved in the same way."""
-    layout = training_layout(folder, channels)
     if found.single:
         return []
-    other = other_size(layout, found.spatial_dims)
-    if other or found.labels:
-        return [other] if other else []
-    move = misaligned(layout, found.spatial_dims)
+    if other := other_size(layout, found.spatial_dims):
+        return [other]
+    move = "" if found.labels else misaligned(layout, found.spatial_dims)
     return [f"the maps would fit the images better {move}: do they lie over each other?"] if move else []
 
 
-def _deeper_said(folder: Path, channels: Sequence[str]) -> list[str]:
+def _deeper_said(layout: Layout, folder: Path) -> list[str]:
     """Return a line if there are images in folders below those that are read."""
-    layout = training_layout(folder, channels)
     files = [layout.images, *layout.maps.values()]
     parents = sorted({path.parent for paths in files for path in paths.values() if path.parent != folder})
     return [text for text in (left_below(parent, KINDS) for parent in parents) if text][:1]
 
 
-def _channels_said(folder: Path, channels: Sequence[str]) -> list[str]:
+def _channels_said(layout: Layout, channels: Sequence[str]) -> list[str]:
     """Return a line if files look like channels of images and were not said to be."""
-    layout = training_layout(folder, channels)
     endings = likely_endings([*layout.images] or [name for of_class in layout.maps.values() for name in of_class])
     if channels or not endings:
         return []
