@@ -235,38 +235,29 @@ def _joined(found: Instances, joins: Mapping[int, Sequence[int]], options: Seque
     for label, others in joins.items():
         if not others:
             continue
-        how, mine = options[label], _owner_image(found, label)
-        pairs = [_touching(mine, _owner_image(found, other)) for other in others]
-        fragments, larger = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        most = np.minimum(how.fragment * sums[larger], how.fragment_intensity or np.inf)
-        may = (sums[fragments] <= most) & (rank[fragments] < rank[larger])
+        how, most_of_class = options[label], options[label].fragment_intensity or np.inf
+        small = np.flatnonzero((np.asarray(found.labels) == label) & (sums <= most_of_class))
+        fragments, larger = _touching(found, small, np.flatnonzero(np.isin(found.labels, others)))
+        may = (sums[fragments] <= how.fragment * sums[larger]) & (rank[fragments] < rank[larger])
         fragments, larger = fragments[may], larger[may]
         order = np.argsort(rank[larger])  # the brightest is assigned last and wins
         target[fragments[order]] = larger[order]
     return _merge(found, target)
 
 
-def _owner_image(found: Instances, label: int) -> Integers:
-    """Return the index of the instance of a class in every pixel (*S), -1 where there is none."""
-    image = np.full(found.shape[1:], -1, np.int64)
-    of_class = np.asarray(found.labels)[found.owners] == label
-    image.reshape(-1)[np.asarray(found.pixels)[of_class] % image.size] = found.owners[of_class]
-    return image
+def _touching(found: Instances, some: Integers, others: Integers) -> tuple[Integers, Integers]:
+    """Return pairs of some and of other instances with the same or neighbouring pixels."""
+    (mine, first), (theirs, second) = _places(found, some), _places(found, others)
+    near = cKDTree(mine).sparse_distance_matrix(cKDTree(theirs), 1, p=np.inf, output_type="ndarray")
+    pairs = np.unique(np.stack([first[near["i"]], second[near["j"]]]), axis=1)
+    return pairs[0], pairs[1]
 
 
-def _touching(mine: Integers, others: Integers) -> tuple[Integers, Integers]:
-    """Return pairs of instances with the same or neighbouring pixels."""
-    pairs = [(mine, others)]
-    for step in _offsets(mine.ndim, mine.ndim**0.5):
-        here, there = _shifted(step, mine.shape)
-        pairs += [(mine[here], others[there]), (mine[there], others[here])]
-    both = [(first >= 0) & (second >= 0) for first, second in pairs]
-    found = [
-        np.unique(np.stack([first[chosen], second[chosen]]), axis=1)
-        for (first, second), chosen in zip(pairs, both, strict=True)
-    ]
-    first, second = np.unique(np.concatenate(found, axis=1), axis=1)
-    return first, second
+def _places(found: Instances, chosen: Integers) -> tuple[Integers, Integers]:
+    """Return the spatial positions (n, D) of the pixels of chosen instances, and the instance of each."""
+    of_chosen = np.isin(found.owners, chosen)
+    places = np.asarray(found.pixels)[of_chosen] % int(np.prod(found.shape[1:]))
+    return np.stack(np.unravel_index(places, found.shape[1:]), axis=1), found.owners[of_chosen]
 
 
 def _merge(found: Instances, target: Integers) -> Instances:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -162,3 +164,14 @@ def test_a_hundred_thousand_instances_of_a_frame():
     maps[0, 0, ::4, ::4] = rng.uniform(2, 9, (256, 384))
     found = group(maps, ["a"], {"a": 1.0}, {"a": Grouping(method="gaps", gap=1)})
     assert len(found) == 256 * 384
+
+
+def test_joining_takes_memory_for_lit_pixels_only():
+    maps = np.zeros((2, 1, 1024, 1024), np.float32)
+    maps[0, 0, 5, 5:8], maps[1, 0, 6, 5:30] = 1, 1
+    tracemalloc.start()
+    found = group(maps, ["a", "b"], {}, {"a": Grouping(joins=("b",), fragment=0.5)})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.sizes.tolist() == [28]
+    assert peak < 2.5 * maps[0].nbytes  # the components of one class, whose map is dense
