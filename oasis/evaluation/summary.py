@@ -53,12 +53,13 @@ class Summary(NamedTuple):
     def text(self, unit: str = "") -> str:
         """Return the summary as a text table."""
         over = f" over {self.group}" if self.group else ""
+        rows = {Bin(row["low"], row["high"]).name: row for row in self.bins.to_dict("records")}
+        width = max(9, *map(len, rows))
         lines = [
             f"{self.study.what} against {self.study.label}, median with 95 % bootstrap interval{over}",
-            f"{'bin':>9} {metrics_header()}",
+            f"{'bin':>{width}} {metrics_header()}",
+            *(f"{name:>{width}} {metrics_line(row)}" for name, row in rows.items()),
         ]
-        for row in self.bins.to_dict("records"):
-            lines += [f"{Bin(row['low'], row['high']).name:>9} {metrics_line(row)}"]
         return "\n".join([*lines, *self._detection(unit)])
 
     def _repr_html_(self) -> str:

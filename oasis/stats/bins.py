@@ -27,8 +27,13 @@ class Bin(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The edges as text, such as `4-5.5`."""
-        return f"{self.low:g}-{self.high:g}"
+        """The edges as text, those below 1,000 with four digits.
+
+        Example:
+            >>> Bin(4, 5.5).name, Bin(0.125, 2**-1.5).name, Bin(1000, 20480).name
+            ('4-5.5', '0.125-0.3536', '1000-20480')
+        """
+        return "-".join(f"{edge:.4g}" if abs(edge) < 1000 else f"{edge:g}" for edge in self)
 
     @property
     def centre(self) -> float:

@@ -291,6 +291,10 @@ def test_summary_as_text():
     assert lines[5].endswith("] counts")
     assert lines[6].startswith("median dot in background events: 500 [4")
     assert len(lines) == 7
+    edges = (5, 10 - 1 / 3, 20 - 1 / 3)
+    head, *rows = summarise(table, Study("dot", "height", "height", edges)).text().splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["5-9.667", "9.667-19.67"]
+    assert {len(head)} == {*map(len, rows)}
     full = Grouped(**vars(study) | {"group": "track", "background_group": "track", "equivalent": 10.0})
     lines = summarise(table, full).text("counts").splitlines()
     assert lines[0].endswith("interval over track")
