@@ -25,30 +25,32 @@ from oasis.evaluation.pictures import difference
 from oasis.run import Run
 from oasis.zoo.folders import zoo_folder
 
-SHOWN = {
-    "migdal": ("ER", "an electron recoil under\na nuclear recoil (MIGDAL)"),
-    "galaxy": ("target", "the central one of\nblended galaxies (DECaLS)"),
-    "waveform": ("signal", "a pulse under slow pulses\nand noise"),
-    "cells": ("vesicle", "vesicles on nuclei and\nfilaments (cells)"),
+SHOWN = {  # the class, what is shown, and what of the event table the title states
+    "migdal": ("ER", "electron under a\nnuclear recoil", "{ER_energy:.1f} keV"),
+    "galaxy": ("target", "blended galaxies\n(DECaLS)", "{intensity_true:.0f} nmgy"),
+    "waveform": ("signal", "pulse on slow pulses\nand noise", "{amplitude_true:.0f} mV"),
+    "cells": ("vesicle", "vesicles on nuclei\nand filaments", "{intensity_true:,.0f} photoelectrons"),
 }
 FIRST = ("migdal", "galaxy", "waveform")
-TITLES = ("input", "truth", "prediction", "difference")
+TITLES = ("input", "truth", "prediction", "prediction − truth")
 EVENTS = 60
 OVERLAP = 0.5  # share of the pixels of the class
+LINES = 0.6  # height of panels of lines, in their width
 
 
 def typical_event(name, label):
-    """Return the input, truth and prediction of a class in a typical event of a domain."""
+    """Return the input, truth and prediction of a class in a typical event, and its row of the event table."""
     run = Run(zoo_folder(name), [f"data.events.{split}={EVENTS}" for split in ("train", "val", "test")])
     separator, dataset, adapter = run.separator("cpu"), run.dataset("test"), run.adapter
     table = run.measure(dataset, separator, workers=0)
     found = (table["class"] == label) & (table["intensity_predicted"] > 0)
     rows = table[found & (table["overlap_fraction"] >= OVERLAP)]
     errors = rows["delta_percent"].abs()
-    sample = dataset[int((errors - errors.median()).abs().idxmin()) // len(adapter.classes)]
+    row = table.loc[(errors - errors.median()).abs().idxmin()]
+    sample = dataset[int(row.name) // len(adapter.classes)]
     place, part = adapter.classes.index(label), window(sample.valid[0])
     maps = predicted_maps(separator, sample, adapter)
-    return [view(one, part) for one in (sample.image, sample.target[place], maps[place])]
+    return [view(one, part) for one in (sample.image, sample.target[place], maps[place])], row
 
 
 def draw_pictures(axes, image, true, predicted):
@@ -80,15 +82,19 @@ def main(arguments):
     parser.add_argument("names", nargs="*", default=FIRST, metavar="NAME", help=", ".join(SHOWN))
     parser.add_argument("--out", type=Path, default=Path("domains.png"))
     options = parser.parse_args(arguments)
-    figure = Figure(figsize=(8.5, 0.2 + 1.87 * len(options.names)), layout="constrained")
-    grid = figure.subplots(len(options.names), len(TITLES), squeeze=False)
-    for axes, name in zip(grid, options.names, strict=True):
-        label, text = SHOWN[name]
-        parts = typical_event(name, label)
+    events = {name: typical_event(name, SHOWN[name][0]) for name in options.names}
+    shapes = [parts[0].shape for parts, _ in events.values()]
+    heights = [LINES if len(shape) == 1 else shape[0] / shape[1] for shape in shapes]  # in widths of a panel
+    figure = Figure(figsize=(8.5, 0.3 + 0.3 * len(events) + 2 * sum(heights)), layout="constrained")
+    grid = figure.subplots(len(events), len(TITLES), squeeze=False, height_ratios=heights)
+    for axes, (name, (parts, row)) in zip(grid, events.items(), strict=True):
+        label, text, quantity = SHOWN[name]
         (draw_lines if parts[0].ndim == 1 else draw_pictures)(axes, *parts)
         axes[0].set_ylabel(text, fontsize=9)
+        title = f"{label}, {quantity.format(**row)}: ΔI {row['delta_percent']:+.0f} %"
+        axes[0].set_title(title, loc="left", fontsize=9)
     for axes, title in zip(grid[0], TITLES, strict=True):
-        axes.set_title(title, fontsize=10)
+        axes.set_title(f"{title}\n", fontsize=10)
     save_figure(figure, options.out)
     print(options.out)
 
