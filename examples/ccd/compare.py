@@ -36,6 +36,7 @@ from oasis.run.comparable import comparable_runs
 from oasis.stats.intervals import Estimate
 
 THRESHOLDS = (0.1, 0.5, 0.8)  # of the IoU
+PANELS = 3  # side by side
 CEILING, CLASSICAL = "true maps", "components"
 BY_LINE = (BETA, CE, PHOTON, MUON)
 
@@ -246,8 +247,13 @@ def image_figure(results: Mapping[str, Results], index: int) -> Figure:
         "truth": first.true[index],
         **{name: one.found[index] for name, one in results.items() if name != CEILING},
     }
-    figure = Figure(figsize=(4.2 * len(panels), 4.6), layout="constrained")
-    for axes, (name, objects) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True):
+    columns = min(len(panels), PANELS)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3 * columns, 3.2 * rows + 0.3), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, (name, objects) in zip(grid, panels.items(), strict=False):
         axes.imshow(np.arcsinh(np.clip(first.images[index][0], 0, None) / 10), cmap="gray_r")
         for number, label in enumerate(np.asarray(objects.labels)):
             axes.contour(objects.dense(number)[0] > 0, [0.5], colors=COLOURS[label % len(COLOURS)], linewidths=0.8)

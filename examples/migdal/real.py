@@ -107,7 +107,7 @@ def draw(found: Mapping[str, list[tuple[Array, Array, float]]], unit: str) -> Fi
     """Draw the recoils with the most electron light in the first run: input, and both maps of every run."""
     first = next(iter(found.values()))
     order = np.argsort([-light for *_, light in first])[:SHOWN]
-    figure = Figure(figsize=(2 + 3.6 * len(found), 2 * len(order)), layout="constrained")
+    figure = Figure(figsize=(1.5 + 2.7 * len(found), 1.55 * len(order)), layout="constrained")
     for line, number in zip(figure.subplots(len(order), 1 + 2 * len(found), squeeze=False), order, strict=True):
         image = first[number][0]
         norm = AsinhNorm(linear_width=30, vmin=0, vmax=image.max())

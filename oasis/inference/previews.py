@@ -49,7 +49,7 @@ class Previews:
         if self._path is None:
             return
         content = io.BytesIO()
-        self._figure(readable(self._path.name)).savefig(content, format="png", dpi=110)
+        self._figure(readable(self._path.name)).savefig(content, format="png", dpi=150)
         with replace_when_whole(self._paths[self._path]) as temporary:
             temporary.write_bytes(content.getvalue())
         self._rows, self._path = [], None
@@ -60,7 +60,7 @@ class Previews:
         titles = [COMMON[0], *classes, COMMON[1]]
         lines = rows[0][1].ndim == 1
         figure = Figure(
-            figsize=(2.9 * len(titles), (1.8 if lines else 2.7) * len(rows) + 0.4), layout="constrained"
+            figsize=(2.1 * len(titles) + 0.2, (1.3 if lines else 1.9) * len(rows) + 0.4), layout="constrained"
         )
         figure.suptitle(name + (f" ({unit})" if unit else ""), fontsize=10)
         grid = figure.subplots(len(rows), len(titles), squeeze=False)

@@ -144,7 +144,7 @@ def pulse_figure(table: pd.DataFrame, quantity: str, edges: Sequence[float], lab
 
     bins = binned_pulses(table, quantity, edges)
     centre = np.sqrt(np.maximum(bins["low"], bins["high"] / 4) * bins["high"])
-    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    figure = Figure(figsize=(9, 3), layout="constrained")
     amplitude, time, share = figure.subplots(1, 3)
     panels = (
         (amplitude, "amplitude_percent", "error of the amplitude (%)"),
