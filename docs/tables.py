@@ -27,7 +27,8 @@ def options_table(options: type[Options], texts: Mapping[str, str] | None = None
     known = {**described(options, "Attributes"), **(texts or {})}
     rows = []
     for name, field in options.model_fields.items():
-        bounds = [f", {sign} {getattr(limit, key)}" for limit in field.metadata for sign, key in _bound(limit)]
+        limits = ((sign, getattr(limit, key)) for limit in field.metadata for sign, key in _bound(limit))
+        bounds = [f", {sign}\u00a0{_bound_text(value)}" for sign, value in limits]
         default = field.get_default(call_default_factory=True)
         rows.append(
             (
@@ -185,6 +186,19 @@ def yaml_block(values: Mapping[str, Any]) -> str:
 
 def _bound(limit: Any) -> list[tuple[str, str]]:
     return [sign for kind, sign in BOUNDS.items() if isinstance(limit, kind)]
+
+
+def _bound_text(value: float) -> str:
+    """Return a bound as it is read.
+
+    Example:
+        >>> _bound_text(-1e9), _bound_text(0.0), _bound_text(8192), _bound_text(2**64 - 1)
+        ('−1e9', '0', '8192', '2⁶⁴ − 1')
+    """
+    if value == 2**64 - 1:
+        return "2⁶⁴ − 1"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return re.sub(r"e\+?(-?)0*", r"e\1", text).replace("-", "−")
 
 
 def _text(name: str, field: Any, known: Mapping[str, str]) -> str:

@@ -207,7 +207,7 @@ def test_tables_of_the_reference_are_made_of_every_option(monkeypatch):
     assert conf.shorten(None, "", "", None, None, typed, "None")[0] == "(a: list[str] | None = None, b: int = 1)"
     for field in oasis.TrainingOptions.model_fields:
         assert f"| `{field}` |" in conf.myst_substitutions["training"]
-    assert "| `epochs` | integer, ≥ 1 | `50` |" in conf.myst_substitutions["training"]
+    assert "| `epochs` | integer, ≥\u00a01 | `50` |" in conf.myst_substitutions["training"]
     for name in ("conf", "rooms", "tables"):
         del sys.modules[name]
 
