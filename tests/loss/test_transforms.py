@@ -1,4 +1,4 @@
-"""What the loss can be put into: tensor subclasses, number types, autocast, torch.func, export and compilation.
+"""What the loss works with: tensor subclasses, number types, autocast, torch.func, export and compilation.
 
 The table in docs/howto/own_training_loop.md has a row for each group of these tests.
 """
