@@ -170,14 +170,30 @@ SHAPE = re.compile(r"(?<!`)\([^()`]*\*\w+[^()`]*(?:\([^()`]*\)[^()`]*)?\)")
 
 
 COLON = "\ue000"  # of no alphabet
-OF_COMMAND = re.compile(
-    r"~?(?:typing\.)?Annotated\[((?:[^\[\]<>]|\[[^\[\]]*\])*), <typer\.models\.\w+ object at 0x\w+>\]"
-)
+ANNOTATED = re.compile(r"~?(?:\w+\.)?Annotated\[")
+
+
+def plain_types(signature: str) -> str:
+    """Return a signature without the limits and the help that are noted beside types.
+
+    Example:
+        >>> plain_types("(a: Annotated[tuple[Annotated[float, Ge(ge=0)], int], Up()] = (0, 1), b: ~pathlib.Path)")
+        '(a: tuple[float, int] = (0, 1), b: Path)'
+    """
+    while found := ANNOTATED.search(signature):
+        depth, first, end = 1, None, found.end()
+        while depth:
+            sign = signature[end]
+            depth += (sign in "[({") - (sign in "])}")
+            first = end if first is None and depth == 1 and sign == "," else first
+            end += 1
+        signature = signature[: found.start()] + signature[found.end() : first] + signature[end:]
+    return signature.replace("~pathlib.", "")
 
 
 def shorten(_app: Any, _what: str, _name: str, _object: Any, _options: Any, signature: str, returns: str) -> Any:
-    """Leave what typer notes beside a type out of the signature of a command."""
-    return (OF_COMMAND.sub(r"\1", signature), returns) if signature else None
+    """Show plain types in signatures."""
+    return (plain_types(signature), returns) if signature else None
 
 
 def restore(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:

@@ -146,8 +146,8 @@ def type_name(annotation: Any) -> str:
     """Return the type of a key in words.
 
     Example:
-        >>> type_name(int | None), type_name(Literal["a", "b"]), type_name(tuple[int, int])
-        ('integer or null', '`a` or `b`', 'list of 2: integer')
+        >>> type_name(int | None), type_name(Literal["a", True]), type_name(tuple[int, int])
+        ('integer or null', '`a` or `true`', 'list of 2: integer')
     """
     if annotation is type(None):
         return "null"
@@ -155,7 +155,7 @@ def type_name(annotation: Any) -> str:
         return "section"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        return " or ".join(f"`{value}`" for value in arguments)
+        return " or ".join(default_text(value) for value in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(type_name(value) for value in arguments))
     if origin is Annotated:

@@ -192,7 +192,7 @@ def test_tables_of_the_reference_are_made_of_every_option(monkeypatch):
     import conf
     import tables
 
-    assert doctest.testmod(tables).failed == 0
+    assert doctest.testmod(tables).failed == doctest.testmod(conf).failed == 0
     assert {*conf.NOTEBOOKS} == {path.stem for path in (DOCS / "notebooks").glob("*.ipynb")}
     content = "".join(page.read_text() for page in DOCS.rglob("*.md") if "_build" not in page.parts)
     assert set(re.findall(r"{{ (\w+) }}", content)) == set(conf.myst_substitutions)
