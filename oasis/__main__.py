@@ -1,5 +1,6 @@
 """`python -m oasis` is the command `oasis`."""
 
+import shlex
 import signal
 import sys
 from types import FrameType
@@ -19,7 +20,8 @@ def main() -> None:
 
         cli.main()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; all files are intact: begin again with the same command\n")
+        command = shlex.join(["oasis", *sys.argv[1:]])
+        sys.stderr.write(f"interrupted; all files are intact: begin again with  {command}\n")
         sys.exit(128 + (received[0] if received else signal.SIGINT))
 
 

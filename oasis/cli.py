@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oasis.command import REFUSED, ended_in_order, going_on, lengths, named, run_command, say, verb
+from oasis.command import REFUSED, SAME, ended_in_order, going_on, lengths, named, run_command, say, verb
 from oasis.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -119,12 +119,15 @@ def demo(
 ) -> None:
     """Show a domain by a small trained model of the package: a run that is evaluated, without training."""
     from oasis.run import Run
-    from oasis.zoo.folders import copy_model, zoo_names
+    from oasis.zoo.folders import copy_model, described_in, zoo_names
 
     if name is None:
         raise ConfigError(f"choose a domain: {', '.join(zoo_names())}, as in  oasis demo {zoo_names()[0]}")
-    folder = copy_model(name, out if out is not None else Path(f"runs/demo-{name}"))
-    shown = Run(folder, [f"data.events.test={min(events, Run(folder).config.data['events']['test'])}"])
+    folder = out if out is not None else Path(f"runs/demo-{name}")
+    source = described_in(name, folder)
+    described = Run(source, [f"data.events.test={min(events, Run(source).config.data['events']['test'])}"])
+    described.dataset("test")  # a library may be missing, which is known before anything is written
+    shown = described.moved_to(copy_model(name, folder))
     _evaluated(shown, "test", refine=False, workers=0)
     typer.echo(f"look at {shown.files.figures('test') / 'gallery.png'}")
     where = shlex.quote(str(folder))
@@ -267,7 +270,7 @@ def ablate(
     from oasis.ablation.search import run_search
 
     varied = load_ablation(ablation, changes, run, trust_code)
-    with going_on(lambda: "resume with the same command, which keeps finished work"):
+    with going_on(lambda: f"finished work is kept: resume with {SAME}"):
         typer.echo(run_search(varied, workers, trials) if search else run_grid(varied, workers))
 
 
@@ -352,7 +355,7 @@ def predict(
         }
     )
     changes = changes if axes is None else [*changes, f"data.axes={axes}"]
-    kept = "continue with the same command, which keeps what is done" if out.suffix.lower() == ".zarr" else ""
+    kept = f"what is done is kept: continue with {SAME}" if out.suffix.lower() == ".zarr" else ""
     with going_on(lambda: kept):
         described = Run(run, changes, trust_code)
         if each is None and is_catalogue(out):

@@ -4,10 +4,11 @@ import argparse
 import io
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
 from traceback import walk_tb
@@ -21,6 +22,7 @@ from oasis.io.interrupts import never_lost
 
 TYPER_INTERRUPTED = 130  # what typer returns for a KeyboardInterrupt before a verb begins
 LONGEST_LINE = 1500  # characters of an error, which may repeat a value of any length
+SAME = "the same command"  # which the line about an interrupt states, where it is known
 REFUSED = 2  # exit code of errors that the user can correct
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # of click, which typer carries within or depends on
@@ -39,7 +41,7 @@ def going_on(how: Callable[[], str]) -> Iterator[None]:
     """State how to continue if a signal ends the block.
 
     Args:
-        how: returns how to continue, as the end of a sentence.
+        how: returns how to continue, as the end of a sentence, in which `SAME` stands for the command.
     """
     try:
         yield
@@ -85,7 +87,7 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
             code = app(arguments, standalone_mode=False)
             sys.stdout.flush()
             if code == TYPER_INTERRUPTED:
-                return _interrupted(received, "")
+                return _interrupted(received, "", arguments)
             return code if isinstance(code, int) else 0
         except SystemExit as stop:  # from code of the user, which must not look like the end of the command
             if isinstance(stop.__context__, OSError):  # typer ends a command so whose reader closed the pipe
@@ -95,7 +97,7 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
         except typer.Exit as stop:
             return stop.exit_code
         except (EndedError, KeyboardInterrupt, typer.Abort) as end:
-            return _interrupted(received, str(end) if isinstance(end, EndedError) else "")
+            return _interrupted(received, str(end) if isinstance(end, EndedError) else "", arguments)
         except Exception as error:
             message = _message(error)
             if message is None:
@@ -205,12 +207,14 @@ def lengths(text: str) -> tuple[int, ...]:
         raise ConfigError(f"--shape: expected lengths such as 1152,2048, found {text!r}") from None
 
 
-def _interrupted(received: list[int], how: str) -> int:
+def _interrupted(received: list[int], how: str, arguments: Sequence[str]) -> int:
     """Say that a signal ended the command, and return its exit code; called within `_termination`."""
     # An object that a signal interrupted while it was made, such as a loader of torch, complains in `__del__`:
     # that is no news. `_termination` sets the hook back.
     sys.unraisablehook = lambda ignored: None
-    typer.echo(f"interrupted; all files are intact: {how or 'begin again with the same command'}", err=True)
+    command = f" {shlex.join(['oasis', *arguments])}" if arguments else SAME
+    how = (how or f"begin again with {SAME}").replace(SAME, command)
+    typer.echo(f"interrupted; all files are intact: {how}", err=True)
     return 128 + (received[0] if received else signal.SIGINT)
 
 

@@ -15,7 +15,7 @@ import typer
 
 from oasis import __version__
 from oasis.cli import run
-from oasis.command import going_on, run_command, run_script, verb
+from oasis.command import SAME, going_on, run_command, run_script, verb
 from oasis.errors import DataError
 
 
@@ -106,6 +106,22 @@ def test_a_command_that_is_ended_says_how_to_go_on(capsys):
     assert capsys.readouterr().err == "interrupted; all files are intact: wait on\n"
 
 
+@pytest.mark.parametrize("how", [None, f"what is done is kept: continue with {SAME}"])
+def test_an_interrupted_command_is_named_with_what_it_was_given(capsys, how):
+    app = typer.Typer()
+
+    @app.command()
+    @verb
+    def evaluate(run: str, split: str = "test"):
+        with going_on(lambda: how or ""):
+            raise KeyboardInterrupt
+
+    assert run_command(app, ["runs/my cells", "--split", "val"]) == 128 + signal.SIGINT
+    hint = (how or f"begin again with {SAME}").removesuffix(SAME)
+    line = f"interrupted; all files are intact: {hint} oasis 'runs/my cells' --split val\n"
+    assert capsys.readouterr().err == line
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_a_verb_begins_is_one_line(capsys, number):
     app = typer.Typer()
@@ -128,7 +144,7 @@ def test_a_signal_while_modules_are_imported_is_one_line(tmp_path, number):
         capture_output=True,
         text=True,
     )
-    line = "interrupted; all files are intact: begin again with the same command\n"
+    line = "interrupted; all files are intact: begin again with  oasis adapters\n"
     assert (found.returncode, found.stdout, found.stderr) == (128 + number, "", line)
 
 

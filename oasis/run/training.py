@@ -17,11 +17,15 @@ from oasis.evaluation.summary import check_study
 from oasis.io.kept_code import KeptCode
 from oasis.io.outputs import check_outputs, is_run_config, is_separator_options
 from oasis.io.yaml_text import read_yaml
+from oasis.loss.overlap import OverlapLoss
 from oasis.run.base import RunBase
 from oasis.separator.separator import Separator
 from oasis.training.log import VALIDATION
 
 logger = logging.getLogger(__name__)
+
+Parts = tuple[Separator, OverlapLoss, SampleDataset, SampleDataset]
+"""A separator, its loss, and samples for training and validation."""
 
 
 class RunTraining(RunBase):
@@ -38,30 +42,38 @@ class RunTraining(RunBase):
             BusyError: another process is writing to the run.
             DataError: the folder already contains a run, and `resume` is not set.
         """
+        if not resume:
+            self._check_new()
         train, val = self.dataset("train"), self.dataset("val")
-        size, brightness = train[0].image.shape[1:], brightness_of(train)
-        check_study(self.adapter)  # which only warns of samples that cannot be read
         # Before there is a folder, so that what is refused leaves none; to resume, the folder is checked first.
-        separator = None if resume else self.new_separator(size, brightness)
+        parts = None if resume else self._parts(train, val)
         with self.locked():
             self._check_folder(resume)
-            if separator is None:
-                separator = self.new_separator(size, brightness)
-            return self._train(separator, train, val, resume)
+            return self._train(parts or self._parts(train, val), resume)
 
-    def _train(self, separator: Separator, train: SampleDataset, val: SampleDataset, resume: bool) -> Separator:
-        from oasis.training.fit import fit  # imports Lightning, which takes seconds
+    def _parts(self, train: SampleDataset, val: SampleDataset) -> Parts:
+        """Return what is trained, by what and on what; what cannot be trained is refused."""
+        from oasis.training.fit import check_training  # imports Lightning, which takes seconds
 
-        config = self.config
+        config, size, brightness = self.config, train[0].image.shape[1:], brightness_of(train)
+        check_study(self.adapter)  # which only warns of samples that cannot be read
+        separator = self.new_separator(size, brightness)
         if config.augmentation is not None:
             train = Augmented(train, config.augmentation, config.seed)
         loss = self.loss()
+        check_training(config.training, loss, min(len(train), len(val)))
+        return separator, loss, train, val
+
+    def _train(self, parts: Parts, resume: bool) -> Separator:
+        from oasis.training.fit import fit
+
+        config = self.config
         if not resume:
             self.save()
             if self.is_main:
                 self.files.first_epoch.touch()
-            return fit(separator, loss, train, val, self.folder, config.training, config.seed)
-        found = fit(separator, loss, train, val, self.folder, config.training, config.seed, True, self.save)
+            return fit(*parts, self.folder, config.training, config.seed)
+        found = fit(*parts, self.folder, config.training, config.seed, True, self.save)
         self.save()  # also where no epoch was left
         return found
 
@@ -83,15 +95,9 @@ class RunTraining(RunBase):
             self._check_changes()
             self._check_readable()
             return
-        if self.is_main and self.files.first_epoch.exists() and not os.path.lexists(self.files.last):
-            self.clear()  # what a first epoch left that was not completed
-        found = next(self.files.of_training(), None)
-        if found is not None:
-            folder = shlex.quote(str(self.folder))
-            raise DataError(
-                f"{self.folder}: contains a run already ({found.name}): resume it with  "
-                f"oasis train --resume {folder}  or choose another --run"
-            )
+        if self.is_main and self._is_left_over():
+            self.clear()
+        self._check_new()
         kept = KeptCode(self.files.code)
         outputs = {
             self.files.config: is_run_config,
@@ -99,6 +105,20 @@ class RunTraining(RunBase):
             kept.index: kept.is_index,
         }
         check_outputs(outputs, self._inputs(), own=outputs)
+
+    def _check_new(self) -> None:
+        """Check that there is no training in the folder."""
+        found = next(self.files.of_training(), None)
+        if found is not None and not self._is_left_over():
+            folder = shlex.quote(str(self.folder))
+            raise DataError(
+                f"{self.folder}: contains a run already ({found.name}): resume it with  "
+                f"oasis train --resume {folder}  or choose another --run"
+            )
+
+    def _is_left_over(self) -> bool:
+        """Return whether what is there was left by a first epoch that was not completed."""
+        return self.files.first_epoch.exists() and not os.path.lexists(self.files.last)
 
     def clear(self) -> None:
         """Remove the files of a training, so that it can start again."""

@@ -109,7 +109,7 @@ def fit(
     checkpoint = run / CHECKPOINTS / LAST
     if resume and not checkpoint.is_file():
         raise ModelError(f"{run}: no {CHECKPOINTS}/{LAST} to resume from")
-    _check_options(options, loss, min(len(train), len(val)))
+    check_training(options, loss, min(len(train), len(val)))
     module = SeparatorTraining(separator, loss, train, val, options, seed)
     with warnings.catch_warnings():
         for chatter in CHATTER:
@@ -123,12 +123,22 @@ def fit(
     return Separator.load(run, backbone=separator.backbone)
 
 
-def _check_options(options: TrainingOptions, loss: OverlapLoss, samples: int) -> None:
-    """Check that options go together with each other, the number of samples and the processes that were started.
+def check_training(options: TrainingOptions, loss: OverlapLoss, samples: int) -> None:
+    """Check that options go together, and with this machine and the processes that were started.
+
+    Args:
+        options: how to train.
+        loss: the loss.
+        samples: the number of training samples or that of validation samples, whichever is smaller.
 
     Raises:
         ConfigError: they do not.
+        MissingExtraError: TensorBoard is asked for and not installed.
     """
+    if options.tensorboard:
+        import_extra("tensorboard", extra="track")
+    if options.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("training.accelerator: torch finds no GPU: set it to auto or cpu")
     if samples < options.processes:
         raise ConfigError(
             f"{samples} training or validation samples are too few: each of training.devices "
@@ -182,8 +192,6 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     gpu = torch.cuda.is_available() and options.accelerator != "cpu"
-    if options.accelerator == "gpu" and not gpu:
-        raise ConfigError("training.accelerator: torch finds no GPU: set it to auto or cpu")
     precision = best_precision("cuda" if gpu else "cpu") if options.precision == "auto" else "float32"
     journal = RunFolder(run, module)
     lines = EpochLines(journal)
@@ -197,7 +205,6 @@ def _trainer(module: SeparatorTraining, run: Path, beginning: Beginning) -> L.Tr
     ]
     logs: Any = False
     if options.tensorboard:
-        import_extra("tensorboard", extra="track")
         logs = TensorBoardLogger(run, name="", version="tensorboard")
     return L.Trainer(
         accelerator="gpu" if gpu else "cpu",

@@ -6,7 +6,7 @@ from typing import Final
 
 from oasis.errors import DataError, ModelError, nearest
 from oasis.io.files import replace_when_whole
-from oasis.io.run_files import WEIGHTS
+from oasis.io.run_files import CONFIG, WEIGHTS
 
 MODELS: Final = Path(__file__).parent / "models"
 PREFIX: Final = "zoo:"
@@ -37,10 +37,8 @@ def zoo_folder(name: str) -> Path:
     return MODELS / name
 
 
-def copy_model(name: str, folder: str | Path) -> Path:
-    """Copy a model into a folder that is new or contains it already, and return the folder, which is a run.
-
-    Files that are there are left as they are, since the user may have edited them.
+def described_in(name: str, folder: str | Path) -> Path:
+    """Return the run that a copy of a model in a folder is, or, where there is none, that of the package.
 
     Raises:
         DataError: the folder contains anything else.
@@ -51,6 +49,20 @@ def copy_model(name: str, folder: str | Path) -> Path:
         raise DataError(
             f"{target}: contains something else than the model {name}: choose another folder with --out"
         )
+    return target if (target / CONFIG).is_file() else source
+
+
+def copy_model(name: str, folder: str | Path) -> Path:
+    """Copy a model into a folder that is new or contains it already, and return the folder, which is a run.
+
+    Files that are there are left as they are, since the user may have edited them.
+
+    Raises:
+        DataError: the folder contains anything else.
+        ModelError: there is no such model.
+    """
+    described_in(name, folder)
+    source, target = zoo_folder(name), Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir(), key=lambda file: file.name != WEIGHTS):  # by which a copy is known
         if not (target / file.name).exists():
