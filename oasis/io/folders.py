@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -51,18 +51,30 @@ def left_below(source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: 
         suffixes: the suffixes of image files.
         without: files and folders that do not count.
     """
+    first = next(images_below(source, suffixes, without), None)
+    text = f"{source}: image files in folders below it, such as {first}, are not read: name their folder"
+    return "" if first is None else text
+
+
+def images_below(
+    source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: Sequence[Path] = ()
+) -> Iterator[Path]:
+    """Yield the image files in folders below one, sorted by folder and name.
+
+    Args:
+        source: a file, which has none, or a folder.
+        suffixes: the suffixes of image files.
+        without: files and folders that do not count.
+    """
     results, top = {os.path.realpath(path) for path in without}, str(source)
     if not os.path.isdir(top) or is_zarr(top):
-        return ""
+        return
     for folder, below, names in os.walk(top):
         stores = [name for name in below if is_zarr(name)]
         found = [] if folder == top else [one for one in (*names, *stores) if _is_image(one, suffixes)]
-        if found:
-            first = os.path.join(folder, min(found))
-            return f"{source}: image files in folders below it, such as {first}, are not read: name their folder"
+        yield from (Path(folder, name) for name in sorted(found))
         kept = (one for one in below if not one.startswith(".") and one not in stores)
         below[:] = sorted(one for one in kept if os.path.realpath(os.path.join(folder, one)) not in results)
-    return ""
 
 
 def say_left_below(source: str | Path, suffixes: Sequence[str] = SUFFIXES, without: Sequence[Path] = ()) -> None:

@@ -9,12 +9,11 @@ from string import Template
 from oasis.adapters.camera import Camera
 from oasis.adapters.folder.alignment import misaligned
 from oasis.adapters.folder.channels import check_endings, likely_endings
-from oasis.adapters.folder.layout import KINDS, Layout
+from oasis.adapters.folder.layout import Layout
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, other_size, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
 from oasis.errors import DataError
-from oasis.io.folders import left_below
 from oasis.io.outputs import check_outputs
 from oasis.io.texts import read_text, write_text
 from oasis.io.traces import signal_unit
@@ -62,7 +61,7 @@ def write_folder(
     check_outputs({path: is_unedited}, [folder], force=force, mend=ANOTHER_NAME)
     write_text(path, f"{text}{UNEDITED}{_digest(text)}\n")
     lines = [said(folder, found, camera, compared), *_channels_said(layout, channels)]
-    return path, "\n".join([*lines, *_moved_said(layout, found), *_deeper_said(layout, folder)])
+    return path, "\n".join([*lines, *_moved_said(layout, found), *filter(None, [layout.left_below()])])
 
 
 def _moved_said(layout: Layout, found: Found) -> list[str]:
@@ -73,13 +72,6 @@ def _moved_said(layout: Layout, found: Found) -> list[str]:
         return [other]
     move = "" if found.labels else misaligned(layout, found.spatial_dims)
     return [f"the maps would fit the images better {move}: do they lie over each other?"] if move else []
-
-
-def _deeper_said(layout: Layout, folder: Path) -> list[str]:
-    """Return a line if there are images in folders below those that are read."""
-    files = [layout.images, *layout.maps.values()]
-    parents = sorted({path.parent for paths in files for path in paths.values() if path.parent != folder})
-    return [text for text in (left_below(parent, KINDS) for parent in parents) if text][:1]
 
 
 def _channels_said(layout: Layout, channels: Sequence[str]) -> list[str]:

@@ -333,3 +333,38 @@ def test_images_in_deeper_folders_are_said_to_be_left_out(tmp_path, monkeypatch)
     (folder / "images" / "day2").mkdir()
     np.save(folder / "images" / "day2" / "late.npy", np.ones((40, 44)))
     assert "such as" in write_folder(folder)[1]
+
+
+def moved_below(folder):
+    """Move the images of every folder of images into two folders below it."""
+    for parent in {path.parent for path in folder.rglob("*.tif")}:
+        for number, path in enumerate(sorted(parent.glob("*.tif"))):
+            below = parent / f"day {number % 2}"
+            below.mkdir(exist_ok=True)
+            path.rename(below / path.name)
+    return folder
+
+
+@pytest.mark.parametrize("made", [pairs, stained])
+def test_folders_without_images_have_those_in_folders_below_them(tmp_path, made):
+    folder = moved_below(made(tmp_path / "cells", 6))
+    np.save(tmp_path / "notes.npy", [1])
+    (folder / "results/old").mkdir(parents=True)
+    (folder / "results/a.txt").write_text("no image")
+    layout = training_layout(folder)
+    assert tuple(layout.maps) == CLASSES
+    names = {name for files in (layout.images, *layout.maps.values()) for name in files}
+    assert {name.partition("/")[0] for name in names} == {"day 0", "day 1"}
+    assert all(files.keys() == layout.images.keys() for files in layout.maps.values() if layout.images)
+    path, said = write_folder(folder, tmp_path / "cells.yaml")
+    assert "are not read" not in said
+    run = Run.from_config(path, ["data.split.group='^(day .)/'", *SMALL])
+    with pytest.raises(ConfigError, match="2 groups"):  # days, which are too few for three splits
+        run.dataset("train")
+    assert len(Run.from_config(path, SMALL).dataset("test"))
+
+
+def test_a_folder_without_a_class_says_what_is_expected(tmp_path):
+    (tmp_path / "single-stained/nuclei").mkdir(parents=True)
+    with pytest.raises(DataError, match="no folder of images of a class in it; expected the folder images/"):
+        training_layout(tmp_path)

@@ -23,7 +23,6 @@ from oasis.data.mixing import Mixer, SampleDataset
 from oasis.data.samples import Array
 from oasis.errors import ConfigError, DataError
 from oasis.io.axes import AxisFacts
-from oasis.io.folders import say_left_below
 from oasis.io.parts import Parts
 
 logger = logging.getLogger(__name__)
@@ -201,8 +200,8 @@ class FolderAdapter(Adapter[FolderOptions]):
         if split == "train":
             kinds = layout.maps.values() if layout.single else [layout.images]
             say_doubts(self, [kind.values() for kind in kinds], options.key)
-            for folder in {path.parent for kind in kinds for path in kind.values()} - {Path(options.folder)}:
-                say_left_below(folder, KINDS)
+            if left := layout.left_below():
+                logger.warning("%s", left)
             say_repeated({name: self._measured(name) for name in SPLITS})
         if layout.single:
             mixed = super().dataset(split)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -12,7 +13,7 @@ from oasis.adapters.folder.options import SplitRule
 from oasis.adapters.options import SPLITS
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import SUFFIXES
-from oasis.io.folders import image_files, stem_of
+from oasis.io.folders import image_files, images_below, left_below, stem_of
 from oasis.io.png import PNG
 
 KINDS: Final = (*SUFFIXES, PNG)
@@ -29,6 +30,8 @@ EXPECTED: Final = (
 class Layout:
     """The image files of a folder.
 
+    A folder of images that has none itself has those in the folders below it, named `day 1/cell 3`.
+
     Attributes:
         single: whether every file shows one class, to be mixed.
         images: the images with their maps by name, empty if `single`.
@@ -38,6 +41,12 @@ class Layout:
     single: bool
     images: Mapping[str, Path]
     maps: Mapping[str, Mapping[str, Path]]
+
+    def left_below(self) -> str:
+        """Return that there are images in folders below those that are read; else an empty text."""
+        folders = {path.parent for files in (self.images, *self.maps.values()) for path in files.values()}
+        above = {folder for one in folders for folder in one.parents}
+        return next(filter(None, (left_below(one, KINDS) for one in sorted(folders - above))), "")
 
 
 def find_layout(folder: Path, classes: Sequence[str] | None = None, channels: Sequence[str] = ()) -> Layout:
@@ -59,7 +68,7 @@ def find_layout(folder: Path, classes: Sequence[str] | None = None, channels: Se
     if not (folder / IMAGES).is_dir():
         raise DataError(f"{folder}: {EXPECTED}")
     images = _by_name(folder / IMAGES, channels)
-    maps = _of_classes(folder, classes, channels, without=(IMAGES, *SPLITS))
+    maps = _of_classes(folder, classes, channels, (IMAGES, *SPLITS), any("/" in name for name in images))
     for name, files in maps.items():
         missing = [stem for stem in images if stem not in files]
         if missing:
@@ -72,36 +81,47 @@ def find_layout(folder: Path, classes: Sequence[str] | None = None, channels: Se
 
 
 def _of_classes(
-    folder: Path, classes: Sequence[str] | None, channels: Sequence[str], without: Sequence[str] = ()
+    folder: Path,
+    classes: Sequence[str] | None,
+    channels: Sequence[str],
+    without: Sequence[str] = (),
+    deep: bool = True,
 ) -> dict[str, dict[str, Path]]:
-    """Return the files of every class: those in its folder, or one stack of its name."""
+    """Return the files of every class: those in its folder, or in those below if `deep`, or one stack."""
     found: dict[str, dict[str, Path]] = {}
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     for path in entries:
         zarr = path.name.lower().endswith(".zarr")
         if path.is_dir() and not zarr and path.name not in without:
-            if any(one.name.lower().endswith(KINDS) for one in path.iterdir()):
+            if _has_images(path) or (deep and any(images_below(path, KINDS))):
                 found[path.name] = _by_name(path, channels)
         elif (path.is_file() or zarr) and path.name.lower().endswith(KINDS) and not without:
             found.setdefault(stem_of(path), {stem_of(path): path})
     wanted = list(found) if classes is None else classes
     missing = [name for name in wanted if name not in found]
-    if missing or not wanted:
+    if missing:
         raise DataError(
-            f"{folder}: no images of the class {missing[0] if missing else ''!r}: found the classes "
-            f"{list(found)}; {EXPECTED}"
+            f"{folder}: no images of the class {missing[0]!r}: found the classes {list(found)}; {EXPECTED}"
         )
+    if not wanted:
+        raise DataError(f"{folder}: no folder of images of a class in it; {EXPECTED}")
     return {name: found[name] for name in wanted}
 
 
 def _by_name(folder: Path, channels: Sequence[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for path in leading(image_files(folder, KINDS), channels):
-        name = name_of(path, channels)
+    below = [] if _has_images(folder) else images_below(folder, KINDS)
+    parts = [list(part) for _, part in groupby(below, lambda path: path.parent)] or [image_files(folder, KINDS)]
+    for path in (path for part in parts for path in leading(part, channels)):
+        name = (path.parent.relative_to(folder) / name_of(path, channels)).as_posix()
         if name in files:
             raise DataError(f"{path}: has the name of {files[name].name}: images are matched by their names")
         files[name] = path
     return files
+
+
+def _has_images(folder: Path) -> bool:
+    return any(one.name.lower().endswith(KINDS) and not one.name.startswith(".") for one in folder.iterdir())
 
 
 def split_names(names: Sequence[str], rule: SplitRule, seed: int) -> dict[str, list[str]]:
