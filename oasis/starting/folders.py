@@ -9,6 +9,7 @@ from string import Template
 from oasis.adapters.camera import Camera
 from oasis.adapters.folder.alignment import misaligned
 from oasis.adapters.folder.channels import check_endings, likely_endings
+from oasis.adapters.folder.intensities import Counts
 from oasis.adapters.folder.layout import Layout
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, other_size, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
@@ -52,8 +53,9 @@ def write_folder(
     folder, camera = Path(folder), camera or Camera()
     name = folder.resolve().name
     check_endings(channels, folder)
-    found, layout = measure(folder, dims, channels), training_layout(folder, channels)
-    compared = None if found.single or found.labels else compare(layout, camera)
+    counts, layout = Counts(), training_layout(folder, channels)
+    found = measure(folder, dims, channels, counts)
+    compared = None if found.single or found.labels else compare(layout, camera, counts)
     path = Path(out) if out is not None else Path(f"{name}.yaml")
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         _values(folder, name, found, camera, compared) | {"channels": flow(list(channels))}
@@ -61,16 +63,16 @@ def write_folder(
     check_outputs({path: is_unedited}, [folder], force=force, mend=ANOTHER_NAME)
     write_text(path, f"{text}{UNEDITED}{_digest(text)}\n")
     lines = [said(folder, found, camera, compared), *_channels_said(layout, channels)]
-    return path, "\n".join([*lines, *_moved_said(layout, found), *filter(None, [layout.left_below()])])
+    return path, "\n".join([*lines, *_moved_said(layout, found, counts), *filter(None, [layout.left_below()])])
 
 
-def _moved_said(layout: Layout, found: Found) -> list[str]:
+def _moved_said(layout: Layout, found: Found, counts: Counts) -> list[str]:
     """Return a line if a map has another size than its image, or all would fit better if moved in the same way."""
     if found.single:
         return []
-    if other := other_size(layout, found.spatial_dims):
+    if other := other_size(layout, found.spatial_dims, counts):
         return [other]
-    move = "" if found.labels else misaligned(layout, found.spatial_dims)
+    move = "" if found.labels else misaligned(layout, found.spatial_dims, counts)
     return [f"the maps would fit the images better {move}: do they lie over each other?"] if move else []
 
 

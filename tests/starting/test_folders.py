@@ -1,6 +1,7 @@
 """Own images without Python: what `oasis init` finds in a folder, and the way from there to maps."""
 
 import re
+from collections import Counter
 
 import h5py
 import numpy as np
@@ -10,11 +11,14 @@ import yaml
 from made_up_cells import CLASSES, GAIN, OFFSET, pairs, stained
 
 from oasis.adapters.camera import Camera
+from oasis.adapters.folder import intensities
 from oasis.adapters.folder.alignment import misaligned
 from oasis.adapters.folder.channels import likely_endings
+from oasis.adapters.folder.intensities import Counts
 from oasis.adapters.folder.measuring import measure, training_layout
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
+from oasis.io.labelled import read_labelled
 from oasis.run import Run
 from oasis.starting.folders import write_folder
 from oasis.starting.quickstarts import quickstart
@@ -323,7 +327,7 @@ def test_maps_of_another_size_are_noticed(tmp_path, size, said):
 def test_nothing_is_said_of_maps_in_place(tmp_path, size):
     for seed in range(4):
         folder = pairs(tmp_path / str(seed), 3, size, suffix=".npy", seed=seed)
-        assert misaligned(training_layout(folder), len(size)) == ""
+        assert misaligned(training_layout(folder), len(size), Counts()) == ""
 
 
 def test_images_in_deeper_folders_are_said_to_be_left_out(tmp_path, monkeypatch):
@@ -368,3 +372,16 @@ def test_a_folder_without_a_class_says_what_is_expected(tmp_path):
     (tmp_path / "single-stained/nuclei").mkdir(parents=True)
     with pytest.raises(DataError, match="no folder of images of a class in it; expected the folder images/"):
         training_layout(tmp_path)
+
+
+def test_the_files_of_a_folder_are_read_once(tmp_path, monkeypatch):
+    read = Counter()
+
+    def reading(path, *key):
+        read[path] += 1
+        return read_labelled(path, *key)
+
+    monkeypatch.setattr(intensities, "read_labelled", reading)
+    write_folder(pairs(tmp_path / "cells", 3), tmp_path / "cells.yaml")
+    assert set(read.values()) == {1}
+    assert len(read) == 9

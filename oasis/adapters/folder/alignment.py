@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from oasis.adapters.folder.intensities import Counts
 from oasis.adapters.folder.layout import Layout
 from oasis.io.axes import SPATIAL
-from oasis.io.labelled import read_labelled
 
 SAMPLED: Final = 5  # images that are compared with their maps
 FEWEST: Final = 2  # images that have to agree
@@ -20,7 +20,7 @@ BETTER: Final = 0.05  # by how much it has to be above that of the maps as they 
 Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def misaligned(layout: Layout, dims: int) -> str:
+def misaligned(layout: Layout, dims: int, counts: Counts) -> str:
     """Return how maps would have to be moved to fit their images, where that is clear and the same in all.
 
     The sum of the maps is correlated with the image at every shift, and mirrored and transposed.
@@ -28,19 +28,20 @@ def misaligned(layout: Layout, dims: int) -> str:
     Args:
         layout: images with maps.
         dims: number of spatial axes.
+        counts: reads the files.
 
     Returns:
         The move as a text; an empty one where maps fit, or nothing is clear.
     """
-    found = [_better(image, maps) for image, maps in islice(_pairs(layout, dims), SAMPLED)]
+    found = [_better(image, maps) for image, maps in islice(_pairs(layout, dims, counts), SAMPLED)]
     return found[0] if len(found) >= FEWEST and len(set(found)) == 1 else ""
 
 
-def _pairs(layout: Layout, dims: int) -> Iterator[Pair]:
+def _pairs(layout: Layout, dims: int, counts: Counts) -> Iterator[Pair]:
     """Yield single images and the sums of their maps, around 0 and of norm 1."""
     for name, path in layout.images.items():
-        arrays = [_images(*read_labelled(path), dims)]
-        arrays += [_images(*read_labelled(files[name]), dims) for files in layout.maps.values()]
+        arrays = [_images(*counts.labelled(path), dims)]
+        arrays += [_images(*counts.labelled(files[name]), dims) for files in layout.maps.values()]
         if len({one.shape for one in arrays}) > 1 or not all(np.isfinite(one).all() for one in arrays):
             continue
         for image, *maps in zip(*arrays, strict=True):

@@ -7,12 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from oasis.adapters.folder.intensities import intensities, noise_of, read_counts
+from oasis.adapters.folder.intensities import Counts
 from oasis.adapters.folder.layout import IMAGES, Layout, find_layout
 from oasis.adapters.options import SPLITS
 from oasis.errors import DataError
 from oasis.io.axes import SPATIAL, AxisFacts
-from oasis.io.labelled import read_labelled
 from oasis.regions import check_classes
 
 SAMPLED: Final = 5  # files of a class that are measured
@@ -62,47 +61,50 @@ class Found:
         return tuple(name for name in self.files if name != IMAGES)
 
 
-def measure(folder: Path, dims: int | None = None, channels: Sequence[str] = ()) -> Found:
+def measure(
+    folder: Path, dims: int | None = None, channels: Sequence[str] = (), counts: Counts | None = None
+) -> Found:
     """Measure a folder of images.
 
     Args:
         folder: the folder.
         dims: number of spatial axes, where the files do not tell.
         channels: endings of the names of files that are one channel each, of which the first one is measured.
+        counts: reads the files.
 
     Raises:
         ConfigError: the name of a folder cannot name a class.
         DataError: its layout is not known, or a file cannot be read or measured.
     """
-    layout = training_layout(folder, channels)
+    counts, layout = counts or Counts(), training_layout(folder, channels)
     check_classes(list(layout.maps))
     images = list(layout.images.values()) or [path for files in layout.maps.values() for path in files.values()]
-    values, facts = read_labelled(images[0])
+    values, facts = counts.labelled(images[0])
     known, bands, why = _axes(values.shape, facts, dims, images[0])
-    sizes = [_size(path, known) for path in images]
+    sizes = [_size(path, known, counts) for path in reversed(images)][::-1]  # the first ones are still in memory
     thin = next((path for path, lengths in zip(images, sizes, strict=True) if min(lengths) < 2), None)
     if thin is not None:
-        said = " x ".join(map(str, _size(thin, known)))
+        said = " x ".join(map(str, _size(thin, known, counts)))
         raise DataError(
             f"{thin}: images of {said} pixels: expected at least 2 along every axis (is --dims right?)"
         )
     smallest = tuple(min(lengths) for lengths in zip(*sizes, strict=True))
-    labels = () if layout.single else tuple(name for name in layout.maps if _are_labels(layout, name))
-    sampled = np.concatenate([intensities(path) for path in images[:SAMPLED]])
-    counts = {IMAGES: len(layout.images)} if layout.images else {}
-    counts |= {name: len(paths) for name, paths in layout.maps.items()}
+    labels = () if layout.single else tuple(name for name in layout.maps if _are_labels(layout, name, counts))
+    sampled = np.concatenate([counts.intensities(path) for path in images[:SAMPLED]])
+    files = {IMAGES: len(layout.images)} if layout.images else {}
+    files |= {name: len(paths) for name, paths in layout.maps.items()}
     return Found(
         layout.single,
-        counts,
+        files,
         known,
         len(channels) or bands,
         smallest,
         tuple(min(length, WINDOWS[known]) for length in smallest),
         labels,
         float(np.percentile(sampled, 0.1)),
-        {name: _threshold(layout, name, name in labels) for name in layout.maps},
-        0.0 if labels else _excess(layout),
-        float(np.median([noise_of(path) for path in images[:SAMPLED]])),
+        {name: _threshold(layout, name, name in labels, counts) for name in layout.maps},
+        0.0 if labels else _excess(layout, counts),
+        float(np.median([counts.noise_of(path) for path in images[:SAMPLED]])),
         why,
     )
 
@@ -144,9 +146,9 @@ def _axes(shape: Sequence[int], facts: AxisFacts, dims: int | None, path: Path) 
     return 2, 1, f"an array of {said} without names of its axes, {why}"
 
 
-def _size(path: Path, dims: int) -> tuple[int, ...]:
+def _size(path: Path, dims: int, counts: Counts) -> tuple[int, ...]:
     """Return the spatial size of the images of a file."""
-    values, facts = read_labelled(path)
+    values, facts = counts.labelled(path)
     names = facts.names if facts.names and "Q" not in facts.names else ""
     wanted = SPATIAL[-dims:]
     if names and all(name in names for name in wanted):
@@ -156,12 +158,12 @@ def _size(path: Path, dims: int) -> tuple[int, ...]:
     return values.shape[values.ndim - dims :]
 
 
-def other_size(layout: Layout, dims: int) -> str:
+def other_size(layout: Layout, dims: int, counts: Counts) -> str:
     """Return which of the first images has a map of another size; an empty text if none has."""
     for name, path in list(layout.images.items())[:SAMPLED]:
-        size = _size(path, dims)
+        size = _size(path, dims, counts)
         for kind, files in layout.maps.items():
-            found = _size(files[name], dims)
+            found = _size(files[name], dims, counts)
             if found != size:
                 turned = sorted(found) == sorted(size)
                 of_map, of_image = (" x ".join(map(str, one)) for one in (found, size))
@@ -175,10 +177,10 @@ def _files(layout: Layout, name: str) -> list[Path]:
     return list(layout.maps[name].values())[:SAMPLED]
 
 
-def _are_labels(layout: Layout, name: str) -> bool:
+def _are_labels(layout: Layout, name: str, counts: Counts) -> bool:
     """Return whether the files of a class look like label images: whole numbers that are the same over areas."""
     for path in _files(layout, name):
-        values = read_counts(path)
+        values = counts(path)
         if values.dtype.kind not in "ui":
             return bool(values.dtype.kind == "b")
         pairs = (values[..., 1:] > 0) & (values[..., :-1] > 0)
@@ -188,20 +190,20 @@ def _are_labels(layout: Layout, name: str) -> bool:
     return False
 
 
-def _threshold(layout: Layout, name: str, labelled: bool) -> float:
+def _threshold(layout: Layout, name: str, labelled: bool, counts: Counts) -> float:
     """Return an intensity that is above the noise of the images of a class."""
     paths = list(layout.images.values())[:SAMPLED] if labelled else _files(layout, name)
-    noise = float(np.median([noise_of(path) for path in paths]))
-    ranges = [np.percentile(intensities(path), [1, 99.9]) for path in paths]
+    noise = float(np.median([counts.noise_of(path) for path in paths]))
+    ranges = [np.percentile(counts.intensities(path), [1, 99.9]) for path in paths]
     return max(SIGMAS * noise, FAINT * float(np.median(np.diff(ranges))))
 
 
-def _excess(layout: Layout) -> float:
+def _excess(layout: Layout, counts: Counts) -> float:
     """Return by how much maps add up to more than their images; 0 where they cannot be compared."""
     found = []
     for name, path in list(layout.images.items())[:SAMPLED]:
-        image = read_counts(path).astype(float)
-        maps = [read_counts(files[name]).astype(float) for files in layout.maps.values()]
+        image = counts(path).astype(float)
+        maps = [counts(files[name]).astype(float) for files in layout.maps.values()]
         if {one.shape for one in maps} == {image.shape}:
             found.append(float(np.nanmedian(np.sum(maps, axis=0) - image)))
     return float(np.median(found)) if found else 0.0

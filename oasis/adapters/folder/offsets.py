@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.camera import Camera
+from oasis.adapters.folder.intensities import Counts
 from oasis.adapters.folder.layout import Layout
-from oasis.io.labelled import read_labelled
 
 SAMPLED: Final = 5  # images that are compared with their maps
 DARK: Final = 5.0  # percentile of dark pixels, which is above the noise of those that shine nowhere
@@ -36,14 +36,15 @@ class Compared:
     share: float
 
 
-def compare(layout: Layout, camera: Camera) -> Compared | None:
+def compare(layout: Layout, camera: Camera, counts: Counts) -> Compared | None:
     """Compare images with their maps; None if no image has maps of its shape.
 
     Args:
         layout: images with maps.
         camera: offset and gain, as stated.
+        counts: reads the files.
     """
-    images, maps = _pixels(layout)
+    images, maps = _pixels(layout, counts)
     if not images.size:
         return None
     dark = {name: float(np.nanpercentile(one, DARK)) for name, one in maps.items()}
@@ -69,13 +70,13 @@ def in_units(values: NDArray[Any], camera: Camera, kind: MapsKind) -> NDArray[An
     return values * camera.gain if kind == "net" else values
 
 
-def _pixels(layout: Layout) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+def _pixels(layout: Layout, counts: Counts) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     """Return the pixels of images, and those of the maps of every class at the same places."""
     images: list[NDArray[Any]] = []
     maps: dict[str, list[NDArray[Any]]] = {name: [] for name in layout.maps}
     for name, path in islice(layout.images.items(), SAMPLED):
-        image = read_labelled(path)[0]
-        own = {kind: read_labelled(files[name])[0] for kind, files in layout.maps.items()}
+        image = counts.labelled(path)[0]
+        own = {kind: counts.labelled(files[name])[0] for kind, files in layout.maps.items()}
         if {one.shape for one in own.values()} == {image.shape}:
             images.append(image.ravel().astype(float))
             for kind, one in own.items():
