@@ -77,6 +77,7 @@ def run_command(app: Callable[..., object], arguments: list[str]) -> int:
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a line for every request to a hub
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where its cache is, if not in HOME
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of a damaged file is in our errors
     logging.getLogger("torch").setLevel(logging.WARNING)  # which else logs at the end if its import is interrupted
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's large tensors on a CPU
     for stream in (sys.stdout, sys.stderr):

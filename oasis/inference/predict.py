@@ -19,6 +19,7 @@ from oasis.inference.destinations import (
     preview_folder,
     previews_of,
 )
+from oasis.inference.failures import none_usable
 from oasis.inference.job import Job
 from oasis.inference.one_file import separate_file
 from oasis.inference.options import WindowOptions
@@ -163,7 +164,7 @@ def _each(
         except DataError as error:
             failed[path] = error
     if not parts:
-        raise next(iter(failed.values()))
+        raise none_usable(failed)
     return together(parts, failed)
 
 
@@ -186,7 +187,7 @@ def _predicted(
             if output.pixels:
                 sink.describe(common(output.pixels))
         if not output.count:
-            raise next(iter(failed.values()))
+            raise none_usable(failed)
     return output.predicted(failed, separator.options)
 
 

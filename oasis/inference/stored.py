@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from oasis.adapters.base import Adapter
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.inference.blockwise import Blockwise, gather
+from oasis.inference.failures import none_usable
 from oasis.inference.job import Job
 from oasis.inference.memory import CHUNK
 from oasis.inference.output import MASK, check_same_size
@@ -88,7 +89,7 @@ def predict_stored(
             found = _gathered(job, store, plan, reader)
             if not found.images:
                 shutil.rmtree(out)
-                raise next(iter(found.failed.values()))
+                raise none_usable(found.failed)
             store.complete()
     finally:
         reader.close()
@@ -196,7 +197,7 @@ def _plan(job: Job, files: Sequence[Path], reader: Reader) -> Plan:
             continue
         size, known[path] = shape.size, shape
     if size is None:
-        raise DataError(next(iter(failed.values())))
+        raise none_usable({Path(path): DataError(text) for path, text in failed.items()})
     if regional is not None and regional.file is not None and not by_blocks:
         regional.file.check_frames({path: shape.images for path, shape in known.items()})
     return _divided(job, size, known, failed, by_blocks)

@@ -22,6 +22,7 @@ from oasis.inference.catalogue.cutouts import Cutouts
 from oasis.inference.catalogue.merging import Merging
 from oasis.inference.catalogue.windows import cores, is_within, widened
 from oasis.inference.destinations import images_of
+from oasis.inference.failures import none_usable
 from oasis.inference.options import WindowOptions
 from oasis.inference.reader import Opened, Reader
 from oasis.inference.region_files import read_regions
@@ -311,7 +312,7 @@ def predict_catalogue(
         maps = Cutouts(parts["cutouts"], adapter.unit) if cutouts else None
         failed = {path: found for path in paths for found in [_listed(lister, reader, path, rows, maps)] if found}
         if not rows.images:
-            raise next(iter(failed.values()))
+            raise none_usable(failed)
         table = rows.table() if intervals is None else rows.with_intervals(intervals)
         write_catalogue(table, out, rows.units, rows.descriptions, facts or {}, parts["table"])
         _write_circles(table, adapter.catalogue_radius, files["regions"], parts["regions"])
