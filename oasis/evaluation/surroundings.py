@@ -28,6 +28,7 @@ PIXELS = 2**21  # total pixels of all surroundings
 TOLERANCE = 0.1  # fraction of the intensity of a class, inside and outside
 PATCH = 16  # pixels along an axis of the patches of background
 LARGEST = 1e6  # bound of ratios
+UNSTATED = 100  # ratio above which there is next to nothing to compare with
 
 
 class SizeCheck(Stored):
@@ -59,16 +60,26 @@ class SizeCheck(Stored):
 
     def changes(self) -> str:
         """Return the changes of the intensity of every class, as text."""
-        parts = (
-            f"{name} {100 * self.inside[name]:+.1f} % inside, {100 * self.outside[name]:.1f} % outside"
-            for name in self.inside
-        )
-        return "; ".join(parts)
+        return "; ".join(_change(name, self.inside[name], self.outside[name]) for name in self.inside)
 
     def text(self) -> str:
         """Return the result in one line."""
         larger, trained = (" x ".join(map(str, size)) for size in (self.larger, self.trained))
         return f"{self.samples} samples of {trained} pixels embedded in {larger} of background: {self.changes()}"
+
+
+def _change(name: str, inside: float, outside: float) -> str:
+    """Return the relative changes of the intensity of a class as text.
+
+    Example:
+        >>> _change("ER", 0.02, 0.3)
+        'ER +2.0 % inside, 30.0 % outside'
+        >>> _change("ER", 1e6, 0)
+        'ER hardly any intensity in the samples alone, but in larger surroundings'
+    """
+    if max(abs(inside), abs(outside)) > UNSTATED:
+        return f"{name} hardly any intensity in the samples alone, but in larger surroundings"
+    return f"{name} {100 * inside:+.1f} % inside, {100 * outside:.1f} % outside"
 
 
 def embed_in(sample: Sample, size: Sequence[int], thresholds: Tensor, rng: np.random.Generator) -> Sample:
