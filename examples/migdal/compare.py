@@ -3,8 +3,9 @@
 All methods have the quickstart's network and are trained on the same events, which are simulated once.
 `unweighted` and `weighted` are the paper's: softplus head, GroupNorm, intensity scaled by its 99th percentile and
 peak, and its weights. `ours` is the quickstart, `maps` the same without the presence head, `objects` the same with
-an energy of its own beside the light, which is compared too. What was trained or measured already is not repeated.
-Intervals are 95 %, from resampling tracks and seeds.
+an energy of its own beside the light, which is compared too, `intensity` the same with a term for the light of a
+whole electron. What was trained or measured already is not repeated. Intervals are 95 %, from resampling tracks and
+seeds.
 
 The light of electrons is also calibrated, by the inverse of the separator's median response to each energy in
 hybrids of a further library of tracks (classical calibration), from maps that are not emptied by presence.
@@ -44,6 +45,7 @@ from oasis.stats.roc import FEWEST, rank_auc, rank_true_rate
 METHODS = demo.METHODS | {
     "maps": ["head.presence=false", "head.false_presence=0"],
     "objects": ["objects={weight: 0.05}"],
+    "intensity": ["loss.terms.intensity={weight: 0.1, floor: 1000}"],
 }
 THEIRS = "weighted"  # what the last of the methods is compared with
 EVENTS = {"train": 8000, "val": 500, "test": 8192}
