@@ -4,8 +4,8 @@ All methods have the quickstart's network and are trained on the same events, wh
 `unweighted` and `weighted` are the paper's: softplus head, GroupNorm, intensity scaled by its 99th percentile and
 peak, and its weights. `ours` is the quickstart, `maps` the same without the presence head, `objects` the same with
 an energy of its own beside the light, which is compared too, `intensity` the same with a term for the light of a
-whole electron. What was trained or measured already is not repeated. Intervals are 95 %, from resampling tracks and
-seeds.
+whole electron. What was trained or measured already is not repeated. Intervals are 95 %, from resampling tracks
+and seeds.
 
 The light of electrons is also calibrated, by the inverse of the separator's median response to each energy in
 hybrids of a further library of tracks (classical calibration), from maps that are not emptied by presence.

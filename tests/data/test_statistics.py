@@ -93,17 +93,18 @@ def test_balanced_weights_take_the_counts() -> None:
     assert mean == pytest.approx(1, rel=1e-6)
 
 
+class Told(SampleDataset):
+    """The intensity of sample i is 2^i, so that a sum tells which samples are in it."""
+
+    def __len__(self) -> int:
+        return 20
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        target = np.full((1, 1, 1), 2.0**index, np.float32)
+        return Sample(target[0], target, np.ones((1, 1), bool))
+
+
 def test_samples_are_drawn_once_each_by_the_seed_whoever_prepares_them() -> None:
-    class Told(SampleDataset):
-        """The intensity of sample i is 2^i, so that a sum tells which samples are in it."""
-
-        def __len__(self) -> int:
-            return 20
-
-        def sample(self, index: int, epoch: int) -> Sample:
-            target = np.full((1, 1, 1), 2.0**index, np.float32)
-            return Sample(target[0], target, np.ones((1, 1), bool))
-
     def bits(samples: int | None, seed: int = 0, workers: int = 0) -> int:
         statistics = region_statistics(Told(), ("a",), samples=samples, workers=workers, seed=seed)
         assert statistics.samples == statistics.pixels.sum() == min(samples or 20, 20)
