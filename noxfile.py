@@ -11,8 +11,8 @@ nox.options.reuse_venv = "yes"
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The fast part of the tests with the core and what augments images; arguments after -- replace it."""
-    session.install(".[test,augment]")
+    """The fast part of the tests with the core, augmentation and backbones; arguments after -- replace it."""
+    session.install(".[test,augment,backbones]")
     session.run("pytest", "-q", *(session.posargs or [f"tests/{name}" for name in FAST]))
 
 
