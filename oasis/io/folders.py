@@ -35,7 +35,7 @@ def image_files(
     with reading(source, "a folder that cannot be read"):
         names = sorted(os.listdir(source))
     results = {os.path.realpath(path) for path in without}
-    found = [source / name for name in names if _is_image(name, suffixes)]
+    found = [source / name for name in names if is_image(name, suffixes)]
     files = [path for path in found if os.path.realpath(path) not in results]
     if not files:
         below = left_below(source, suffixes, without)
@@ -71,7 +71,7 @@ def images_below(
         return
     for folder, below, names in os.walk(top):
         stores = [name for name in below if is_zarr(name)]
-        found = [] if folder == top else [one for one in (*names, *stores) if _is_image(one, suffixes)]
+        found = [] if folder == top else [one for one in (*names, *stores) if is_image(one, suffixes)]
         yield from (Path(folder, name) for name in sorted(found))
         kept = (one for one in below if not one.startswith(".") and one not in stores)
         below[:] = sorted(one for one in kept if os.path.realpath(os.path.join(folder, one)) not in results)
@@ -84,7 +84,8 @@ def say_left_below(source: str | Path, suffixes: Sequence[str] = SUFFIXES, witho
         logger.warning("%s", text)
 
 
-def _is_image(name: str, suffixes: Sequence[str]) -> bool:
+def is_image(name: str, suffixes: Sequence[str] = SUFFIXES) -> bool:
+    """Return whether a file of this name is an image; hidden ones are not."""
     return not name.startswith(".") and name.lower().endswith(tuple(suffixes))
 
 

@@ -13,7 +13,7 @@ from oasis.adapters.folder.options import SplitRule
 from oasis.adapters.options import SPLITS
 from oasis.errors import ConfigError, DataError
 from oasis.io.arrays import SUFFIXES
-from oasis.io.folders import image_files, images_below, left_below, stem_of
+from oasis.io.folders import image_files, images_below, is_image, left_below, stem_of
 from oasis.io.png import PNG
 
 KINDS: Final = (*SUFFIXES, PNG)
@@ -121,7 +121,7 @@ def _by_name(folder: Path, channels: Sequence[str]) -> dict[str, Path]:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(one.name.lower().endswith(KINDS) and not one.name.startswith(".") for one in folder.iterdir())
+    return any(is_image(one.name, KINDS) for one in folder.iterdir())
 
 
 def split_names(names: Sequence[str], rule: SplitRule, seed: int) -> dict[str, list[str]]:
