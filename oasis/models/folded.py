@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oasis.models import wide
+from oasis.models.kernels import is_plain
 from oasis.models.layers import BATCH_NORMS, BatchNormSiLU
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}  # of the self-test, where values are around 1
@@ -79,6 +81,8 @@ class Block(nn.Sequential):
         """Return the output of a convolution and the normalisation after it."""
         conv: Any = self[place]
         norm, x = self[place + 1], x.to(_precision(x))
+        if wide.takes(conv, x):
+            return F.silu(wide.convolve(x, *fold(conv, norm)), inplace=True)
         geometry = Geometry(conv.padding, conv.stride, conv.dilation, conv.groups)
         folded = self._folded.get(place)
         if folded is None or folded.weight.dtype != x.dtype or not _same(folded.made_of, _values(conv, norm)):
@@ -99,10 +103,10 @@ def folds(conv: nn.Module, norm: nn.Module, x: Tensor) -> bool:
     tensors = (x, *conv.parameters(), *norm.parameters())
     return (
         type(norm[0]) in BATCH_NORMS.values()
-        and all(type(one) in (Tensor, nn.Parameter) and one.device.type == "cpu" for one in tensors)
+        and all(one.device.type == "cpu" for one in tensors)
         and all(one.dtype == torch.float32 for one in tensors[1:])
         and not any(layer._forward_hooks or layer._forward_pre_hooks for layer in (conv, norm, *norm))
-        and not (torch.compiler.is_compiling() or _is_recorded() or _in_functorch())
+        and is_plain(*tensors)
         and kernel_works(_precision(x), x.ndim - 2)
     )
 
@@ -176,13 +180,3 @@ def _same(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 def _precision(x: Tensor) -> torch.dtype:
     """Return the precision in which a convolution of `x` is computed here."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-
-
-def _is_recorded() -> bool:
-    """Return whether a program is traced, in which the weights are to be seen apart."""
-    return torch._C._get_tracing_state() is not None
-
-
-def _in_functorch() -> bool:
-    """Return whether a transform of `torch.func` is at work, for which the operation has no rule."""
-    return torch._C._functorch.peek_interpreter_stack() is not None

@@ -3,9 +3,8 @@
 Convolutions are fastest in channels-last memory, for which torch's performance on a CPU is uneven. With fewer
 channels per group than a vector register holds, the backward pass of a group normalisation is several times slower
 than necessary. Batch normalisation of few channels is slow too, the more so the more threads write to their sums,
-which lie side by side in memory. Without AVX-512 two-dimensional networks are faster in contiguous memory if they
-normalise groups, for which torch's own normalisation is fast and exact, and in training if they are wide, for the
-weight gradient.
+which lie side by side in memory. Without AVX-512 narrow two-dimensional networks are faster in contiguous memory
+if they normalise groups, for which torch's own normalisation is fast and exact.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
@@ -23,7 +22,7 @@ from oasis.device import vector_bits
 MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 ROW = 128  # numbers in a row that keep the vector units busy
 PART = 2**20  # numbers processed together, few enough for a cache
-WIDE = 32  # channels at full resolution at which contiguous memory becomes faster in training without AVX-512
+WIDE = 32  # channels from which on `oasis.models.wide` is faster without AVX-512
 NARROW = 16  # channels below which torch's batch normalisation is slow in channels-last memory
 MANY = 2**15  # pixels of a batch from which it matters
 TOLERANCE = 1e-4  # tolerance of the self-test in float32
@@ -44,10 +43,36 @@ def memory_format(x: Tensor, width: int, grouped: bool = False) -> torch.memory_
         torch.contiguous_format
     """
     bits = vector_bits() if x.device.type == "cpu" else None
-    contiguous = grouped or (width >= WIDE and torch.is_grad_enabled())
-    if bits == 0 or (bits == 256 and x.ndim == 4 and contiguous):
+    if bits == 0 or (bits == 256 and x.ndim == 4 and grouped and width < WIDE):
         return torch.contiguous_format
     return MEMORY_FORMATS[x.ndim - 2]
+
+
+def wide_channels_last(x: Tensor, channels: int) -> bool:
+    """Return whether `x` (b, c, H, W) with so many channels is best computed by `oasis.models.wide`."""
+    return (
+        channels >= WIDE
+        and vector_bits() == 256
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def is_plain(*tensors: Tensor) -> bool:
+    """Return whether a computation with tensors is not recorded, compiled or transformed by torch.
+
+    Example:
+        >>> is_plain(torch.zeros(1))
+        True
+    """
+    return (
+        all(type(one) in (Tensor, nn.Parameter) for one in tensors)
+        and not torch.compiler.is_compiling()
+        and torch._C._get_tracing_state() is None
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
 
 
 def fuses_norm(x: Tensor, groups: int) -> bool:

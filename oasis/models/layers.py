@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oasis.models import wide
 from oasis.models.kernels import (
     batch_norm_silu,
     fuses_batch_norm,
@@ -36,7 +37,15 @@ class Conv3d(nn.Conv3d):
         return super().forward(x)
 
 
-CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: Conv3d}
+class Conv2d(nn.Conv2d):
+    """Convolution of images, faster for many channels on a CPU without AVX-512; see `oasis.models.wide`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of `x` (b, c, H, W)."""
+        return wide.convolve(x, self.weight, self.bias) if wide.takes(self, x) else super().forward(x)
+
+
+CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: Conv2d, 3: Conv3d}
 
 
 class GroupNormSiLU(nn.GroupNorm):
