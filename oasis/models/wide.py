@@ -14,18 +14,21 @@ from torch.nn import functional as F
 from oasis.models import winograd
 from oasis.models.kernels import is_plain, wide_channels_last
 
+LEAST = 2**15  # numbers of an image from which on this is faster
 PART = 2**18  # numbers of an image that are multiplied together, few enough for a cache
 
 
 def takes(conv: nn.Conv2d, x: Tensor) -> bool:
     """Return whether `convolve` computes what a layer is to compute for `x` (b, c, H, W), and does it faster."""
+    channels = min(conv.in_channels, conv.out_channels)
     return (
         conv.kernel_size == (3, 3)
         and conv.padding == conv.stride == conv.dilation == (1, 1)
         and conv.groups == 1
         and conv.padding_mode == "zeros"
         and is_plain(x, *conv.parameters())
-        and wide_channels_last(x, min(conv.in_channels, conv.out_channels))
+        and wide_channels_last(x, channels)
+        and channels * x.shape[2:].numel() >= LEAST
         and (torch.is_grad_enabled() or winograd.pays(x, conv.weight))
     )
 

@@ -18,6 +18,7 @@ def by_winograd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Whether Winograd's convolution is used for any number of channels and pixels, or never."""
     monkeypatch.setattr(winograd, "CHANNELS", 0 if request.param else 10**6)
     monkeypatch.setattr(winograd, "PIXELS", 0)
+    monkeypatch.setattr(wide, "LEAST", 0)
     return request.param
 
 
@@ -106,6 +107,7 @@ def test_what_it_takes(avx2: None, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         assert not wide.takes(other, x)
     assert not wide.takes(layer, x.contiguous())
+    assert not wide.takes(layer, drawn(9, 64, 20, 20, dtype=torch.float32))
     assert not wide.takes(layer.double(), x.double())
     layer.float()
     with torch.autocast("cpu", torch.bfloat16):
