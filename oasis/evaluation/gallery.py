@@ -56,8 +56,9 @@ def typical_background(table: pd.DataFrame, study: Study) -> dict[int, float]:
 def chosen_events(table: pd.DataFrame, study: Study | None, count: int) -> dict[int, str]:
     """Return the indices of the worst, typical and best events in the data set, each with its category.
 
-    The error is that of the study's class, or without a study the largest of all classes. Up to a quarter are
-    events without the class, beginning with those with the highest prediction.
+    The error is that of the study's class. Without a study it is the largest of all classes, as a share of the
+    light of the event, so that light of a class that is absent counts and a sliver at the border does not. Up to a
+    quarter are events without the class, beginning with those with the highest prediction.
 
     Args:
         table: the event table.
@@ -71,8 +72,13 @@ def chosen_events(table: pd.DataFrame, study: Study | None, count: int) -> dict[
         {0: 'worst', 2: 'typical', 1: 'best', 4: 'without ER'}
     """
     rows = table if study is None else study.rows(table)
-    rows = rows.assign(error=rows["delta_percent"].abs())
     place = np.arange(len(rows)) // max(rows["class"].nunique(), 1)
+    if study is None:
+        light = rows["intensity_true"].groupby(place).transform("sum").to_numpy()
+        missed = (rows["intensity_predicted"] - rows["intensity_true"]).abs()
+        rows = rows.assign(error=missed / np.where(light > 0, light, np.nan))
+    else:
+        rows = rows.assign(error=rows["delta_percent"].abs())
     events = rows.groupby(place)[["error", "intensity_predicted"]].max()
     known, absent = (
         events[there].sort_values(by, ascending=False, kind="stable").index

@@ -81,9 +81,16 @@ def test_of_events_without_the_class_those_with_most_of_it_are_chosen():
 
 
 def test_without_a_study_the_worst_class_counts():
-    table = pd.DataFrame({"id": [0, 0, 1, 1, 2, 2], "class": ["a", "b"] * 3, "intensity_predicted": 1.0})
-    table["delta_percent"] = [1.0, -50.0, 20.0, 20.0, np.nan, np.nan]
+    table = pd.DataFrame({"id": [0, 0, 1, 1, 2, 2], "class": ["a", "b"] * 3})
+    table = table.assign(intensity_true=[50.0, 50, 50, 50, 0, 0], intensity_predicted=[50.5, 25, 60, 60, 1, 1])
     assert chosen_events(table, None, 3) == {0: "worst", 1: "typical", 2: "empty"}
+
+
+def test_without_a_study_false_light_counts_and_a_sliver_does_not():
+    table = pd.DataFrame({"id": [0, 0, 1, 1, 2, 2], "class": ["a", "b"] * 3})
+    table = table.assign(intensity_true=[100.0, 0, 100, 0.1, 100, 100])
+    table = table.assign(intensity_predicted=[100.0, 90, 100, 8.0, 80, 100])
+    assert chosen_events(table, None, 3) == {0: "worst", 2: "typical", 1: "best"}
 
 
 def test_a_window_holds_the_valid_pixels_and_a_border():
