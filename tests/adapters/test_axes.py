@@ -321,6 +321,18 @@ def test_colours_of_pictures_are_bands(tmp_path):
         domain(1, 2).read(tmp_path / "p.png")
 
 
+@pytest.mark.parametrize(("kind", "bands"), [("LA", 1), ("RGBA", 3)])
+def test_opacity_is_no_band(tmp_path, kind, bands):
+    values = np.random.default_rng(0).integers(0, 200, (20, 30, bands + 1)).astype(np.uint8)
+    Image.fromarray(values, kind).save(tmp_path / "veiled.png")
+    with pytest.raises(DataError, match="opacity"):
+        domain(bands + 1, 2).read(tmp_path / "veiled.png")
+    values[..., -1] = 255
+    Image.fromarray(values, kind).save(tmp_path / "clear.png")
+    found = domain(bands, 2).read(tmp_path / "clear.png").image[0]
+    np.testing.assert_array_equal(found, values[..., :-1].transpose(2, 0, 1))
+
+
 def test_stated_axes_are_checked():
     with pytest.raises(DataError, match="expected one letter for each"):
         AxisFacts().renamed("YY", 2, "a.npy")
