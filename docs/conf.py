@@ -25,6 +25,7 @@ from oasis.adapters.cygno.noise import NoiseOptions as PixelNoiseOptions
 from oasis.adapters.cygno.options import CygnoOptions
 from oasis.adapters.cygno.tracks import TrackOptions
 from oasis.adapters.folder.options import FolderOptions, MixingOptions, SplitRule
+from oasis.adapters.folder.stated import Stated
 from oasis.adapters.galaxy.convert import Conversion
 from oasis.adapters.galaxy.detection import Detection
 from oasis.adapters.galaxy.options import GalaxyAdapterOptions, LibraryOptions
@@ -140,6 +141,7 @@ myst_substitutions = {
     "ccd_sensor": tables.options_table(Sensor),
     "folder": tables.options_table(FolderOptions),
     "folder_camera": tables.options_table(Camera),
+    "folder_stated": tables.options_table(Stated),
     "folder_split": tables.options_table(SplitRule),
     "folder_mixing": tables.options_table(MixingOptions),
     "galaxy": tables.options_table(GalaxyAdapterOptions),

@@ -14,6 +14,7 @@ from oasis.adapters.folder.layout import Layout
 from oasis.adapters.folder.measuring import SIGMAS, Found, has_splits, measure, other_size, training_layout
 from oasis.adapters.folder.offsets import Compared, compare
 from oasis.adapters.folder.options import SplitRule
+from oasis.adapters.options import SPLITS
 from oasis.errors import DataError
 from oasis.io.outputs import check_outputs
 from oasis.io.texts import read_text, write_text
@@ -114,6 +115,8 @@ def said(folder: Path, found: Found, camera: Camera, compared: Compared | None =
     rule = SplitRule()
     shares = ", ".join(f"{share:.0%}" for share in (1 - rule.val - rule.test, rule.val, rule.test))
     by_hash = f"{shares} of the files, by a hash of their names"
+    if min(found.files.values()) < len(SPLITS):
+        by_hash = f"{shares} of the images of a stack, the first ones for training"
     split = "the folders of these names" if has_splits(folder) else by_hash
     offset = (
         f"offset of the camera: {camera.offset:g} counts; the darkest 0.1 % of pixels have {found.darkest:.6g}"
@@ -139,6 +142,7 @@ def said(folder: Path, found: Found, camera: Camera, compared: Compared | None =
             f"the maps add up to {excess:.4g} counts more than the images: do they have the offset of the camera? "
             "State it (--offset), or data.maps: unit for maps without offset"
         )
+    lines += [found.other] * bool(found.other)
     if compared is not None:
         lines += _light_said(found, camera, compared, looks_offset)
     lines += [f"{name}: looks like label images, which are no maps: see the comment" for name in found.labels]
@@ -199,6 +203,7 @@ def _values(folder: Path, name: str, found: Found, camera: Camera, compared: Com
         "labels": flow(list(found.labels)),
         "unit": flow({"unit": _unit(folder, camera)})[1:-1].removeprefix("unit: "),
         "maps": "counts" if compared is None else compared.kind,
+        "stated": flow(found.stated.model_dump(mode="json")),
         "camera": flow(camera.model_dump()),
         "noise": f"{camera.gain * max(found.noise, min(found.thresholds.values()) / SIGMAS):.3g}",
         "thresholds": flow({key: float(f"{camera.gain * value:.3g}") for key, value in found.thresholds.items()}),

@@ -92,6 +92,11 @@ class FolderAdapter(Adapter[FolderOptions]):
         """Return True: every pixel is converted by itself."""
         return True
 
+    @cached_property
+    def _unlike(self) -> set[tuple[Path, str]]:
+        """What was said of files."""
+        return set()
+
     def numbers(self, path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisFacts]:
         """Return the array of a file and its facts, together with its other channels where these are files.
 
@@ -99,6 +104,18 @@ class FolderAdapter(Adapter[FolderOptions]):
             DataError: a file cannot be read, or channels do not fit together.
         """
         return read_channels(path, self.options.channels, self.spatial_dims, key)
+
+    def named_axes(self, path: Path, values: Any, facts: AxisFacts) -> tuple[Any, AxisFacts]:
+        """Return an array of a file and its facts; warn if these are not those of the files in training.
+
+        Raises:
+            DataError: `axes` does not have a letter for every axis.
+        """
+        text = self.options.stated.unlike(facts, self.spatial_dims)
+        if text and (path, text) not in self._unlike:
+            self._unlike.add((path, text))
+            logger.warning("%s: %s", path, text)
+        return super().named_axes(path, values, facts)
 
     def leading(self, paths: Sequence[Path]) -> list[Path]:
         """Return the files without those of further channels."""

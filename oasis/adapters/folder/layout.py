@@ -61,7 +61,8 @@ def find_layout(folder: Path, classes: Sequence[str] | None = None, channels: Se
         DataError: the folder does not have one of the two layouts, or files are missing.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; {EXPECTED}")
+        where = "" if folder.is_absolute() else f" in {Path.cwd()}"
+        raise DataError(f"{folder}: no such folder{where}; {EXPECTED}")
     single = next((folder / name for name in SINGLE if (folder / name).is_dir()), None)
     if single is not None:
         return Layout(True, {}, _of_classes(single, classes, channels))

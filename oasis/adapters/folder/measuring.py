@@ -9,6 +9,7 @@ import numpy as np
 
 from oasis.adapters.folder.intensities import Counts
 from oasis.adapters.folder.layout import IMAGES, Layout, find_layout
+from oasis.adapters.folder.stated import Stated, differ, stated_by
 from oasis.adapters.options import SPLITS
 from oasis.errors import DataError
 from oasis.io.axes import SPATIAL, AxisFacts
@@ -40,6 +41,8 @@ class Found:
         excess: by how many counts the maps add up to more than the images, as a median; 0 if there are none.
         noise: rms of the noise of the images, in counts.
         why: how axes were read, as a text for people.
+        stated: what the images state of their pixels and channels.
+        other: a file that states something else, and what, as a text for people.
     """
 
     single: bool
@@ -54,6 +57,8 @@ class Found:
     excess: float
     noise: float
     why: str
+    stated: Stated
+    other: str
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -91,6 +96,8 @@ def measure(
     smallest = tuple(min(lengths) for lengths in zip(*sizes, strict=True))
     labels = () if layout.single else tuple(name for name in layout.maps if _are_labels(layout, name, counts))
     sampled = np.concatenate([counts.intensities(path) for path in images[:SAMPLED]])
+    facts_of = [counts.labelled(path)[1] for path in images]
+    stated, (place, other) = stated_by(facts_of, known), differ(facts_of, known)
     files = {IMAGES: len(layout.images)} if layout.images else {}
     files |= {name: len(paths) for name, paths in layout.maps.items()}
     return Found(
@@ -106,6 +113,8 @@ def measure(
         0.0 if labels else _excess(layout, counts),
         float(np.median([counts.noise_of(path) for path in images[:SAMPLED]])),
         why,
+        stated if not channels else stated.model_copy(update={"channels": ()}),
+        other and f"{images[place]}: {other}",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from oasis.adapters.camera import Camera
+from oasis.adapters.folder.stated import Stated
 from oasis.adapters.options import DataOptions, SplitCounts
 from oasis.data.warping import Factors
 from oasis.options import Options
@@ -95,6 +96,7 @@ class FolderOptions(DataOptions):
         size: pixels of a window along every spatial axis; null for whole images of one size.
         unit: of the intensities after offset and gain.
         camera: offset and gain of images, in training as in prediction.
+        stated: what the images to train on state of their pixels and channels; others are warned of.
         maps: whether the maps of the classes are `counts` of the same camera, `net` counts, without its offset,
             or in the `unit` already.
         labels: classes whose folders hold label images or masks instead of maps.
@@ -112,6 +114,7 @@ class FolderOptions(DataOptions):
     size: tuple[int, ...] | None = None
     unit: str = Field("counts", pattern=r"\S")
     camera: Camera = Camera()
+    stated: Stated = Stated()
     maps: Literal["counts", "net", "unit"] = "counts"
     labels: tuple[str, ...] = ()
     key: str | None = None
