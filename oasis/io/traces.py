@@ -1,6 +1,8 @@
 """Traces: CSV tables whose first column is a time or another abscissa, and whose other columns are signals."""
 
+import logging
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ from numpy.typing import NDArray
 from oasis.io.axes import AxisFacts
 from oasis.io.delimited import Delimited, read_delimited
 
+logger = logging.getLogger(__name__)
+
 ABSCISSAS = ("time", "t", "x", "retention", "wavelength", "wavenumber", "energy", "frequency", "position", "depth")
 STEADY = 0.01  # largest relative deviation of a step from the mean one for a pixel size to be stated
+UNEVEN = 0.25  # deviation of a step that rounding does not explain, for a warning
 FEW = 8  # columns that are too few to be samples of a waveform
 LONG = 16  # rows of which the first column does not increase throughout by chance
 
@@ -31,7 +36,25 @@ def read_traces(path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisF
         The signals (columns, samples), and facts with the axes I and X, the step of the abscissa, and its unit in
         brackets.
     """
-    return traces_of(read_delimited(path), key)
+    table = read_delimited(path)
+    found = traces_of(table, key)
+    if found is not None:
+        steps = np.diff(table.rows[:, 0])
+        if (np.abs(steps - steps.mean()) > UNEVEN * steps.mean()).any():
+            _say_uneven(path, float(steps.min()), float(steps.max()))
+    return found
+
+
+@lru_cache
+def _say_uneven(path: Path, least: float, most: float) -> None:
+    """Warn once of a signal whose samples are not at equal distances."""
+    logger.warning(
+        "%s: the steps of its first column are from %.4g to %.4g, but its samples are taken as equally spaced: "
+        "resample them",
+        path,
+        least,
+        most,
+    )
 
 
 def traces_of(table: Delimited, key: str | None = None) -> tuple[NDArray[Any], AxisFacts] | None:

@@ -105,7 +105,7 @@ def flow(values: Any) -> str:
         >>> flow({"name": "unet", "depth": 4})
         '{name: unet, depth: 4}'
     """
-    text: str = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=10**6)
+    text: str = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
     return text.strip()
 
 

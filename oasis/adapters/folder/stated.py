@@ -59,16 +59,16 @@ class Stated(Options):
 
 
 def stated_by(facts: Sequence[AxisFacts], spatial_dims: int) -> Stated:
-    """Return what all of some files state alike.
+    """Return what some files state, if those that state something say the same.
 
     Args:
         facts: those of every file.
         spatial_dims: number of spatial axes.
     """
-    lengths = [one.lengths(spatial_dims) for one in facts]
+    lengths = list(filter(None, (one.lengths(spatial_dims) for one in facts)))
     units = {one.pixel_unit for one in facts} - {""}
-    names = {one.channels for one in facts}
-    known = len(units) < 2 and all(one and _alike(one, lengths[0]) for one in lengths)
+    names = {one.channels for one in facts if one.channels}
+    known = bool(lengths) and len(units) < 2 and all(_alike(one, lengths[0]) for one in lengths)
     pixel = tuple(float(f"{length:.6g}") for length in lengths[0]) if known else ()
     return Stated(
         pixel=pixel, unit="".join(units) if known else "", channels=min(names) if len(names) == 1 else ()

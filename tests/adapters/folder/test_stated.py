@@ -74,3 +74,19 @@ def test_steps_of_signals_are_lengths_of_pixels():
     assert stated_by(facts, 1) == Stated(pixel=(0.01,), unit="min")
     assert differ([*facts, AxisFacts("IX", {"X": 0.02}, "min")], 1)[0] == 3
     assert differ([*facts, AxisFacts("IX")], 1) == (0, "")
+
+
+def test_files_that_state_nothing_do_not_hide_what_others_state():
+    known = AxisFacts("CYX", {"Y": 0.1, "X": 0.1}, "µm", ("DAPI", "GFP"))
+    assert stated_by([AxisFacts("CYX"), known], 2) == stated_by([known], 2)
+    assert stated_by([AxisFacts("CYX")], 2) == Stated()
+
+
+@pytest.mark.parametrize(("jitter", "warned"), [(0.0, False), (0.0004, False), (0.005, True)])
+def test_uneven_steps_of_a_signal_are_said(tmp_path, caplog, jitter, warned):
+    times = 0.01 * np.arange(60) + jitter * (np.arange(60) % 2)
+    rows = "\n".join(f"{time:.4f},{value}" for time, value in zip(times, range(60), strict=True))
+    (tmp_path / "a.csv").write_text(f"time (min),counts\n{rows}\n")
+    adapter = FolderAdapter({"classes": ["a"], "spatial_dims": 1})
+    adapter.read(tmp_path / "a.csv")
+    assert ("equally spaced" in caplog.text) == warned
