@@ -51,8 +51,8 @@ def slower(found: dict[str, Any], stored: dict[str, Any]) -> list[str]:
     return lines
 
 
-def main() -> None:
-    """Measure and compare, or store."""
+def main() -> int:
+    """Measure and compare, or store; return 1 if something is slower than stored."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", action="store_true", help="store the ratios instead of comparing them")
     parser.add_argument("--folder", type=Path, default=STORED, help="of the stored ratios")
@@ -63,14 +63,14 @@ def main() -> None:
         arguments.folder.mkdir(exist_ok=True)
         path.write_text(json.dumps(found, indent=2) + "\n")
         print(f"stored in {path}")
-        return
+        return 0
     stored = json.loads(path.read_text()) if path.exists() else {}
     if stored.get("settings") != found["settings"]:
         print(f"not compared: {path} has no ratios with these settings; --store keeps them")
-        return
+        return 0
     lines = slower(found["stages"], stored["stages"])
     print("\n".join(["slower than stored:", *lines] if lines else ["nothing is slower than stored"]))
-    sys.exit(bool(lines))
+    return int(bool(lines))
 
 
 if __name__ == "__main__":

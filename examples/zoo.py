@@ -18,6 +18,7 @@ from pathlib import Path
 
 from oasis.command import run_script
 from oasis.config.changes import changed
+from oasis.errors import ConfigError
 from oasis.io.texts import write_text
 from oasis.io.yaml_text import parse_yaml
 from oasis.run import Run
@@ -98,7 +99,7 @@ def make(name: str) -> None:
     size = os.path.getsize(target / "model.safetensors")
     print(f"{name}: {size / 1e6:.2f} MB\n{found.summary.text(run.adapter.unit)}", flush=True)
     if size > LARGEST:
-        sys.exit(f"{name}: {size} bytes, at most {LARGEST} are wanted")
+        raise ConfigError(f"{name}: {size} bytes, at most {LARGEST} are wanted")
 
 
 def card(name: str, run: Run, summary: str) -> str:

@@ -113,18 +113,20 @@ def run_script(main: Callable[[], object]) -> int:
     """Run the main function of a script like a command and return the exit code.
 
     Args:
-        main: the function, which may parse its arguments with `argparse`: that ends a script by its own exit code,
-            after a message or a help text.
+        main: the function, whose result is the exit code if it is a number. It may parse its arguments with
+            `argparse`, which ends a script by its own exit code after a message or a help text.
     """
 
     def app(arguments: list[str], standalone_mode: bool) -> None:
         try:
-            main()
+            code = main()
         except SystemExit as stop:
             last = list(walk_tb(stop.__traceback__))[-1][0]
             if last.f_globals.get("__name__") == "argparse":
                 raise typer.Exit(stop.code if isinstance(stop.code, int) else 0) from None
             raise
+        if isinstance(code, int):
+            raise typer.Exit(code)
 
     return run_command(app, [])
 

@@ -242,6 +242,12 @@ def test_scripts_end_like_commands(tmp_path, arguments, code):
     assert "ended the program" not in found.stderr
 
 
+@pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (1, 1), (True, 1)])
+def test_the_result_of_a_script_is_its_exit_code(capsys, result, code):
+    assert run_script(lambda: result) == code
+    assert not capsys.readouterr().err
+
+
 def test_a_script_whose_code_ends_the_program_is_said(capsys):
     def main():
         raise SystemExit(0)
