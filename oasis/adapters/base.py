@@ -509,6 +509,20 @@ class Adapter(ABC, Generic[OptionsT]):
         axes = tuple(SPATIAL[-self.spatial_dims :].lower())
         return Images(image, context, None, axes, known, facts.pixel_unit if known else "", source=str(path))
 
+    @property
+    def masks_not_finite(self) -> bool:
+        """Whether pixels that are not finite in a band are bad pixels of measured images, 0 as in training."""
+        return False
+
+    def masked(self, images: Images) -> Images:
+        """Return measured images whose pixels that are not finite are bad pixels, if the domain masks these."""
+        if not self.masks_not_finite:
+            return images
+        finite = np.isfinite(images.image).all(axis=1, keepdims=True)
+        if finite.all():
+            return images
+        return images.replace(mask=finite if images.mask is None else finite & images.mask, fill=0.0)
+
     def doubt(self, images: Images) -> str:
         """Return what makes one doubt that measured images are what they are taken for, or an empty text.
 

@@ -29,6 +29,7 @@ class Images:
         background: (n, 2, B) level and noise of the empty parts of the whole images, of which these may be blocks;
             None where they are to be measured in the images themselves.
         source: the file.
+        fill: what stands for bad pixels; None for the nearest good one.
 
     Raises:
         DataError: the shapes are inconsistent.
@@ -51,6 +52,7 @@ class Images:
     deviation: Array | None = None
     background: NDArray[np.float64] | None = None
     source: str = ""
+    fill: float | None = None
 
     def __post_init__(self) -> None:
         count, spatial = len(self.image), self.image.shape[2:]
@@ -114,9 +116,11 @@ class Images:
         )
 
     def filled(self) -> Array:
-        """Return the images with each bad pixel replaced by the nearest good one, or 0 if there is none."""
+        """Return the images with each bad pixel replaced by `fill`, or the nearest good one, or 0 without any."""
         if self.mask is None or self.mask.all():
             return self.image
+        if self.fill is not None:
+            return np.where(self.mask, self.image, np.float32(self.fill))
         image = self.image.copy()
         for place in np.flatnonzero(~self.mask.all(axis=tuple(range(1, self.mask.ndim)))):
             good = self.mask[place, 0]

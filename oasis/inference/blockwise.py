@@ -21,6 +21,7 @@ from oasis.inference.regional import Regional
 from oasis.inference.regional_parts import merged, ordered
 from oasis.inference.regions import Region
 from oasis.inference.rows import Rows
+from oasis.inference.sources import say_masked
 from oasis.inference.tiled_instances import LitCells, group_parts
 from oasis.inference.whole import separate_whole
 from oasis.inference.windows import Place
@@ -102,18 +103,19 @@ class Blockwise:
     def _survey(self, unit: Unit, images: Large, index: int) -> _Result:
         """Return the scaling of an image and further facts, and write its mask of bad pixels."""
         found = survey(self.job.separator, images, index)
+        if images.zeroed and found.mask is not None:
+            say_masked(self.plan.locate(unit.start)[0], int((~found.mask).sum()))
         return {
             "blank": found.blank,
             "scale": _plain(found.scale),
-            "columns": self._facts(unit, images, index),
+            "columns": self._facts(unit, images, index, found.mask),
         }, None
 
-    def _facts(self, unit: Unit, images: Large, index: int) -> dict[str, Any]:
+    def _facts(self, unit: Unit, images: Large, index: int, mask: NDArray[np.bool_] | None) -> dict[str, Any]:
         """Return the columns that are known of an image before it is separated, and write its mask."""
         columns: dict[str, Any] = {
             name: np.asarray(column[index]).tolist() for name, column in images.position.items()
         }
-        mask = images.mask(index)
         if mask is not None:
             self.store.write(MASK, slice(unit.start, unit.stop), mask[None])
             seen = images.visible(index, tuple(slice(0, length) for length in self.plan.size))
@@ -146,8 +148,10 @@ class Blockwise:
         found = self._regional.part(images, index, regions, unit.place)
         if found.numbers:
             rows.add(self._regional.columns(regions, found))
-        mask = images.mask(index)
-        maps = found.maps if mask is None else np.where(mask[:, *unit.place], found.maps, 0)
+        mask = images.mask(index, unit.place)
+        if mask is not None:
+            self.store.write(MASK, slice(unit.start, unit.stop), mask[None], unit.place)
+        maps = found.maps if mask is None else np.where(mask, found.maps, 0)
         return {"rows": rows.plain(), "lit": self._lit(unit, maps)}, found.maps
 
     def _regions_of(self, row: int) -> list[Region]:
@@ -261,8 +265,8 @@ def _valid(images: Large, index: int, place: Place, visible: bool = True) -> NDA
     """Return the pixels (1, *part) that count in a part of an image."""
     lengths = [part.stop - part.start for part in place]
     seen = images.visible(index, place) if visible else np.ones((1, *lengths), bool)
-    mask = images.mask(index)
-    return seen if mask is None else seen & mask[:, *place]
+    mask = images.mask(index, place)
+    return seen if mask is None else seen & mask
 
 
 def _regions(boxes: Sequence[Sequence[Sequence[int]]]) -> list[Region]:

@@ -15,7 +15,7 @@ from oasis.adapters.reading import images_shape, leading_axes
 from oasis.data.images import Images
 from oasis.data.mixing import keyed_rng
 from oasis.errors import DataError
-from oasis.inference.sources import REPLACE, problem, read_images
+from oasis.inference.sources import NO_PIXEL, REPLACE, problem, read_images
 from oasis.inference.windows import Place
 from oasis.io.arrays import native
 from oasis.io.parts import Index, Parts, open_parts
@@ -31,6 +31,8 @@ class Large(Protocol):
 
     shape: tuple[int, ...]
     position: dict[str, NDArray[Any]]
+    masked: bool  # whether pixels may be bad
+    zeroed: bool  # whether these are pixels that are not finite, which are found as parts are read
 
     def part(self, index: int, place: Place) -> NDArray[np.float32]:
         """Return a part of an image (B, *part) in physical units."""
@@ -41,8 +43,8 @@ class Large(Protocol):
     def visible(self, index: int, place: Place) -> NDArray[np.bool_]:
         """Return the pixels (1, *part) over which the domain sums, of a part of an image."""
 
-    def mask(self, index: int) -> NDArray[np.bool_] | None:
-        """Return the good pixels (1, *S) of an image, or None if all are good."""
+    def mask(self, index: int, place: Place) -> NDArray[np.bool_] | None:
+        """Return the good pixels (1, *part) of a part of an image; None if all of all images are good."""
 
     def flags(self, index: int) -> Mapping[str, NDArray[np.bool_]]:
         """Return the pixels (1, *S) of an image that are bad for a reason, by reason."""
@@ -63,6 +65,7 @@ class InMemory:
         self.images = images
         self.shape = images.image.shape
         self.position = dict(images.position)
+        self.masked, self.zeroed = images.mask is not None, False
         self._adapter = adapter
         self._filled: tuple[int, NDArray[np.float32]] | None = None
         self._seen: tuple[int, NDArray[np.bool_]] | None = None
@@ -81,9 +84,9 @@ class InMemory:
             self._seen = index, self._adapter.visible(self._image(index)[None])[0]
         return self._seen[1][:, *place]
 
-    def mask(self, index: int) -> NDArray[np.bool_] | None:
-        """Return the good pixels (1, *S) of an image, or None if all are good."""
-        return None if self.images.mask is None else self.images.mask[index]
+    def mask(self, index: int, place: Place) -> NDArray[np.bool_] | None:
+        """Return the good pixels (1, *part) of a part of an image; None if all of all images are good."""
+        return None if self.images.mask is None else self.images.mask[index][:, *place]
 
     def flags(self, index: int) -> Mapping[str, NDArray[np.bool_]]:
         """Return the pixels (1, *S) of an image that are bad for a reason, by reason."""
@@ -112,11 +115,22 @@ class _FromFile:
     def __init__(self, parts: Parts, adapter: Adapter[Any], dark: NDArray[Any] | None) -> None:
         self.shape = images_shape(parts.shape, adapter.bands, adapter.spatial_dims)
         self.position: dict[str, NDArray[Any]] = {}
+        self.masked = self.zeroed = adapter.masks_not_finite and parts.dtype.kind == "f"
+        self._last: tuple[int, Place, Images] | None = None
         self._parts, self._adapter, self._dark = parts, adapter, dark
         found = leading_axes(len(parts.shape), adapter.bands, adapter.spatial_dims)
         self._has_images, self._has_bands = found
 
     def part(self, index: int, place: Place) -> NDArray[np.float32]:
+        filled: NDArray[np.float32] = self._read(index, place).filled()[0]
+        return filled
+
+    def _read(self, index: int, place: Place) -> Images:
+        if self._last is None or self._last[:2] != (index, place):
+            self._last = index, place, self._adapter.masked(Images(self._converted(index, place)))
+        return self._last[2]
+
+    def _converted(self, index: int, place: Place) -> NDArray[np.float32]:
         lead: Index = (*[index] * self._has_images, *[slice(None)] * self._has_bands)
         raw = np.asarray(self._parts[(*lead, *place)])
         raw = raw.reshape(1, self.shape[1], *raw.shape[raw.ndim - len(place) :])
@@ -124,7 +138,7 @@ class _FromFile:
         if self._dark is not None:
             dark = self._dark[tuple([slice(None)] * (self._dark.ndim - len(place)) + list(place))]
         images: NDArray[np.float32] = self._adapter.as_images(native(raw), dark)
-        return images[0]  # type: ignore[no-any-return]
+        return images
 
     def context(self, index: int, place: Place) -> NDArray[np.float32] | None:
         return None
@@ -132,8 +146,11 @@ class _FromFile:
     def visible(self, index: int, place: Place) -> NDArray[np.bool_]:
         return np.ones((1, *[one.stop - one.start for one in place]), bool)
 
-    def mask(self, index: int) -> NDArray[np.bool_] | None:
-        return None
+    def mask(self, index: int, place: Place) -> NDArray[np.bool_] | None:
+        if not self.masked:
+            return None
+        images = self._read(index, place)
+        return np.ones((1, *images.image.shape[2:]), bool) if images.mask is None else images.mask[0]
 
     def flags(self, index: int) -> Mapping[str, NDArray[np.bool_]]:
         return {}
@@ -171,10 +188,12 @@ class Survey(NamedTuple):
     Attributes:
         blank: whether it is zero everywhere.
         scale: the scaling, fitted to all pixels, or to four million of them with the brightest and darkest.
+        mask: the good pixels (1, *S), or None if all are good.
     """
 
     blank: bool
     scale: FittedScale
+    mask: NDArray[np.bool_] | None
 
 
 def survey(separator: Separator, images: Large, index: int) -> Survey:
@@ -188,8 +207,11 @@ def survey(separator: Separator, images: Large, index: int) -> Survey:
         raise DataError(found)
     share = min(SAMPLED / prod(images.shape[2:]), 1.0)
     rng, sampled, extremes, blank = keyed_rng(0, "survey", index), [], [], True
+    good = np.ones((1, *images.shape[2:]), bool) if images.masked else None
     for place in _strips(images.shape[1:]):
         values = images.part(index, place)
+        if good is not None:
+            good[:, *place] = images.mask(index, place)
         wrong = ~np.isfinite(values)
         if wrong.any():
             first = np.argwhere(wrong)[0] + [0, *[one.start for one in place]]
@@ -201,10 +223,14 @@ def survey(separator: Separator, images: Large, index: int) -> Survey:
             continue
         sampled.append(flat[:, rng.integers(flat.shape[1], size=round(flat.shape[1] * share))])
         extremes.append(np.stack([flat.min(1), flat.max(1)], axis=1))
+    if good is not None and images.zeroed:
+        if not good.any():
+            raise DataError(NO_PIXEL)
+        good = None if good.all() else good
     pixels = np.concatenate([*sampled, *extremes], axis=1)
     dims = len(images.shape) - 2
     image = torch.from_numpy(pixels.reshape(1, len(pixels), *[1] * (dims - 1), -1))
-    return Survey(blank, separator.options.scaling.fit(image))
+    return Survey(blank, separator.options.scaling.fit(image), good)
 
 
 def _strips(shape: tuple[int, ...]) -> Iterator[Place]:

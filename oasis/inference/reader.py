@@ -1,5 +1,6 @@
 """Reader: images of files, by number or by part, as far as possible without reading the rest of a file."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -15,7 +16,7 @@ from oasis.adapters.reading import images_shape, leading_axes, say_saturated
 from oasis.data.images import Images
 from oasis.inference.large import Large, open_large
 from oasis.inference.pixels import PixelSize, pixel_of
-from oasis.inference.sources import check_read, read_images, say_doubt
+from oasis.inference.sources import bad_pixels, check_read, read_images, say_doubt, say_masked
 from oasis.io.arrays import native
 from oasis.io.parts import Parts, open_parts
 
@@ -71,6 +72,7 @@ class Reader:
         self._open = ExitStack()
         self._saturated: set[Path] = set()  # files that were said to be
         self._seen: set[Path] = set()  # files whose first images were looked at
+        self._bad: Counter[Path] = Counter()  # pixels of files that were masked, not yet said
 
     def shape(self, path: Path) -> Shape:
         """Return what is known of the images of a file.
@@ -90,7 +92,8 @@ class Reader:
         """
         with self._by_number(path) as parts:
             if parts is not None:
-                yield Opened(self._shape(path, parts), partial(self._converted, path, parts))
+                yield Opened(self._shape(path, parts), partial(self._counted, path, parts))
+                self._say_masked()
                 return
         images = read_images(self.adapter, path, self.key, self.dark)
         yield Opened(_shape_of(images), lambda start, stop: images.part(slice(start, stop)))
@@ -103,7 +106,7 @@ class Reader:
         """
         with self._by_number(path) as parts:
             if parts is not None:
-                return self._converted(path, parts, start, stop)
+                return self._counted(path, parts, start, stop)
         return self._read(path).part(slice(start, stop))
 
     def large(self, path: Path) -> Large:
@@ -118,9 +121,15 @@ class Reader:
         return self._opened[1]
 
     def close(self) -> None:
-        """Close the file that was opened last."""
+        """Close the file that was opened last, and say how many pixels were masked."""
         self._opened = None
         self._open.close()
+        self._say_masked()
+
+    def _say_masked(self) -> None:
+        for path, count in self._bad.items():
+            say_masked(path, count)
+        self._bad.clear()
 
     @contextmanager
     def _by_number(self, path: Path) -> Iterator[Parts | None]:
@@ -142,7 +151,13 @@ class Reader:
         size = self._converted(path, parts, 0, 1).image.shape[2:]
         same = size == parts.shape[len(parts.shape) - len(size) :]
         pixel = pixel_of(parts, self.adapter.spatial_dims) if same else PixelSize()
-        return Shape(parts.shape[0] if self._has_images(parts) else 1, size, False, pixel)
+        masked = self.adapter.masks_not_finite and parts.dtype.kind == "f"
+        return Shape(parts.shape[0] if self._has_images(parts) else 1, size, masked, pixel)
+
+    def _counted(self, path: Path, parts: Parts, start: int, stop: int) -> Images:
+        images = self._converted(path, parts, start, stop)
+        self._bad[path] += bad_pixels(images)
+        return images
 
     def _converted(self, path: Path, parts: Parts, start: int, stop: int) -> Images:
         place = [slice(0, length) for length in parts.shape]
@@ -151,7 +166,7 @@ class Reader:
         raw = np.asarray(parts[tuple(place)])
         if path not in self._saturated and say_saturated(path, raw):
             self._saturated.add(path)
-        images = Images(self.adapter.as_images(native(raw), self.dark))
+        images = self.adapter.masked(Images(self.adapter.as_images(native(raw), self.dark)))
         check_read(self.adapter, path, images)
         if path not in self._seen:
             self._seen.add(path)

@@ -280,14 +280,15 @@ class Regional:
         maps = np.zeros((len(separator.classes), images.shape[1], *lengths), np.float32)
         counts = torch.zeros(4, len(numbers), len(separator.classes), dtype=torch.float64)
         further: dict[int, dict[str, NDArray[Any]]] = {}
-        mask, flags = images.mask(index), images.flags(index)
+        flags = images.flags(index)
         for number, window, values, more in self._windows(images, index, regions, list(near)):
             box = regions[number].box
             values = values[:, :, *within(box, window)]
             own = owned(regions, number, near[number])
             _add(maps, place, np.where(own, values, 0), box)
             if number in rows:
-                good = np.ones((1, *own.shape), bool) if mask is None else mask[:, *box]
+                mask = images.mask(index, box)
+                good = np.ones((1, *own.shape), bool) if mask is None else mask
                 counts[:, rows[number]] = self._counted(values, own, good)
                 counted = np.where(good & own, values, 0)
                 shares = _shares(mask, flags, box, len(separator.classes))
@@ -360,7 +361,7 @@ def _shares(
     """Return what fractions of the pixels of a box are bad, in all and by reason, as columns (N,)."""
     planes = {f"{name}_fraction": plane[:, *box] for name, plane in flags.items()}
     if mask is not None:
-        planes[MASKED] = ~mask[:, *box]
+        planes[MASKED] = ~mask
     return {name: np.full(classes, plane.mean()) for name, plane in planes.items()}
 
 

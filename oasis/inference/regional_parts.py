@@ -17,9 +17,9 @@ from oasis.inference.regional import Regional
 from oasis.inference.regions import Region, check_fits
 from oasis.inference.rows import Rows
 from oasis.inference.sinks import Hdf5Sink
-from oasis.inference.sources import left_out
+from oasis.inference.sources import left_out, say_masked
 from oasis.inference.tiled_instances import LitCells, group_parts
-from oasis.inference.windows import places
+from oasis.inference.windows import Place, places
 from oasis.io.parts import open_parts
 
 BLOCK: Final = {1: 2**20, 2: 2048, 3: 128}  # pixels along an axis of the parts of a large image
@@ -90,18 +90,29 @@ def _write_parts(
     chunk = (1, *[CHUNK[len(size)]] * len(size))
     data = [sink.begin(f"maps/{name}", output.count, (bands, *size), chunk) for name in job.separator.classes]
     cells, rows = LitCells(job, tuple(size)), Rows()
+    good = np.ones((1, *size), bool) if images.masked else None
     for place in places(size, core):
         found = regional.part(images, index, regions, place)
         for into, values in zip(data, found.maps, strict=True):
             into[output.count, :, *place] = values
         if found.numbers:
             rows.add(regional.columns(regions, found))
-        cells.add(place, found.maps)
-    row = output.count
-    output.add(path, np.array([index]), tuple(size), None, {}, ordered(rows, index))
+        if good is not None:
+            good[:, *place] = images.mask(index, place)
+        cells.add(place, found.maps if good is None else np.where(good[:, *place], found.maps, 0))
+    row, mask = output.count, None if good is None or good.all() else good
+    if images.zeroed and mask is not None:
+        say_masked(path, int((~mask).sum()))
+    output.add(
+        path, np.array([index]), tuple(size), None if mask is None else mask[None], {}, ordered(rows, index)
+    )
     if job.grouping:
-        table = group_parts(job, tuple(size), cells, lambda place: np.stack([one[row, :, *place] for one in data]))
-        output.add_instances(path, np.array([index]), table)
+
+        def maps_of(place: Place) -> NDArray[np.float32]:
+            maps = np.stack([one[row, :, *place] for one in data])
+            return maps if mask is None else np.where(mask[:, *place], maps, 0)
+
+        output.add_instances(path, np.array([index]), group_parts(job, tuple(size), cells, maps_of))
 
 
 def ordered(rows: Rows, index: int) -> dict[str, ArrayLike]:

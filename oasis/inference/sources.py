@@ -16,9 +16,8 @@ from oasis.errors import DataError
 logger = logging.getLogger(__name__)
 
 MOST_NAMED = 10  # maximum number of frames listed in a message
-REPLACE = (
-    "replace them with finite values, such as 0, or mark them as bad pixels in the mask of the adapter's read"
-)
+REPLACE = "replace them with finite values, such as 0"
+NO_PIXEL = "no pixel is finite in every band: expected numbers, leave it out"
 
 
 def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArray[Any] | None) -> Images:
@@ -27,10 +26,32 @@ def read_images(adapter: Adapter[Any], path: Path, key: str | None, dark: NDArra
     Raises:
         DataError: there are no images, or images or context have another shape than those of the domain.
     """
-    images = adapter.read(path, key, dark)
+    images = adapter.masked(adapter.read(path, key, dark))
     check_read(adapter, path, images)
     say_doubt(adapter, path, images)
+    say_masked(path, bad_pixels(images))
     return images
+
+
+def bad_pixels(images: Images) -> int:
+    """Return how many pixels are masked because they are not finite."""
+    return 0 if images.fill is None or images.mask is None else int((~images.mask).sum())
+
+
+def say_masked(path: Path, count: int) -> None:
+    """Warn of pixels that are masked because they are not finite."""
+    if count:
+        logger.warning("%s: %s: masked as in training, no light is counted there", path, not_finite(count))
+
+
+def not_finite(count: int, what: str = "pixel") -> str:
+    """Return how many values are not finite, as a text for people.
+
+    Example:
+        >>> not_finite(1), not_finite(2)
+        ('1 pixel is NaN or infinite', '2 pixels are NaN or infinite')
+    """
+    return f"{count} {what}{'s are' if count != 1 else ' is'} NaN or infinite"
 
 
 def say_doubt(adapter: Adapter[Any], path: Path, images: Images) -> None:
@@ -124,10 +145,12 @@ def problem(images: Images, place: int) -> str:
     wrong = ~np.isfinite(image)
     if images.mask is not None:
         wrong &= images.mask[place]
+        if images.fill is not None and not images.mask[place].any():
+            return NO_PIXEL
     if wrong.any():
         first = tuple(int(position) for position in np.argwhere(wrong)[0])
-        return f"{int(wrong.sum())} pixels are NaN or infinite, the first at {first}: {REPLACE}"
+        return f"{not_finite(int(wrong.sum()))}, the first at {first}: {REPLACE}"
     if context is not None and not np.isfinite(context[place]).all():
         found = int((~np.isfinite(context[place])).sum())
-        return f"{found} values of its context are NaN or infinite: give finite ones"
+        return f"{not_finite(found, 'value')} in its context: give finite numbers"
     return ""

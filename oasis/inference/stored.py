@@ -222,7 +222,7 @@ def _is_too_large(by: Callable[[Job, Path, str | None], bool], job: Job, path: P
 def _large_shape(reader: Reader, path: Path) -> Shape:
     images = reader.large(path)
     pixel = stated_size(reader.adapter, path, reader.key)
-    return Shape(images.shape[0], images.shape[2:], images.mask(0) is not None, pixel)
+    return Shape(images.shape[0], images.shape[2:], images.masked, pixel)
 
 
 def _divided(

@@ -220,9 +220,17 @@ def _joined(images: Sequence[Images]) -> Images:
     return first.replace(
         image=np.concatenate([one.image for one in images]),
         context=None if first.context is None else np.concatenate([_known(one.context) for one in images]),
-        mask=None if first.mask is None else np.concatenate([_known(one.mask) for one in images]),
+        mask=_masks(images),
+        fill=next((one.fill for one in images if one.fill is not None), None),
         position={name: np.concatenate([one.position[name] for one in images]) for name in first.position},
     )
+
+
+def _masks(images: Sequence[Images]) -> NDArray[np.bool_] | None:
+    if all(one.mask is None for one in images):
+        return None
+    shape = 1, 1, *images[0].image.shape[2:]
+    return np.concatenate([np.ones(shape, bool) if one.mask is None else one.mask for one in images])
 
 
 def _known(values: NDArray[Any] | None) -> NDArray[Any]:

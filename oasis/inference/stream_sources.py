@@ -16,7 +16,7 @@ from oasis.adapters.reading import say_saturated
 from oasis.data.images import Images
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.inference.reader import Reader
-from oasis.inference.sources import say_doubt
+from oasis.inference.sources import bad_pixels, say_doubt, say_masked
 from oasis.io.arrays import native
 from oasis.io.containers import opened_dataset
 from oasis.io.files import one_line
@@ -149,14 +149,17 @@ def raw_frames(
 def _converted(
     path: Path, adapter: Adapter[Any], watch: Watch, frames: Iterator[NDArray[Any]], dark: NDArray[Any] | None
 ) -> Iterator[Frame]:
-    said = False
+    said = told = False
     for number, raw in enumerate(frames):
         arrived = time.monotonic()
         watch.noted()
         said = said or say_saturated(path, raw)
-        images = Images(adapter.as_images(native(raw), dark))
+        images = adapter.masked(Images(adapter.as_images(native(raw), dark)))
         if number == 0:
             say_doubt(adapter, path, images)
+        if not told and (count := bad_pixels(images)):
+            say_masked(path, count)
+            told = True
         yield Frame(path, number, images, arrived)
 
 

@@ -339,7 +339,8 @@ def check_image(image: Tensor, where: str = "image") -> None:
     wrong = ~torch.isfinite(image)
     if wrong.any():
         first = tuple(int(position) for position in wrong.nonzero()[0])
+        count = int(wrong.sum())
         raise DataError(
-            f"{where}: {int(wrong.sum())} pixels are NaN or infinite, the first at {first}: replace them with "
-            "finite values, such as 0"
+            f"{where}: {count} pixel{'s are' if count != 1 else ' is'} NaN or infinite, the first at {first}: "
+            "replace them with finite values, such as 0"
         )

@@ -101,8 +101,8 @@ def test_bad_frames_are_named_by_their_number_in_the_file_and_the_rest_goes_on(
     assert found.images == 27
     ((path, error),) = found.failed.items()
     assert str(error) == (
-        f"{path}: frame 3: 1 pixels are NaN or infinite, the first at (0, 2, 1): replace them with finite values, "
-        "such as 0, or mark them as bad pixels in the mask of the adapter's read; "
+        f"{path}: frame 3: 1 pixel is NaN or infinite, the first at (0, 2, 1): replace them with finite values, "
+        "such as 0; "
         "left out 3 of 30 frames: 3, 17, 18"
     )
     assert found.objects["frame"].tolist() == [number for number in good for _ in range(2)]
@@ -136,7 +136,7 @@ def test_context_that_is_not_finite_costs_its_frame():
     context[2, 1, 3] = np.nan
     frames = Frames(Images(np.ones((4, 1, 5), np.float32), context), {})
     assert [numbers.tolist() for numbers, _ in frames.batches(3)] == [[0, 1], [3]]
-    assert frames.problems == {2: "1 values of its context are NaN or infinite: give finite ones"}
+    assert frames.problems == {2: "1 value is NaN or infinite in its context: give finite numbers"}
 
 
 def test_links_that_lead_nowhere_and_hidden_files_do_not_cost_the_folder(

@@ -88,6 +88,11 @@ class FolderAdapter(Adapter[FolderOptions]):
         camera = self.options.camera
         return camera.signal(images) if dark is None else images * np.float32(camera.gain)
 
+    @property
+    def masks_not_finite(self) -> bool:
+        """True: files of others mark unknown pixels so, and windows in training do not count them."""
+        return True
+
     def reads_parts(self, path: Path) -> bool:
         """Return True: every pixel is converted by itself."""
         return True
