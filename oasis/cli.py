@@ -340,6 +340,7 @@ def predict(
 ) -> None:
     """Separate images: a map per class, and a table of intensities, with intervals if the run is calibrated."""
     from oasis.inference.destinations import OutputOptions
+    from oasis.inference.failures import in_lines
     from oasis.inference.options import WindowOptions
     from oasis.io.catalogues import is_catalogue
     from oasis.run import Run
@@ -366,8 +367,8 @@ def predict(
             raise ConfigError("cutouts: go with a catalogue: name an output .fits, .ecsv or .parquet")
         outputs = OutputOptions.parse({"each": each, "previews": previews})
         found = described.predict(source, out, dark, key, spread, refine, force, cut, cluster, workers, outputs)
-    for error in found.failed.values():
-        say(error)
+    for line in in_lines(found.failed):
+        say(line)
     intervals = " with intervals" if "intensity_low" in found.objects else ""
     typer.echo(
         f"{out}: maps of {_counted(found.images, 'image')}; {out.with_suffix('.csv')}: intensities{intervals}"
@@ -389,13 +390,14 @@ def _catalogue(
 ) -> None:
     """List the objects in images, and say what was written."""
     from oasis.inference.catalogue.predict import catalogue_files
+    from oasis.inference.failures import in_lines
 
     for name, value in others.items():
         if value:
             raise ConfigError(f"{out}: {name} does not go with a catalogue, but with an output .h5")
     found = run.catalogue(source, out, window, dark, key, force, cutouts)
-    for error in found.failed.values():
-        say(error)
+    for line in in_lines(found.failed):
+        say(line)
     written = ", ".join(str(path) for path in catalogue_files(out, cutouts).values())
     intervals = " with intervals" if any(str(name).endswith("_calibrated") for name in found.table) else ""
     typer.echo(f"{written}: {len(found.table)} objects in {_counted(found.images, 'image')}{intervals}")

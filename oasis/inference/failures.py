@@ -1,6 +1,6 @@
-"""Failures: the one error that is raised where none of several files can be used."""
+"""Failures: files that cannot be used, in one line for every reason."""
 
-from collections import Counter
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,10 +17,37 @@ def none_usable(failed: Mapping[Path, OasisError]) -> OasisError:
     """
     if len(failed) == 1:
         return next(iter(failed.values()))
-    reasons = {path: str(error).replace(str(path), "") for path, error in failed.items()}
-    (most, count), *others = Counter(reasons.values()).most_common()
-    first = {reason: error for path, error in reversed(list(failed.items())) for reason in [reasons[path]]}
-    another = f"; another one: {first[others[0][0]]}" if others else ""
+    most, *others = by_reason(failed)
+    another = f"; another one: {failed[others[0][0]]}" if others else ""
     return DataError(
-        f"{first[most]}; none of the {len(failed)} files can be used, {count} for this reason{another}"
+        f"{failed[most[0]]}; none of the {len(failed)} files can be used, {len(most)} for this reason{another}"
     )
+
+
+def in_lines(failed: Mapping[Path, OasisError]) -> list[str]:
+    """Return one line for every reason for which some of several files cannot be used: the first, and another one.
+
+    Example:
+        >>> errors = {Path(name): DataError(f"{name}: {len(name)} bands") for name in ("a.tif", "b.tiff", "c.tif")}
+        >>> in_lines(errors)
+        ['a.tif: 5 bands; the same holds for 2 more files, such as b.tiff']
+    """
+    lines = []
+    for first, *more in by_reason(failed):
+        files = f"{len(more)} more file{'s' * (len(more) > 1)}"
+        also = f"; the same holds for {files}, such as {more[0]}" if more else ""
+        lines.append(f"{failed[first]}{also}")
+    return lines
+
+
+def by_reason(failed: Mapping[Path, OasisError]) -> list[list[Path]]:
+    """Return the files of every reason, the most frequent first; numbers in it make no difference."""
+    found: dict[str, list[Path]] = {}
+    for path, error in failed.items():
+        found.setdefault(_reason(path, error), []).append(path)
+    return sorted(found.values(), key=len, reverse=True)
+
+
+def _reason(path: Path, error: OasisError) -> str:
+    text = re.sub(r"\d[\d.]*", "#", str(error).replace(str(path), ""))
+    return re.sub(r"#((, | x )#)+", "#", text)

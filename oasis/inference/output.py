@@ -36,7 +36,8 @@ def check_same_size(size: tuple[int, ...], earlier: tuple[int, ...] | None) -> N
     if earlier is not None and size != earlier:
         found, expected = (" x ".join(map(str, each)) for each in (size, earlier))
         raise DataError(
-            f"images are {found} pixels, earlier ones were {expected}: write a file for every image with --each"
+            f"images are {found} pixels, earlier ones were {expected}, and one file of maps holds images of "
+            "one size: write one for every input (--each h5, with --out a folder)"
         )
 
 

@@ -1,10 +1,13 @@
-"""Where no file can be used, the reason of most of them is said, not that of the first one alone."""
+"""Every reason for which files cannot be used is said in one line, that of most of them first."""
 
 import numpy as np
 import pytest
 
+from oasis.cli import run as command
 from oasis.errors import DataError
 from oasis.inference.destinations import OutputOptions
+from oasis.inference.failures import in_lines
+from oasis.inference.predict import predict
 from oasis.run import Run
 
 
@@ -17,3 +20,31 @@ def test_the_reason_of_most_files_is_said_first(pulses_run, tmp_path, out):
     outputs = OutputOptions(each="h5" if out == "maps" else None)
     with pytest.raises(DataError, match=r"a\.npy: .*; none of the 3 files can be used, 2 for .*0\.npy: damaged"):
         Run(pulses_run).predict(tmp_path / "in", tmp_path / out, outputs=outputs)
+
+
+@pytest.mark.parametrize("out", ["maps.h5", "maps.zarr"])
+def test_images_of_many_sizes_are_said_in_one_line_with_the_way_out(toy, toy_separator, tmp_path, out):
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        np.save(tmp_path / "in" / f"{number}.npy", np.ones((24 + number, 20), np.float32))
+    (tmp_path / "in/damaged.npy").write_bytes(b"damaged")
+    found = predict(toy_separator, toy.adapter, tmp_path / "in", tmp_path / out)
+    assert found.images == 1
+    sizes, damaged = in_lines(found.failed)
+    assert sizes.startswith(
+        f"{tmp_path / 'in/1.npy'}: images are 25 x 20 pixels, earlier ones were 24 x 20, and one "
+    )
+    assert "write one for every input (--each h5, with --out a folder)" in sizes
+    assert sizes.endswith(f"; the same holds for 4 more files, such as {tmp_path / 'in/2.npy'}")
+    assert "damaged.npy" in damaged
+    assert "more file" not in damaged
+
+
+def test_the_command_says_so_in_one_line(pulses_run, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        np.save(tmp_path / "in" / f"{number}.npy", np.ones(1024 + 64 * number, np.float32))
+    arguments = ["predict", str(pulses_run), str(tmp_path / "in"), "--out", str(tmp_path / "m.h5"), "--quiet"]
+    assert command(arguments) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "earlier ones were" in line]
+    assert "2 more files" in line
