@@ -5,6 +5,8 @@ across gaps, or are divided by a watershed or into straight tracks that cross. F
 of another class that they touch.
 """
 
+import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Literal
@@ -44,6 +46,9 @@ class Grouping(Options):
         joins: other classes whose instances absorb the fragments of this class that touch them.
         fragment: the maximum intensity of a fragment, as a fraction of that of the other instance.
         fragment_intensity: the maximum intensity of a fragment; by default any.
+        fragment_lit: the share of lit pixels for which this maximum holds. In emptier images it is larger and in
+            fuller ones smaller, as one over the square root of the share: there chance lets fewer or more objects
+            touch. By default it is the same for all images.
     """
 
     method: Literal["components", "gaps", "watershed", "lines"] = "components"
@@ -57,6 +62,24 @@ class Grouping(Options):
     joins: tuple[str, ...] = ()
     fragment: float = Field(0.2, gt=0, le=1)
     fragment_intensity: float | None = Field(None, gt=0)
+    fragment_lit: float | None = Field(None, gt=0, le=1)
+
+    def largest_fragment(self, lit: float) -> float:
+        """Return the maximum intensity of a fragment in an image with a share of lit pixels.
+
+        Fragments such as delta rays are the rarer the brighter they are, as the inverse square; objects of any
+        intensity touch others by chance, in proportion to the lit pixels. Both are equally frequent at an
+        intensity that falls as the square root of these.
+
+        Example:
+            >>> round(Grouping(fragment_intensity=100, fragment_lit=0.04).largest_fragment(0.16))
+            50
+        """
+        if self.fragment_intensity is None:
+            return math.inf
+        if self.fragment_lit is None:
+            return self.fragment_intensity
+        return self.fragment_intensity * math.sqrt(self.fragment_lit / max(lit, sys.float_info.min))
 
 
 def group(
@@ -231,12 +254,14 @@ def _by_peaks(lit: NDArray[np.bool_], values: Floats, smoothing: float, separati
 def _joined(found: Instances, joins: Mapping[int, Sequence[int]], options: Sequence[Grouping]) -> Instances:
     """Return the instances with every fragment joined to the brightest instance that it touches and may join."""
     target, sums = np.arange(len(found)), found.intensity.sum(axis=1)
+    size = int(np.prod(found.shape[1:]))
+    lit = len(np.unique(np.asarray(found.pixels) % size)) / size
     rank = np.argsort(np.argsort(sums, kind="stable"))  # of equal instances the first joins the second, not both
     for label, others in joins.items():
         if not others:
             continue
-        how, most_of_class = options[label], options[label].fragment_intensity or np.inf
-        small = np.flatnonzero((np.asarray(found.labels) == label) & (sums <= most_of_class))
+        how = options[label]
+        small = np.flatnonzero((np.asarray(found.labels) == label) & (sums <= how.largest_fragment(lit)))
         fragments, larger = _touching(found, small, np.flatnonzero(np.isin(found.labels, others)))
         may = (sums[fragments] <= how.fragment * sums[larger]) & (rank[fragments] < rank[larger])
         fragments, larger = fragments[may], larger[may]

@@ -126,6 +126,20 @@ def test_a_fragment_has_at_most_a_share_and_an_amount_of_intensity():
     assert counted(fragment=1) == [0, 2]
     assert counted(fragment=1, fragment_intensity=45) == [1, 2]
     assert counted(fragment=1, fragment_intensity=39) == [2, 2]
+    # 11 of 12 pixels are lit
+    assert counted(fragment=1, fragment_intensity=41, fragment_lit=11 / 12) == [1, 2]
+    assert counted(fragment=1, fragment_intensity=21, fragment_lit=1) == [2, 2]
+    assert counted(fragment=1, fragment_intensity=81, fragment_lit=0.25 * 11 / 12) == [1, 2]
+    assert counted(fragment=1, fragment_intensity=79, fragment_lit=0.25 * 11 / 12) == [2, 2]
+    assert counted(fragment=1, fragment_lit=0.01) == [0, 2]
+
+
+def test_the_largest_fragment_counts_a_pixel_that_objects_share_once():
+    maps = np.zeros((2, 2, 10), np.float32)
+    maps[0, 1, 2:4], maps[1, :, :4] = 10, 100  # 4 of 10 pixels are lit
+    for most, count in ((21, 1), (19, 2)):
+        how = {"dot": Grouping(joins=("track",), fragment_intensity=most, fragment_lit=0.4)}
+        assert len(group(maps, ["dot", "track"], {"dot": 1.0, "track": 1.0}, how)) == count
 
 
 def test_equal_instances_that_would_join_in_a_circle_are_one():

@@ -24,6 +24,7 @@ from oasis.io.fits import FITS
 
 LEAST = 60.0  # e- of an object
 FRAGMENT = 40_000.0  # e- (144 keV): of more charge are few pieces of other objects, and most electrons
+LIT = 0.05  # of the pixels, with ten times the objects of the paper: for images as full as these
 SIGNIFICANT = 4.0  # sigma of a pixel that belongs to something
 AROUND = 4  # pixels around what is significant
 OTHER = 3.0  # ratio of the noise to that in training, or its inverse, from which on the gain is doubted
@@ -58,6 +59,7 @@ class CcdAdapter(Adapter[CcdOptions]):
                     joins=tuple(other for other in self.classes if other != name),
                     fragment=1.0,
                     fragment_intensity=FRAGMENT,
+                    fragment_lit=LIT,
                 )
                 for name in self.classes
             }
