@@ -155,6 +155,11 @@ class Adapter(ABC, Generic[OptionsT]):
         return 1
 
     @property
+    def band_names(self) -> tuple[str, ...]:
+        """The B names of the bands, by which those of a map are called in files; empty if unknown."""
+        return ()
+
+    @property
     def context(self) -> int:
         """Number C of channels of further inputs that are not part of the mixture."""
         return 0

@@ -181,7 +181,7 @@ def _predicted(
     separator = job.separator
     with replace_alone(out) as temporary:
         suffix = out.suffix if out.suffix == CSV else check_kind(out)
-        with open_sink(temporary, suffix, separator.options, files[0]) as sink:
+        with open_sink(temporary, suffix, separator.options, files[0], job.adapter.band_names) as sink:
             output = Output(sink, progress, previews)
             failed = _separate_files(job, files, output, dark, key)
             if output.pixels:

@@ -58,7 +58,9 @@ def check_kind(out: Path) -> str:
 
 
 @contextmanager
-def open_sink(path: Path, suffix: str, options: SeparatorOptions, source: Path) -> Iterator[FileSink]:
+def open_sink(
+    path: Path, suffix: str, options: SeparatorOptions, source: Path, bands: Sequence[str] = ()
+) -> Iterator[FileSink]:
     """Create the file for maps.
 
     Args:
@@ -66,12 +68,15 @@ def open_sink(path: Path, suffix: str, options: SeparatorOptions, source: Path) 
         suffix: the suffix of the output, to which the file is renamed.
         options: the options of the separator, whose classes, unit and identity the file states.
         source: the first of the inputs, the only one of a CSV file, which has its abscissa.
+        bands: names of the bands; empty if unknown.
     """
     facts = {
         "classes": json.dumps(list(options.classes)),
         "unit": options.unit,
         "identity": json.dumps(options.identity),
     }
+    if bands:
+        facts["bands"] = json.dumps(list(bands))
     if suffix == NPZ:
         with create_npz(path, facts) as archive:
             yield _Archive(archive)
@@ -90,13 +95,18 @@ def open_sink(path: Path, suffix: str, options: SeparatorOptions, source: Path) 
         maps = {name: file[f"maps/{name}"] for name in options.classes}
         if suffix == CSV:
             run = str(options.identity.get(CONFIGURATION, ""))
-            write_signals(path, maps, file["frame"][:], run, options.unit, abscissa_of(source))
+            write_signals(path, maps, file["frame"][:], run, options.unit, abscissa_of(source), bands)
         else:
-            _write_tiff(path, maps, file, sink.pixel, options)
+            _write_tiff(path, maps, file, sink.pixel, options, bands)
 
 
 def _write_tiff(
-    path: Path, maps: Mapping[str, h5py.Dataset], file: h5py.File, pixel: PixelSize, options: SeparatorOptions
+    path: Path,
+    maps: Mapping[str, h5py.Dataset],
+    file: h5py.File,
+    pixel: PixelSize,
+    options: SeparatorOptions,
+    bands: Sequence[str],
 ) -> None:
     sources = file["source"].asstr()[:].tolist()
     facts = {
@@ -105,7 +115,7 @@ def _write_tiff(
         "source": sources,
         "frame": file["frame"][:].tolist(),
     }
-    write_ome_tiff(path, maps, pixel.size, pixel.unit, facts)
+    write_ome_tiff(path, maps, pixel.size, pixel.unit, facts, bands)
 
 
 class _Archive:

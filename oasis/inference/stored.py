@@ -273,6 +273,8 @@ def _created(job: Job, out: Path, facts: Mapping[str, Any], plan: Plan) -> MapSt
         "files": [file.path.encode(errors="backslashreplace").decode() for file in plan.files],
         "complete": False,
     }
+    if job.adapter.band_names:
+        attributes["bands"] = list(job.adapter.band_names)
     with writing(out):
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:

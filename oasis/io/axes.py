@@ -131,3 +131,15 @@ def in_one_unit(lengths: Mapping[str, tuple[float, str]]) -> tuple[dict[str, flo
         elif {own, unit} <= {*METRES}:
             found[axis] = float(f"{length * METRES[own] / METRES[unit]:.12g}")
     return found, unit
+
+
+def names_of_maps(classes: Sequence[str], bands: int, named: Sequence[str] = ()) -> list[str]:
+    """Return a name for every band of every map: that of the class and of the band, which has a number if unknown.
+
+    Example:
+        >>> names_of_maps(["actin"], 1), names_of_maps(["actin"], 2), names_of_maps(["actin"], 2, ["DAPI", "GFP"])
+        (['actin'], ['actin 0', 'actin 1'], ['actin DAPI', 'actin GFP'])
+    """
+    if len(named) != bands:
+        named = [str(band) for band in range(bands)]
+    return [f"{name} {band}" if bands > 1 else name for name in classes for band in named]

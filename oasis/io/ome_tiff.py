@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from oasis.errors import DataError
-from oasis.io.axes import SPATIAL
+from oasis.io.axes import SPATIAL, names_of_maps
 
 TIFF: Final = (".tif", ".tiff")
 WRITTEN_BY: Final = "oasis-seg maps"
@@ -26,6 +26,7 @@ def write_ome_tiff(
     pixel_size: Sequence[float] = (),
     pixel_unit: str = "",
     facts: Mapping[str, Any] | None = None,
+    named: Sequence[str] = (),
 ) -> None:
     """Write maps as one OME-TIFF with the axes TCZYX: images along T, classes and their bands along C.
 
@@ -35,6 +36,7 @@ def write_ome_tiff(
         pixel_size: length of a pixel along every spatial axis; empty if unknown.
         pixel_unit: its unit.
         facts: what else the file states, as JSON in its description.
+        named: names of the bands; empty if unknown.
 
     Raises:
         DataError: there are no maps.
@@ -44,7 +46,7 @@ def write_ome_tiff(
         raise DataError(f"{path}: no maps to write")
     images, bands, *size = first.shape
     volume = (*[1] * (3 - len(size)), *size)
-    names = [name if bands == 1 else f"{name} {band}" for name in maps for band in range(bands)]
+    names = names_of_maps(list(maps), bands, named)
     metadata: dict[str, Any] = {
         "axes": "TCZYX",
         "Channel": {"Name": [OF_XML.sub("?", name) for name in names]},

@@ -1,6 +1,6 @@
 """Signal tables: the maps of signals as CSV, with a row for every sample, for spreadsheets and plots."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from oasis.io.axes import names_of_maps
 from oasis.io.delimited import read_delimited
 from oasis.io.tables import quoted
 from oasis.io.traces import traces_of
@@ -39,16 +40,18 @@ def write_signals(
     configuration: str,
     unit: str,
     abscissa: tuple[str, NDArray[np.float64]] | None = None,
+    named: Sequence[str] = (),
 ) -> None:
     """Write maps of signals: the abscissa, a column for each class, the frame, the run and the unit.
 
     Args:
         path: the path of the file.
-        maps: (n, B, samples) by class; with several bands a class has a column for each, `NAME 0`, `NAME 1`, ...
+        maps: (n, B, samples) by class; with several bands a class has a column for each, `NAME BAND`.
         frame: (n,) the number of each signal in its file.
         configuration: fingerprint of the run's configuration.
         unit: of the intensities.
         abscissa: name and values of the first column, where these are as many as samples; else it counts them.
+        named: names of the bands; empty if unknown.
 
     Example:
         >>> import tempfile
@@ -60,7 +63,7 @@ def write_signals(
     _, bands, samples = next(iter(maps.values())).shape
     if abscissa is None or len(abscissa[1]) != samples:
         abscissa = INDEX, np.arange(samples)
-    names = [name if bands == 1 else f"{name} {band}" for name in maps for band in range(bands)]
+    names = names_of_maps(list(maps), bands, named)
     header = [quoted(name) for name in (abscissa[0], *names, *FACTS)]
     with path.open("w", encoding="utf-8", newline="") as file:
         for place, number in enumerate(frame.tolist()):

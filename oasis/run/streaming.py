@@ -85,6 +85,8 @@ class RunStreaming(RunEvaluation):
         options, calibration = separator.options, self.calibration
         make_way(out, force)
         facts = {"classes": list(options.classes), "unit": options.unit, "identity": options.identity}
+        if self.adapter.band_names:
+            facts["bands"] = list(self.adapter.band_names)
         further = None if calibration is None else (lambda rows: rows.join(calibration.intervals(rows)))
         output = StreamOutput(out, facts, table, further)
         try:

@@ -60,6 +60,13 @@ class FolderAdapter(Adapter[FolderOptions]):
         return self.options.bands
 
     @property
+    def band_names(self) -> tuple[str, ...]:
+        """What the images to train on call their channels, or the endings of the names of their files."""
+        endings = tuple(one.strip("_-. ") or one for one in self.options.channels)
+        names = self.options.stated.channels or endings
+        return names if len(names) == self.bands else ()
+
+    @property
     def size(self) -> tuple[int, ...] | None:
         """Size of a window."""
         return self.options.size

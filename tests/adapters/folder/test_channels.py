@@ -1,5 +1,8 @@
 """Folders in which every channel of an image is a file of its own."""
 
+import json
+
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -7,6 +10,8 @@ from made_up_cells import CLASSES, GAIN, OFFSET, cells, counts
 
 from oasis.cli import run as command
 from oasis.errors import ConfigError, DataError
+from oasis.inference.predict import predict
+from oasis.io.labelled import read_labelled
 from oasis.run import Run
 
 ENDINGS = ("_DAPI", "_GFP")
@@ -97,3 +102,27 @@ def test_no_channel_of_an_image_is_replaced(run, folder):
     first, other = (folder / "images" / f"field 0{ending}.ome.tif" for ending in ENDINGS)
     with pytest.raises(DataError, match=f"would overwrite the input .*{other.name}"):
         run.predict(first, other, force=True)
+
+
+@pytest.mark.parametrize("kind", ["ome.tif", "h5", "npz", "zarr"])
+def test_the_bands_of_maps_are_called_as_the_channels_in_training(tmp_path, kind):
+    data = {"classes": ["actin", "b"], "bands": 2, "size": [16, 16], "stated": {"channels": ["DAPI", "GFP"]}}
+    setup = Run.from_values(
+        {"adapter": "folder", "run": "runs/none", "data": data, "model": {"depth": 1, "norm": "batch"}}
+    )
+    np.save(tmp_path / "a.npy", np.ones((1, 2, 24, 20), np.float32))
+    out = tmp_path / f"m.{kind}"
+    predict(setup.new_separator().eval(), setup.adapter, tmp_path / "a.npy", out)
+    if kind == "ome.tif":
+        _, facts = read_labelled(out)
+        assert facts.channels == ("actin DAPI", "actin GFP", "b DAPI", "b GFP")
+        return
+    if kind == "h5":
+        with h5py.File(out) as file:
+            found = json.loads(file.attrs["bands"])
+    elif kind == "npz":
+        with np.load(out) as file:
+            found = json.loads(str(file["bands"]))
+    else:
+        found = pytest.importorskip("zarr").open_group(out, mode="r").attrs["bands"]
+    assert found == ["DAPI", "GFP"]
