@@ -509,7 +509,7 @@ class Adapter(ABC, Generic[OptionsT]):
         context = self.stored_context(path, image)
         if found is None:
             return Images(image, context, source=str(path))
-        self._show(path, found, found.text(facts, values.shape))
+        self.say_axes(path, found, found.text(facts, values.shape))
         known = facts.lengths(self.spatial_dims) if image.shape[2:] == found.size(values.shape) else ()
         axes = tuple(SPATIAL[-self.spatial_dims :].lower())
         return Images(image, context, None, axes, known, facts.pixel_unit if known else "", source=str(path))
@@ -608,10 +608,10 @@ class Adapter(ABC, Generic[OptionsT]):
         found = arrangement(facts, parts.shape, self.bands, self.spatial_dims, str(path))
         if found is None:
             return parts
-        self._show(path, found, found.text(facts, parts.shape))
+        self.say_axes(path, found, found.text(facts, parts.shape))
         return ArrangedParts(parts, found) if len(found.images) < 2 else None
 
-    def _show(self, path: Path, found: Arrangement, text: str) -> None:
+    def say_axes(self, path: Path, found: Arrangement, text: str) -> None:
         """Log what the axes of a file were taken for, once for every kind of file that has more than it needs.
 
         Files that differ in the lengths of their axes alone are of one kind.

@@ -31,6 +31,7 @@ def raw_images(adapter: Adapter[Any], path: Path, bands: int, key: str | None = 
     values, facts = adapter.named_axes(path, *adapter.numbers(path, key))
     found = arrangement(facts, values.shape, bands, adapter.spatial_dims, str(path))
     if found is not None:
+        adapter.say_axes(path, found, found.text(facts, values.shape))
         arranged: NDArray[Any] = found.apply(values)
         return arranged
     with naming(path):

@@ -395,3 +395,14 @@ def test_errors_of_contents_name_the_file(tmp_path):
         np.save(path, np.load(path) > 0)
     with pytest.raises(DataError, match=r"cell_\d\.npy: found booleans"):
         adapter(folder).dataset("train")[0]
+
+
+@pytest.mark.parametrize("suffix", [".ome.tif", ".zarr"])
+def test_axes_are_said_before_other_processes_read_files(tmp_path, caplog, suffix):
+    """Each of them would say what it reads, and the one that draws the figures once more."""
+    caplog.set_level(logging.INFO)
+    made = adapter(pairs(tmp_path / "cells", 4, (30, 32), 2, suffix), bands=2, axes="CYX").dataset("test")
+    said = [text for text in caplog.messages if "2 bands" in text]
+    assert len(said) == 1
+    made[0]
+    assert [text for text in caplog.messages if "2 bands" in text] == said
