@@ -34,7 +34,8 @@ class Page:
         self.intensities = Div(stylesheets=[TABLE])  # a table of Bokeh kept values of an earlier image
         self.objects = Div(stylesheets=[TABLE], styles={"max-height": "220px", "overflow-y": "auto"})
         self.figures = Figures()
-        self.pictures = column()
+        self.nothing = Div(text="no image can be shown: choose another one")
+        self.pictures = column(self.nothing)
         controls = column(
             self.kind, self.event, self.file, self.number, self.drop, self.fraction, self.stretch, width=280
         )
@@ -121,7 +122,7 @@ class Page:
 
     def _redraw(self) -> None:
         if self._shown is None:
-            self.pictures.children = []
+            self.pictures.children = [self.nothing]  # Bokeh warns of an empty column
             return
         rows = panels(self._shown, self.session.classes, self.session.unit)
         logarithmic = self.stretch.value == LOGARITHMIC

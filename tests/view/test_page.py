@@ -78,7 +78,9 @@ def test_a_dropped_file_is_shown_or_refused_in_a_line(page):
     page.number.value = 1
     assert "image 1" in page.title.text
     drop(page, "<i>.npy", b"not an array")
-    assert (page.pictures.children, page.intensities.text, page.objects.text) == ([], "", "")
+    (said,) = page.pictures.children
+    assert said.text == "no image can be shown: choose another one"
+    assert (page.intensities.text, page.objects.text) == ("", "")
     assert "&lt;i&gt;.npy" in page.notice.text
     drop(page, "a.exe", b"more")
     assert "a.exe: cannot be read" in page.notice.text
@@ -104,3 +106,11 @@ def test_the_server_answers_on_this_machine_until_it_is_stopped(run, tmp_path):
     assert "oasis view: run" in found[1]
     with pytest.raises(DataError, match="no such file"):
         serve(run, [tmp_path / "gone.npy"], browser=False)
+
+
+def test_a_page_without_an_image_is_no_empty_layout_of_which_bokeh_warns(page):
+    from bokeh.core.validation import check_integrity
+
+    page.kind.active = 1
+    assert not check_integrity([page.pictures]).warning
+    assert "no image can be shown" in page.pictures.children[0].text
