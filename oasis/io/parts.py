@@ -186,7 +186,7 @@ def _pages(path: Path, file: tifffile.TiffFile) -> Parts | None:
     check_complete(file)
     if len(file.series) != 1 or any(axis in CHANNELS for axis in file.series[0].axes):
         return None
-    series, facts = file.series[0], tiff_facts(file)
+    series, facts = file.series[0], tiff_facts(file, path)
     if series.dataoffset is not None and not file.pages.first.is_tiled:
         mapped = _Mapped(path, partial(tifffile.memmap, path, mode="r", series=0), facts)
         if len(mapped.shape) != len(facts.names):

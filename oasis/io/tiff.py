@@ -63,7 +63,7 @@ def read_tiff_axes(path: Path) -> tuple[NDArray[Any], AxisFacts]:
         check_chain(file)
         check_complete(file)
         stacks = [_stack(series, path) for series in file.series]
-        facts = tiff_facts(file)
+        facts = tiff_facts(file, path)
     if len(stacks) == 1:
         return stacks[0][0], replace(facts, names=stacks[0][1])
     axes = 3 if any("C" in names for _, names in stacks) else 2
@@ -127,14 +127,14 @@ def first_of_sets(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def tiff_facts(file: tifffile.TiffFile) -> AxisFacts:
+def tiff_facts(file: tifffile.TiffFile, path: Path) -> AxisFacts:
     """Return what an open file states about its first series: axes, pixel sizes, names of channels.
 
     Resolutions in inches, which programs write without a meaning, are not sizes of pixels.
     """
     names = file.series[0].axes
     for what in _other_meanings(file):
-        _say_stored(str(file.filehandle.path), what)
+        _say_stored(path, what)  # of tifffile it would be absolute
     with suppress(ValueError, SyntaxError, TypeError, ArithmeticError):  # sizes that are damaged are not known
         if file.is_ome and file.ome_metadata:
             return _of_ome(names, file.ome_metadata)
@@ -159,7 +159,7 @@ def _other_meanings(file: tifffile.TiffFile) -> Iterator[str]:
 
 
 @lru_cache
-def _say_stored(path: str, what: str) -> None:
+def _say_stored(path: Path, what: str) -> None:
     """Warn once of a file whose numbers may not be intensities."""
     logger.warning(
         "%s: %s, but its numbers are taken as intensities as they are stored: convert them if they are not",

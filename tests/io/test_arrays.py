@@ -23,6 +23,8 @@ from oasis.data.sample_files import write_samples
 from oasis.data.samples import Sample
 from oasis.errors import DataError, MissingExtraError
 from oasis.io.arrays import as_image_array, read_array
+from oasis.io.labelled import read_labelled
+from oasis.io.parts import open_parts
 
 Writer = Callable[[Path, NDArray[Any]], object]
 
@@ -517,3 +519,15 @@ def test_what_has_no_one_meaning_as_intensities_is_refused(values: Any, words: s
         as_image_array(values, "frame")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_warnings_name_files_as_they_are_given(tmp_path, monkeypatch, caplog):
+    """TIFF files know their absolute path alone."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("given_as_it_is.tif")
+    tifffile.imwrite(path, np.ones((4, 5), np.uint8), photometric="miniswhite")
+    read_labelled(path)
+    with open_parts(path):
+        pass
+    (said,) = caplog.messages
+    assert said.startswith("given_as_it_is.tif: its zero is white (MinIsWhite)")
