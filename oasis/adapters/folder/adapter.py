@@ -27,6 +27,7 @@ from oasis.io.parts import Parts
 
 logger = logging.getLogger(__name__)
 
+LEFT_OUT = 0.01  # fraction of the pixels of a split outside its windows above which it is said
 LABELS_MEAN = (
     "%s: label images are no maps: all light under a label is attributed to its class, also that of other classes "
     "where they overlap, and none of the light beside it"
@@ -244,4 +245,25 @@ class FolderAdapter(Adapter[FolderOptions]):
         maps = {"counts": "counts", "net": "net", "unit": "maps"}[options.maps]
         stocks = [Stock(Reader(self, kind, options.key)) for kind in ("images", maps, "labels")]
         items = self.items(dict(layout.images), split)
-        return Windows(files, items, options.size, count, self.seed, split, *stocks)
+        windows = Windows(files, items, options.size, count, self.seed, split, *stocks)
+        self._say_left_out(windows)
+        return windows
+
+    def _say_left_out(self, windows: Windows) -> None:
+        """Log, once for a split, that windows of one size do not cover its images."""
+        if windows.left_out < LEFT_OUT or windows.split in self._said_left_out:
+            return
+        self._said_left_out.add(windows.split)
+        size = " x ".join(map(str, windows.size))
+        logger.info(
+            "%s: %d windows of %s pixels (data.size) leave out %.0f %% of the pixels of the images",
+            windows.split,
+            len(windows),
+            size,
+            100 * windows.left_out,
+        )
+
+    @cached_property
+    def _said_left_out(self) -> set[str]:
+        """The splits of which that was said."""
+        return set()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,6 +121,13 @@ class Windows(SampleDataset):
         self.count, self.seed, self.split = count, seed, split
         self._images, self._maps, self._labels = images, maps, labels
         self._grid = [] if split == "train" else grid(items, self.size, count)
+
+    @property
+    def left_out(self) -> float:
+        """Which fraction of the pixels of the images is in no window; 0 in training, whose windows are random."""
+        if self.split == "train":
+            return 0.0
+        return 1 - len(self._grid) * prod(self.size) / sum(prod(item.size) for item in self.items)
 
     def __len__(self) -> int:
         return len(self._grid) if self.split != "train" else self.count

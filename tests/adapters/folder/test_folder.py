@@ -406,3 +406,14 @@ def test_axes_are_said_before_other_processes_read_files(tmp_path, caplog, suffi
     assert len(said) == 1
     made[0]
     assert [text for text in caplog.messages if "2 bands" in text] == said
+
+
+def test_the_share_of_images_that_no_window_covers_is_said_once(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    made = adapter(pairs(tmp_path / "cells", 6, (100,), 1, ".csv"), spatial_dims=1, size=(60,))
+    assert made.dataset("test").left_out == 0.4
+    made.dataset("test")
+    made.dataset("train")
+    (said,) = [text for text in caplog.messages if "leave out" in text]
+    assert "windows of 60 pixels (data.size) leave out 40 % of the pixels of the images" in said
+    assert adapter(tmp_path / "cells", spatial_dims=1, size=(50,)).dataset("test").left_out == 0
