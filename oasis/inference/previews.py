@@ -13,6 +13,7 @@ from oasis.data.samples import Array
 from oasis.data.views import view
 from oasis.drawing import RED
 from oasis.io.files import readable, replace_when_whole
+from oasis.io.signal_tables import abscissa_of
 from oasis.separator.separator import Separator
 
 SHOWN = 4  # images of a file
@@ -49,16 +50,17 @@ class Previews:
         if self._path is None:
             return
         content = io.BytesIO()
-        self._figure(readable(self._path.name)).savefig(content, format="png", dpi=150)
+        self._figure(self._path).savefig(content, format="png", dpi=150)
         with replace_when_whole(self._paths[self._path]) as temporary:
             temporary.write_bytes(content.getvalue())
         self._rows, self._path = [], None
 
-    def _figure(self, name: str) -> Figure:
-        rows = self._rows
+    def _figure(self, path: Path) -> Figure:
+        rows, name = self._rows, readable(path.name)
         classes, unit = self._separator.classes, self._separator.options.unit
         titles = [COMMON[0], *classes, COMMON[1]]
         lines = rows[0][1].ndim == 1
+        abscissa = abscissa_of(path) if lines else None
         figure = Figure(
             figsize=(2.1 * len(titles) + 0.2, (1.3 if lines else 1.9) * len(rows) + 0.4), layout="constrained"
         )
@@ -67,7 +69,10 @@ class Previews:
         for axes, (number, image, maps) in zip(grid, rows, strict=True):
             panels = [image, *maps, image - maps.sum(axis=0)]
             for place, (one, values) in enumerate(zip(axes, panels, strict=True)):
-                (_line if lines else _picture)(one, values, place == len(panels) - 1)
+                if lines:
+                    _line(one, values, place == len(panels) - 1, abscissa)
+                else:
+                    _picture(one, values, place == len(panels) - 1)
                 one.set_title(titles[place], fontsize=9)
             axes[0].set_ylabel(f"image {number}", fontsize=8)
         return figure
@@ -88,6 +93,12 @@ def _picture(axes: "matplotlib.axes.Axes", values: Array, signed: bool) -> None:
     axes.figure.colorbar(picture, ax=axes, fraction=0.046).ax.tick_params(labelsize=6)
 
 
-def _line(axes: "matplotlib.axes.Axes", values: Array, signed: bool) -> None:
-    axes.plot(values, color=RED if signed else "black", linewidth=0.8)
+def _line(
+    axes: "matplotlib.axes.Axes", values: Array, signed: bool, abscissa: tuple[str, NDArray[np.float64]] | None
+) -> None:
+    """Draw a signal over the abscissa of its file, else over the numbers of its samples."""
+    known = abscissa is not None and len(abscissa[1]) == len(values)
+    name, places = abscissa if abscissa is not None and known else ("sample", np.arange(len(values)))
+    axes.plot(places, values, color=RED if signed else "black", linewidth=0.8)
+    axes.set_xlabel(readable(name).replace("$", r"\$"), fontsize=6)  # no formula
     axes.tick_params(labelsize=6)
