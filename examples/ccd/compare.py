@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -29,10 +30,12 @@ from oasis.drawing import COLOURS
 from oasis.evaluation.figures import save_figure
 from oasis.evaluation.gallery import predicted_maps
 from oasis.evaluation.instances import visible
+from oasis.evaluation.symmetry import symmetry_spread
 from oasis.instances.grouping import group
 from oasis.instances.matching import Counts, count, panoptic_quality
 from oasis.run import Run
 from oasis.run.comparable import comparable_runs
+from oasis.separator.separator import Separator
 from oasis.stats.intervals import Estimate
 
 THRESHOLDS = (0.1, 0.5, 0.8)  # of the IoU
@@ -78,16 +81,22 @@ def load_runs(folders: Sequence[Path], changes: Sequence[str] = ()) -> dict[str,
     return comparable_runs(folders, "ccd", lambda run: run.config.adapter == "ccd", changes)
 
 
-def methods_of(runs: Mapping[str, Run], cuts: Cuts) -> dict[str, Method]:
-    """Return the methods by name."""
+def mean_over_flips(separator: Separator, sample: Sample) -> NDArray[np.float32]:
+    """Return the maps (N, B, H, W) of a sample as the mean over its four flips."""
+    return np.asarray(symmetry_spread(separator, torch.from_numpy(sample.image[None]), rotations=False).mean[0])
+
+
+def methods_of(runs: Mapping[str, Run], cuts: Cuts, flips: bool = False) -> dict[str, Method]:
+    """Return the methods by name; with `flips` every network gives the mean over four flips of the image."""
     first = next(iter(runs.values()))
     classes, limits, sensor = first.adapter.classes, first.adapter.limits, first.adapter.options.sensor
     grouping = first.config.grouping
 
     def of_network(run: Run) -> Method:
         separator = run.separator()
+        maps = mean_over_flips if flips else partial(predicted_maps, adapter=run.adapter)
         return lambda sample: group(
-            np.where(sample.valid, predicted_maps(separator, sample, run.adapter), 0),
+            np.where(sample.valid, maps(separator, sample), 0),
             classes,
             limits,
             run.config.grouping,
@@ -295,12 +304,13 @@ def main() -> None:
     parser.add_argument("--images", type=at_least(1), default=200, help="number of held-out images for each rate")
     parser.add_argument("--split", choices=("test", "val"), default="test", help="val: to choose options")
     parser.add_argument("--out", type=Path, default=Path("runs/ccd_comparison"), help="folder of the figures")
+    parser.add_argument("--flips", action="store_true", help="separate each image in four orientations")
     parser.add_argument(
         "--set", action="append", default=[], help="change a key of all: data.evaluation_size=[256,256]"
     )
     options = parser.parse_args()
     runs, cuts = load_runs(options.runs, options.set), Cuts()
-    first, methods = next(iter(runs.values())), methods_of(runs, cuts)
+    first, methods = next(iter(runs.values())), methods_of(runs, cuts, options.flips)
     tables = {}
     for rate in options.rates:
         tables[rate] = measure(first, methods, rate, options.images, options.split)

@@ -13,6 +13,8 @@ train unweighted --set loss.region_weights={}
 oasis train examples/ccd/large.yaml --run $runs/large
 python examples/ccd/compare.py $runs/weighted $runs/unweighted $runs/large --images 30 --out $runs/comparison \
     --set data_seed=0 --set 'data.events={train: 1600, val: 8, test: 60}'  # the same images for all
+python examples/ccd/compare.py $runs/large --flips --images 30 --out $runs/comparison_flips \
+    --set data_seed=0 --set 'data.events={train: 1600, val: 8, test: 60}'  # the mean over four flips
 
 # electrons of 100-200 keV from the front, from the back, and from within the wafer
 train diagnostic --set data.sample=diagnostic --set data.merge_electrons=false --set loss.class_weights={}
