@@ -73,9 +73,9 @@ def _beside(extra: Section, shape: tuple[int, int]) -> Section | None:
 
 
 def _gain(header: Any) -> float | None:
-    """Return ADU per e-, or None where it is not stated or the image is in electrons already."""
+    """Return ADU per e-, 1 where the image is in electrons already, or None where it is not stated."""
     if str(header.get("BUNIT", "")).strip().lower() in ELECTRONS:
-        return None
+        return 1.0
     for key in GAINS:
         value = header.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:

@@ -144,6 +144,8 @@ def _facts(path: Path, options: ReadOptions, headers: Sequence[Any], shape: tupl
         logger.info("%s: the header states %s", path, found[0].text())
     if gain is not None:
         found = [one._replace(adu_per_electron=gain) for one in found]
+    elif any(one.adu_per_electron is None for one in found):
+        logger.warning("%s: no gain is stated, 1 ADU per e- is assumed: set data.read.adu_per_electron", path)
     return found if use else [one._replace(pixels=pixels, overscan=extra) for one in found]
 
 

@@ -127,6 +127,24 @@ def test_the_gain_is_that_of_the_header_unless_it_is_stated(tmp_path, cards, opt
 
 
 @pytest.mark.parametrize(
+    ("cards", "options", "said"),
+    [
+        ([], {}, True),
+        ([("GAIN", "high")], {}, True),
+        ([("GAIN", 2.5)], {}, False),
+        ([("BUNIT", "electron")], {}, False),
+        ([], {"adu_per_electron": 1}, False),
+    ],
+)
+def test_a_gain_that_nobody_states_is_said(tmp_path, cards, options, said, caplog):
+    unit = fits.PrimaryHDU(sensor(np.random.default_rng(0))[:, :48])
+    unit.header.extend(cards)
+    unit.writeto(tmp_path / "a.fits")
+    CcdAdapter({"read": options}).read(tmp_path / "a.fits")
+    assert ("no gain is stated" in caplog.text) == said
+
+
+@pytest.mark.parametrize(
     ("cards", "columns"),
     [
         ({"TRIMSEC": "[1:48,1:32]", "BIASSEC": "[49:60,1:32]"}, slice(0, 48)),
@@ -139,11 +157,12 @@ def test_pixels_and_overscan_are_those_of_the_header(tmp_path, cards, columns, c
     unit = fits.PrimaryHDU(image)
     unit.header.update(cards)
     unit.writeto(tmp_path / "a.fits")
-    found = CcdAdapter({"read": {"medians": False}}).read(tmp_path / "a.fits").image[0, 0]
+    options = {"medians": False, "adu_per_electron": 1}
+    found = CcdAdapter({"read": options}).read(tmp_path / "a.fits").image[0, 0]
     level = np.median(image[:, 48:], axis=1, keepdims=True) if "BIASSEC" in cards else 0
     np.testing.assert_allclose(found, (image - level)[:, columns], atol=1e-4)
     assert not caplog.records
-    whole = CcdAdapter({"read": {"medians": False, "overscan": 0}}).read(tmp_path / "a.fits").image
+    whole = CcdAdapter({"read": {**options, "overscan": 0}}).read(tmp_path / "a.fits").image
     np.testing.assert_array_equal(whole[0, 0], image)
 
 
