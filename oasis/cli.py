@@ -38,12 +38,15 @@ Force = Annotated[bool, typer.Option("--force", help="replace a file that this c
 Quiet = Annotated[bool, typer.Option("--quiet", help="print warnings and errors only")]
 
 
+NETWORKS = ("train", "evaluate", "calibrate", "stream")  # spend their time in a network, in batches of one size
+
+
 def main() -> None:
     """Run the command; what a user can cause is one line on standard error and exit code 2."""
-    if sys.argv[1:2] == ["train"]:
+    if sys.argv[1:2] and sys.argv[1] in NETWORKS:
         from oasis.device import keep_freed_memory
 
-        keep_freed_memory()  # of this process, which is only for the training
+        keep_freed_memory()  # of this process, which is only for the network
     sys.exit(run(sys.argv[1:]))
 
 
