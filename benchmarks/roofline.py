@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from oasis.command import at_least, run_script
 from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Batch, Sample, collate
-from oasis.device import autocast, best_precision
+from oasis.device import autocast, best_precision, keep_freed_memory
 from oasis.evaluation.event_table import evaluate
 from oasis.models import create_model, wide
 from oasis.run import Run
@@ -216,6 +216,7 @@ def print_row(name: str, row: Row) -> None:
 
 def main() -> None:
     """Measure, print and store."""
+    keep_freed_memory()  # as in a training
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("stages", "domains"), help="one of the two parts")
     parser.add_argument(
