@@ -345,6 +345,7 @@ def predict(
     from oasis.inference.destinations import OutputOptions
     from oasis.inference.failures import in_lines
     from oasis.inference.options import WindowOptions
+    from oasis.inference.predicted import tables_of
     from oasis.io.catalogues import is_catalogue
     from oasis.run import Run
 
@@ -373,8 +374,9 @@ def predict(
     for line in in_lines(found.failed):
         say(line)
     intervals = " with intervals" if "intensity_low" in found.objects else ""
+    objects = "" if found.instances is None else f"; {tables_of(out)[1]}: single objects"
     typer.echo(
-        f"{out}: maps of {_counted(found.images, 'image')}; {out.with_suffix('.csv')}: intensities{intervals}"
+        f"{out}: maps of {_counted(found.images, 'image')}; {out.with_suffix('.csv')}: intensities{intervals}{objects}"
     )
     if found.failed:
         raise typer.Exit(REFUSED)

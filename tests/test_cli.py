@@ -40,6 +40,9 @@ def test_train_evaluate_predict(tmp_path, config, capsys):
     np.save(tmp_path / "frame.npy", np.random.default_rng(0).exponential(9, (24, 20)))
     assert run(["predict", str(folder), str(tmp_path / "frame.npy"), "--out", str(tmp_path / "m.h5")]) == 0
     assert (tmp_path / "m.h5").exists()
+    printed = capsys.readouterr().out
+    for name in ("m.csv: intensities", "m_instances.csv: single objects"):
+        assert (str(tmp_path / name) in printed) == (tmp_path / name.split(":")[0]).exists()
     assert run(["train", "--resume", str(folder), "--set", "training.epochs=2"]) == 0
 
 

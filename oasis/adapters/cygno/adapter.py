@@ -178,6 +178,8 @@ class CygnoAdapter(Adapter[CygnoOptions]):
             return ""
         significance = images.image / np.exp(images.context)
         level, noise = level_and_noise(significance if images.mask is None else significance[images.mask])
+        if np.isnan(level):  # no pixel is valid
+            return ""
         if abs(level) < OTHER and not (noise > 0 and not 1 / OTHER < noise < OTHER):
             return ""
         return (

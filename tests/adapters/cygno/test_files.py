@@ -102,6 +102,13 @@ def test_measured_images_are_read_with_their_noise(run, pedmap):
     assert not images.mask.all()
 
 
+def test_an_image_without_a_valid_pixel_is_not_doubted(run, pedmap):
+    adapter = CygnoAdapter({"pedestal": str(pedmap[0]), "saturated": 1})
+    images = adapter.read(run[0])
+    assert not images.mask.any()
+    assert adapter.doubt(images) == ""
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".h5"])
 def test_frames_of_a_run_give_noise_and_pedestal(suffix, tmp_path):
     import h5py
