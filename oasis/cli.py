@@ -375,9 +375,8 @@ def predict(
         say(line)
     intervals = " with intervals" if "intensity_low" in found.objects else ""
     objects = "" if found.instances is None else f"; {tables_of(out)[1]}: single objects"
-    typer.echo(
-        f"{out}: maps of {_counted(found.images, 'image')}; {out.with_suffix('.csv')}: intensities{intervals}{objects}"
-    )
+    tables = f"{out.with_suffix('.csv')}: intensities{intervals}{objects}"
+    typer.echo(f"{out}: maps of {_counted(found.images, 'image')}; {tables}")
     if found.failed:
         raise typer.Exit(REFUSED)
 

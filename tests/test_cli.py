@@ -42,7 +42,8 @@ def test_train_evaluate_predict(tmp_path, config, capsys):
     assert (tmp_path / "m.h5").exists()
     printed = capsys.readouterr().out
     for name in ("m.csv: intensities", "m_instances.csv: single objects"):
-        assert (str(tmp_path / name) in printed) == (tmp_path / name.split(":")[0]).exists()
+        assert str(tmp_path / name) in printed
+        assert (tmp_path / name.split(":")[0]).exists()
     assert run(["train", "--resume", str(folder), "--set", "training.epochs=2"]) == 0
 
 
