@@ -38,8 +38,11 @@ def test_train_evaluate_predict(tmp_path, config, capsys):
     figures = {path.name for path in (folder / "figures").iterdir()}
     assert figures == {"intensity.png", "bias.png", "iou.png", "roc.png", "gallery.png"}
     np.save(tmp_path / "frame.npy", np.random.default_rng(0).exponential(9, (24, 20)))
-    assert run(["predict", str(folder), str(tmp_path / "frame.npy"), "--out", str(tmp_path / "m.h5")]) == 0
+    separate = ["predict", str(folder), str(tmp_path / "frame.npy"), "--out", str(tmp_path / "m.h5")]
+    assert run(separate) == 0
     assert (tmp_path / "m.h5").exists()
+    assert "single objects" not in capsys.readouterr().out
+    assert run([*separate, "--set", "grouping={dot: {}}"]) == 0
     printed = capsys.readouterr().out
     for name in ("m.csv: intensities", "m_instances.csv: single objects"):
         assert str(tmp_path / name) in printed
