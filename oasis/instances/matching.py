@@ -149,6 +149,9 @@ def matches(
 ) -> tuple[Pairs, list[Integers]]:
     """Return the matched pairs, and the class of every predicted and of every true instance.
 
+    Only pairs above the threshold are assigned. Below a threshold of 0.5 monai assigns all pairs and then drops
+    those that do not exceed it.
+
     Args:
         predicted: of an image, or of several that are stacked.
         true: of the same.

@@ -85,6 +85,27 @@ def of_class(image, label):
     return numbers
 
 
+@pytest.mark.parametrize("threshold", [0.1, 0.3])
+def test_below_one_half_the_summed_iou_is_at_least_that_of_monai(threshold):
+    """Monai assigns first and then drops pairs up to the threshold, which can cost others above it."""
+    metrics = pytest.importorskip("monai.metrics.panoptic_quality")
+    rng, equal = np.random.default_rng(1), []
+    for _ in range(30):
+        (image, first), (other, second) = labels(rng, 9), labels(rng, 9)
+        found = count(first, second, 2, threshold)
+        for label in (0, 1):
+            pair = [torch.from_numpy(of_class(each, label)) for each in (image, other)]
+            if not pair[0].any() or not pair[1].any():
+                continue
+            counted = metrics.compute_panoptic_quality(
+                *pair, match_iou_threshold=threshold, output_confusion_matrix=True
+            ).tolist()
+            assert found.iou[label] >= counted[3] - 1e-5
+            ours = (found.matched[label], found.unmatched[label], found.missed[label], found.iou[label])
+            equal.append(ours == pytest.approx(counted, abs=1e-5))
+    assert np.mean(equal) > 0.9
+
+
 @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.8])
 def test_disjoint_instances_against_monai(threshold):
     metrics = pytest.importorskip("monai.metrics.panoptic_quality")
