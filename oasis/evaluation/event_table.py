@@ -1,6 +1,6 @@
 """The event table: one row per sample and class, with predicted and true quantities."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ COLUMNS = {
     "overlap_intensity_predicted": "sum of the predicted map over those pixels",
 }
 
+NAMES = ("class", "outcome")  # columns that are no numbers
 WITHOUT_TRUTH = ("intensity_predicted", "overlap_fraction_predicted")
 VISIBLE = "visible_"  # prefix of columns over the pixels that are visible according to the adapter
 SPREAD = "intensity_spread"  # standard deviation of the predicted intensity over the symmetries of the image
@@ -307,13 +308,28 @@ def read_table(path: str | Path) -> pd.DataFrame:
     Raises:
         DataError: the file is missing or is not an event table.
     """
+    return with_columns(read_columns(path, list(COLUMNS), "an event table"))
+
+
+def read_columns(path: str | Path, columns: Sequence[str], what: str) -> pd.DataFrame:
+    """Read a Parquet table with named columns: `id`, names (`class` and `outcome`), and numbers.
+
+    Args:
+        path: of the file.
+        columns: that it must have.
+        what: it is to be, for messages.
+
+    Raises:
+        DataError: the file is missing or is no such table.
+    """
     check_file(path)
     with reading(path, "not a readable Parquet file", "run  oasis evaluate  again"):
         table = pd.read_parquet(path)
-    missing = [name for name in COLUMNS if name not in table]
+    missing = [name for name in columns if name not in table]
     if missing:
-        raise DataError(f"{path}: not an event table, there is no column {missing[0]!r}")
-    if not pd.api.types.is_string_dtype(table["class"]):
-        raise DataError(f"{path}: class: expected names, found {table['class'].dtype}")
-    check_numeric(table, list(COLUMNS)[2:], path)
-    return with_columns(table)
+        raise DataError(f"{path}: not {what}, there is no column {missing[0]!r}")
+    for name in NAMES:
+        if name in columns and not pd.api.types.is_string_dtype(table[name]):
+            raise DataError(f"{path}: {name}: expected names, found {table[name].dtype}")
+    check_numeric(table, [name for name in columns if name not in ("id", *NAMES)], path)
+    return table

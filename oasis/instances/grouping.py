@@ -9,11 +9,11 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -63,6 +63,12 @@ class Grouping(Options):
     fragment: float = Field(0.2, gt=0, le=1)
     fragment_intensity: float | None = Field(None, gt=0)
     fragment_lit: float | None = Field(None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if self.fragment_lit is not None and self.fragment_intensity is None:
+            raise ValueError("fragment_lit: is for a fragment_intensity, and there is none")
+        return self
 
     def largest_fragment(self, lit: float) -> float:
         """Return the maximum intensity of a fragment in an image with a share of lit pixels.

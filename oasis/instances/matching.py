@@ -26,6 +26,7 @@ from oasis.stats.intervals import bootstrap
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Overlap = Literal["mask", "weighted", "box"]
+Drop = Literal["first", "last"]
 COUNTED = ("matched", "false", "missed")  # columns of counts
 MATCH = 0.5  # the IoU that a match has to exceed
 
@@ -145,12 +146,14 @@ def _best(pairs: Pairs, chosen: Integers) -> Integers:
 
 
 def matches(
-    predicted: Instances, true: Instances, threshold: float = MATCH, by: Overlap = "mask", blind: bool = False
+    predicted: Instances,
+    true: Instances,
+    threshold: float = MATCH,
+    by: Overlap = "mask",
+    blind: bool = False,
+    drop: Drop = "first",
 ) -> tuple[Pairs, list[Integers]]:
     """Return the matched pairs, and the class of every predicted and of every true instance.
-
-    Only pairs above the threshold are assigned. Below a threshold of 0.5 monai assigns all pairs and then drops
-    those that do not exceed it.
 
     Args:
         predicted: of an image, or of several that are stacked.
@@ -158,6 +161,8 @@ def matches(
         threshold: the IoU that a match has to exceed.
         by: as for `overlaps`.
         blind: match instances whatever their class; all classes are then 0.
+        drop: pairs that do not exceed the threshold are dropped `first`, or `last`, after the assignment, as monai
+            does, which can cost others that exceed it.
 
     Raises:
         ConfigError: a threshold outside 0 to 1.
@@ -167,9 +172,9 @@ def matches(
     labels = [
         np.zeros(len(each), np.int64) if blind else np.asarray(each.labels, np.int64) for each in (predicted, true)
     ]
-    pairs = overlaps(predicted, true, by).above(threshold)
+    pairs = overlaps(predicted, true, by).above(threshold if drop == "first" else 0)
     same = labels[0][pairs.predicted] == labels[1][pairs.true]
-    return match(Pairs(pairs.predicted[same], pairs.true[same], pairs.iou[same])), labels
+    return match(Pairs(pairs.predicted[same], pairs.true[same], pairs.iou[same])).above(threshold), labels
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,7 @@ def count(
     threshold: float = MATCH,
     by: Overlap = "mask",
     blind: bool = False,
+    drop: Drop = "first",
 ) -> Counts:
     """Match the instances of one image and count matched, unmatched and missed instances by class.
 
@@ -206,11 +212,12 @@ def count(
         threshold: the IoU that a match must exceed.
         by: as for `overlaps`.
         blind: match instances regardless of their class.
+        drop: as for `matches`.
 
     Raises:
         ConfigError: a threshold outside 0 to 1.
     """
-    found, labels = matches(predicted, true, threshold, by, blind)
+    found, labels = matches(predicted, true, threshold, by, blind, drop)
     size = 1 if blind else classes
     of = labels[0][found.predicted]
     matched = np.bincount(of, minlength=size)

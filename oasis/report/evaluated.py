@@ -35,6 +35,7 @@ class EvaluatedRun:
         separator: the trained separator.
         calibration: the calibration of its intensities, or None.
         quality: the panoptic quality of its single objects, or None.
+        objects: its instance table, or None.
     """
 
     name: str
@@ -45,6 +46,7 @@ class EvaluatedRun:
     separator: Separator
     calibration: Calibration | None
     quality: pd.DataFrame | None
+    objects: pd.DataFrame | None
 
 
 def named(runs: Sequence["RunBase"]) -> dict[str, "RunBase"]:
@@ -126,7 +128,8 @@ def _read(name: str, run: "RunBase") -> EvaluatedRun:
     separator = run.separator(best_device())
     check_same_classes(separator, run.adapter)
     check_identity(table, separator.options.identity.get(CONFIGURATION, ""), f"{run.folder}: the separator has")
-    return EvaluatedRun(name, run, table, run.log, run.region_weights, separator, run.calibration, run.quality())
+    log, weights, calibration = run.log, run.region_weights, run.calibration
+    return EvaluatedRun(name, run, table, log, weights, separator, calibration, run.quality(), run.instances())
 
 
 def _check_same_events(first: EvaluatedRun, other: EvaluatedRun) -> None:

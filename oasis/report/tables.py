@@ -20,6 +20,14 @@ from oasis.stats.bins import binned
 from oasis.stats.intervals import ENDS
 from oasis.stats.roc import RATES
 
+OBJECTS = 5  # single objects of an outcome that are listed
+OBJECT = {
+    "true intensity": "intensity_true",
+    "predicted": "intensity_predicted",
+    "IoU": "iou",
+    "shared (true)": "shared_true",
+    "shared (predicted)": "shared_predicted",
+}
 MEASURES = ("events", "bias (%)", "spread (%)", "IoU")  # columns of tables that `_cells` fills
 
 
@@ -45,6 +53,7 @@ def results(runs: Sequence[EvaluatedRun]) -> tuple[list[Table], list[Picture]]:
     adapter = runs[0].run.adapter
     tables = [_class_table(each) for each in runs]
     tables += [_quality_table(each.name, each.quality) for each in runs if each.quality is not None]
+    tables += [_object_table(each.name, each.objects) for each in runs if each.objects is not None]
     figures = [figure for each in runs for figure in _run_figures(each)]
     if adapter.study is None:
         return tables, figures
@@ -121,6 +130,22 @@ def _quality_table(name: str, quality: pd.DataFrame) -> Table:
     ]
     caption = f"{name}: single objects, matched if their intersection over union is above {MATCH:g}"
     return Table(caption, ["class", *COUNTED, "panoptic quality", "mean IoU of pairs", "F1 score"], rows)
+
+
+def _object_table(name: str, objects: pd.DataFrame) -> Table:
+    """Return the brightest missed and false objects, and the matched ones with the largest error."""
+    error = (objects["intensity_predicted"].fillna(0) - objects["intensity_true"].fillna(0)).abs()
+    worst = objects.assign(error=error).sort_values("error", ascending=False, kind="stable")
+    rows = [
+        (
+            *(str(row[column]) for column in ("outcome", "class", "id")),
+            *(number(row[key]) for key in OBJECT.values()),
+        )
+        for outcome in ("missed", "false", "matched")
+        for row in worst[worst["outcome"] == outcome].head(OBJECTS).to_dict("records")
+    ]
+    caption = f"{name}: the brightest missed and false single objects, and the matched ones with the largest error"
+    return Table(caption, ["outcome", "class", "event", *OBJECT], rows)
 
 
 def _cells(row: Mapping[Hashable, Any]) -> list[str]:

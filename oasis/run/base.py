@@ -24,10 +24,11 @@ from oasis.data.statistics import RegionStatistics, region_statistics
 from oasis.device import is_first_process
 from oasis.errors import ConfigError, DataError, nearest, shown
 from oasis.evaluation.calibration import BandCalibration, Calibration
-from oasis.evaluation.event_table import read_table
+from oasis.evaluation.event_table import read_columns, read_table
 from oasis.evaluation.identity import WEIGHTS_OF
 from oasis.evaluation.surroundings import SizeCheck
 from oasis.instances.matching import COUNTED
+from oasis.instances.table import COLUMNS
 from oasis.io.files import digest
 from oasis.io.kept_code import KeptCode
 from oasis.io.locks import FolderLock
@@ -227,6 +228,15 @@ class RunBase:
         """
         path = self.files.quality(_known(split))
         return read_csv(path, numbers=COUNTED, texts=("class",)) if path.exists() else None
+
+    def instances(self, split: str = "test") -> pd.DataFrame | None:
+        """Return the instance table of a split, or None if maps were not grouped.
+
+        Raises:
+            DataError: the table is damaged.
+        """
+        path = self.files.instances(_known(split))
+        return read_columns(path, ["id", *COLUMNS], "an instance table") if path.exists() else None
 
     def dataset(self, split: str) -> SampleDataset:
         """Return the samples of a split.

@@ -131,7 +131,8 @@ def test_a_fragment_has_at_most_a_share_and_an_amount_of_intensity():
     assert counted(fragment=1, fragment_intensity=21, fragment_lit=1) == [2, 2]
     assert counted(fragment=1, fragment_intensity=81, fragment_lit=0.25 * 11 / 12) == [1, 2]
     assert counted(fragment=1, fragment_intensity=79, fragment_lit=0.25 * 11 / 12) == [2, 2]
-    assert counted(fragment=1, fragment_lit=0.01) == [0, 2]
+    with pytest.raises(ConfigError, match="fragment_lit: is for a fragment_intensity"):
+        Grouping.parse({"fragment_lit": 0.01})
 
 
 def test_the_largest_fragment_counts_a_pixel_that_objects_share_once():

@@ -85,14 +85,13 @@ def of_class(image, label):
     return numbers
 
 
-@pytest.mark.parametrize("threshold", [0.1, 0.3])
-def test_below_one_half_the_summed_iou_is_at_least_that_of_monai(threshold):
-    """Monai assigns first and then drops pairs up to the threshold, which can cost others above it."""
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.8])
+def test_disjoint_instances_have_the_counts_of_monai(threshold):
     metrics = pytest.importorskip("monai.metrics.panoptic_quality")
-    rng, equal = np.random.default_rng(1), []
-    for _ in range(30):
+    rng, different = np.random.default_rng(1), 0
+    for _ in range(60):
         (image, first), (other, second) = labels(rng, 9), labels(rng, 9)
-        found = count(first, second, 2, threshold)
+        found, best = (count(first, second, 2, threshold, drop=drop) for drop in ("last", "first"))
         for label in (0, 1):
             pair = [torch.from_numpy(of_class(each, label)) for each in (image, other)]
             if not pair[0].any() or not pair[1].any():
@@ -100,10 +99,19 @@ def test_below_one_half_the_summed_iou_is_at_least_that_of_monai(threshold):
             counted = metrics.compute_panoptic_quality(
                 *pair, match_iou_threshold=threshold, output_confusion_matrix=True
             ).tolist()
-            assert found.iou[label] >= counted[3] - 1e-5
             ours = (found.matched[label], found.unmatched[label], found.missed[label], found.iou[label])
-            equal.append(ours == pytest.approx(counted, abs=1e-5))
-    assert np.mean(equal) > 0.9
+            assert ours == pytest.approx(counted, abs=1e-5)
+            assert best.iou[label] >= found.iou[label] - 1e-12
+            different += best.iou[label] > found.iou[label] + 1e-6
+    assert different == 0 or threshold < 0.5
+
+
+def test_pairs_that_are_dropped_last_can_cost_others():
+    predicted = Instances.pack((1, 10), [0, 0], [[3, 6, 9], [0, 1, 2, 4, 7, 8]], [[1] * 3, [1] * 6])
+    true = Instances.pack((1, 10), [0, 0], [[0, 2, 3, 8, 9], [4, 5, 7]], [[1] * 5, [1] * 3])
+    assert overlaps(predicted, true).iou == pytest.approx([1 / 3, 3 / 8, 2 / 7])
+    assert count(predicted, true, 1, 0.3).iou == pytest.approx([3 / 8])
+    assert count(predicted, true, 1, 0.3, drop="last").iou == pytest.approx([1 / 3])  # 1/3 + 2/7 > 3/8
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.8])
