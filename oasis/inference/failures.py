@@ -6,6 +6,8 @@ from pathlib import Path
 
 from oasis.errors import DataError, OasisError
 
+NAMED = 20  # files that are named for a reason
+
 
 def none_usable(failed: Mapping[Path, OasisError]) -> OasisError:
     """Return the error of files of which none can be used: the most frequent reason, and an example of the others.
@@ -25,18 +27,17 @@ def none_usable(failed: Mapping[Path, OasisError]) -> OasisError:
 
 
 def in_lines(failed: Mapping[Path, OasisError]) -> list[str]:
-    """Return one line for every reason for which some of several files cannot be used: the first, and another one.
+    """Return a line for every reason for which some of several files cannot be used, with their names.
 
     Example:
         >>> errors = {Path(name): DataError(f"{name}: {len(name)} bands") for name in ("a.tif", "b.tiff", "c.tif")}
         >>> in_lines(errors)
-        ['a.tif: 5 bands; the same holds for 2 more files, such as b.tiff']
+        ['a.tif: 5 bands; the same holds for b.tiff, c.tif']
     """
     lines = []
     for first, *more in by_reason(failed):
-        files = f"{len(more)} more file{'s' * (len(more) > 1)}"
-        also = f"; the same holds for {files}, such as {more[0]}" if more else ""
-        lines.append(f"{failed[first]}{also}")
+        names = ", ".join(map(str, more[:NAMED])) + f" and {len(more) - NAMED} more" * (len(more) > NAMED)
+        lines.append(f"{failed[first]}{f'; the same holds for {names}' if more else ''}")
     return lines
 
 

@@ -17,12 +17,7 @@ def is_output(name):
     return name in ("maps.h5", "maps.csv")
 
 
-def names_of(lines, names):
-    """Return for each line the one name that it is about."""
-    return sorted(next(name for name in names if name in line) for line in lines)
-
-
-def test_bad_files_of_a_folder_are_named_one_line_each_and_the_rest_is_separated(world):
+def test_bad_files_of_a_folder_are_all_named_by_their_reason_and_the_rest_is_separated(world):
     folder = world / "frames"
     bad = place_oddities(folder) | set(IMAGES)
     for name, content in IMAGES.items():
@@ -31,8 +26,8 @@ def test_bad_files_of_a_folder_are_named_one_line_each_and_the_rest_is_separated
     ended = world.run("predict", "run", "frames", "--out", "maps.h5", "--quiet")
     world.check(ended, before, is_output)
     assert ended.code == 2
-    assert len(ended.refusals) == len(bad), ended.err
-    assert sorted(bad) == names_of(ended.refusals, sorted(bad, key=len, reverse=True))
+    assert 1 < len(ended.refusals) <= len(bad), ended.err
+    assert not [name for name in bad if name not in ended.err], ended.err
     with h5py.File(world / "maps.h5") as file:
         assert len(file["frame"]) == 15
     assert not (world / "trapped").exists()

@@ -1,5 +1,7 @@
 """Every reason for which files cannot be used is said in one line, that of most of them first."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -35,9 +37,16 @@ def test_images_of_many_sizes_are_said_in_one_line_with_the_way_out(toy, toy_sep
         f"{tmp_path / 'in/1.npy'}: images are 25 x 20 pixels, earlier ones were 24 x 20, and one "
     )
     assert "write one for every input (--each h5, with --out a folder)" in sizes
-    assert sizes.endswith(f"; the same holds for 4 more files, such as {tmp_path / 'in/2.npy'}")
+    assert sizes.endswith("; the same holds for " + ", ".join(str(tmp_path / f"in/{n}.npy") for n in range(2, 6)))
     assert "damaged.npy" in damaged
-    assert "more file" not in damaged
+    assert "the same holds" not in damaged
+
+
+def test_of_very_many_files_some_are_named():
+    lines = in_lines({Path(f"{number}.tif"): DataError(f"{number}.tif: damaged") for number in range(25)})
+    assert len(lines) == 1
+    assert lines[0].startswith("0.tif: damaged; the same holds for 1.tif, 2.tif, ")
+    assert lines[0].endswith(", 20.tif and 4 more")
 
 
 def test_the_command_says_so_in_one_line(pulses_run, tmp_path, capsys):
@@ -47,4 +56,4 @@ def test_the_command_says_so_in_one_line(pulses_run, tmp_path, capsys):
     arguments = ["predict", str(pulses_run), str(tmp_path / "in"), "--out", str(tmp_path / "m.h5"), "--quiet"]
     assert command(arguments) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "earlier ones were" in line]
-    assert "2 more files" in line
+    assert line.endswith(str(tmp_path / "in/3.npy"))
