@@ -67,13 +67,13 @@ class Block(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (b, outputs, *S) for `x` (b, inputs, *S)."""
-        place = 0
-        while place < len(self):
-            if place + 1 < len(self) and folds(self[place], self[place + 1], x):
+        layers, place = list(self), 0  # a container is slow to index
+        while place < len(layers):
+            if place + 1 < len(layers) and folds(layers[place], layers[place + 1], x):
                 x = self._convolved(place, x)
                 place += 2
             else:
-                x = self[place](x)
+                x = layers[place](x)
                 place += 1
         return x
 
