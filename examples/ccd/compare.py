@@ -163,7 +163,7 @@ def print_quality(
         classes = ("any class",) if blind else one.classes
         table = panoptic_quality(one.counts(how), classes)
         cells = [
-            f"{row['class']} {Estimate.of(row, 'pq'):.2f} (SQ {row['sq']:.2f}, RQ {row['rq']:.2f})"
+            f"{row['class']} {Estimate.of(row, 'pq'):.3f} (SQ {row['sq']:.2f}, RQ {row['rq']:.2f})"
             for row in table.to_dict("records")
         ]
         print(f"{name:>16}  " + "; ".join(cells))

@@ -3,7 +3,7 @@
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, cast, get_args
 
@@ -122,7 +122,7 @@ class Adapter(ABC, Generic[OptionsT]):
         self.seed = seed
         self.trained_brightness: Brightness | None = None
         self._chosen_thresholds = thresholds
-        self._shown: set[str] = set()  # what was said of the axes of files
+        self._said: set[Hashable] = set()  # what was said of files
 
     @property
     def limits(self) -> dict[str, float]:
@@ -617,9 +617,14 @@ class Adapter(ABC, Generic[OptionsT]):
         Files that differ in the lengths of their axes alone are of one kind.
         """
         kind = re.sub(r"\d+", "", text)
-        if kind not in self._shown and not found.is_plain:
-            self._shown.add(kind)
+        if not found.is_plain and self.is_new(kind):
             logger.info("%s: %s", path, text)
+
+    def is_new(self, said: Hashable) -> bool:
+        """Return whether this adapter is to say something for the first time, and take it as said."""
+        new = said not in self._said
+        self._said.add(said)
+        return new
 
     def reads_parts(self, path: Path) -> bool:
         """Return whether a part of an image in a file can be read and interpreted without the rest.

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import count_maps, measured
 from oasis.inference.job import Job
-from oasis.inference.large import Large, survey
+from oasis.inference.large import Large, say_zeroed, survey
 from oasis.inference.output import MASK, MASKED, Output
 from oasis.inference.plan import BLOCK, FOUND, IMAGES, REGIONS, SURVEY, Plan, Unit
 from oasis.inference.reader import Reader
@@ -21,7 +21,6 @@ from oasis.inference.regional import Regional
 from oasis.inference.regional_parts import merged, ordered
 from oasis.inference.regions import Region
 from oasis.inference.rows import Rows
-from oasis.inference.sources import say_masked
 from oasis.inference.tiled_instances import LitCells, group_parts
 from oasis.inference.whole import separate_whole
 from oasis.inference.windows import Place
@@ -103,8 +102,7 @@ class Blockwise:
     def _survey(self, unit: Unit, images: Large, index: int) -> _Result:
         """Return the scaling of an image and further facts, and write its mask of bad pixels."""
         found = survey(self.job.separator, images, index)
-        if images.zeroed and found.mask is not None:
-            say_masked(self.plan.locate(unit.start)[0], int((~found.mask).sum()))
+        say_zeroed(self.plan.locate(unit.start)[0], images, found.mask)
         return {
             "blank": found.blank,
             "scale": _plain(found.scale),

@@ -15,7 +15,7 @@ from oasis.adapters.reading import images_shape, leading_axes
 from oasis.data.images import Images
 from oasis.data.mixing import keyed_rng
 from oasis.errors import DataError
-from oasis.inference.sources import NO_PIXEL, REPLACE, problem, read_images
+from oasis.inference.sources import NO_PIXEL, REPLACE, problem, read_images, say_masked
 from oasis.inference.windows import Place
 from oasis.io.arrays import native
 from oasis.io.parts import Index, Parts, open_parts
@@ -122,8 +122,8 @@ class _FromFile:
         self._has_images, self._has_bands = found
 
     def part(self, index: int, place: Place) -> NDArray[np.float32]:
-        filled: NDArray[np.float32] = self._read(index, place).filled()[0]
-        return filled
+        images = self._read(index, place).filled() if self.masked else self._converted(index, place)
+        return images[0]  # type: ignore[no-any-return]
 
     def _read(self, index: int, place: Place) -> Images:
         if self._last is None or self._last[:2] != (index, place):
@@ -231,6 +231,12 @@ def survey(separator: Separator, images: Large, index: int) -> Survey:
     dims = len(images.shape) - 2
     image = torch.from_numpy(pixels.reshape(1, len(pixels), *[1] * (dims - 1), -1))
     return Survey(blank, separator.options.scaling.fit(image), good)
+
+
+def say_zeroed(path: Path, images: Large, mask: NDArray[np.bool_] | None) -> None:
+    """Warn of the pixels of an image that are masked because they are not finite."""
+    if images.zeroed and mask is not None:
+        say_masked(path, int((~mask).sum()))
 
 
 def _strips(shape: tuple[int, ...]) -> Iterator[Place]:

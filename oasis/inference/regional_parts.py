@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.inference.job import Job
-from oasis.inference.large import Large, open_large
+from oasis.inference.large import Large, open_large, say_zeroed
 from oasis.inference.memory import CHUNK
 from oasis.inference.output import Output
 from oasis.inference.regional import Regional
 from oasis.inference.regions import Region, check_fits
 from oasis.inference.rows import Rows
 from oasis.inference.sinks import Hdf5Sink
-from oasis.inference.sources import left_out, say_masked
+from oasis.inference.sources import left_out
 from oasis.inference.tiled_instances import LitCells, group_parts
 from oasis.inference.windows import Place, places
 from oasis.io.parts import open_parts
@@ -101,8 +101,7 @@ def _write_parts(
             good[:, *place] = images.mask(index, place)
         cells.add(place, found.maps if good is None else np.where(good[:, *place], found.maps, 0))
     row, mask = output.count, None if good is None or good.all() else good
-    if images.zeroed and mask is not None:
-        say_masked(path, int((~mask).sum()))
+    say_zeroed(path, images, mask)
     output.add(
         path, np.array([index]), tuple(size), None if mask is None else mask[None], {}, ordered(rows, index)
     )

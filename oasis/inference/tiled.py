@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.event_table import count_maps, measured
 from oasis.inference.job import Job
-from oasis.inference.large import Large, open_large, survey
+from oasis.inference.large import Large, open_large, say_zeroed, survey
 from oasis.inference.memory import CHUNK, fits, largest_core
 from oasis.inference.output import MASKED, Output
 from oasis.inference.sinks import Hdf5Sink
-from oasis.inference.sources import left_out, say_masked
+from oasis.inference.sources import left_out
 from oasis.inference.tiled_instances import LitCells, group_parts
 from oasis.inference.windows import Place, Tiling
 from oasis.io.parts import open_parts
@@ -83,8 +83,7 @@ def _separate(
     written = [sink.begin(_name(name), output.count, (bands, *size), chunk) for name in separator.classes]
     counts, cells = torch.zeros(3, 1, len(separator.classes), dtype=torch.float64), LitCells(job, tuple(size))
     mask = found.mask
-    if images.zeroed and mask is not None:
-        say_masked(path, int((~mask).sum()))
+    say_zeroed(path, images, mask)
 
     def visible(place: Place) -> NDArray[np.bool_]:
         seen = images.visible(index, place)

@@ -260,8 +260,7 @@ def _by_peaks(lit: NDArray[np.bool_], values: Floats, smoothing: float, separati
 def _joined(found: Instances, joins: Mapping[int, Sequence[int]], options: Sequence[Grouping]) -> Instances:
     """Return the instances with every fragment joined to the brightest instance that it touches and may join."""
     target, sums = np.arange(len(found)), found.intensity.sum(axis=1)
-    size = int(np.prod(found.shape[1:]))
-    lit = len(np.unique(np.asarray(found.pixels) % size)) / size
+    lit = _lit_share(found) if any(how.fragment_lit for how in options) else 0.0  # else no limit depends on it
     rank = np.argsort(np.argsort(sums, kind="stable"))  # of equal instances the first joins the second, not both
     for label, others in joins.items():
         if not others:
@@ -274,6 +273,12 @@ def _joined(found: Instances, joins: Mapping[int, Sequence[int]], options: Seque
         order = np.argsort(rank[larger])  # the brightest is assigned last and wins
         target[fragments[order]] = larger[order]
     return _merge(found, target)
+
+
+def _lit_share(found: Instances) -> float:
+    """Return the share of the pixels of an image that some instance lights."""
+    size = int(np.prod(found.shape[1:]))
+    return len(np.unique(np.asarray(found.pixels) % size)) / size
 
 
 def _touching(found: Instances, some: Integers, others: Integers) -> tuple[Integers, Integers]:

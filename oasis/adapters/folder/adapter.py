@@ -105,11 +105,6 @@ class FolderAdapter(Adapter[FolderOptions]):
         """Return True: every pixel is converted by itself."""
         return True
 
-    @cached_property
-    def _unlike(self) -> set[tuple[Path, str]]:
-        """What was said of files."""
-        return set()
-
     def numbers(self, path: Path, key: str | None = None) -> tuple[NDArray[Any], AxisFacts]:
         """Return the array of a file and its facts, together with its other channels where these are files.
 
@@ -125,8 +120,7 @@ class FolderAdapter(Adapter[FolderOptions]):
             DataError: `axes` does not have a letter for every axis.
         """
         text = self.options.stated.unlike(facts, self.spatial_dims)
-        if text and (path, text) not in self._unlike:
-            self._unlike.add((path, text))
+        if text and self.is_new((path, text)):
             logger.warning("%s: %s", path, text)
         return super().named_axes(path, values, facts)
 
@@ -251,9 +245,8 @@ class FolderAdapter(Adapter[FolderOptions]):
 
     def _say_left_out(self, windows: Windows) -> None:
         """Log, once for a split, that windows of one size do not cover its images."""
-        if windows.left_out < LEFT_OUT or windows.split in self._said_left_out:
+        if windows.left_out < LEFT_OUT or not self.is_new(("left out", windows.split)):
             return
-        self._said_left_out.add(windows.split)
         size = " x ".join(map(str, windows.size))
         logger.info(
             "%s: %d windows of %s pixels (data.size) leave out %.0f %% of the pixels of the images",
@@ -262,8 +255,3 @@ class FolderAdapter(Adapter[FolderOptions]):
             size,
             100 * windows.left_out,
         )
-
-    @cached_property
-    def _said_left_out(self) -> set[str]:
-        """The splits of which that was said."""
-        return set()

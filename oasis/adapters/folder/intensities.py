@@ -29,6 +29,10 @@ class Counts:
         values = self._numbers[path]
         return values, self._facts[path]
 
+    def facts(self, path: Path) -> AxisFacts:
+        """Return what a file states of its axes; it is not read again for these."""
+        return self._facts[path] if path in self._facts else self.labelled(path)[1]
+
     def __call__(self, path: Path) -> NDArray[Any]:
         """Return the numbers of a file as they are stored; of a picture with a palette they are its indices."""
         return self._indices[path] if path.suffix.lower() == PNG else self._numbers[path]

@@ -96,7 +96,7 @@ def measure(
     smallest = tuple(min(lengths) for lengths in zip(*sizes, strict=True))
     labels = () if layout.single else tuple(name for name in layout.maps if _are_labels(layout, name, counts))
     sampled = np.concatenate([counts.intensities(path) for path in images[:SAMPLED]])
-    facts_of = [counts.labelled(path)[1] for path in images]
+    facts_of = [counts.facts(path) for path in images]
     stated, (place, other) = stated_by(facts_of, known), differ(facts_of, known)
     files = {IMAGES: len(layout.images)} if layout.images else {}
     files |= {name: len(paths) for name, paths in layout.maps.items()}
