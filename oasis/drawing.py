@@ -28,6 +28,16 @@ def line_style(place: int) -> dict[str, Any]:
     return {"color": COLOURS[colour], "linestyle": LINES[turn % len(LINES)]}
 
 
+def plain(text: str) -> str:
+    r"""Return a text of others, such as a name in a file, so that Matplotlib writes it as it is: no formula.
+
+    Example:
+        >>> plain("cost ($), gain ($)")
+        'cost (\\$), gain (\\$)'
+    """
+    return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
 def error_bars(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
     """Return the lengths (2, n) of error bars from values (n,) and the ends of their intervals; NaN for none.
 

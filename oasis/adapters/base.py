@@ -32,6 +32,7 @@ from oasis.io.arrays import SUFFIXES, as_image_array, read_named
 from oasis.io.axes import SPATIAL, AxisFacts
 from oasis.io.labelled import read_labelled
 from oasis.io.parts import Parts, facts_of
+from oasis.io.signal_tables import Abscissa
 from oasis.io.tiff import first_of_sets
 from oasis.options import Options
 from oasis.regions import per_class, present
@@ -346,6 +347,14 @@ class Adapter(ABC, Generic[OptionsT]):
             sample: the event with its truth.
         """
         return ""
+
+    def abscissa(self, sample: Sample) -> Abscissa | None:
+        """Return what a sample with one axis is drawn over, such as its times; None: its samples are numbered.
+
+        Args:
+            sample: of a data set of this adapter.
+        """
+        return None
 
     def instance_rows(self, prediction: EventPrediction, sample: Sample) -> Sequence[Mapping[str, float]]:
         """Return further columns for the single objects of one event.

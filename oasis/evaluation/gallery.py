@@ -16,11 +16,12 @@ from oasis.data.mixing import SampleDataset
 from oasis.data.pictures import INPUT_DEPTH, MAP_DEPTH, top_of
 from oasis.data.samples import Array, Sample, collate
 from oasis.data.views import view, widened, window
-from oasis.drawing import RED, say_no_data
+from oasis.drawing import RED, plain, say_no_data
 from oasis.evaluation.batches import predict_batch
 from oasis.evaluation.outlines import Segments, ShownObjects, objects_of, outlines
 from oasis.evaluation.pictures import difference
 from oasis.instances.grouping import Grouping
+from oasis.io.signal_tables import Abscissa
 from oasis.separator.separator import Separator
 
 SHOWN = 8  # events of a gallery
@@ -257,7 +258,7 @@ def class_gallery(
             text = f"{adapter.classes[place]}: {_error(sample, maps, place, adapter.unit)}"
             one.set_title(text, loc="right", fontsize=8)
         if lines:
-            _lines(axes, view(sample.image, part), shown)
+            _lines(axes, view(sample.image, part), shown, part[0], adapter.abscissa(sample))
             continue
         _pictures(axes, view(sample.image, part), shown)
         objects = objects_of(sample, maps, adapter, grouping) if grouping else None
@@ -274,14 +275,23 @@ def class_gallery(
     return figure
 
 
-def _lines(axes: NDArray[np.object_], image: Array, maps: Sequence[tuple[Array, Array]]) -> None:
-    """Draw the rows of one event as lines over the pixels; infinite values leave a gap."""
-    axes[0].plot(_finite(image), color="grey", linewidth=0.7)
+def _lines(
+    axes: NDArray[np.object_],
+    image: Array,
+    maps: Sequence[tuple[Array, Array]],
+    part: slice,
+    abscissa: Abscissa | None,
+) -> None:
+    """Draw the row of one event as lines over an abscissa, or sample numbers; infinite values leave a gap."""
+    numbers = np.arange(part.start or 0, (part.start or 0) + len(image))
+    name, places = ("sample", numbers) if abscissa is None else (abscissa.name, abscissa.values[part])
+    axes[0].plot(places, _finite(image), color="grey", linewidth=0.7)
     for one, (true, predicted) in zip(axes[1:], maps, strict=True):
-        one.plot(_finite(true), color="black", linewidth=1.2)
-        one.plot(_finite(predicted), color=RED, linewidth=0.8)
+        one.plot(places, _finite(true), color="black", linewidth=1.2)
+        one.plot(places, _finite(predicted), color=RED, linewidth=0.8)
     for one in axes:
         one.tick_params(labelsize=6)
+        one.set_xlabel(plain(name), fontsize=6)
 
 
 def _pictures(axes: NDArray[np.object_], image: Array, maps: Sequence[tuple[Array, Array]]) -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from oasis.data.pictures import top_of
 from oasis.data.samples import Array
 from oasis.data.views import view
-from oasis.drawing import RED
+from oasis.drawing import RED, plain
 from oasis.io.files import readable, replace_when_whole
-from oasis.io.signal_tables import abscissa_of
+from oasis.io.signal_tables import Abscissa, abscissa_of
 from oasis.separator.separator import Separator
 
 SHOWN = 4  # images of a file
@@ -64,7 +64,7 @@ class Previews:
         figure = Figure(
             figsize=(2.1 * len(titles) + 0.2, (1.3 if lines else 1.9) * len(rows) + 0.4), layout="constrained"
         )
-        figure.suptitle(name + (f" ({unit})" if unit else ""), fontsize=10)
+        figure.suptitle(plain(name + (f" ({unit})" if unit else "")), fontsize=10)
         grid = figure.subplots(len(rows), len(titles), squeeze=False)
         for axes, (number, image, maps) in zip(grid, rows, strict=True):
             panels = [image, *maps, image - maps.sum(axis=0)]
@@ -93,12 +93,10 @@ def _picture(axes: "matplotlib.axes.Axes", values: Array, signed: bool) -> None:
     axes.figure.colorbar(picture, ax=axes, fraction=0.046).ax.tick_params(labelsize=6)
 
 
-def _line(
-    axes: "matplotlib.axes.Axes", values: Array, signed: bool, abscissa: tuple[str, NDArray[np.float64]] | None
-) -> None:
+def _line(axes: "matplotlib.axes.Axes", values: Array, signed: bool, abscissa: Abscissa | None) -> None:
     """Draw a signal over the abscissa of its file, else over the numbers of its samples."""
-    known = abscissa is not None and len(abscissa[1]) == len(values)
+    known = abscissa is not None and len(abscissa.values) == len(values)
     name, places = abscissa if abscissa is not None and known else ("sample", np.arange(len(values)))
     axes.plot(places, values, color=RED if signed else "black", linewidth=0.8)
-    axes.set_xlabel(readable(name).replace("$", r"\$"), fontsize=6)  # no formula
+    axes.set_xlabel(plain(name), fontsize=6)
     axes.tick_params(labelsize=6)

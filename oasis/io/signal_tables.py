@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import h5py
 import numpy as np
@@ -18,8 +18,20 @@ INDEX: Final = "index"  # the first column where the input states no abscissa
 FACTS: Final = ("frame", "configuration", "intensity_unit")  # the last columns, which tell our tables from others
 
 
-def abscissa_of(path: Path) -> tuple[str, NDArray[np.float64]] | None:
-    """Return the name and the values of the abscissa of a CSV table of signals; None of other files.
+class Abscissa(NamedTuple):
+    """What signals are drawn over.
+
+    Attributes:
+        name: with the unit.
+        values: (samples,).
+    """
+
+    name: str
+    values: NDArray[np.float64]
+
+
+def abscissa_of(path: Path) -> Abscissa | None:
+    """Return the abscissa of a CSV table of signals; None of other files.
 
     Example:
         >>> abscissa_of(Path("a.npy")) is None
@@ -30,7 +42,7 @@ def abscissa_of(path: Path) -> tuple[str, NDArray[np.float64]] | None:
     table = read_delimited(path)
     if traces_of(table) is None:
         return None
-    return (table.names[0] if table.names else INDEX), table.rows[:, 0]
+    return Abscissa(table.names[0] if table.names else INDEX, table.rows[:, 0])
 
 
 def write_signals(
@@ -39,7 +51,7 @@ def write_signals(
     frame: NDArray[np.int64],
     configuration: str,
     unit: str,
-    abscissa: tuple[str, NDArray[np.float64]] | None = None,
+    abscissa: Abscissa | None = None,
     named: Sequence[str] = (),
 ) -> None:
     """Write maps of signals: the abscissa, a column for each class, the frame, the run and the unit.
@@ -50,7 +62,7 @@ def write_signals(
         frame: (n,) the number of each signal in its file.
         configuration: fingerprint of the run's configuration.
         unit: of the intensities.
-        abscissa: name and values of the first column, where these are as many as samples; else it counts them.
+        abscissa: the first column, where it has as many values as samples; else that counts them.
         named: names of the bands; empty if unknown.
 
     Example:
@@ -61,14 +73,14 @@ def write_signals(
         ['index,a,frame,configuration,intensity_unit', '0,1.0,0,0123,V', '1,1.0,0,0123,V']
     """
     _, bands, samples = next(iter(maps.values())).shape
-    if abscissa is None or len(abscissa[1]) != samples:
-        abscissa = INDEX, np.arange(samples)
+    if abscissa is None or len(abscissa.values) != samples:
+        abscissa = Abscissa(INDEX, np.arange(samples))
     names = names_of_maps(list(maps), bands, named)
-    header = [quoted(name) for name in (abscissa[0], *names, *FACTS)]
+    header = [quoted(name) for name in (abscissa.name, *names, *FACTS)]
     with path.open("w", encoding="utf-8", newline="") as file:
         for place, number in enumerate(frame.tolist()):
             signals = [values[place, band] for values in maps.values() for band in range(bands)]
-            columns = [abscissa[1], *signals, number, quoted(configuration), quoted(unit)]
+            columns = [abscissa.values, *signals, number, quoted(configuration), quoted(unit)]
             table = pd.DataFrame(dict(enumerate(columns)))
             table.to_csv(file, index=False, header=header if place == 0 else False)
 

@@ -30,6 +30,7 @@ from oasis.inference.sources import problem
 from oasis.inference.tiled import needs_tiles
 from oasis.inference.whole import separate_images
 from oasis.io.files import readable
+from oasis.io.signal_tables import Abscissa, abscissa_of
 from oasis.io.zarr_files import at_level
 from oasis.run.evaluation import RunEvaluation
 
@@ -49,6 +50,7 @@ class Inspection:
         presence: (N, B, *S) the probability that a class is present, or None if the run does not predict it.
         instances: those that the maps are grouped into, or None if they are not grouped.
         true_instances: the true ones, or None if they are unknown or maps are not grouped.
+        abscissa: what a signal is drawn over, or None if its samples are numbered.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Inspection:
     presence: Array | None = None
     instances: Instances | None = None
     true_instances: Instances | None = None
+    abscissa: Abscissa | None = None
 
 
 class Inspector:
@@ -113,6 +116,7 @@ class Inspector:
             _probability(seen[0].presence_logits),
             None if objects is None else objects.predicted,
             None if objects is None else objects.true,
+            job.adapter.abscissa(sample),
         )
 
     def images(self, path: Path, key: str | None = None) -> int:
@@ -166,6 +170,7 @@ class Inspector:
             table,
             presence=_probability(found.logits),
             instances=grouped(maps, valid, job.adapter, job.grouping) if job.grouping else None,
+            abscissa=abscissa_of(path) if valid.ndim == 2 else None,
         )
 
     def _dataset(self, split: str) -> SampleDataset:

@@ -33,7 +33,7 @@ class Figures:
             logarithmic: whether scales that begin at 0 are logarithmic.
         """
         self._panels = [panel for row in rows for panel in row]
-        key = logarithmic, [(panel.title, panel.values.shape) for panel in self._panels]
+        key = logarithmic, [(panel.title, panel.values.shape, *_ends(panel)) for panel in self._panels]
         if key != self._key:
             self._key = key
             self._build(rows, logarithmic)
@@ -64,7 +64,8 @@ class Figures:
 
         first = rows[0][0].values
         lines, width = first.ndim == 1, first.shape[-1]
-        x = Range1d(0, width)
+        name, *ends = _ends(rows[0][0])
+        x = Range1d(*ends)
         y = None if lines else Range1d(first.shape[0], 0)  # row 0 at the top
         height = 150 if lines else int(np.clip(WIDTH * first.shape[0] / width, 100, 420))
         self._figures, self._mappers, grid = [], [], []
@@ -75,6 +76,8 @@ class Figures:
                 ranges = {"x_range": x, "y_range": Range1d(0, 1) if y is None else y}
                 one = figure(title=panel.title, frame_width=WIDTH, frame_height=height, tools=TOOLS, **ranges)
                 one.toolbar.active_scroll = one.select_one(WheelZoomTool)
+                if lines:
+                    one.xaxis.axis_label = name
                 mapper = None if lines else _mapper(panel, logarithmic)
                 if mapper is not None:
                     one.hover.tooltips = tips
@@ -97,8 +100,15 @@ def _lines_of(rows: Sequence[Sequence[Panel]]) -> list[list[Panel]]:
     return joined
 
 
+def _ends(panel: Panel) -> tuple[str, float, float]:
+    """Return the name of the horizontal axis of a panel, and where it begins and ends."""
+    if panel.abscissa is None:
+        return "sample" if panel.values.ndim == 1 else "", 0, panel.values.shape[-1]
+    return panel.abscissa.name, float(panel.abscissa.values[0]), float(panel.abscissa.values[-1])
+
+
 def _draw_lines(figure: Any, panel: Panel) -> None:
-    places = np.arange(len(panel.values)) + 0.5
+    places = np.arange(len(panel.values)) + 0.5 if panel.abscissa is None else panel.abscissa.values
     if panel.behind is not None:
         figure.line(places, panel.behind, color="#999999", line_width=3)
     figure.line(places, panel.values, color=BLUE)

@@ -1,7 +1,7 @@
 """Panels: what the viewer draws of an inspected image, as arrays with their scales, and its tables as texts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from oasis.evaluation.event_table import VISIBLE
 from oasis.evaluation.outlines import Segments, outlines
 from oasis.evaluation.pictures import difference
 from oasis.instances.table import predicted_table
+from oasis.io.signal_tables import Abscissa
 from oasis.run.inspection import Inspection
 
 SIDE = 1024  # longest side of a panel in pixels; larger images are reduced to means of blocks
@@ -46,6 +47,7 @@ class Panel:
         fixed: whether the scale stays as it is.
         behind: the truth of a graph, or None.
         outlines: those of single objects, (n, 2, 2) in corners of pixels.
+        abscissa: what a graph is drawn over, or None for the numbers of its samples.
     """
 
     title: str
@@ -55,6 +57,7 @@ class Panel:
     fixed: bool = False
     behind: Array | None = None
     outlines: Segments = field(default_factory=lambda: np.empty((0, 2, 2)))
+    abscissa: Abscissa | None = None
 
 
 def panels(shown: Inspection, classes: Sequence[str], unit: str = "") -> list[list[Panel]]:
@@ -104,6 +107,8 @@ def panels(shown: Inspection, classes: Sequence[str], unit: str = "") -> list[li
         likely = [one.max(axis=0, keepdims=True) for one in shown.presence]
         named = zip(classes, likely, strict=True)
         rows.append([Panel(f"{name}: presence", _view(one), 1.0, fixed=True) for name, one in named])
+    if lines and shown.abscissa is not None and len(shown.abscissa.values) == shown.image.shape[-1]:
+        rows = [[replace(panel, abscissa=shown.abscissa) for panel in row] for row in rows]
     return rows
 
 

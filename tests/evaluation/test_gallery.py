@@ -278,6 +278,9 @@ def test_lines_are_drawn_in_one_dimension(pulses_run, with_study):
         np.testing.assert_array_equal(drawn, true[0][: len(drawn)])
         assert predicted.shape == drawn.shape
     assert run.adapter.unit in figure.get_supylabel()
+    assert {axes.get_xlabel() for axes in grid.flat} == {"time (ns)"}
+    places = grid[1, 1].lines[0].get_xdata()
+    np.testing.assert_allclose(np.diff(places), run.adapter.options.sampling_ns)
 
 
 def test_classes_are_drawn_side_by_side_without_a_study(toy, toy_separator):

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from oasis.data.instances import Instances
+from oasis.io.signal_tables import Abscissa
 from oasis.run.inspection import Inspection
+from oasis.view.figures import Figures
 from oasis.view.panels import intensities, objects, panels
 
 CLASSES = ("dot", "bar")
@@ -49,6 +51,21 @@ def test_a_signal_has_its_truth_in_the_graph_of_its_map():
     assert titles(shown)[1:] == [["dot: map", "bar: map"], ["dot: map − truth", "bar: map − truth"]]
     graph = panels(shown, CLASSES)[1][1]
     assert graph.values.shape == graph.behind.shape == (9,)
+
+
+def test_a_signal_is_drawn_over_its_abscissa():
+    times = Abscissa("time (min)", np.linspace(3.0, 4.0, 9))
+    rows = panels(inspection((9,), abscissa=times), CLASSES)
+    assert all(panel.abscissa is times for row in rows for panel in row)
+    assert all(
+        panel.abscissa is None for row in panels(inspection((7,), abscissa=times), CLASSES) for panel in row
+    )
+    pytest.importorskip("bokeh")
+    figures = Figures()
+    figures.draw(rows, 1.0, False)
+    first = figures._figures[0]
+    assert (first.x_range.start, first.x_range.end, first.xaxis[0].axis_label) == (3.0, 4.0, "time (min)")
+    np.testing.assert_array_equal(first.renderers[0].data_source.data["x"], times.values)
 
 
 def test_a_volume_is_a_sheet_of_projections():

@@ -20,14 +20,15 @@ from oasis.adapters.folder.windows import Files, Item, Windows
 from oasis.adapters.options import SPLITS
 from oasis.adapters.reading import as_images
 from oasis.data.mixing import Mixer, SampleDataset
-from oasis.data.samples import Array
+from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
 from oasis.io.axes import AxisFacts
 from oasis.io.parts import Parts
+from oasis.io.signal_tables import Abscissa, abscissa_of
 
 logger = logging.getLogger(__name__)
 
-LEFT_OUT = 0.01  # fraction of the pixels of a split outside its windows above which it is said
+LEFT_OUT = 0.01  # fraction of the pixels of a split in no window above which it is said
 LABELS_MEAN = (
     "%s: label images are no maps: all light under a label is attributed to its class, also that of other classes "
     "where they overlap, and none of the light beside it"
@@ -123,6 +124,18 @@ class FolderAdapter(Adapter[FolderOptions]):
         if text and self.is_new((path, text)):
             logger.warning("%s: %s", path, text)
         return super().named_axes(path, values, facts)
+
+    def abscissa(self, sample: Sample) -> Abscissa | None:
+        """Return the first column of the CSV file of a measured signal, such as its times; None of mixtures."""
+        name, _, place = str(sample.meta["source"]).rpartition("@")
+        split = str(sample.meta["id"]).partition("/")[0]
+        layout = self.layouts[split] if self.spatial_dims == 1 else None
+        path = layout.images.get(name.rpartition("/")[0]) if layout and not layout.single else None
+        whole = path and abscissa_of(path)
+        if not whole:
+            return None
+        first, length = int(place), sample.image.shape[-1]
+        return Abscissa(whole.name, whole.values[first : first + length])
 
     def leading(self, paths: Sequence[Path]) -> list[Path]:
         """Return the files without those of further channels."""
@@ -244,14 +257,8 @@ class FolderAdapter(Adapter[FolderOptions]):
         return windows
 
     def _say_left_out(self, windows: Windows) -> None:
-        """Log, once for a split, that windows of one size do not cover its images."""
+        """Log, once for a split, that there are more windows than are used."""
         if windows.left_out < LEFT_OUT or not self.is_new(("left out", windows.split)):
             return
-        size = " x ".join(map(str, windows.size))
-        logger.info(
-            "%s: %d windows of %s pixels (data.size) leave out %.0f %% of the pixels of the images",
-            windows.split,
-            len(windows),
-            size,
-            100 * windows.left_out,
-        )
+        text = "%s: data.events.%s=%d windows leave out %.0f %% of the pixels of the images"
+        logger.info(text, windows.split, windows.split, len(windows), 100 * windows.left_out)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,22 +69,52 @@ def corner(item: Item, size: Sequence[int], rng: np.random.Generator) -> tuple[i
     return tuple(int(rng.integers(full - length + 1)) for full, length in zip(item.size, size, strict=True))
 
 
-def grid(items: Sequence[Item], size: Sequence[int], most: int) -> list[tuple[Item, tuple[int, ...]]]:
-    """Return windows that cover images without overlap, evenly chosen if there are more than `most`.
+class Window(NamedTuple):
+    """One of the windows that cover an image.
+
+    Attributes:
+        item: the image.
+        start: the first pixel of the window.
+        counted: the pixels of the window that no other window of the image counts.
+    """
+
+    item: Item
+    start: tuple[int, ...]
+    counted: tuple[slice, ...]
+
+
+def divided(full: int, length: int) -> list[tuple[int, slice]]:
+    """Return the first pixel, and the pixels that it counts, of each of the fewest windows that cover an axis.
+
+    Args:
+        full: length of the axis; the windows count equal parts of it.
+        length: of a window.
 
     Example:
-        >>> [place for _, place in grid([Item("a", 0, (10, 7))], (4, 5), 9)]
-        [(1, 1), (5, 1)]
+        >>> divided(10, 4)
+        [(0, slice(0, 3, None)), (3, slice(0, 4, None)), (6, slice(1, 4, None))]
+    """
+    edges = np.linspace(0, full, -(-full // length) + 1).round().astype(int)
+    found = []
+    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        start = min(max((low + high - length) // 2, 0), full - length)
+        found.append((start, slice(low - start, high - start)))
+    return found
+
+
+def grid(items: Sequence[Item], size: Sequence[int], most: int) -> list[Window]:
+    """Return windows that count every pixel of images once, evenly chosen if there are more than `most`.
+
+    Where a size is no multiple of the windows' they overlap, and each counts an equal part.
+
+    Example:
+        >>> [window.start for window in grid([Item("a", 0, (10, 5))], (4, 5), 9)]
+        [(0, 0), (3, 0), (6, 0)]
     """
     found = []
     for item in items:
-        counts = [full // length for full, length in zip(item.size, size, strict=True)]
-        margins = [
-            (full - count * length) // 2 for full, count, length in zip(item.size, counts, size, strict=True)
-        ]
-        for index in np.ndindex(*counts):
-            place = (m + at * length for m, at, length in zip(margins, index, size, strict=True))
-            found.append((item, tuple(int(start) for start in place)))
+        axes = [divided(full, length) for full, length in zip(item.size, size, strict=True)]
+        found += [Window(item, *zip(*places, strict=True)) for places in product(*axes)]
     kept = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
     return [found[place] for place in kept]
 
@@ -91,7 +122,8 @@ def grid(items: Sequence[Item], size: Sequence[int], most: int) -> list[tuple[It
 class Windows(SampleDataset):
     """Windows of images with the maps of their classes.
 
-    In training they lie at random places, new ones in every epoch; else they cover the images without overlap.
+    In training they lie at random places, new ones in every epoch; else they cover the images, and every pixel is
+    valid in one of them.
 
     Args:
         files: the files.
@@ -124,10 +156,11 @@ class Windows(SampleDataset):
 
     @property
     def left_out(self) -> float:
-        """Which fraction of the pixels of the images is in no window; 0 in training, whose windows are random."""
+        """Which fraction of the pixels of the images no window counts; 0 in training, whose windows are random."""
         if self.split == "train":
             return 0.0
-        return 1 - len(self._grid) * prod(self.size) / sum(prod(item.size) for item in self.items)
+        counted: int = sum(prod(part.stop - part.start for part in window.counted) for window in self._grid)
+        return 1 - counted / sum(prod(item.size) for item in self.items)
 
     def __len__(self) -> int:
         return len(self._grid) if self.split != "train" else self.count
@@ -141,9 +174,9 @@ class Windows(SampleDataset):
         if self.split == "train":
             rng = keyed_rng(self.seed, self.split, index, epoch)
             item = self.items[int(rng.integers(len(self.items)))]
-            place = corner(item, self.size, rng)
+            place, counted = corner(item, self.size, rng), (slice(None),) * len(self.size)
         else:
-            item, place = self._grid[index]
+            item, place, counted = self._grid[index]
         part = tuple(slice(at, at + length) for at, length in zip(place, self.size, strict=True))
         images = self._images[self.files.images[item.name]]
         image = images[item.frame][:, *part]
@@ -152,9 +185,11 @@ class Windows(SampleDataset):
         good = np.isfinite(known).all(axis=(0, 1))[None]
         target = np.stack([np.where(good, one, 0).clip(min=0) for one, _ in parts]).astype(np.float32)
         image = np.where(good, image, 0).astype(np.float32)
+        valid = np.zeros_like(good)
+        valid[:, *counted] = good[:, *counted]
         at = ",".join(map(str, place))
         meta = {"id": f"{self.split}/{index}", "source": f"{item.name}/{item.frame}@{at}"}
-        return Sample(image, target, good, meta, instances=_instances(target, [labels for _, labels in parts]))
+        return Sample(image, target, valid, meta, instances=_instances(target, [labels for _, labels in parts]))
 
     def _map(
         self, name: str, item: Item, part: tuple[slice, ...], image: Array, count: int

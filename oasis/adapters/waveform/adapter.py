@@ -26,6 +26,7 @@ from oasis.adapters.waveform.trigger import Whitening
 from oasis.data.mixing import split_indices
 from oasis.data.samples import Array, Sample
 from oasis.errors import ConfigError, DataError
+from oasis.io.signal_tables import Abscissa
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,10 @@ class _RecordAdapter(Adapter[RecordT], Generic[RecordT]):
     def times(self) -> Floats:
         """The times of the samples of a waveform (n,), ns."""
         return np.asarray(self.options.sampling_ns * np.arange(self.options.samples))
+
+    def abscissa(self, sample: Sample) -> Abscissa:
+        """Return the times of the samples of a waveform, ns."""
+        return Abscissa("time (ns)", self.times)
 
     def noise(self, split: str = "train") -> Noise:
         """Return the noise of a split.

@@ -100,12 +100,12 @@ def test_maps_may_be_in_units_already(tmp_path):
     assert np.unique(sample.target) == [2.5]
 
 
-def test_test_windows_cover_images_once(tmp_path):
+def test_test_windows_are_as_few_as_cover_images(tmp_path):
     folder = pairs(tmp_path / "cells", size=(50, 76))
     found = adapter(folder, events={"test": 99}).dataset("test")
-    assert len(found) == 2 * 3  # one file of 5, two rows of three windows
+    assert len(found) == 3 * 4  # one file of 5, windows of 24 x 24
     places = {str(sample.meta["source"]) for sample in found}
-    assert len(places) == 6
+    assert len(places) == 12
     assert len(adapter(folder, events={"test": 4}).dataset("test")) == 4
 
 
@@ -408,12 +408,47 @@ def test_axes_are_said_before_other_processes_read_files(tmp_path, caplog, suffi
     assert [text for text in caplog.messages if "2 bands" in text] == said
 
 
-def test_the_share_of_images_that_no_window_covers_is_said_once(tmp_path, caplog):
+@pytest.mark.parametrize("size", [(7, 9), (16, 20), (30, 32), (1, 31)])
+def test_windows_that_measure_count_every_pixel_once(tmp_path, size):
+    """The ends of images are measured too: the maps of all windows add up to those of the files."""
+    events = {"test": 9999}
+    made = adapter(pairs(tmp_path / "cells", 6, (30, 32), 1), size=size, events=events).dataset("test")
+    samples = [made.sample(index, 0) for index in range(len(made))]
+    assert made.left_out == 0
+    assert all(sample.image.shape[1:] == size for sample in samples)
+    whole = adapter(tmp_path / "cells", size=None).dataset("test")
+    totals = sum(whole.sample(index, 0).target.sum(dtype=float) for index in range(len(whole)))
+    counted = [np.where(sample.valid, sample.target, 0).sum(dtype=float) for sample in samples]
+    assert sum(counted) == pytest.approx(totals, rel=1e-6)
+    areas = [sample.valid.sum() for sample in samples]
+    assert sum(areas) == 30 * 32 * len(whole)
+    assert max(areas) <= 2 * min(areas)
+
+
+def test_fewer_windows_than_cover_the_images_are_said_once(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    made = adapter(pairs(tmp_path / "cells", 6, (100,), 1, ".csv"), spatial_dims=1, size=(60,))
-    assert made.dataset("test").left_out == 0.4
+    events = {"train": 4, "val": 1, "test": 1}
+    made = adapter(pairs(tmp_path / "cells", 6, (100,), 1, ".csv"), spatial_dims=1, size=(60,), events=events)
+    assert made.dataset("test").left_out == 0.5
     made.dataset("test")
     made.dataset("train")
     (said,) = [text for text in caplog.messages if "leave out" in text]
-    assert "windows of 60 pixels (data.size) leave out 40 % of the pixels of the images" in said
-    assert adapter(tmp_path / "cells", spatial_dims=1, size=(50,)).dataset("test").left_out == 0
+    assert "data.events.test=1 windows leave out 50 % of the pixels of the images" in said
+    assert adapter(tmp_path / "cells", spatial_dims=1, size=(60,)).dataset("test").left_out == 0
+
+
+def test_a_window_of_a_signal_is_drawn_over_its_own_times(tmp_path):
+    for place in range(6):
+        values = np.column_stack([5 + 0.1 * np.arange(100), np.arange(100) + 1.0])
+        for name in ("images", "nuclei", "vesicles"):
+            path = tmp_path / "cells" / name / f"run_{place}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savetxt(path, values, delimiter=",", header="time (min),counts", comments="")
+    made = adapter(tmp_path / "cells", spatial_dims=1, size=(60,), camera={})
+    dataset = made.dataset("test")
+    for index in range(2):
+        sample = dataset.sample(index, 0)
+        found = made.abscissa(sample)
+        assert found.name == "time (min)"
+        np.testing.assert_allclose(found.values, 5 + 0.1 * (sample.image[0] - 1), rtol=1e-6)
+    assert [dataset.sample(index, 0).image[0, 0] for index in range(2)] == [1, 41]
