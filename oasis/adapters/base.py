@@ -348,6 +348,18 @@ class Adapter(ABC, Generic[OptionsT]):
         """
         return ""
 
+    def larger(self, split: str, factor: int) -> SampleDataset | None:
+        """Return samples with sides up to `factor` times as long as in training, as the domain measures them.
+
+        Evaluation tests with them whether larger images have the same maps; by default there are none, and it
+        embeds samples in background of their own.
+
+        Args:
+            split: the split.
+            factor: at least 2.
+        """
+        return None
+
     def abscissa(self, sample: Sample) -> Abscissa | None:
         """Return what a sample with one axis is drawn over, such as its times; None: its samples are numbered.
 

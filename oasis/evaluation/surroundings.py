@@ -2,7 +2,8 @@
 
 A network can locate its object by the edges of the image, or mistake distant background for an object. Test
 samples are embedded in larger images of their own background; the intensity in their part is compared with that of
-the sample alone, and the intensity outside is reported.
+the sample alone, and the intensity outside is reported. Where the domain has larger samples, these and random
+parts of them are compared instead: objects that the border of a window cuts off have no such edge in an image.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from oasis.separator.prediction import Prediction
 from oasis.separator.separator import Separator, evaluating
 
 SAMPLES = 32
+FACTOR = 2  # by which sides are longer
 FEWEST = 4  # samples, even if they are large
 PIXELS = 2**21  # total pixels of all surroundings
 TOLERANCE = 0.1  # fraction of the intensity of a class, inside and outside
@@ -41,7 +43,9 @@ class SizeCheck(Stored):
         samples: number of samples tested.
         inside: by class, the median change of the intensity in the part of the sample, over the samples with the
             class, relative to their median intensity at the size in training.
-        outside: by class, the median intensity outside, relative to the same intensity.
+        outside: by class, the median intensity outside, relative to the same intensity; in measured surroundings
+            instead the median change of the intensity over the samples without the class.
+        measured: whether samples are parts of larger ones, instead of being embedded in background.
     """
 
     what: ClassVar = "size check"
@@ -52,6 +56,7 @@ class SizeCheck(Stored):
     samples: int
     inside: dict[str, float]
     outside: dict[str, float]
+    measured: bool = False
 
     @property
     def same(self) -> bool:
@@ -60,26 +65,29 @@ class SizeCheck(Stored):
 
     def changes(self) -> str:
         """Return the changes of the intensity of every class, as text."""
-        return "; ".join(_change(name, self.inside[name], self.outside[name]) for name in self.inside)
+        named = ("where present", "where absent") if self.measured else ("inside", "outside")
+        return "; ".join(_change(name, self.inside[name], self.outside[name], named) for name in self.inside)
 
     def text(self) -> str:
         """Return the result in one line."""
         larger, trained = (" x ".join(map(str, size)) for size in (self.larger, self.trained))
-        return f"{self.samples} samples of {trained} pixels embedded in {larger} of background: {self.changes()}"
+        text = f"{self.samples} samples of {trained} pixels "
+        text += f"as parts of {larger}" if self.measured else f"embedded in {larger} of background"
+        return f"{text}: {self.changes()}"
 
 
-def _change(name: str, inside: float, outside: float) -> str:
-    """Return the relative changes of the intensity of a class as text.
+def _change(name: str, inside: float, outside: float, named: tuple[str, str]) -> str:
+    """Return the relative changes of the intensity of a class as text, and where they are.
 
     Example:
-        >>> _change("ER", 0.02, 0.3)
+        >>> _change("ER", 0.02, 0.3, ("inside", "outside"))
         'ER +2.0 % inside, 30.0 % outside'
-        >>> _change("ER", 1e6, 0)
+        >>> _change("ER", 1e6, 0, ("inside", "outside"))
         'ER hardly any intensity in the samples alone, but in larger surroundings'
     """
     if max(abs(inside), abs(outside)) > UNSTATED:
         return f"{name} hardly any intensity in the samples alone, but in larger surroundings"
-    return f"{name} {100 * inside:+.1f} % inside, {100 * outside:.1f} % outside"
+    return f"{name} {100 * inside:+.1f} % {named[0]}, {100 * outside:.1f} % {named[1]}"
 
 
 def embed_in(sample: Sample, size: Sequence[int], thresholds: Tensor, rng: np.random.Generator) -> Sample:
@@ -151,8 +159,9 @@ def check_size(
     dataset: SampleDataset,
     thresholds: Tensor,
     samples: int = SAMPLES,
-    factor: int = 2,
+    factor: int = FACTOR,
     weights: str = "",
+    larger: SampleDataset | None = None,
 ) -> SizeCheck | None:
     """Compare the maps of samples alone with those of the same samples in larger surroundings.
 
@@ -163,6 +172,7 @@ def check_size(
         samples: maximum number of samples to test, the first ones of the data set; fewer if they are large.
         factor: the factor by which every side of the surroundings is larger.
         weights: identifies the separator.
+        larger: larger samples of the domain, parts of which are tested instead of `dataset`.
 
     Returns:
         The result, or None for a separator with context, which is unknown in larger surroundings.
@@ -170,16 +180,21 @@ def check_size(
     if separator.options.context:
         return None
     trained = dataset[0].image.shape[1:]
-    size = [factor * length for length in trained]
-    count = min(samples, len(dataset), max(FEWEST, PIXELS // prod(size)))
-    rows = [_compared(separator, dataset[index], size, thresholds, index) for index in range(count)]
+    size = [factor * length for length in trained] if larger is None else larger[0].image.shape[1:]
+    count = min(samples, len(dataset if larger is None else larger), max(FEWEST, PIXELS // prod(size)))
+    if larger is None:
+        rows = [_compared(separator, dataset[index], size, thresholds, index) for index in range(count)]
+    else:
+        chosen = np.linspace(0, len(larger) - 1, count).round().astype(int)
+        rows = [_cut_out(separator, larger[index], trained, index) for index in chosen.tolist()]
     alone, within, outside, there = _pooled(separator, np.array(rows, dtype=np.float64).transpose(1, 2, 0))
     inside, beyond = [], []
     for label in range(len(separator.classes)):
         of = there[label] > 0 if there[label].any() else np.ones(count, bool)
         typical = float(np.median(alone[label][of]))
         inside.append(_ratio(float(np.median((within - alone)[label][of])), typical))
-        beyond.append(_ratio(float(np.median(outside[label])), typical))
+        further = outside[label] if larger is None else np.abs(within - alone)[label][~of]
+        beyond.append(_ratio(float(np.median(further)) if len(further) else 0.0, typical))
     return SizeCheck(
         weights=weights,
         trained=trained,
@@ -187,6 +202,7 @@ def check_size(
         samples=count,
         inside=dict(zip(separator.classes, inside, strict=True)),
         outside=dict(zip(separator.classes, beyond, strict=True)),
+        measured=larger is not None,
     )
 
 
@@ -199,6 +215,18 @@ def _compared(
     alone, around = (_maps(separator, one.image) for one in (sample, large))
     within, whole = _sums(around[:, :, *place]), _sums(around)
     return _sums(alone), within, whole - within, _sums(sample.target)
+
+
+def _cut_out(
+    separator: Separator, larger: Sample, trained: Sequence[int], index: int
+) -> tuple[NDArray[np.float64], ...]:
+    """Return the intensities (N,) of a random part of a sample alone, in the sample and outside, and in truth."""
+    rng, size = keyed_rng(0, "surroundings", index), larger.image.shape[1:]
+    starts = [int(rng.integers(large - small + 1)) for small, large in zip(trained, size, strict=True)]
+    place = tuple(slice(start, start + small) for start, small in zip(starts, trained, strict=True))
+    alone, around = (_maps(separator, one) for one in (larger.image[:, *place], larger.image))
+    within, whole = _sums(around[:, :, *place]), _sums(around)
+    return _sums(alone), within, whole - within, _sums(larger.target[:, :, *place])
 
 
 def _pooled(separator: Separator, sums: NDArray[np.float64]) -> NDArray[np.float64]:

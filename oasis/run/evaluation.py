@@ -22,7 +22,7 @@ from oasis.evaluation.figures import write_figures
 from oasis.evaluation.identity import CONFIGURATION, WEIGHTS_OF, identified
 from oasis.evaluation.instances import InstanceCollector
 from oasis.evaluation.summary import Summary, summarise
-from oasis.evaluation.surroundings import SizeCheck, check_size
+from oasis.evaluation.surroundings import FACTOR, SizeCheck, check_size
 from oasis.io.tables import write_csv
 from oasis.run.base import RunBase
 from oasis.separator.separator import Separator
@@ -212,7 +212,8 @@ class RunEvaluation(RunBase):
         if separator.options.context:
             logger.info("%s: larger images are not checked, since surroundings have no context", self.folder)
         limits = torch.tensor(list(self.adapter.limits.values()))
-        return check_size(separator, dataset, limits, weights=self._what_is_measured())
+        larger = self.adapter.larger("test", FACTOR)
+        return check_size(separator, dataset, limits, weights=self._what_is_measured(), larger=larger)
 
 
 def _keep(check: SizeCheck | None, path: Path) -> None:

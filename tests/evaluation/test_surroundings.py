@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Sample
 from oasis.evaluation.surroundings import check_size, embed_in, middle
 from oasis.separator.options import SeparatorOptions
@@ -77,6 +79,64 @@ def test_a_network_that_finds_the_middle_loses_nothing_in_the_middle(toy):
     check = check_size(separator(InTheMiddle()), toy.dataset("test"), limits)
     assert abs(check.inside["dot"]) < 1e-6
     assert abs(check.outside["dot"]) < 0.01
+
+
+class Larger(SampleDataset):
+    """Test samples side by side: four of them make a larger one, and objects are not in the middle."""
+
+    def __init__(self, small):
+        self.small = small
+
+    def __len__(self):
+        return 12
+
+    def sample(self, index, epoch):
+        four = [self.small[(4 * index + place) % len(self.small)] for place in range(4)]
+        image, target = (
+            np.concatenate([np.concatenate(values[:2], axis=-1), np.concatenate(values[2:], axis=-1)], axis=-2)
+            for values in ([one.image for one in four], [one.target for one in four])
+        )
+        return Sample(image, target, np.ones((1, *image.shape[1:]), bool))
+
+
+@pytest.mark.parametrize(("network", "same"), [(Everywhere, True), (InTheMiddle, False)])
+def test_parts_of_larger_samples_of_the_domain_are_compared_with_these(toy, network, same):
+    """A network that finds the middle is recognised by objects that are not there."""
+    limits, small = torch.tensor(list(toy.adapter.limits.values())), toy.dataset("test")
+    check = check_size(separator(network()), small, limits, larger=Larger(small))
+    assert (check.measured, check.samples, check.trained, check.larger) == (True, 12, (24, 20), (48, 40))
+    assert check.same == same
+    assert check.text().startswith("12 samples of 24 x 20 pixels as parts of 48 x 40: dot ")
+    if same:
+        assert max(map(abs, (*check.inside.values(), *check.outside.values()))) < 1e-6
+    else:
+        assert min(check.inside.values()) < -0.5
+
+
+class WithoutBar(Larger):
+    """Every second sample is bright and has no bar."""
+
+    def sample(self, index, epoch):
+        found = super().sample(index, epoch)
+        absent = np.array([1, 0], np.float32)[:, None, None, None]
+        return found.replace(image=found.image + 1000, target=found.target * absent) if index % 2 else found
+
+
+class SeesBarsInLarge(Everywhere):
+    """Takes large bright images for bars, but not the same in small."""
+
+    def forward(self, image):
+        bar = 9.0 if image.shape[2] > 30 or image.median() < 2 else -99.0
+        dot, bar, background = (torch.full_like(image, value) for value in (9.0, bar, -99.0))
+        return torch.cat([dot, bar, background], dim=1) + image * self.zero
+
+
+def test_light_of_a_class_that_is_absent_counts_in_larger_samples(toy):
+    limits, small = torch.tensor(list(toy.adapter.limits.values())), toy.dataset("test")
+    check = check_size(separator(SeesBarsInLarge()), small, limits, larger=WithoutBar(small))
+    assert abs(check.inside["bar"]) < 1e-6
+    assert check.outside["bar"] > 1
+    assert not check.same
 
 
 def test_noise_keeps_its_correlations_in_the_background():

@@ -12,6 +12,7 @@ from oasis.adapters.cells.options import CellsOptions
 from oasis.adapters.cells.scene import CLASSES, FILAMENT, NUCLEUS, VESICLE, CellsScene
 from oasis.adapters.reading import as_images
 from oasis.adapters.study import Study
+from oasis.data.mixing import SampleDataset
 from oasis.data.samples import Array
 from oasis.instances.grouping import Grouping
 
@@ -42,6 +43,15 @@ class CellsAdapter(Adapter[CellsOptions]):
     def scene(self, split: str) -> CellsScene:
         """Return the scene from which images are mixed."""
         return CellsScene(self.options)
+
+    def larger(self, split: str, factor: int) -> SampleDataset | None:
+        """Return larger images with as many cells in an area; None where images are read from files."""
+        options = self.options
+        if options.files.of(split):
+            return None
+        size, cells = [factor * one for one in options.size], [factor**2 * one for one in options.cells]
+        larger = options.model_copy(update={"size": tuple(size), "cells": tuple(cells)})
+        return type(self)(larger, self.seed, self._chosen_thresholds).dataset(split)
 
     def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
         """Return counts of the camera as images (n, 1, *S) in photoelectrons.

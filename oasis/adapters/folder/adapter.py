@@ -256,6 +256,25 @@ class FolderAdapter(Adapter[FolderOptions]):
         self._say_left_out(windows)
         return windows
 
+    def larger(self, split: str, factor: int) -> SampleDataset | None:
+        """Return larger windows, as far as the images reach, or mixtures of such; None where these are no larger.
+
+        Raises:
+            DataError: files cannot be read.
+        """
+        if self.size is None or self.options.files.of(split):
+            return None
+        layout = self.layouts[split]
+        kinds = layout.maps.values() if layout.single else [layout.images]
+        sizes = [item.size for files in kinds for item in self.items(dict(files), split)]
+        smallest = [min(lengths) for lengths in zip(*sizes, strict=True)]
+        size = tuple(min(factor * one, most) for one, most in zip(self.size, smallest, strict=True))
+        if size == self.size:
+            return None
+        larger = FolderAdapter(self.options.model_copy(update={"size": size}), self.seed, self._chosen_thresholds)
+        larger._said = self._said
+        return larger.dataset(split)
+
     def _say_left_out(self, windows: Windows) -> None:
         """Log, once for a split, that there are more windows than are used."""
         if windows.left_out < LEFT_OUT or not self.is_new(("left out", windows.split)):

@@ -452,3 +452,14 @@ def test_a_window_of_a_signal_is_drawn_over_its_own_times(tmp_path):
         assert found.name == "time (min)"
         np.testing.assert_allclose(found.values, 5 + 0.1 * (sample.image[0] - 1), rtol=1e-6)
     assert [dataset.sample(index, 0).image[0, 0] for index in range(2)] == [1, 41]
+
+
+@pytest.mark.parametrize("layout", [pairs, stained])
+def test_larger_samples_are_windows_or_mixtures_as_large_as_the_images_allow(tmp_path, layout):
+    folder = layout(tmp_path / "cells", 6, (40, 90), 1)
+    small = adapter(folder, size=(24, 24))
+    larger = small.larger("test", 2)
+    assert {larger[index].image.shape for index in range(len(larger))} == {(1, 40, 48)}
+    assert adapter(folder, size=(40, 90)).larger("test", 2) is None
+    assert adapter(folder, size=None).larger("test", 2) is None
+    assert small.size == (24, 24)
