@@ -127,10 +127,12 @@ class FolderAdapter(Adapter[FolderOptions]):
 
     def abscissa(self, sample: Sample) -> Abscissa | None:
         """Return the first column of the CSV file of a measured signal, such as its times; None of mixtures."""
-        name, _, place = str(sample.meta["source"]).rpartition("@")
-        split = str(sample.meta["id"]).partition("/")[0]
-        layout = self.layouts[split] if self.spatial_dims == 1 else None
-        path = layout.images.get(name.rpartition("/")[0]) if layout and not layout.single else None
+        split = str(sample.meta.get("id")).partition("/")[0]
+        if self.spatial_dims != 1 or split not in SPLITS or self.options.files.of(split):
+            return None
+        name, _, place = str(sample.meta.get("source", "")).rpartition("@")
+        layout = self.layouts[split]
+        path = None if layout.single else layout.images.get(name.rpartition("/")[0])
         whole = path and abscissa_of(path)
         if not whole:
             return None

@@ -15,6 +15,7 @@ from oasis.adapters.folder.layout import find_layout, split_names
 from oasis.adapters.folder.options import SplitRule
 from oasis.adapters.folder.stock import not_negative
 from oasis.data.mixing import Mixer
+from oasis.data.sample_files import write_samples
 from oasis.errors import ConfigError, DataError
 from oasis.testing import check_adapter
 
@@ -452,6 +453,12 @@ def test_a_window_of_a_signal_is_drawn_over_its_own_times(tmp_path):
         assert found.name == "time (min)"
         np.testing.assert_allclose(found.values, 5 + 0.1 * (sample.image[0] - 1), rtol=1e-6)
     assert [dataset.sample(index, 0).image[0, 0] for index in range(2)] == [1, 41]
+    write_samples(tmp_path / "kept.h5", [dataset[0], dataset[1]], CLASSES, made.unit)
+    files = dict.fromkeys(("train", "val", "test"), str(tmp_path / "kept.h5"))
+    kept = adapter(tmp_path / "gone", spatial_dims=1, size=(60,), camera={}, files=files)
+    assert kept.abscissa(kept.dataset("test")[0]) is None
+    mixed = adapter(stained(tmp_path / "mixed", 3, (200,), 1, ".csv"), spatial_dims=1, size=(64,))
+    assert mixed.abscissa(mixed.dataset("test")[0]) is None
 
 
 @pytest.mark.parametrize("layout", [pairs, stained])
