@@ -47,9 +47,10 @@ def run_search(ablation: Ablation, workers: int = 1, trials: int | None = None) 
     objectives = np.array([jobs.objective(trial) for trial in proposed])
     if not np.isfinite(objectives).any():
         raise ModelError("search: no trial has an objective: are there validation events in its bins?")
-    best = proposed[np.nanargmin(objectives)].point
-    text = f"best of {len(proposed)}: {in_words(best)}; objective {np.nanmin(objectives):.4g}\n"
-    text += _compare_with_base(ablation, best, workers)
+    best = proposed[np.nanargmin(objectives)]
+    text = f"best of {len(proposed)}: {in_words(best.point)}; objective {np.nanmin(objectives):.4g}\n"
+    text += f"on validation events: {jobs.measured(best)}\n"
+    text += _compare_with_base(ablation, best.point, workers)
     write_text(ablation.folder / "search.txt", text + "\n")
     return text
 
@@ -132,6 +133,15 @@ class Searched(Jobs):
             value = metrics.get(name.strip("|"), float("nan"))
             total += weight * (abs(value) if name.startswith("|") else value)
         return total
+
+    def measured(self, trial: Trial) -> str:
+        """Return the metrics in the objective of a trial with their intervals, as text."""
+        metrics = trial.metrics(self.split) or {}
+        texts = []
+        for name in dict.fromkeys(name.strip("|") for name in self.ablation.options.objective):
+            value, low, high = (metrics.get(f"{name}{end}", float("nan")) for end in ("", "_low", "_high"))
+            texts.append(f"{name} {value:.4g} [{low:.4g}, {high:.4g}]")
+        return ", ".join(texts)
 
     def _proposals(self) -> list[dict[str, Any]]:
         """Return the proposals: numbers, and the indices of choices."""

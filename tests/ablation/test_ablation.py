@@ -407,6 +407,10 @@ def test_the_best_point_is_compared_with_the_base_on_test_events(study):
     finals = pd.read_csv(ablation.folder / "search_test.csv")
     assert text.startswith("best of 2: overlap ")
     assert f"objective {rows['objective'].min():.4g}" in text.splitlines()[0]
+    best = rows.loc[rows["objective"].idxmin()]
+    name = next(iter(SEARCH["objective"])).strip("|")
+    stated = f"{name} {best[name]:.4g} [{best[name + '_low']:.4g}, {best[name + '_high']:.4g}]"
+    assert text.splitlines()[1].startswith(f"on validation events: {stated}")
     assert finals["seed"].tolist() == [0, 1, 0, 1]
     assert finals["run"][2] == rows["run"][rows["objective"].idxmin()]
     assert "dot of best against base on the same 7 events" in text
