@@ -324,7 +324,7 @@ def predict(
     window: Annotated[str | None, typer.Option(help="how images are cut: whole, tiles or regions")] = None,
     regions: Annotated[
         Path | None,
-        typer.Option(help="boxes or positions: a CSV file, a catalogue, or YOLO label files"),
+        typer.Option(help="boxes or positions: a CSV file, a catalogue, or YOLO label files; grid: side by side"),
     ] = None,
     detect: Annotated[
         str | None,
@@ -491,7 +491,7 @@ def stream(
     shape: Annotated[str, typer.Option(help="of a raw frame: 1152,2048")] = "",
     dtype: Annotated[str, typer.Option(help="of the numbers of raw frames: uint16, <f4")] = "",
     window: Annotated[str | None, typer.Option(help="how frames are cut: whole or regions")] = None,
-    regions: Annotated[Path | None, typer.Option(help="boxes or positions, as for predict")] = None,
+    regions: Annotated[Path | None, typer.Option(help="boxes or positions, or grid, as for predict")] = None,
     queue: Annotated[int, typer.Option(help="frames that may wait", min=1, max=100_000)] = 64,
     drop: Annotated[
         bool, typer.Option("--drop", help="drop frames that find the queue full, and count them")

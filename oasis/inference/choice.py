@@ -71,8 +71,8 @@ class Choice:
             if self._kind is None:
                 smaller = any(length < side for length, side in zip(size, trained, strict=True))
                 regions = (
-                    "separate windows of that size with --window regions, where the domain finds no regions with "
-                    "--regions FILE, or train for longer or in larger windows"
+                    "separate windows of that size, around objects with --window regions or side by side with "
+                    "--regions grid, or train for longer or in larger windows"
                 )
                 way = "pad them to that size" if smaller else regions
                 raise DataError(f"{facts}: {way}, or override this with --window whole")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,7 @@ from oasis.inference.memory import parse_memory
 from oasis.options import Options
 
 Kind = Literal["whole", "tiles", "regions"]
+GRID: Final = "grid"  # regions that cover every image
 
 
 class WindowOptions(Options):
@@ -23,7 +24,7 @@ class WindowOptions(Options):
         memory: memory of the whole process, such as `2GB`, when images are separated by tiles; without `kind`, it
             also determines from which size on they are.
         regions: a file of boxes or positions, or a folder of YOLO label files, instead of the regions that the
-            adapter finds.
+            adapter finds; or `grid`, for windows side by side that cover every image.
         detect: a detector of the adapter, whose positions are regions.
         level: which resolution of OME-Zarr images is read, 0 for the full one.
 
@@ -90,6 +91,11 @@ class WindowOptions(Options):
                 f"detect: {shown(self.detect)} is neither a detector of this adapter{known} nor a file"
             )
         return self.model_copy(update={"regions": self.detect, "detect": None})
+
+    @property
+    def file(self) -> str | None:
+        """The file of regions, None without one."""
+        return None if self.regions == GRID else self.regions
 
     @property
     def bytes(self) -> int | None:

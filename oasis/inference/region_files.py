@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from oasis.data.covering import covering
 from oasis.data.instances import AXES, edge_names
 from oasis.errors import DataError, shown
-from oasis.inference.regions import Region, around, united
+from oasis.inference.options import GRID
+from oasis.inference.regions import Region, around, check_fits, united
 from oasis.io.catalogues import is_table, read_catalogue
 from oasis.io.files import check_file, reading
 from oasis.io.tables import TEXTS, as_numbers, checked, read_csv
@@ -77,15 +79,19 @@ def read_regions(
     """Read regions: a table (`.csv`, or of `read_catalogue`), a YOLO label file `.txt`, or a folder of these.
 
     Args:
-        path: the path of the file or folder.
+        path: the path of the file or folder, or `grid` for windows that cover every image.
         spatial_dims: number of spatial axes of the images.
         to_pixels: converts positions on the sky (k, 2) to pixels of the images of a file.
         translate: translates the columns of a domain's own tables.
 
     Raises:
-        DataError: the file does not exist or contains no regions.
+        DataError: the file does not exist or contains no regions, or is called `grid`.
     """
-    path = Path(path)
+    named, path = str(path), Path(path)
+    if named == GRID:
+        if os.path.lexists(path):
+            raise DataError(f"regions: {GRID} means windows side by side, but there is a file of this name here")
+        return _Grid()
     if os.path.isdir(path) or path.suffix.lower() == ".txt":
         if spatial_dims != 2:
             raise DataError(
@@ -93,6 +99,32 @@ def read_regions(
             )
         return _Labels(path)
     return _Table(path, spatial_dims, to_pixels, translate)
+
+
+class _Grid:
+    """Windows of the size in training that cover every image: a box for the pixels that each of them counts."""
+
+    def of(self, path: Path, frame: int, size: Sequence[int], window: Sequence[int]) -> list[Region]:
+        """Return the boxes of an image.
+
+        Raises:
+            DataError: it is smaller than a window.
+        """
+        check_fits(window, size)
+        return [
+            Region(tuple(slice(at + part.start, at + part.stop) for at, part in zip(*one, strict=True)))
+            for one in covering(size, window)
+        ]
+
+    def check_files(self, files: Sequence[Path]) -> None:
+        """Accept any files."""
+
+    def check_frames(self, images: Mapping[Path, int]) -> None:
+        """Accept any images."""
+
+    def unused(self) -> str:
+        """Return an empty text: every image has boxes."""
+        return ""
 
 
 class _Table:

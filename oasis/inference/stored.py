@@ -115,7 +115,7 @@ def facts_of_call(
     window, adapter = job.window, job.adapter
     options = {
         "window": window.model_dump(mode="json", exclude={"memory"}),
-        "regions": None if window.regions is None else _stamp(Path(window.regions)),
+        "regions": None if window.file is None else _stamp(Path(window.file)),
         "grouping": {name: one.model_dump(mode="json") for name, one in job.grouping.items()},
         "data": [type(adapter).__name__, adapter.options.model_dump(mode="json"), adapter.limits],
         "dark": None if dark is None else hashlib.sha256(np.ascontiguousarray(dark).tobytes()).hexdigest(),

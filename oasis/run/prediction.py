@@ -19,7 +19,7 @@ from oasis.inference.catalogue.predict import Listed, catalogue_files, predict_c
 from oasis.inference.choice import Choice
 from oasis.inference.destinations import OutputOptions, outputs_of
 from oasis.inference.job import Job
-from oasis.inference.options import WindowOptions
+from oasis.inference.options import GRID, WindowOptions
 from oasis.inference.plan import Plan, Unit
 from oasis.inference.predict import predict
 from oasis.inference.predicted import Predicted, tables_of
@@ -123,6 +123,8 @@ class RunPrediction(RunEvaluation):
         out, window = Path(out), (window or WindowOptions()).resolved(self.adapter.detectors)
         if window.kind not in (None, "regions"):
             raise ConfigError(f"window: a catalogue is made of windows around objects, not of {window.kind}")
+        if window.regions == GRID:
+            raise ConfigError(f"regions: a catalogue is made of windows around objects, not of a {GRID}")
         files = catalogue_files(out, cutouts)
         kinds = {"table": is_our_catalogue, "regions": is_ours, "cutouts": is_cutouts}
         inputs = self._read_files(source, dark, window)
@@ -144,7 +146,7 @@ class RunPrediction(RunEvaluation):
     def _read_files(self, source: str | Path, dark: str | Path | None, window: WindowOptions) -> list[str | Path]:
         """Return the files and folders that are read, also those that belong to the image that is named."""
         others = self.adapter.together(Path(source)) if os.path.isfile(source) else []
-        return [path for path in (source, dark, window.regions, *others) if path is not None]
+        return [path for path in (source, dark, window.file, *others) if path is not None]
 
     def _predict_here(
         self,

@@ -70,7 +70,7 @@ class RunStreaming(RunEvaluation):
         """
         out, window, stop = Path(out), window or WindowOptions(), stop or threading.Event()
         path = source if isinstance(source, str | Path) else None
-        table = _stream_table(out, window, [one for one in (path, dark, window.regions) if one is not None], force)
+        table = _stream_table(out, window, [one for one in (path, dark, window.file) if one is not None], force)
         frame = None if dark is None else read_array(dark)
         frames = open_frames(source, self.adapter, Watch(stop.is_set, idle), key, frame, shape, dtype)
         separator = self.separator(best_device())

@@ -11,6 +11,7 @@ from scipy import ndimage
 from oasis.adapters import Adapter
 from oasis.adapters.migdal.search import search_regions
 from oasis.cli import run as command
+from oasis.data.covering import covering
 from oasis.errors import ConfigError, DataError, OasisError
 from oasis.evaluation.surroundings import SizeCheck
 from oasis.inference import regional_parts, stored
@@ -131,6 +132,30 @@ def test_windows_lie_within_the_image():
     assert window == (slice(0, 24), slice(80, 100))
     assert clipped(Region((slice(-3, 2), slice(99, 104))), (90, 100)).box == (slice(0, 2), slice(99, 100))
     assert clipped(Region((slice(-3, 0), slice(1, 2))), (90, 100)) is None
+
+
+def test_a_grid_of_windows_counts_every_pixel_once(toy, separator, source, frames, tmp_path):
+    """Each pixel has the map of its window, whatever adapters find; the rows add up to the maps."""
+    found = predict(separator, toy.adapter, source, tmp_path / "m.h5", window=WindowOptions(regions="grid"))
+    expected = np.full((2, 2, *frames.shape[1:]), np.nan, np.float32)
+    for window in covering(frames.shape[1:], SIZE):
+        place = tuple(slice(at, at + length) for at, length in zip(window.start, SIZE, strict=True))
+        for frame in range(2):
+            maps = separator.separate(frames[frame][place])
+            for label, name in enumerate(("dot", "bar")):
+                assert np.isnan(expected[frame, label][place][window.counted]).all()
+                expected[frame, label][place][window.counted] = maps[name][window.counted]
+    np.testing.assert_allclose(maps_of(tmp_path / "m.h5"), expected, rtol=1e-4, atol=1e-4)
+    sums = found.objects.groupby(["frame", "class"])["intensity_predicted"].sum()
+    np.testing.assert_allclose(sums[0]["dot"], expected[0, 0].sum(dtype=float), rtol=1e-4)
+    assert len(found.objects) == 2 * 2 * 4 * 6
+
+
+def test_a_file_called_grid_is_not_mistaken(toy, separator, source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("grid").mkdir()
+    with pytest.raises(DataError, match="grid means windows side by side, but there is a file of this name"):
+        predict(separator, toy.adapter, source, tmp_path / "m.h5", window=WindowOptions(regions="grid"))
 
 
 def test_images_without_objects_are_blank_and_have_no_rows(toy, separator, source, tmp_path):
@@ -451,14 +476,14 @@ class Spots:
         return [tuple(slice(max(side.start - 2, 0), side.stop + 2) for side in box) for box in boxes]
 
 
-@pytest.mark.parametrize("by", ["finder", "file"])
+@pytest.mark.parametrize("by", ["finder", "file", "grid"])
 def test_regions_of_large_images_are_those_of_images_in_memory(toy, separator, tmp_path, monkeypatch, by):
     frames = np.random.default_rng(0).exponential(20, (2, 90, 110)).astype(np.float32).clip(0, 200)
     for row, column in ((37, 38), (10, 39), (70, 100), (41, 60), (46, 66), (5, 5)):  # on borders, and overlapping
         frames[:, row : row + 7, column : column + 5] += 500
     np.save(tmp_path / "a.npy", frames)
     adapter = type("Found", (Spots, type(toy.adapter)), {})(toy.adapter.options)
-    window = REGIONS
+    window = WindowOptions(regions="grid") if by == "grid" else REGIONS
     if by == "file":
         rows = ["30,50,30,44", "35,52,40,50", "85,99,100,140", "0,9,0,9", "40,52,58,72"]
         window = WindowOptions(regions=str(boxes_file(tmp_path / "boxes.csv", rows)))

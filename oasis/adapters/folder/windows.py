@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oasis.adapters.folder.stock import Stock
+from oasis.data.covering import Covered, covering
 from oasis.data.instances import Instances
 from oasis.data.mixing import SampleDataset, keyed_rng
 from oasis.data.samples import Array, Sample
@@ -69,52 +69,14 @@ def corner(item: Item, size: Sequence[int], rng: np.random.Generator) -> tuple[i
     return tuple(int(rng.integers(full - length + 1)) for full, length in zip(item.size, size, strict=True))
 
 
-class Window(NamedTuple):
-    """One of the windows that cover an image.
-
-    Attributes:
-        item: the image.
-        start: the first pixel of the window.
-        counted: the pixels of the window that no other window of the image counts.
-    """
-
-    item: Item
-    start: tuple[int, ...]
-    counted: tuple[slice, ...]
-
-
-def divided(full: int, length: int) -> list[tuple[int, slice]]:
-    """Return the first pixel, and the pixels that it counts, of each of the fewest windows that cover an axis.
-
-    Args:
-        full: length of the axis; the windows count equal parts of it.
-        length: of a window.
-
-    Example:
-        >>> divided(10, 4)
-        [(0, slice(0, 3, None)), (3, slice(0, 4, None)), (6, slice(1, 4, None))]
-    """
-    edges = np.linspace(0, full, -(-full // length) + 1).round().astype(int)
-    found = []
-    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        start = min(max((low + high - length) // 2, 0), full - length)
-        found.append((start, slice(low - start, high - start)))
-    return found
-
-
-def grid(items: Sequence[Item], size: Sequence[int], most: int) -> list[Window]:
+def grid(items: Sequence[Item], size: Sequence[int], most: int) -> list[tuple[Item, Covered]]:
     """Return windows that count every pixel of images once, evenly chosen if there are more than `most`.
 
-    Where a size is no multiple of the windows' they overlap, and each counts an equal part.
-
     Example:
-        >>> [window.start for window in grid([Item("a", 0, (10, 5))], (4, 5), 9)]
+        >>> [window.start for _, window in grid([Item("a", 0, (10, 5))], (4, 5), 9)]
         [(0, 0), (3, 0), (6, 0)]
     """
-    found = []
-    for item in items:
-        axes = [divided(full, length) for full, length in zip(item.size, size, strict=True)]
-        found += [Window(item, *zip(*places, strict=True)) for places in product(*axes)]
+    found = [(item, window) for item in items for window in covering(item.size, size)]
     kept = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
     return [found[place] for place in kept]
 
@@ -159,7 +121,7 @@ class Windows(SampleDataset):
         """Which fraction of the pixels of the images no window counts; 0 in training, whose windows are random."""
         if self.split == "train":
             return 0.0
-        counted: int = sum(prod(part.stop - part.start for part in window.counted) for window in self._grid)
+        counted: int = sum(prod(part.stop - part.start for part in window.counted) for _, window in self._grid)
         return 1 - counted / sum(prod(item.size) for item in self.items)
 
     def __len__(self) -> int:
@@ -176,7 +138,7 @@ class Windows(SampleDataset):
             item = self.items[int(rng.integers(len(self.items)))]
             place, counted = corner(item, self.size, rng), (slice(None),) * len(self.size)
         else:
-            item, place, counted = self._grid[index]
+            item, (place, counted) = self._grid[index]
         part = tuple(slice(at, at + length) for at, length in zip(place, self.size, strict=True))
         images = self._images[self.files.images[item.name]]
         image = images[item.frame][:, *part]
