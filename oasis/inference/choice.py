@@ -49,7 +49,8 @@ class Choice:
         if self.separator.options.head.decides:
             raise ModelError(
                 "the presence of a class is decided for the whole image (head.present_from), so that tiles would "
-                "give other maps: separate images of the size in training, or windows of it with --window regions"
+                "give other maps: separate images of the size in training, or windows of it with --window regions "
+                "or --regions grid"
             )
         return reach(self.separator.backbone)
 
@@ -81,8 +82,8 @@ class Choice:
             self._warn(
                 size,
                 "%s: %s sees the whole frame: intensities may be off; separate windows of that size with "
-                "--window regions, or train a model that does not, such as unet with model.norm=batch and without "
-                "head.present_from",
+                "--window regions or --regions grid, or train a model that does not, such as unet with "
+                "model.norm=batch and without head.present_from",
                 path,
                 facts,
             )
