@@ -142,6 +142,8 @@ def _first_problem(options: type[BaseModel], error: ValidationError, where: str)
     if problem["type"] == "extra_forbidden":
         return f"{path}: unknown key; {nearest(parts[-1], owner.model_fields)}"
     message = problem["msg"].removeprefix("Value error, ")
+    if not path and problem["type"] == "value_error":  # of several keys, which the message names
+        return message
     return f"{path or options.__name__}: {message} (found {shown(problem['input'])}){_hint(problem)}"
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from oasis.config.changes import changed
 from oasis.config.schema import RunConfig
 from oasis.errors import ConfigError
+from oasis.inference.options import WindowOptions
 from oasis.options import Options
 
 
@@ -246,3 +247,10 @@ def flat(annotation: Any) -> Iterator[Any]:
     yield get_origin(annotation) or annotation
     for argument in get_args(annotation):
         yield from flat(argument)
+
+
+def test_what_does_not_go_together_is_said_by_its_keys_alone():
+    """Neither the name of a Python class nor all other keys stand around the message of several keys."""
+    with pytest.raises(ConfigError) as caught:
+        WindowOptions.parse({"kind": "whole", "regions": "a.csv"})
+    assert str(caught.value) == "regions: a file of regions goes with the window regions, not whole"
