@@ -462,7 +462,10 @@ def test_tables_that_do_not_fit(table):
         fit(strata="overlap_fraction")
     with pytest.raises(DataError, match=r"^quantities: 'NR' is not calibrated; known: ER$"):
         fit(quantities={"NR": "NR_energy"})
-    with pytest.raises(DataError, match=r"^ER: 49 events with intensity_true are too few to calibrate: give 50$"):
+    with pytest.raises(
+        DataError,
+        match=r"^ER: 49 events with intensity_true are too few to calibrate: give 50 \(data.events, files\)$",
+    ):
         fit(table[:49])
     with pytest.raises(DataError, match=r"^intensity_predicted: \d+ of \d+ values are not finite$"):
         fit(table.assign(intensity_predicted=np.nan))

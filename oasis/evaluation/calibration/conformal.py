@@ -126,7 +126,9 @@ def fit(rows: pd.DataFrame, name: str, truth: str, options: CalibrationOptions) 
         DataError: there are too few rows, a column is missing, or a value is not finite.
     """
     if len(rows) < FEWEST:
-        raise DataError(f"{name}: {len(rows)} events with {truth} are too few to calibrate: give {FEWEST}")
+        raise DataError(
+            f"{name}: {len(rows)} events with {truth} are too few to calibrate: give {FEWEST} (data.events, files)"
+        )
     order = np.random.default_rng(options.seed).permutation(len(rows))
     learning = len(rows) // 2 if options.learns or truth != INTENSITY else 0
     if learning and options.group is not None:
