@@ -5,7 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, cast, get_args
 
 import numpy as np
 import torch
@@ -124,6 +124,16 @@ class Adapter(ABC, Generic[OptionsT]):
         self.trained_brightness: Brightness | None = None
         self._chosen_thresholds = thresholds
         self._said: set[Hashable] = set()  # what was said of files
+
+    def varied(self, **changes: Any) -> Self:
+        """Return this adapter with some options changed; what was said of files is not said again.
+
+        Args:
+            changes: the options, which are not validated.
+        """
+        other = type(self)(self.options.model_copy(update=changes), self.seed, self._chosen_thresholds)
+        other._said = self._said
+        return other
 
     @property
     def limits(self) -> dict[str, float]:

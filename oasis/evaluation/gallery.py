@@ -1,6 +1,7 @@
 """Gallery: the choice of events to show, and a figure of them in two or three dimensions."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -21,7 +22,7 @@ from oasis.evaluation.batches import predict_batch
 from oasis.evaluation.outlines import Segments, ShownObjects, objects_of, outlines
 from oasis.evaluation.pictures import difference
 from oasis.instances.grouping import Grouping
-from oasis.io.signal_tables import Abscissa
+from oasis.io.signal_tables import fitting
 from oasis.separator.separator import Separator
 
 SHOWN = 8  # events of a gallery
@@ -258,7 +259,8 @@ def class_gallery(
             text = f"{adapter.classes[place]}: {_error(sample, maps, place, adapter.unit)}"
             one.set_title(text, loc="right", fontsize=8)
         if lines:
-            _lines(axes, view(sample.image, part), shown, part[0], adapter.abscissa(sample))
+            over, places = fitting(adapter.abscissa(sample), sample.image.shape[-1], "sample")
+            _lines(axes, view(sample.image, part), shown, over, places[part])
             continue
         _pictures(axes, view(sample.image, part), shown)
         objects = objects_of(sample, maps, adapter, grouping) if grouping else None
@@ -276,15 +278,9 @@ def class_gallery(
 
 
 def _lines(
-    axes: NDArray[np.object_],
-    image: Array,
-    maps: Sequence[tuple[Array, Array]],
-    part: slice,
-    abscissa: Abscissa | None,
+    axes: NDArray[np.object_], image: Array, maps: Sequence[tuple[Array, Array]], name: str, places: NDArray[Any]
 ) -> None:
-    """Draw the row of one event as lines over an abscissa, or sample numbers; infinite values leave a gap."""
-    numbers = np.arange(part.start or 0, (part.start or 0) + len(image))
-    name, places = ("sample", numbers) if abscissa is None else (abscissa.name, abscissa.values[part])
+    """Draw the row of one event as lines over named places; infinite values leave a gap."""
     axes[0].plot(places, _finite(image), color="grey", linewidth=0.7)
     for one, (true, predicted) in zip(axes[1:], maps, strict=True):
         one.plot(places, _finite(true), color="black", linewidth=1.2)

@@ -6,7 +6,7 @@ the sample alone, and the intensity outside is reported. Where the domain has la
 parts of them are compared instead: objects that the border of a window cuts off have no such edge in an image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import ClassVar, Literal
 
@@ -182,11 +182,8 @@ def check_size(
     trained = dataset[0].image.shape[1:]
     size = [factor * length for length in trained] if larger is None else larger[0].image.shape[1:]
     count = min(samples, len(dataset if larger is None else larger), max(FEWEST, PIXELS // prod(size)))
-    if larger is None:
-        rows = [_compared(separator, dataset[index], size, thresholds, index) for index in range(count)]
-    else:
-        chosen = np.linspace(0, len(larger) - 1, count).round().astype(int)
-        rows = [_cut_out(separator, larger[index], trained, index) for index in chosen.tolist()]
+    pairs = _embedded(dataset, size, thresholds, count) if larger is None else _parts(larger, trained, count)
+    rows = [_compared(separator, large, place) for large, place in pairs]
     alone, within, outside, there = _pooled(separator, np.array(rows, dtype=np.float64).transpose(1, 2, 0))
     inside, beyond = [], []
     for label in range(len(separator.classes)):
@@ -206,27 +203,29 @@ def check_size(
     )
 
 
-def _compared(
-    separator: Separator, sample: Sample, size: Sequence[int], thresholds: Tensor, index: int
-) -> tuple[NDArray[np.float64], ...]:
-    """Return the intensities (N,) of a sample alone, inside and outside in its surroundings, and in truth."""
-    large = embed_in(sample, size, thresholds, keyed_rng(0, "surroundings", index))
-    place = middle(sample.image.shape[1:], size)
-    alone, around = (_maps(separator, one.image) for one in (sample, large))
-    within, whole = _sums(around[:, :, *place]), _sums(around)
-    return _sums(alone), within, whole - within, _sums(sample.target)
+def _embedded(
+    dataset: SampleDataset, size: Sequence[int], thresholds: Tensor, count: int
+) -> Iterator[tuple[Sample, tuple[slice, ...]]]:
+    """Yield samples in the middle of larger images of their background, and their place there."""
+    for index in range(count):
+        sample, rng = dataset[index], keyed_rng(0, "surroundings", index)
+        yield embed_in(sample, size, thresholds, rng), middle(sample.image.shape[1:], size)
 
 
-def _cut_out(
-    separator: Separator, larger: Sample, trained: Sequence[int], index: int
-) -> tuple[NDArray[np.float64], ...]:
-    """Return the intensities (N,) of a random part of a sample alone, in the sample and outside, and in truth."""
-    rng, size = keyed_rng(0, "surroundings", index), larger.image.shape[1:]
-    starts = [int(rng.integers(large - small + 1)) for small, large in zip(trained, size, strict=True)]
-    place = tuple(slice(start, start + small) for start, small in zip(starts, trained, strict=True))
-    alone, around = (_maps(separator, one) for one in (larger.image[:, *place], larger.image))
+def _parts(larger: SampleDataset, inner: Sequence[int], count: int) -> Iterator[tuple[Sample, tuple[slice, ...]]]:
+    """Yield some larger samples, and a random place in each for a smaller one."""
+    for index in np.linspace(0, len(larger) - 1, count).round().astype(int).tolist():
+        sample, rng = larger[index], keyed_rng(0, "surroundings", index)
+        outer = sample.image.shape[1:]
+        starts = [int(rng.integers(full - length + 1)) for length, full in zip(inner, outer, strict=True)]
+        yield sample, tuple(slice(start, start + length) for start, length in zip(starts, inner, strict=True))
+
+
+def _compared(separator: Separator, large: Sample, place: tuple[slice, ...]) -> tuple[NDArray[np.float64], ...]:
+    """Return the intensities (N,) of a part of a sample alone, in the sample and outside, and in truth."""
+    alone, around = (_maps(separator, one) for one in (large.image[:, *place], large.image))
     within, whole = _sums(around[:, :, *place]), _sums(around)
-    return _sums(alone), within, whole - within, _sums(larger.target[:, :, *place])
+    return _sums(alone), within, whole - within, _sums(large.target[:, :, *place])
 
 
 def _pooled(separator: Separator, sums: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from oasis.data.samples import Array
 from oasis.data.views import view
 from oasis.drawing import RED, plain
 from oasis.io.files import readable, replace_when_whole
-from oasis.io.signal_tables import Abscissa, abscissa_of
+from oasis.io.signal_tables import Abscissa, abscissa_of, fitting
 from oasis.separator.separator import Separator
 
 SHOWN = 4  # images of a file
@@ -95,8 +95,7 @@ def _picture(axes: "matplotlib.axes.Axes", values: Array, signed: bool) -> None:
 
 def _line(axes: "matplotlib.axes.Axes", values: Array, signed: bool, abscissa: Abscissa | None) -> None:
     """Draw a signal over the abscissa of its file, else over the numbers of its samples."""
-    known = abscissa is not None and len(abscissa.values) == len(values)
-    name, places = abscissa if abscissa is not None and known else ("sample", np.arange(len(values)))
+    name, places = fitting(abscissa, len(values), "sample")
     axes.plot(places, values, color=RED if signed else "black", linewidth=0.8)
     axes.set_xlabel(plain(name), fontsize=6)
     axes.tick_params(labelsize=6)

@@ -15,7 +15,7 @@ from oasis.data.covering import covering
 from oasis.data.instances import AXES, edge_names
 from oasis.errors import DataError, shown
 from oasis.inference.options import GRID
-from oasis.inference.regions import Region, around, check_fits, united
+from oasis.inference.regions import Region, around, united
 from oasis.io.catalogues import is_table, read_catalogue
 from oasis.io.files import check_file, reading
 from oasis.io.tables import TEXTS, as_numbers, checked, read_csv
@@ -105,12 +105,7 @@ class _Grid:
     """Windows of the size in training that cover every image: a box for the pixels that each of them counts."""
 
     def of(self, path: Path, frame: int, size: Sequence[int], window: Sequence[int]) -> list[Region]:
-        """Return the boxes of an image.
-
-        Raises:
-            DataError: it is smaller than a window.
-        """
-        check_fits(window, size)
+        """Return the boxes of an image, which is not smaller than a window."""
         return [
             Region(tuple(slice(at + part.start, at + part.stop) for at, part in zip(*one, strict=True)))
             for one in covering(size, window)

@@ -27,7 +27,7 @@ class Abscissa(NamedTuple):
     """
 
     name: str
-    values: NDArray[np.float64]
+    values: NDArray[np.float64] | NDArray[np.int64]
 
 
 def abscissa_of(path: Path) -> Abscissa | None:
@@ -43,6 +43,23 @@ def abscissa_of(path: Path) -> Abscissa | None:
     if traces_of(table) is None:
         return None
     return Abscissa(table.names[0] if table.names else INDEX, table.rows[:, 0])
+
+
+def fitting(abscissa: Abscissa | None, samples: int, name: str) -> Abscissa:
+    """Return an abscissa that has as many values as a signal has samples, else the numbers of these.
+
+    Args:
+        abscissa: of the signal, or None if it is unknown.
+        samples: how many there are.
+        name: of their numbers.
+
+    Example:
+        >>> fitting(None, 3, "sample").values
+        array([0, 1, 2])
+    """
+    if abscissa is not None and len(abscissa.values) == samples:
+        return abscissa
+    return Abscissa(name, np.arange(samples))
 
 
 def write_signals(
@@ -73,8 +90,7 @@ def write_signals(
         ['index,a,frame,configuration,intensity_unit', '0,1.0,0,0123,V', '1,1.0,0,0123,V']
     """
     _, bands, samples = next(iter(maps.values())).shape
-    if abscissa is None or len(abscissa.values) != samples:
-        abscissa = Abscissa(INDEX, np.arange(samples))
+    abscissa = fitting(abscissa, samples, INDEX)
     names = names_of_maps(list(maps), bands, named)
     header = [quoted(name) for name in (abscissa.name, *names, *FACTS)]
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -50,8 +50,7 @@ class CellsAdapter(Adapter[CellsOptions]):
         if options.files.of(split):
             return None
         size, cells = [factor * one for one in options.size], [factor**2 * one for one in options.cells]
-        larger = options.model_copy(update={"size": tuple(size), "cells": tuple(cells)})
-        return type(self)(larger, self.seed, self._chosen_thresholds).dataset(split)
+        return self.varied(size=tuple(size), cells=tuple(cells)).dataset(split)
 
     def as_images(self, raw: NDArray[Any], dark: NDArray[Any] | None = None) -> Array:
         """Return counts of the camera as images (n, 1, *S) in photoelectrons.

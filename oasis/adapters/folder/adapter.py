@@ -271,11 +271,7 @@ class FolderAdapter(Adapter[FolderOptions]):
         sizes = [item.size for files in kinds for item in self.items(dict(files), split)]
         smallest = [min(lengths) for lengths in zip(*sizes, strict=True)]
         size = tuple(min(factor * one, most) for one, most in zip(self.size, smallest, strict=True))
-        if size == self.size:
-            return None
-        larger = FolderAdapter(self.options.model_copy(update={"size": size}), self.seed, self._chosen_thresholds)
-        larger._said = self._said
-        return larger.dataset(split)
+        return None if size == self.size else self.varied(size=size).dataset(split)
 
     def _say_left_out(self, windows: Windows) -> None:
         """Log, once for a split, that there are more windows than are used."""
