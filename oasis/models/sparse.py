@@ -9,6 +9,7 @@ from oasis.models.backbone import Backbone, check_counts
 from oasis.models.tokens import MOST, Cells, occupied
 
 POSITION = 0.3  # standard deviation of new embeddings of places
+GROUPS = 4  # of images with similar numbers of cells, which are computed one after the other on CPUs
 
 
 class SparseTransformer(Backbone):
@@ -89,18 +90,31 @@ class SparseTransformer(Backbone):
                 f"built for at most {self.extent} cells along an axis, found {max(image.shape[2:])}: set extent"
             )
         cells = occupied(image[:, : self.bands], self.most, "model")
-        return cells.scatter(self.output(self._encode(image, cells)), self.empty)
+        x = self._embed(image, cells)
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return cells.scatter(self._encode(x, cells.mask), self.empty)
+        number = cells.mask.sum(1)
+        order, found = number.argsort(stable=True), []
+        for rows in order.chunk(GROUPS):  # padded to their own longest list, not to that of the batch
+            longest = max(int(number[rows[-1]]), 1)
+            part = self._encode(x[rows, :longest], cells.mask[rows, :longest])
+            found.append(F.pad(part, (0, 0, 0, x.shape[1] - longest)))
+        return cells.scatter(torch.cat(found)[order.argsort()], self.empty)
 
-    def _encode(self, image: Tensor, cells: Cells) -> Tensor:
-        """Return the features of all cells above 0 (b, T, width)."""
-        x = self.channels(cells.gather(image))
+    def _embed(self, image: Tensor, cells: Cells) -> Tensor:
+        """Return the tokens of all cells above 0 (b, T, width)."""
+        x: Tensor = self.channels(cells.gather(image))
         for axis, embedding in enumerate(self.axes):
             x = x + embedding(cells.coordinates()[..., axis])
+        return x
+
+    def _encode(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the outputs (b, T, out_channels) of tokens (b, T, width); `mask` is False in padding."""
         x = torch.cat([self.anywhere.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
-        counted = F.pad(cells.mask, (1, 0), value=True)[:, None, None]
+        counted = F.pad(mask, (1, 0), value=True)[:, None, None]
         for layer in self.layers:
             x = layer(x, counted)
-        return self.norm(x[:, 1:])  # type: ignore[no-any-return]
+        return self.output(self.norm(x[:, 1:]))  # type: ignore[no-any-return]
 
 
 class EncoderLayer(nn.Module):

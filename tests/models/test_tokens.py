@@ -78,14 +78,33 @@ def test_neither_padding_nor_other_images_change_a_value(dims):
         torch.testing.assert_close(alone, own(image), rtol=1e-5, atol=1e-6)
 
 
+def test_groups_of_images_of_similar_length_keep_the_order_of_the_batch():
+    own, generator = model(2), torch.Generator().manual_seed(3)
+    torch.nn.init.normal_(own.anywhere)  # normalisations of constant values pass no gradient
+    shares = torch.tensor([0.9, 0.0, 0.3, 0.05, 0.6, 0.02, 0.9, 0.4, 0.1])[:, None, None, None]
+    image = torch.rand(9, 1, 9, 6, generator=generator) * (torch.rand(9, 1, 9, 6, generator=generator) < shares)
+    with torch.no_grad():
+        alone = torch.cat([own(one.unsqueeze(0)) for one in image])
+        torch.testing.assert_close(own(image), alone, rtol=1e-5, atol=1e-6)
+    gradients = []
+    for parts in (image.split(1), [image]):
+        own.zero_grad()
+        for part in parts:
+            own(part).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in own.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_the_order_of_tokens_means_nothing():
     own, image = model(2), sparse(SHAPES[2])[:1]
     cells = occupied(image)
     order = torch.randperm(cells.index.shape[1], generator=torch.Generator().manual_seed(1))
     shuffled = type(cells)(cells.index[:, order], cells.mask[:, order], cells.shape)
     with torch.no_grad():
-        features = own._encode(image, cells)
-        torch.testing.assert_close(own._encode(image, shuffled), features[:, order], rtol=1e-5, atol=1e-6)
+        features = own._encode(own._embed(image, cells), cells.mask)
+        other = own._encode(own._embed(image, shuffled), shuffled.mask)
+        torch.testing.assert_close(other, features[:, order], rtol=1e-5, atol=1e-6)
 
 
 def test_places_mean_something():
