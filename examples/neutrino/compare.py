@@ -30,6 +30,7 @@ from oasis.stats.intervals import Estimate, bootstrap, rate
 ENERGIES = (1, 10, 20, 30, 40, 50, 60)  # MeV
 DETECTABLE = 10.0  # MeV: below, a proton stops in the cube where all tracks start
 SOFT = 20.0  # MeV
+ABOVE = "above_predicted"  # column of the nuclei that the set head counts above a limit
 LENGTHS = (0, 5, 10, 20, 30)  # mm; a proton of 60 MeV goes 30
 NO_DIFFERENCE = ("id", "intensity_true", "equal split there")  # between runs
 
@@ -159,15 +160,19 @@ def counting(table: pd.DataFrame) -> dict[str, list[str]]:
     nuclei = table[table["class"] != "muon"]
     events = nuclei.groupby("id", sort=False)
     hard = events["ke_true"].min() > SOFT
+    true = events["ke_true"].count()
+    true_above = (nuclei["ke_true"] > DETECTABLE).groupby(nuclei["id"], sort=False).sum()
     rows = {}
     for source in counting_sources(nuclei):
         found = nuclei[source.found] == 1
         number = found.groupby(nuclei["id"], sort=False).sum()
         above = (found & (nuclei[source.energy] > DETECTABLE)).groupby(nuclei["id"], sort=False).sum()
-        true_above = (nuclei["ke_true"] > DETECTABLE).groupby(nuclei["id"], sort=False).sum()
-        true = events["ke_true"].count()
         shares = [number == true, above == true_above, (number > true)[hard]]
         rows[source.name] = [f"{rate(share):.1%}" for share in shares]
+    if ABOVE in table:  # the decision of runs with objects.count_above
+        number = (nuclei[ABOVE] == 1).groupby(nuclei["id"], sort=False).sum()
+        shares = [number == true_above, (number > true)[hard]]
+        rows["set head, number above"] = ["", *(f"{rate(share):.1%}" for share in shares)]
     return rows
 
 

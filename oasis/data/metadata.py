@@ -11,6 +11,7 @@ from oasis.errors import DataError
 # Columns of event tables besides the metadata; metadata cannot have their names.
 RESERVED = frozenset(
     {
+        "above_predicted",
         "class",
         "configuration",
         "delta_percent",

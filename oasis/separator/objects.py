@@ -30,6 +30,7 @@ from oasis.separator.sequence import Context, SequenceDecoder, perceptron
 
 PRESENCE = "presence"  # column of the probability that an object is present
 EXISTS = "exists"  # column of the decision whether it is
+ABOVE = "above"  # column of the decision whether it exceeds a limit
 PREDICTED = "_predicted"  # suffix of columns of predicted quantities
 TINY = 1e-6  # minimum length of a vector with a direction
 
@@ -46,6 +47,8 @@ class ObjectOptions(Options):
             `cells` above 0, which are further outputs of the backbone, or `both`.
         counting: presence of every object by itself (`independent`), or the number of objects as one decision
             (`categorical`).
+        count_above: with `categorical`, also decide how many objects have a first quantity above this value, in
+            its physical unit: those that can be seen well. None for no such decision.
         decoder: one query per class (`queries`), or objects one after the other until it stops (`sequence`), which
             is one decision too.
         expansion: factor by which its perceptrons are wider than its features.
@@ -58,6 +61,7 @@ class ObjectOptions(Options):
     weight: float = Field(1.0, gt=0)
     features: Literal["encoder", "cells", "both"] = "encoder"
     counting: Literal["independent", "categorical"] = "independent"
+    count_above: float | None = Field(None, allow_inf_nan=False)
     decoder: Literal["queries", "sequence"] = "queries"
     expansion: int = Field(2, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -150,6 +154,9 @@ class ObjectHead(nn.Module):
         )
         attention = nn.TransformerDecoder(layer, options.layers, nn.LayerNorm(width))
         one_decision = options.counting == "categorical" or options.decoder == "sequence"
+        self.limit: float | None = None
+        if options.count_above is not None:
+            self.limit = self._limit(options, options.count_above)
         ordered = self._ordered(interchangeable) if one_decision else []
         self.sequence: SequenceDecoder | None = None
         self.joint: nn.Module | None = None
@@ -161,9 +168,22 @@ class ObjectHead(nn.Module):
         self.of_object = perceptron(width, 1 + own)
         self.of_image = perceptron(width, image) if image else None
         if one_decision:
-            states = joint_states(self.described.tolist(), ordered)
+            states = joint_states(self.described.tolist(), ordered, self.limit is not None)
             self.register_buffer("states", states, persistent=False)
             self.joint = perceptron(width, len(states))
+
+    def _limit(self, options: ObjectOptions, value: float) -> float:
+        """Return a limit of the first quantity in units of its width.
+
+        Raises:
+            ConfigError: the number of objects is not a decision over states, or they have no quantity.
+        """
+        if options.counting != "categorical" or options.decoder != "queries":
+            raise ConfigError("objects.count_above: needs counting categorical and decoder queries")
+        if not self.quantities.of_object:
+            raise ConfigError("objects.count_above: the adapter has no quantities of objects")
+        first = self.quantities.of_object[0]
+        return (value - first.centre) / first.width
 
     def _ordered(self, interchangeable: Sequence[Sequence[str]]) -> list[list[int]]:
         """Return the groups of classes that are filled in order, by index.
@@ -216,8 +236,10 @@ class ObjectHead(nn.Module):
             objects = Objects(numbers[..., 0], numbers[..., 1:], of_image)
             if self.joint is None:
                 return objects
-            logits = objects.presence @ self.states.T.to(found.dtype) + self.joint(found[:, -1])
-            counts = Counts(self.states.expand(len(found), -1, -1), logits.log_softmax(1))
+            states = self.states > 0
+            logits = objects.presence @ states.T.to(found.dtype) + self.joint(found[:, -1])
+            above = None if self.limit is None else (self.states > 1).expand(len(found), -1, -1)
+            counts = Counts(states.expand(len(found), -1, -1), logits.log_softmax(1), above)
             return objects._replace(presence=counts.presence, counts=counts)
 
     def _context(self, encoded: Tensor | None, cells: Tokens | None) -> Context:
@@ -251,11 +273,13 @@ class ObjectHead(nn.Module):
 
         A quantity of the image is repeated for all classes; a class without quantities has NaN. Directions are
         normalised to unit vectors. Where objects are counted as one decision, `exists_predicted` is 1 for those
-        that are present in the most probable state, else 0.
+        that are most probably present, else 0, and with `count_above` `above_predicted` for those above the limit.
         """
         values = {PRESENCE: objects.presence.sigmoid()} if self.quantities.of_object else {}
         if objects.counts is not None:
             values[EXISTS] = objects.counts.decided.to(objects.presence.dtype)
+            if (above := objects.counts.decided_above) is not None:
+                values[ABOVE] = above.to(objects.presence.dtype)
         values |= _physical(self.quantities.of_object, objects.of_object)
         for names in self.quantities.directions:
             length = torch.stack([values[name] for name in names]).norm(dim=0).clamp_min(TINY)
@@ -296,12 +320,13 @@ class ObjectHead(nn.Module):
                 counting = {"count": Ratio(surprise, torch.ones_like(surprise))}
                 objects = objects._replace(of_object=found, of_image=found_image)
             else:
-                counting = self._counting(objects, there) if self.quantities.of_object else {}
+                counting = self._counting(objects, of_object, there) if self.quantities.of_object else {}
             return {"quantities": _distance(objects, of_object, of_image), **counting}
 
-    def _counting(self, objects: Objects, there: Tensor) -> dict[str, Ratio]:
+    def _counting(self, objects: Objects, of_object: Tensor, there: Tensor) -> dict[str, Ratio]:
         if objects.counts is not None:
-            state = state_of(there, self.states).unsqueeze(1)
+            true = there.long() if self.limit is None else there.long() + (of_object[..., 0] > self.limit)
+            state = state_of(true, self.states).unsqueeze(1)
             surprise = -objects.counts.logs.gather(1, state).squeeze(1)
             return {"count": Ratio(surprise, torch.ones_like(surprise))}
         entropy = F.binary_cross_entropy_with_logits(objects.presence, there.float(), reduction="none")

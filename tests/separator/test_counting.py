@@ -40,7 +40,7 @@ def meta(*states):
 def test_states_are_all_that_are_possible():
     found = {tuple(row) for row in joint_states([False, True, True, True, True], [(1, 2, 3)]).tolist()}
     expected = set()
-    for one in product((False, True), repeat=5):
+    for one in product((0, 1), repeat=5):
         if not one[0] and one[1] >= one[2] >= one[3]:
             expected.add(one)
     assert found == expected
@@ -49,7 +49,8 @@ def test_states_are_all_that_are_possible():
 
 def test_probabilities_are_sums_over_states():
     objects = predicted(head())
-    states, logs = objects.counts
+    states, logs, above = objects.counts
+    assert above is None
     chance = logs.exp()
     torch.testing.assert_close(chance.sum(1), torch.ones(3))
     expected = (chance.unsqueeze(2) * states).sum(1)
@@ -103,7 +104,7 @@ def test_the_gradient_of_the_count_is_that_of_a_softmax():
     there = states[[3, 6]]
     loss = F.cross_entropy(logits, state_of(there, states), reduction="sum")
     (expected,) = torch.autograd.grad(loss, logits)
-    counts = Counts(states.expand(2, -1, -1), logits.log_softmax(1))
+    counts = Counts((states > 0).expand(2, -1, -1), logits.log_softmax(1))
     (-counts.logs[[0, 1], [3, 6]]).sum().backward()
     torch.testing.assert_close(logits.grad, expected)
 
@@ -111,7 +112,7 @@ def test_the_gradient_of_the_count_is_that_of_a_softmax():
 def test_certain_states_have_finite_logits():
     states = joint_states([True, True], [(0, 1)])
     logs = torch.tensor([[0.0, -200.0, -torch.inf]])
-    counts = Counts(states.expand(1, -1, -1), logs)
+    counts = Counts((states > 0).expand(1, -1, -1), logs)
     assert counts.presence.isfinite().all()
     assert (counts.presence < -80).all()
 
@@ -123,6 +124,63 @@ def test_the_table_has_the_decision():
     assert columns["exists_predicted"][:, 0].isnan().all()
     assert set(columns["exists_predicted"][:, 1:].flatten().tolist()) <= {0.0, 1.0}
     assert "exists_predicted" not in head(counting="independent").columns(predicted(head(counting="independent")))
+
+
+def energetic(*energies):
+    """Return metadata of images with protons of these energies, in order."""
+    rows = []
+    for one in energies:
+        values = [*one, *[np.nan] * (3 - len(one))]
+        rows.append({f"p{place}_energy": value for place, value in enumerate(values, 1)} | {"d_energy": np.nan})
+    return rows
+
+
+def test_states_above_a_limit_are_all_that_are_possible():
+    found = [tuple(row) for row in joint_states([False, True, True, True, True], [(1, 2, 3)], True).tolist()]
+    expected = {
+        one for one in product((0, 1, 2), repeat=5) if not one[0] and one[1] >= one[2] >= one[3]
+    }  # in an ordered group those above the limit come first, then those below it
+    assert len(found) == len(set(found)) == 30
+    assert set(found) == expected
+
+
+def test_numbers_above_a_limit_are_sums_over_all_others():
+    """Oracle: the most probable number above the limit, by summing over numbers below it in plain Python."""
+    own = head(count_above=5)
+    objects = predicted(own)
+    chance = objects.counts.logs.exp()
+    levels = own.states.tolist()
+    for row, decided, above in zip(chance, objects.counts.decided, objects.counts.decided_above, strict=True):
+        for limit, found in ((1, decided), (2, above)):
+            sums = {}
+            for probability, state in zip(row.tolist(), levels, strict=True):
+                key = tuple(level >= limit for level in state)
+                sums[key] = sums.get(key, 0) + probability
+            assert tuple(found.tolist()) == max(sums, key=sums.get)
+    presence = (chance.unsqueeze(2) * (own.states > 0)).sum(1)
+    torch.testing.assert_close(objects.presence.sigmoid()[:, 1:], presence[:, 1:], rtol=1e-4, atol=1e-6)
+    columns = own.columns(objects)
+    assert list(columns) == ["presence_predicted", "exists_predicted", "above_predicted", "energy_predicted"]
+    assert columns["above_predicted"][:, 0].isnan().all()
+
+
+def test_the_true_state_knows_the_limit_in_physical_units():
+    wanted = WANTED.model_copy(update={"of_object": (Quantity(name="energy", centre=30, width=15),)})
+    torch.manual_seed(0)
+    own = ObjectHead(CLASSES, 4, 1, 2, wanted, ObjectOptions(channels=16, counting="categorical", count_above=10))
+    objects = predicted(own.eval(), 3)
+    states = [[0, 2, 1, 0, 0], [0, 2, 2, 0, 0], [0, 1, 1, 1, 0]]
+    places = [own.states.tolist().index(state) for state in states]
+    found = own.ratios(objects, energetic((10.1, 9.9), (40, 11), (10, 2, 1)))["count"]
+    torch.testing.assert_close(found.numerator, -objects.counts.logs[[0, 1, 2], places])
+    with pytest.raises(DataError, match="not by decreasing first quantity"):
+        own.ratios(objects, energetic((9, 11), (40, 11), (10, 2, 1)))
+
+
+@pytest.mark.parametrize("options", [{"counting": "independent"}, {"decoder": "sequence"}])
+def test_a_limit_needs_one_decision_over_states(options):
+    with pytest.raises(ConfigError, match="count_above: needs counting categorical and decoder queries"):
+        head(count_above=5, **options)
 
 
 def test_what_cannot_be_counted_is_refused():

@@ -127,3 +127,25 @@ def test_counting_is_that_of_the_rows_one_by_one(compare):
     cells = compare.counting(table)["maps"]
     assert [cell.split(" ")[0] for cell in cells] == [f"{100 * share:.1f}%" for share in shares]
     assert 0 < np.mean(too_many) < 1
+
+
+def test_the_number_above_a_limit_has_a_row_of_its_own(compare, train):
+    objects = {"counting": "categorical", "count_above": 10, "features": "cells"}
+    model = {"name": "tokens", "width": 16, "layers": 1, "heads": 2, "extent": 7}
+    run = Run(train("above", model=model, objects=objects))
+    table = run.measure(run.dataset("test"))
+    nuclei = table[table["class"] != "muon"]
+    assert set(nuclei["above_predicted"]) <= {0.0, 1.0}
+    rng = np.random.default_rng(0)
+    table.loc[nuclei.index, "above_predicted"] = rng.integers(0, 2, len(nuclei)).astype(float)
+    right, too_many = [], []
+    for _, rows in table[table["class"] != "muon"].groupby("id"):
+        true = rows["ke_true"].dropna()
+        right.append(rows["above_predicted"].sum() == (true > 10).sum())
+        if true.min() > 20:
+            too_many.append(rows["above_predicted"].sum() > len(true))
+    rows = compare.counting(table)
+    assert list(rows) == ["maps", "set head", "set head, number above"]
+    cells = [cell.split(" ")[0] for cell in rows["set head, number above"]]
+    assert cells == ["", f"{100 * np.mean(right):.1f}%", f"{100 * np.mean(too_many):.1f}%"]
+    assert 0 < np.mean(too_many) < 1
