@@ -6,19 +6,21 @@ from torch.nn import functional as F
 
 from oasis.errors import ModelError
 from oasis.models.backbone import Backbone, check_counts
-from oasis.models.tokens import MOST, Cells, occupied
+from oasis.models.tokens import FREQUENCIES, MOST, Cells, occupied, waves
 
 POSITION = 0.3  # standard deviation of new embeddings of places
+MOST_FREQUENCIES = 16
 GROUPS = 4  # of images with similar numbers of cells, which are computed one after the other on CPUs
 
 
 class SparseTransformer(Backbone):
     """A transformer whose tokens are the cells above 0: for images in which most cells are empty.
 
-    A token is the sum of embeddings of its place along each axis and of its channels, image and context. One more
-    token, which is the same for all images, lets an image without any be computed. The encoder's output is written
-    back to the cells, and all other cells have the same trained output. Cost grows with the cells above 0, and
-    that of attention with their square, not with the size of the image.
+    A token is the sum of embeddings of its place along each axis and of its channels, image and context, with
+    sines and cosines of these by which small differences are seen. One more token, the same for all images, lets
+    an image without any be computed. The encoder's output is written back to the cells, and all other cells have
+    the same trained output. Cost grows with the cells above 0, and that of attention with their square, not with
+    the size of the image.
 
     Source: the encoder of Alonso-Monsalve et al., arXiv 2310.19695; here in plain torch, with the normalisation
     before attention and perceptron.
@@ -34,6 +36,7 @@ class SparseTransformer(Backbone):
         dropout: fraction of values that are dropped in training.
         extent: largest number of cells along an axis.
         most: largest number of cells above 0 in one image.
+        frequencies: number of frequencies of the sines and cosines of channels; 0 for none.
 
     Raises:
         ModelError: an argument is out of range.
@@ -59,16 +62,20 @@ class SparseTransformer(Backbone):
         dropout: float = 0.0,
         extent: int = 128,
         most: int = MOST,
+        frequencies: int = FREQUENCIES,
     ) -> None:
         super().__init__(in_channels, out_channels, spatial_dims)
         check_counts(width=width, layers=layers, heads=heads, expansion=expansion, extent=extent, most=most)
+        if not (isinstance(frequencies, int) and 0 <= frequencies <= MOST_FREQUENCIES):
+            raise ModelError(f"frequencies must be from 0 to {MOST_FREQUENCIES}, found {frequencies!r}")
         if width % heads:
             raise ModelError(f"heads: {heads} do not divide a width of {width}")
         if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
             raise ModelError(f"dropout must be at least 0 and below 1, found {dropout!r}")
         self.sees_whole_frame = True
         self.extent, self.most = extent, most
-        self.channels = nn.Linear(in_channels, width)
+        self.frequencies = frequencies
+        self.channels = nn.Linear(in_channels * (1 + 2 * frequencies), width)
         self.axes = nn.ModuleList([nn.Embedding(extent, width) for _ in range(spatial_dims)])
         self.anywhere = nn.Parameter(torch.zeros(1, 1, width))
         self.layers = nn.ModuleList([EncoderLayer(width, heads, expansion, dropout) for _ in range(layers)])
@@ -103,7 +110,10 @@ class SparseTransformer(Backbone):
 
     def _embed(self, image: Tensor, cells: Cells) -> Tensor:
         """Return the tokens of all cells above 0 (b, T, width)."""
-        x: Tensor = self.channels(cells.gather(image))
+        values = cells.gather(image)
+        if self.frequencies:
+            values = torch.cat([values, waves(values, self.frequencies)], dim=2)
+        x: Tensor = self.channels(values)
         for axis, embedding in enumerate(self.axes):
             x = x + embedding(cells.coordinates()[..., axis])
         return x

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from oasis.data.quantities import Quantities, Quantity
 from oasis.errors import ConfigError, DataError, nearest
 from oasis.loss.ratio import Ratio
-from oasis.models.tokens import Tokens, grid_tokens
+from oasis.models.tokens import FREQUENCIES, Tokens, grid_tokens, waves
 from oasis.options import Options
 from oasis.scaling import FittedScale
 from oasis.separator.counting import Counts, chains, joint_states, state_of
@@ -132,7 +132,9 @@ class ObjectHead(nn.Module):
         if options.needs_encoder:
             self.tokens = nn.Linear(features + spatial_dims, width)
         if options.cell_channels:
-            self.cells = perceptron(width, width, options.cell_channels + bands + spatial_dims)
+            self.bands = bands
+            of_cell = options.cell_channels + bands * (1 + 2 * FREQUENCIES) + spatial_dims
+            self.cells = perceptron(width, width, of_cell)
             self.anywhere = nn.Parameter(torch.zeros(1, 1, width))  # in the place of cells where there are none
         self._build_decoder(options, interchangeable)
 
@@ -250,7 +252,9 @@ class ObjectHead(nn.Module):
             memory.append(self.tokens(torch.cat([grid.features, grid.places], dim=2)))
             ignored.append(~grid.mask)
         if cells is not None:
-            found = self.cells(torch.cat([cells.features.float(), cells.places], dim=2))
+            features = cells.features.float()
+            known = torch.cat([features, waves(features[..., -self.bands :]), cells.places], dim=2)
+            found = self.cells(known)
             memory += [self.anywhere.expand(len(found), -1, -1), found]
             ignored.append(F.pad(~cells.mask, (1, 0), value=False))
         return Context(torch.cat(memory, dim=1), torch.cat(ignored, dim=1))

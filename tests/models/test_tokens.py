@@ -8,15 +8,14 @@ from torch.nn import functional as F
 from oasis.errors import DataError, ModelError
 from oasis.models import create_model
 from oasis.models.sparse import SparseTransformer, attend
-from oasis.models.tokens import grid_tokens, occupied
+from oasis.models.tokens import grid_tokens, occupied, waves
 from oasis.separator.options import SeparatorOptions
 from oasis.separator.separator import Separator
 
-SAVED = [
-    [0.483153, -0.527761, -0.634809],
-    [0.438174, -0.571448, -0.63454],
-    [0.532695, -0.486363, -0.641985],
-]  # of the test of that name
+SAVED = {
+    0: [[0.483153, -0.527761, -0.634809], [0.438174, -0.571448, -0.63454], [0.532695, -0.486363, -0.641985]],
+    2: [[0.518155, -0.477426, -0.618299], [0.532963, -0.46194, -0.617258], [0.527628, -0.473911, -0.624176]],
+}  # by frequencies, of the test of that name
 SHAPES = {1: (23,), 2: (9, 6), 3: (5, 4, 6)}
 pytestmark = pytest.mark.usefixtures("float32")
 
@@ -178,9 +177,10 @@ def test_it_sees_the_whole_frame():
     assert model(2).sees_whole_frame
 
 
-def test_saved_results_are_those_of_today():
+@pytest.mark.parametrize(("frequencies", "saved"), SAVED.items())
+def test_saved_results_are_those_of_today(frequencies, saved):
     """A change of the code that changes what saved weights give must not pass unseen."""
-    own = SparseTransformer(2, 3, 2, width=8, layers=2, heads=2, extent=8)
+    own = SparseTransformer(2, 3, 2, width=8, layers=2, heads=2, extent=8, frequencies=frequencies)
     with torch.no_grad():
         for number, parameter in enumerate(own.parameters(), start=1):
             values = torch.arange(parameter.numel(), dtype=torch.float32)
@@ -189,7 +189,7 @@ def test_saved_results_are_those_of_today():
     image[0, 0, 1, 2], image[0, 0, 3, 4], image[0, 1, 0, 0] = 1.0, 2.0, 0.5
     with torch.no_grad():
         maps = own.eval()(image)[0, :, [1, 3, 0], [2, 4, 0]].T
-    torch.testing.assert_close(maps, torch.tensor(SAVED), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps, torch.tensor(saved), rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_is_of_training_only():
@@ -217,3 +217,16 @@ def test_a_token_transformer_learns_what_a_cell_alone_cannot_tell():
         optimiser.step()
         losses.append(loss.item())
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_waves_are_those_of_numpy():
+    values = np.random.default_rng(0).normal(size=(2, 5, 3))
+    phases = values[..., None] * np.array([1, 2, 4, 8])
+    expected = np.concatenate([np.sin(phases), np.cos(phases)], axis=-1).reshape(2, 5, 24)
+    np.testing.assert_allclose(waves(torch.from_numpy(values), 4), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("frequencies", [-1, 17, 2.0])
+def test_a_senseless_number_of_frequencies_is_refused(frequencies):
+    with pytest.raises(ModelError, match="frequencies must be from 0 to 16"):
+        model(2, frequencies=frequencies)
