@@ -125,7 +125,7 @@ def test_an_earlier_output_is_replaced_until_it_was_edited(tmp_path, capsys, mon
     assert command(["init", "cells"]) == 0
     assert command(["init", "cells", "--offset", "90"]) == 0
     assert yaml.safe_load(path.read_text())["data"]["camera"]["offset"] == 90
-    edited = path.read_text().replace("epochs: 20", "epochs: 30")
+    edited = path.read_text().replace("epochs: 6 ", "epochs: 30 ")
     path.write_text(edited)
     assert command(["init", "cells", "--offset", "100"]) == 2
     said = capsys.readouterr().err
