@@ -125,20 +125,33 @@ def test_a_torch_program_has_the_context_the_gate_and_the_presence(tmp_path):
         torch.testing.assert_close(one, expected, atol=1e-3, rtol=1e-4)
 
 
-def test_tokens_and_a_sequence_are_exported_without_shapes_that_depend_on_values(tmp_path):
+ONE_DECISION = {
+    "sequence": ({"decoder": "sequence"}, ["presence_predicted", "exists_predicted"]),
+    "above": (
+        {"counting": "categorical", "count_above": 0.5},
+        ["presence_predicted", "exists_predicted", "above_predicted"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_DECISION)
+@pytest.mark.parametrize("form", ["torch", "onnx"])
+def test_tokens_and_one_decision_are_exported_without_shapes_that_depend_on_values(tmp_path, kind, form):
+    options, columns = ONE_DECISION[kind]
     quantities = {"of_object": [{"name": "energy"}], "ordered": [("a", "b")]}
     facts = {
         "model": {"name": "tokens", "width": 8, "layers": 1, "heads": 2, "extent": 16},
         "scaling": {"scale": 1.0, "peak": False},
-        "objects": {"decoder": "sequence", "features": "cells", "channels": 8, "layers": 1},
+        "objects": {**options, "features": "cells", "channels": 8, "layers": 1},
         "quantities": quantities,
         "spatial_dims": 1,
     }
     separator = Separator(SeparatorOptions(classes=("a", "b"), trained_size=(12,), **facts))
-    path = tmp_path / "model.pt2"
-    card = export.export_separator(separator, path, "torch", FACTS)
-    names = ["maps", "presence_predicted", "exists_predicted", "energy_predicted"]
-    assert [one.name for one in card.outputs] == names
+    path = tmp_path / ("model.pt2" if form == "torch" else "model.onnx")
+    card = export.export_separator(separator, path, form, FACTS)  # which compares what it gives
+    assert [one.name for one in card.outputs] == ["maps", *columns, "energy_predicted"]
+    if form == "onnx":
+        return
     given = Program(separator.eval()).example(1, (12,), seed=3)
     found = torch.export.load(path).module()(*given)
     for one, expected in zip(found, Program(separator)(*given), strict=True):
