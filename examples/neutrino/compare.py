@@ -176,6 +176,26 @@ def counting(table: pd.DataFrame) -> dict[str, list[str]]:
     return rows
 
 
+def species(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return for every source the fractions of events in which the number of each species is right, and of all."""
+    nuclei = table[table["class"] != "muon"]
+    kind = nuclei["class"].str.partition("_")[0]
+    true = nuclei["ke_true"].notna()
+    rows = {}
+    for source in counting_sources(nuclei):
+        found = nuclei[source.found] == 1
+        right = pd.DataFrame(
+            {
+                name: (found & (kind == name)).groupby(nuclei["id"]).sum()
+                == (true & (kind == name)).groupby(nuclei["id"]).sum()
+                for name in kind.unique()
+            }
+        )
+        shares = [right[name] for name in right] + [right.all(axis=1)]
+        rows[source.name] = [f"{rate(share):.1%}" for share in shares]
+    return rows
+
+
 def whole(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return for every source the fraction of events with the right number, and energy, vertex and deviance."""
     muons = table[table["class"] == "muon"]
@@ -271,6 +291,9 @@ def print_run(name: str, table: pd.DataFrame) -> None:
     print_table(f"{name}: all nuclei of an event, vertex and image", columns, whole(table))
     columns = ["right number", f"right above {DETECTABLE:g} MeV", f"too many, softest above {SOFT:g} MeV"]
     print_table(f"{name}: events by the number of nuclei", columns, counting(table))
+    kinds = list(dict.fromkeys(one.partition("_")[0] for one in table["class"] if one != "muon"))
+    if len(kinds) > 1:
+        print_table(f"{name}: events with the right number of each species", [*kinds, "all"], species(table))
     energies = [f"{one.name} MeV" for one in bins_of(ENERGIES)]
     print_table(f"{name}: bias of the energy of a nucleus (MeV)", energies, energy_errors(table, middle, "energy"))
     print_table(f"{name}: its resolution (MeV)", energies, energy_errors(table, half_width, "energy"))

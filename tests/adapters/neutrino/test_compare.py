@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oasis.adapters.neutrino import NeutrinoAdapter
+from oasis.adapters.neutrino import NeutrinoAdapter, NeutrinoIonsAdapter
 from oasis.adapters.neutrino.figures import event_figure
 from oasis.errors import ConfigError
 from oasis.evaluation.event_table import evaluate_maps
@@ -149,3 +149,21 @@ def test_the_number_above_a_limit_has_a_row_of_its_own(compare, train):
     cells = [cell.split(" ")[0] for cell in rows["set head, number above"]]
     assert cells == ["", f"{100 * np.mean(right):.1f}%", f"{100 * np.mean(too_many):.1f}%"]
     assert 0 < np.mean(too_many) < 1
+
+
+def test_species_are_counted_each_by_itself(compare):
+    adapter = NeutrinoIonsAdapter({"events": {"val": 40}})
+    table = evaluate_maps(lambda batch: batch.target, adapter.dataset("val"), adapter, workers=0)
+    nuclei = table.index[table["class"] != "muon"]
+    table.loc[nuclei, "found"] = np.random.default_rng(0).integers(0, 2, len(nuclei)).astype(float)
+    expected = {"proton": [], "deuteron": [], "triton": [], "all": []}
+    for _, rows in table[table["class"] != "muon"].groupby("id"):
+        right = []
+        for name in ("proton", "deuteron", "triton"):
+            own = rows[rows["class"].str.startswith(name)]
+            right.append(own["found"].sum() == own["ke_true"].notna().sum())
+            expected[name].append(right[-1])
+        expected["all"].append(all(right))
+    found = [cell.split(" ")[0] for cell in compare.species(table)["maps"]]
+    assert found == [f"{100 * np.mean(one):.1f}%" for one in expected.values()]
+    assert 0 < np.mean(expected["all"]) < np.mean(expected["deuteron"]) < 1
