@@ -29,6 +29,7 @@ from oasis.errors import ConfigError
 from oasis.stats.intervals import rate
 
 MOST = 5  # protons
+EDGES = (5.0, 100.0)  # mm, of cubes
 STEP = 0.02  # MeV of light, of the histograms
 BINS = 8192
 
@@ -87,6 +88,9 @@ def main() -> None:
     low, high = options.energies
     if not 0 < low < high <= physics.HIGHEST:
         raise ConfigError(f"--energies: expected two increasing ones above 0 and up to {physics.HIGHEST:g} MeV")
+    smallest, largest = EDGES
+    if not smallest <= options.cube <= largest:
+        raise ConfigError(f"--cube: expected an edge of {smallest:g} to {largest:g} mm, found {options.cube:g}")
     right = [right_number(index, (low, high), options.cube, options.draws) for index in range(options.events)]
     print(f"right number at best: {rate(np.array(right)):.1%}")
 

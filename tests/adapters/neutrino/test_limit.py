@@ -50,10 +50,13 @@ def test_alike_protons_that_stop_are_counted_by_their_light(limit):
     assert 0.2 < np.mean(soft) < 0.7  # light that overlaps; a guess is right in a fifth
 
 
-def test_it_prints_a_rate_and_refuses_wrong_energies(limit, monkeypatch, capsys):
+def test_it_prints_a_rate_and_refuses_wrong_numbers(limit, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["limit", "--events", "20", "--draws", "2000"])
     limit.main()
     assert capsys.readouterr().out.startswith("right number at best: ")
     monkeypatch.setattr(sys, "argv", ["limit", "--energies", "5", "1"])
     with pytest.raises(ConfigError, match="two increasing ones"):
+        limit.main()
+    monkeypatch.setattr(sys, "argv", ["limit", "--cube", "-1"])
+    with pytest.raises(ConfigError, match="an edge of 5 to 100 mm, found -1"):
         limit.main()
